@@ -1,0 +1,1 @@
+//! lineman-testkit

@@ -1,0 +1,14 @@
+//! Bytes to messages and back: every protocol Lineman speaks, without a socket in sight.
+//!
+//! Who calls it: the connection table of `lineman`, the links of `lineman-gateway`, and programs
+//! of yours that want a codec alone. What it never does: I/O, reading a clock, spawning a task.
+//! Every decoder takes a buffer that may end anywhere and gives the same messages for any split.
+
+pub mod protocol;
+pub mod text;
+pub mod framed;
+pub mod websocket;
+pub mod link;
+pub mod php;
+
+pub use protocol::{BoxError, Protocol, Result};
