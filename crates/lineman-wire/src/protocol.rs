@@ -5,6 +5,12 @@ use bytes::BytesMut;
 /// Any error, boxed. What user code may return through `?`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
+/// The most bytes of one message where nobody says otherwise: 10 MiB, as Workerman's `maxPackageSize`.
+///
+/// Large enough for what programs send as one message, small enough that a handful of hostile
+/// peers does not fill a small machine.
+pub const DEFAULT_MAX_MESSAGE_SIZE: usize = 10 * 1024 * 1024;
+
 /// The result of code that users write: anything that is an error may be returned with `?`.
 pub type Result<T = (), E = BoxError> = std::result::Result<T, E>;
 
@@ -59,8 +65,8 @@ pub trait Protocol: 'static {
 
     /// The most bytes an unfinished message may hold, in bytes; beyond it the peer is closed.
     ///
-    /// The default is 10 MiB, as Workerman's.
+    /// The default is [`DEFAULT_MAX_MESSAGE_SIZE`]: 10 MiB, as Workerman's.
     fn max_message_size(&self) -> usize {
-        10 * 1024 * 1024
+        DEFAULT_MAX_MESSAGE_SIZE
     }
 }

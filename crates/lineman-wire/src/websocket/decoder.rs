@@ -1,0 +1,202 @@
+//! Bytes to events: reads frames, puts fragments together, checks every rule of RFC 6455, 5 on the way.
+//!
+//! The connection table feeds it what it read. It never reserves memory for what a peer announced,
+//! only for what came, and owns no memory at all between two messages.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{
+    CloseFrame, Error, Message, Utf8Bytes,
+    frame::{Extensions, Header, Opcode, Reader, Role},
+    mask,
+    unfinished::{Progress, Unfinished},
+};
+use crate::protocol::DEFAULT_MAX_MESSAGE_SIZE;
+
+/// How large what a peer sends may become. One value serves all connections of a listener, which is
+/// why a decoder borrows it instead of keeping it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes of payload in one frame. Default: 10 MiB.
+    pub max_frame_size: usize,
+    /// The most bytes in one message, all its fragments together. Default: 10 MiB.
+    pub max_message_size: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame_size: DEFAULT_MAX_MESSAGE_SIZE,
+            max_message_size: DEFAULT_MAX_MESSAGE_SIZE,
+        }
+    }
+}
+
+/// What a decoder found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A whole message.
+    Message(Message),
+    /// A ping; answer with a pong of the same payload (RFC 6455, 5.5.2).
+    Ping(Bytes),
+    /// A pong, asked for or not (RFC 6455, 5.5.3).
+    Pong(Bytes),
+    /// The peer closes. Answer with a close frame of the same code, if none was sent before, then
+    /// end the connection (RFC 6455, 5.5.1). No event follows.
+    Close(Option<CloseFrame>),
+}
+
+/// A push decoder for one connection: 16 bytes while no message is unfinished.
+///
+/// See the [module](super) for an example.
+#[derive(Debug)]
+pub struct Decoder {
+    unfinished: Option<Box<Unfinished>>,
+    role: Role,
+    extensions: Extensions,
+    /// Whether a close frame or an error came, after which nothing counts.
+    ended: bool,
+}
+
+impl Decoder {
+    /// Makes a decoder for the end that reads, without extensions.
+    pub fn new(role: Role) -> Self {
+        Self::with_extensions(role, Extensions::NONE)
+    }
+
+    /// Makes a decoder for the end that reads, with the extensions that the handshake negotiated.
+    pub fn with_extensions(role: Role, extensions: Extensions) -> Self {
+        Self { unfinished: None, role, extensions, ended: false }
+    }
+
+    /// Takes the next event off the front of `input`; call it again until it answers `None`.
+    ///
+    /// Payloads are consumed as they come, so after `None` at most the 13 bytes of an unfinished
+    /// header are left in `input`; give them back with the bytes that follow. The consumed part of
+    /// `input` is overwritten. After a close frame or an error, `input` is emptied and the answer is
+    /// always `None`.
+    ///
+    /// # Errors
+    /// Fails at the first byte that breaks a rule: send [`Error::close_frame`] and close.
+    pub fn decode(
+        &mut self,
+        input: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Option<Event>, Error> {
+        if self.ended {
+            input.clear();
+            return Ok(None);
+        }
+        let outcome = self.next_event(input, limits);
+        if matches!(outcome, Err(_) | Ok(Some(Event::Close(_)))) {
+            self.ended = true;
+            self.unfinished = None;
+            input.clear();
+        }
+        outcome
+    }
+
+    /// Returns whether the decoder is between two messages and so owns no memory.
+    pub fn is_idle(&self) -> bool {
+        self.unfinished.is_none()
+    }
+
+    /// Returns how many bytes of an unfinished message it holds.
+    pub fn buffered(&self) -> usize {
+        self.unfinished.as_ref().map_or(0, |unfinished| unfinished.buffered())
+    }
+
+    /// Appends bytes that bring a new decoder of the same role to this one's state: what a
+    /// connection takes along when it moves to another process. The bytes left unread follow them.
+    ///
+    /// They are frames of RFC 6455 themselves, so the format needs no version. Nothing is appended
+    /// by an idle decoder, nor by one that has seen a close frame or an error.
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use lineman_wire::websocket::{Decoder, Event, Limits, Message, Role};
+    ///
+    /// let limits = Limits::default();
+    /// let mut old = Decoder::new(Role::Client);
+    /// assert_eq!(old.decode(&mut BytesMut::from(&b"\x81\x05Hel"[..]), &limits)?, None);
+    ///
+    /// let mut wire = BytesMut::new();
+    /// old.write_unfinished(&limits, &mut wire);
+    /// wire.extend_from_slice(b"lo");
+    /// let event = Decoder::new(Role::Client).decode(&mut wire, &limits)?;
+    /// assert_eq!(event, Some(Event::Message(Message::from("Hello"))));
+    /// # Ok::<(), lineman_wire::websocket::Error>(())
+    /// ```
+    pub fn write_unfinished(&self, limits: &Limits, out: &mut BytesMut) {
+        if let Some(unfinished) = &self.unfinished {
+            unfinished.write(self.role, limits, out);
+        }
+    }
+
+    fn next_event(
+        &mut self,
+        input: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Option<Event>, Error> {
+        loop {
+            if let Some(unfinished) = &mut self.unfinished
+                && unfinished.is_inside_frame()
+            {
+                let progress = unfinished.feed(input)?;
+                if unfinished.is_empty() {
+                    self.unfinished = None;
+                }
+                match progress {
+                    Progress::NeedsMore => return Ok(None),
+                    Progress::Event(event) => return Ok(Some(event)),
+                    Progress::Fragment => {}
+                }
+            }
+            let unfinished =
+                self.unfinished.as_ref().and_then(|unfinished| unfinished.message_len());
+            let reader =
+                Reader { role: self.role, extensions: self.extensions, limits, unfinished };
+            let Some((header, header_len)) = Header::parse(input, reader)? else { return Ok(None) };
+            if let Some(event) = take_whole(header, header_len, input)? {
+                return Ok(Some(event));
+            }
+            input.advance(header_len);
+            self.unfinished.get_or_insert_default().begin(header);
+        }
+    }
+}
+
+/// Takes a frame that is an event by itself and lies in `input` whole: the path of nearly all
+/// frames. The payload is copied once, into memory of exactly its size, so that a message which is
+/// kept does not hold the read buffer.
+fn take_whole(
+    header: Header,
+    header_len: usize,
+    input: &mut BytesMut,
+) -> Result<Option<Event>, Error> {
+    if !header.last || header.opcode == Opcode::Continuation {
+        return Ok(None);
+    }
+    let end = header_len.saturating_add(header.length);
+    let Some(payload) = input.get_mut(header_len..end) else { return Ok(None) };
+    if let Some(key) = header.mask {
+        mask::apply(key, payload);
+    }
+    let event = event_of(header.opcode, payload)?;
+    input.advance(end);
+    Ok(Some(event))
+}
+
+/// Makes the event of a whole frame from its unmasked payload.
+pub(super) fn event_of(opcode: Opcode, payload: &[u8]) -> Result<Event, Error> {
+    Ok(match opcode {
+        Opcode::Text => {
+            let text = std::str::from_utf8(payload).map_err(|_| Error::InvalidUtf8)?;
+            Event::Message(Message::Text(Utf8Bytes::from(text)))
+        }
+        Opcode::Binary | Opcode::Continuation => Event::Message(Message::from(payload)),
+        Opcode::Ping => Event::Ping(Bytes::copy_from_slice(payload)),
+        Opcode::Pong => Event::Pong(Bytes::copy_from_slice(payload)),
+        Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
+    })
+}

@@ -1,0 +1,220 @@
+//! The frame's header (RFC 6455, 5.2): parsed with every rule that can be checked on it, and written.
+//!
+//! The decoder and the encoders call it. It never touches a payload.
+
+use bytes::{BufMut, BytesMut};
+
+use super::{Error, Limits};
+
+/// The most bytes of payload in a control frame (RFC 6455, 5.5).
+pub const MAX_CONTROL_PAYLOAD: usize = 125;
+
+/// Which end this is. A server reads masked frames, a client unmasked ones (RFC 6455, 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The end that was connected to.
+    Server,
+    /// The end that connected.
+    Client,
+}
+
+/// What the handshake negotiated; today always [`Extensions::NONE`].
+///
+/// This is the seam for permessage-deflate (RFC 7692): an extension gets a constructor here that
+/// allows its reserved bit, [`Header::reserved`] carries the bit to the decoder, and the payload of
+/// a compressed message has to pass an inflater before it is checked as UTF-8 and counted against
+/// [`Limits::max_message_size`]. As long as no constructor allows a bit, each reserved bit is
+/// refused with 1002, as RFC 6455, 5.2 asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Extensions {
+    reserved_bits: u8,
+}
+
+impl Extensions {
+    /// No extension: every reserved bit is an error.
+    pub const NONE: Self = Self { reserved_bits: 0 };
+}
+
+/// What a frame is (RFC 6455, 5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Opcode {
+    /// A further fragment of the message.
+    Continuation,
+    /// Text, or the first fragment of it.
+    Text,
+    /// Binary data, or the first fragment of it.
+    Binary,
+    /// The last frame of a connection.
+    Close,
+    /// Asks for a pong.
+    Ping,
+    /// Answers a ping, or says "still here".
+    Pong,
+}
+
+impl Opcode {
+    /// Returns whether this is a control frame (RFC 6455, 5.5).
+    pub const fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xA,
+        }
+    }
+
+    const fn from_bits(bits: u8) -> Result<Self, Error> {
+        Ok(match bits {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xA => Self::Pong,
+            reserved => return Err(Error::ReservedOpcode(reserved)),
+        })
+    }
+}
+
+/// A frame's header. Most programs need [`encode_message`](super::encode_message) instead; this is
+/// for those which send fragments, and for tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Whether this is the message's last frame (FIN).
+    pub last: bool,
+    /// The three reserved bits, RSV1 being 4.
+    pub reserved: u8,
+    /// What the frame is.
+    pub opcode: Opcode,
+    /// The key that the payload is masked with, if it is.
+    pub mask: Option<[u8; 4]>,
+    /// The payload's length in bytes.
+    pub length: usize,
+}
+
+impl Header {
+    /// Appends the header, its length in the shortest form; the masked payload must follow.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(u8::from(self.last) << 7 | (self.reserved & 0b111) << 4 | self.opcode.bits());
+        let masked = u8::from(self.mask.is_some()) << 7;
+        if let Ok(short @ 0..=125) = u8::try_from(self.length) {
+            out.put_u8(masked | short);
+        } else if let Ok(length) = u16::try_from(self.length) {
+            out.put_u8(masked | 0x7E);
+            out.put_u16(length);
+        } else {
+            out.put_u8(masked | 0x7F);
+            out.put_u64(self.length as u64);
+        }
+        if let Some(key) = self.mask {
+            out.put_slice(&key);
+        }
+    }
+
+    /// Returns how many bytes [`encode`](Header::encode) appends: 2 to 14.
+    pub fn encoded_len(&self) -> usize {
+        let length = match self.length {
+            0..=125 => 0,
+            126..=0xFFFF => 2,
+            _ => 8,
+        };
+        2 + length + if self.mask.is_some() { 4 } else { 0 }
+    }
+
+    /// Parses the header at the front of `input`, and returns it with its own size.
+    ///
+    /// `None` means that the header is not whole yet. Each rule is checked as soon as the bytes it
+    /// needs are there, in the bytes' order, so that the answer does not depend on how they came.
+    pub(crate) fn parse(input: &[u8], reader: Reader<'_>) -> Result<Option<(Self, usize)>, Error> {
+        let Some(&first) = input.first() else { return Ok(None) };
+        let (last, reserved) = (first & 0x80 != 0, first >> 4 & 0b111);
+        if reserved & !reader.extensions.reserved_bits != 0 {
+            return Err(Error::ReservedBits);
+        }
+        let opcode = Opcode::from_bits(first & 0x0F)?;
+        reader.check_order(opcode, last)?;
+
+        let Some(&second) = input.get(1) else { return Ok(None) };
+        let masked = second & 0x80 != 0;
+        if masked != (reader.role == Role::Server) {
+            return Err(Error::WrongMask(reader.role));
+        }
+        let short = second & 0x7F;
+        if opcode.is_control() && usize::from(short) > MAX_CONTROL_PAYLOAD {
+            return Err(Error::ControlTooLong);
+        }
+        let Some((length, end)) = parse_length(short, input)? else { return Ok(None) };
+        let length = reader.check_length(opcode, length)?;
+
+        if !masked {
+            return Ok(Some((Self { last, reserved, opcode, mask: None, length }, end)));
+        }
+        let Some(&key) = input.get(end..).and_then(|rest| rest.first_chunk::<4>()) else {
+            return Ok(None);
+        };
+        Ok(Some((Self { last, reserved, opcode, mask: Some(key), length }, end + 4)))
+    }
+}
+
+/// What the reading end knows when a header arrives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    pub(crate) role: Role,
+    pub(crate) extensions: Extensions,
+    pub(crate) limits: &'a Limits,
+    /// The size so far of the message that is still unfinished, if there is one.
+    pub(crate) unfinished: Option<usize>,
+}
+
+impl Reader<'_> {
+    /// Checks that the frame may come now (RFC 6455, 5.4).
+    fn check_order(self, opcode: Opcode, last: bool) -> Result<(), Error> {
+        match (opcode, self.unfinished) {
+            (Opcode::Continuation, None) => Err(Error::LoneContinuation),
+            (Opcode::Text | Opcode::Binary, Some(_)) => Err(Error::UnfinishedMessage),
+            _ if opcode.is_control() && !last => Err(Error::FragmentedControl),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_length(self, opcode: Opcode, announced: u64) -> Result<usize, Error> {
+        let limit =
+            if opcode.is_control() { MAX_CONTROL_PAYLOAD } else { self.limits.max_frame_size };
+        let length = usize::try_from(announced)
+            .ok()
+            .filter(|&length| length <= limit)
+            .ok_or(Error::FrameTooBig { length: announced, limit })?;
+        let limit = self.limits.max_message_size;
+        if !opcode.is_control() && length > limit.saturating_sub(self.unfinished.unwrap_or(0)) {
+            return Err(Error::MessageTooBig { limit });
+        }
+        Ok(length)
+    }
+}
+
+/// Returns the payload's length and where in `input` its field ends. The shortest form is the only
+/// one (RFC 6455, 5.2).
+fn parse_length(short: u8, input: &[u8]) -> Result<Option<(u64, usize)>, Error> {
+    let extended = input.get(2..).unwrap_or_default();
+    let (length, end, least) = match short {
+        0x7E => match extended.first_chunk() {
+            Some(&bytes) => (u64::from(u16::from_be_bytes(bytes)), 4, 126),
+            None => return Ok(None),
+        },
+        0x7F => match extended.first_chunk() {
+            Some(&bytes) => (u64::from_be_bytes(bytes), 10, 0x1_0000),
+            None => return Ok(None),
+        },
+        _ => (u64::from(short), 2, 0),
+    };
+    if length < least {
+        return Err(Error::LengthNotMinimal);
+    }
+    Ok(Some((length, end)))
+}

@@ -1,0 +1,119 @@
+//! The server's answer to a request for a WebSocket (RFC 6455, 4.2).
+
+use std::fmt::Write;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+
+use super::{
+    HandshakeError, Request, Version, accept_value,
+    head::{is_field_value, is_token},
+};
+
+/// Headers that the handshake sets itself, or that would end the upgrade.
+const RESERVED: [&str; 7] = [
+    "connection",
+    "content-length",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Checks a request for a WebSocket and returns the bytes of the answer, `101 Switching Protocols`.
+///
+/// `subprotocol` is one of [`Request::subprotocols`], or none. `headers` are added to the answer,
+/// such as `Set-Cookie`. No extension is ever accepted.
+///
+/// ```
+/// use lineman_wire::websocket::{HandshakeLimits, RequestParser, accept};
+///
+/// // RFC 6455, 1.3.
+/// let input = b"GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
+///     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+///     Sec-WebSocket-Protocol: chat, superchat\r\nSec-WebSocket-Version: 13\r\n\r\n";
+/// let request = RequestParser::new().parse(input, &HandshakeLimits::default())?.expect("is whole");
+/// let answer = accept(&request, Some("chat"), &[])?;
+/// assert_eq!(
+///     std::str::from_utf8(&answer),
+///     Ok("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+///         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n")
+/// );
+/// # Ok::<(), lineman_wire::websocket::HandshakeError>(())
+/// ```
+///
+/// # Errors
+/// Fails if the request is not as RFC 6455, 4.2.1 wants it, or if `subprotocol` or `headers` cannot
+/// be sent. Answer with [`HandshakeError::response`] and close.
+pub fn accept(
+    request: &Request,
+    subprotocol: Option<&str>,
+    headers: &[(&str, &str)],
+) -> Result<Bytes, HandshakeError> {
+    let key = check(request)?;
+    let mut answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\n",
+        accept_value(key)
+    );
+    if let Some(chosen) = subprotocol {
+        if !is_token(chosen) || !request.subprotocols().any(|offered| offered == chosen) {
+            return Err(HandshakeError::Subprotocol(chosen.to_owned()));
+        }
+        push_line(&mut answer, "Sec-WebSocket-Protocol", chosen);
+    }
+    push_application_headers(&mut answer, headers, &RESERVED)?;
+    answer.push_str("\r\n");
+    Ok(Bytes::from(answer))
+}
+
+/// Appends the application's headers, if none of them breaks the message.
+pub(super) fn push_application_headers(
+    out: &mut String,
+    headers: &[(&str, &str)],
+    reserved: &[&str],
+) -> Result<(), HandshakeError> {
+    for &(name, value) in headers {
+        let is_reserved = reserved.iter().any(|other| other.eq_ignore_ascii_case(name));
+        if is_reserved || !is_token(name) || !is_field_value(value) {
+            return Err(HandshakeError::Header(name.to_owned()));
+        }
+        push_line(out, name, value);
+    }
+    Ok(())
+}
+
+pub(super) fn push_line(out: &mut String, name: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _infallible = write!(out, "{name}: {value}\r\n");
+}
+
+/// Checks what RFC 6455, 4.2.1 asks of the request, and returns its key.
+fn check(request: &Request) -> Result<&str, HandshakeError> {
+    if request.method() != "GET" {
+        return Err(HandshakeError::Method);
+    }
+    if request.version() != Version::Http11 {
+        return Err(HandshakeError::HttpVersion);
+    }
+    if request.count("host") != 1 {
+        return Err(HandshakeError::Host);
+    }
+    if !request.is_upgrade() {
+        return Err(HandshakeError::NotAnUpgrade);
+    }
+    if request.count("sec-websocket-version") != 1
+        || request.header("sec-websocket-version") != Some("13")
+    {
+        return Err(HandshakeError::WebSocketVersion);
+    }
+    let has_length = request.header("content-length").is_some_and(|length| length != "0");
+    if has_length || request.count("content-length") > 1 || request.count("transfer-encoding") > 0 {
+        return Err(HandshakeError::Body);
+    }
+    let key =
+        request.header("sec-websocket-key").filter(|_| request.count("sec-websocket-key") == 1);
+    key.filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16))
+        .ok_or(HandshakeError::Key)
+}

@@ -1,0 +1,228 @@
+//! What a decoder owns while a frame or a message is unfinished; boxed, so that most own nothing.
+//!
+//! The decoder alone uses it. Each piece is unmasked, checked and stored when it comes; the memory
+//! follows the bytes that came, never the length that was announced.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{
+    Error, Event, Limits, Message,
+    decoder::event_of,
+    frame::{Header, Opcode, Role},
+    mask,
+    utf8::PartialText,
+};
+
+/// The unfinished message, and the frame in whose middle the input ended. Control frames may come
+/// between fragments (RFC 6455, 5.4), so there can be both.
+#[derive(Debug, Default)]
+pub(crate) struct Unfinished {
+    message: Option<PartialMessage>,
+    frame: Option<PartialFrame>,
+}
+
+#[derive(Debug)]
+enum PartialMessage {
+    Text(PartialText),
+    Binary(Vec<u8>),
+}
+
+#[derive(Debug)]
+struct PartialFrame {
+    last: bool,
+    opcode: Opcode,
+    /// The key, turned to where the payload goes on.
+    mask: Option<[u8; 4]>,
+    /// How many bytes of payload are still to come.
+    remaining: usize,
+    /// What came of a control frame's payload; a data frame's goes to the message.
+    control: Vec<u8>,
+}
+
+/// How far a piece of input led.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// The input ended inside the frame.
+    NeedsMore,
+    /// The frame is finished, but its message is not.
+    Fragment,
+    /// The frame finished this event.
+    Event(Event),
+}
+
+impl Unfinished {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.message.is_none() && self.frame.is_none()
+    }
+
+    pub(crate) fn is_inside_frame(&self) -> bool {
+        self.frame.is_some()
+    }
+
+    /// Returns the size so far of the unfinished message.
+    pub(crate) fn message_len(&self) -> Option<usize> {
+        self.message.as_ref().map(PartialMessage::len)
+    }
+
+    /// Returns how many bytes of payload are held.
+    pub(crate) fn buffered(&self) -> usize {
+        self.message_len().unwrap_or(0) + self.frame.as_ref().map_or(0, |frame| frame.control.len())
+    }
+
+    /// Enters a frame whose header has been read and checked.
+    pub(crate) fn begin(&mut self, header: Header) {
+        match header.opcode {
+            Opcode::Text => self.message = Some(PartialMessage::Text(PartialText::default())),
+            Opcode::Binary => self.message = Some(PartialMessage::Binary(Vec::new())),
+            Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => {}
+        }
+        self.frame = Some(PartialFrame {
+            last: header.last,
+            opcode: header.opcode,
+            mask: header.mask,
+            remaining: header.length,
+            control: Vec::new(),
+        });
+    }
+
+    /// Consumes what `input` holds of the frame it is inside of.
+    pub(crate) fn feed(&mut self, input: &mut BytesMut) -> Result<Progress, Error> {
+        let Some(frame) = &mut self.frame else { return Ok(Progress::Fragment) };
+        let taken = frame.remaining.min(input.len());
+        let piece = input.get_mut(..taken).unwrap_or_default();
+        frame.unmask(piece);
+        if frame.opcode.is_control() {
+            frame.control.extend_from_slice(piece);
+        } else if let Some(message) = &mut self.message {
+            message.push(piece, frame.last.then_some(frame.remaining))?;
+        }
+        input.advance(taken);
+        if frame.remaining > 0 {
+            return Ok(Progress::NeedsMore);
+        }
+        self.finish_frame()
+    }
+
+    fn finish_frame(&mut self) -> Result<Progress, Error> {
+        let Some(frame) = self.frame.take() else { return Ok(Progress::Fragment) };
+        if frame.opcode.is_control() {
+            return event_of(frame.opcode, &frame.control).map(Progress::Event);
+        }
+        if !frame.last {
+            return Ok(Progress::Fragment);
+        }
+        match self.message.take() {
+            Some(message) => Ok(Progress::Event(Event::Message(message.finish()?))),
+            None => Ok(Progress::Fragment),
+        }
+    }
+
+    /// Writes the state as the frames that lead to it, see
+    /// [`Decoder::write_unfinished`](super::Decoder::write_unfinished).
+    pub(crate) fn write(&self, role: Role, limits: &Limits, out: &mut BytesMut) {
+        if let Some(message) = &self.message {
+            let (opcode, first, second) = message.parts();
+            write_fragments(opcode, [first, second], role, limits.max_frame_size, out);
+        }
+        let Some(frame) = &self.frame else { return };
+        let consumed = frame.control.len();
+        let opcode = if frame.opcode.is_control() { frame.opcode } else { Opcode::Continuation };
+        let mask = frame.mask.map(|mut key| {
+            key.rotate_right(consumed % 4);
+            key
+        });
+        let length = consumed + frame.remaining;
+        Header { last: frame.last, reserved: 0, opcode, mask, length }.encode(out);
+        let start = out.len();
+        out.extend_from_slice(&frame.control);
+        if let Some(key) = mask {
+            mask::apply(key, out.get_mut(start..).unwrap_or_default());
+        }
+    }
+}
+
+impl PartialFrame {
+    /// Unmasks the next piece of the payload and moves on behind it.
+    fn unmask(&mut self, piece: &mut [u8]) {
+        if let Some(key) = &mut self.mask {
+            mask::apply(*key, piece);
+            *key = mask::rotate(*key, piece.len());
+        }
+        self.remaining -= piece.len();
+    }
+}
+
+impl PartialMessage {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    fn push(&mut self, piece: &[u8], to_come: Option<usize>) -> Result<(), Error> {
+        match self {
+            Self::Text(text) => text.push(piece, to_come),
+            Self::Binary(bytes) => {
+                bytes.reserve_exact(growth(bytes.capacity(), bytes.len(), piece.len(), to_come));
+                bytes.extend_from_slice(piece);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Message, Error> {
+        Ok(match self {
+            Self::Text(text) => Message::Text(text.finish()?),
+            Self::Binary(bytes) => Message::Binary(Bytes::from(bytes)),
+        })
+    }
+
+    /// Returns the opcode that began the message, and its payload so far in two pieces.
+    fn parts(&self) -> (Opcode, &[u8], &[u8]) {
+        match self {
+            Self::Text(text) => {
+                let (whole, pending) = text.parts();
+                (Opcode::Text, whole.as_bytes(), pending)
+            }
+            Self::Binary(bytes) => (Opcode::Binary, bytes, &[]),
+        }
+    }
+}
+
+/// Returns how much to reserve beyond `len` so that `added` bytes fit.
+///
+/// It doubles, so that pieces cost linear time, but not past the message's end where `to_come` says
+/// where that is: a message of just over half the limit does not take twice its size.
+pub(crate) fn growth(capacity: usize, len: usize, added: usize, to_come: Option<usize>) -> usize {
+    let least = len.saturating_add(added);
+    if least <= capacity {
+        return 0;
+    }
+    let most = to_come.map_or(usize::MAX, |to_come| least.saturating_add(to_come));
+    least.max(capacity.saturating_mul(2)).min(most) - len
+}
+
+/// Writes a message's beginning as fragments that none of the limits refuses.
+fn write_fragments(
+    opcode: Opcode,
+    pieces: [&[u8]; 2],
+    role: Role,
+    max_frame_size: usize,
+    out: &mut BytesMut,
+) {
+    // A key of zeros leaves the bytes as they are; this end reads them back itself.
+    let mask = (role == Role::Server).then_some([0; 4]);
+    Header { last: false, reserved: 0, opcode, mask, length: 0 }.encode(out);
+    for piece in pieces.into_iter().flat_map(|piece| piece.chunks(max_frame_size.max(1))) {
+        Header {
+            last: false,
+            reserved: 0,
+            opcode: Opcode::Continuation,
+            mask,
+            length: piece.len(),
+        }
+        .encode(out);
+        out.extend_from_slice(piece);
+    }
+}
