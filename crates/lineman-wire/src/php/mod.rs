@@ -1,1 +1,26 @@
-//! php
+//! PHP's `serialize` format: what sessions, replies and array messages look like between gateways.
+//!
+//! Who calls it: `link`, and the session code of `lineman-gateway`. What it never does: build
+//! objects or follow references; they are refused by name.
+
+mod array;
+mod decode;
+mod encode;
+mod error;
+mod float;
+mod json;
+mod key;
+mod query;
+mod serde;
+mod value;
+
+pub use array::{Array, Iter};
+pub use decode::{Limits, unserialize};
+pub use encode::{serialize, serialize_into};
+pub use error::Error;
+pub use key::Key;
+pub use query::{parse_cookies, parse_query};
+pub use serde::{from_slice, from_value, to_value, to_vec};
+pub use value::Value;
+
+pub(crate) use float::write_float;
