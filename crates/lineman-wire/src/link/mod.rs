@@ -1,1 +1,43 @@
-//! link
+//! `GatewayWorker`'s inner protocols: packets between gateway and business, lines of the register.
+//!
+//! Who calls it: `lineman-gateway` on its links, `lineman-client`. What it never does: check a
+//! key, keep a table, or send anything. [`Packet`] and [`Codec`] are the bytes; [`Event`] and
+//! [`Request`] are what they mean.
+
+mod body;
+mod client_id;
+mod codec;
+mod command;
+mod error;
+mod event;
+mod json;
+mod login;
+mod name;
+mod order;
+mod packet;
+pub mod php_json;
+mod query;
+pub mod register;
+mod reply;
+mod request;
+mod secret;
+mod websocket_connect;
+
+pub use body::Body;
+pub use client_id::ClientId;
+pub use codec::Codec;
+pub use command::Command;
+pub use error::Error;
+pub use event::{Client, Event, Hello};
+pub use login::Login;
+pub use name::Name;
+pub use order::{Audience, Order};
+pub use packet::{HEADER_LENGTH, MAX_PACKET, Packet, flags};
+pub use query::{Condition, Field, Query, Select};
+pub use reply::{Reply, ReplyCodec};
+pub use request::{Control, Request};
+pub use secret::Secret;
+pub use websocket_connect::RequestHead;
+
+/// The version of Lineman's extension of the protocol, offered in `WORKER_CONNECT` and `Hello`.
+pub const EXTENSION_VERSION: u32 = 1;

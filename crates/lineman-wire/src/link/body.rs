@@ -1,0 +1,77 @@
+//! The message in a packet's body, as its flags say.
+
+use bytes::Bytes;
+
+use super::{Error, flags};
+use crate::php;
+
+/// A message, from or to a client.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// Bytes for the client's protocol to encode; no message at all is an empty scalar.
+    Scalar(Bytes),
+    /// Bytes that are encoded for the client's protocol already.
+    Raw(Bytes),
+    /// A PHP array, or null; the only form in which these travel.
+    Value(php::Value),
+}
+
+impl Body {
+    /// Returns the empty scalar, which stands for no message.
+    pub fn empty() -> Self {
+        Self::Scalar(Bytes::new())
+    }
+
+    /// Reads the body of a packet.
+    ///
+    /// # Errors
+    /// It is said to be PHP-serialized and is not, or is raw but no string.
+    pub fn read(flags: u8, body: Bytes) -> Result<Self, Error> {
+        match (flags & flags::SCALAR != 0, flags & flags::RAW != 0) {
+            (true, false) => Ok(Self::Scalar(body)),
+            (true, true) => Ok(Self::Raw(body)),
+            (false, false) => Ok(Self::Value(unserialize(&body)?)),
+            (false, true) => match unserialize(&body)? {
+                php::Value::String(text) => Ok(Self::Raw(text)),
+                _ => Err(Error::RawBody),
+            },
+        }
+    }
+
+    /// Returns flags and body of the packet that carries the message.
+    pub fn into_parts(self) -> (u8, Bytes) {
+        match self {
+            Self::Scalar(body) => (flags::SCALAR, body),
+            Self::Raw(body) => (flags::SCALAR | flags::RAW, body),
+            Self::Value(value) => (0, Bytes::from(php::serialize(&value))),
+        }
+    }
+}
+
+fn unserialize(body: &[u8]) -> Result<php::Value, Error> {
+    Ok(php::unserialize(body, php::Limits::default())?)
+}
+
+impl From<Bytes> for Body {
+    fn from(text: Bytes) -> Self {
+        Self::Scalar(text)
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self::Scalar(Bytes::from(text))
+    }
+}
+
+impl From<&str> for Body {
+    fn from(text: &str) -> Self {
+        Self::from(text.to_owned())
+    }
+}
+
+impl From<php::Array> for Body {
+    fn from(array: php::Array) -> Self {
+        Self::Value(php::Value::Array(array))
+    }
+}

@@ -1,0 +1,88 @@
+//! Packets off the front of a buffer and back: the protocol of a link.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::packet::Header;
+use super::{Error, HEADER_LENGTH, MAX_PACKET, Packet};
+use crate::{Protocol, Result};
+
+/// Below this many bytes, ext data and body are copied out of the buffer instead of shared: a
+/// session of 100 bytes that a table keeps would hold a read buffer of 64 KiB. Above it the copy
+/// costs more than the rest of such a buffer weighs.
+const COPY_LIMIT: usize = 16 * 1024;
+
+/// The protocol of a link between gateway and business.
+#[derive(Debug, Clone)]
+pub struct Codec {
+    limit: usize,
+}
+
+impl Codec {
+    /// Returns a codec with `GatewayWorker`'s limit of 10,485,760 bytes a packet.
+    pub fn new() -> Self {
+        Self::with_limit(MAX_PACKET)
+    }
+
+    /// Returns a codec that refuses packets of more than `limit` bytes, read or written.
+    pub fn with_limit(limit: usize) -> Self {
+        Self { limit }
+    }
+
+    /// Takes one packet off the front of `buffer`; `None` until it is whole.
+    ///
+    /// # Errors
+    /// The header contradicts itself, or the packet is longer than the limit.
+    pub fn decode_packet(&self, buffer: &mut BytesMut) -> Result<Option<Packet>, Error> {
+        let Some(Header { length, ext_length, packet }) = Header::read(buffer, self.limit)? else {
+            return Ok(None);
+        };
+        if buffer.len() < length {
+            return Ok(None);
+        }
+        buffer.advance(HEADER_LENGTH);
+        let rest = buffer.split_to(length - HEADER_LENGTH);
+        let mut body = match rest.len() {
+            // The copy lets go of `rest`, so that the buffer is free to be used again.
+            0..COPY_LIMIT => Bytes::copy_from_slice(&rest),
+            _ => rest.freeze(),
+        };
+        let ext = body.split_to(ext_length);
+        Ok(Some(Packet { ext, body, ..packet }))
+    }
+
+    /// Appends one packet to `buffer`.
+    ///
+    /// # Errors
+    /// The packet is longer than the limit; nothing is appended.
+    pub fn encode_packet(&self, packet: &Packet, buffer: &mut BytesMut) -> Result<(), Error> {
+        let length = packet.wire_length();
+        if length > self.limit {
+            return Err(Error::PacketTooLong { length, limit: self.limit });
+        }
+        packet.encode_into(buffer);
+        Ok(())
+    }
+}
+
+impl Default for Codec {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Protocol for Codec {
+    type Inbound = Packet;
+    type Outbound = Packet;
+
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Packet>> {
+        Ok(self.decode_packet(buffer)?)
+    }
+
+    fn encode(&mut self, packet: Packet, buffer: &mut BytesMut) -> Result {
+        Ok(self.encode_packet(&packet, buffer)?)
+    }
+
+    fn max_message_size(&self) -> usize {
+        self.limit
+    }
+}

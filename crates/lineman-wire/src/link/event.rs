@@ -1,0 +1,140 @@
+//! What a gateway tells a business: events of clients, and the answers of the extension.
+
+use core::net::Ipv4Addr;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Body, ClientId, Command, Error, Packet, flags, json};
+use crate::php;
+
+/// The client an event is about, as the header of its packet describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The client's name in the cluster.
+    pub id: ClientId,
+    /// The client's address, 0.0.0.0 if it has none in IPv4.
+    pub ip: Ipv4Addr,
+    /// The client's port.
+    pub port: u16,
+    /// The port at which its gateway listens for clients.
+    pub gateway_port: u16,
+    /// The client's session: nothing, or a PHP-serialized array.
+    pub session: Bytes,
+}
+
+/// The body of [`Command::Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The version of the extension that the gateway speaks.
+    #[serde(rename = "lineman")]
+    pub version: u32,
+    /// Names this run of the gateway, in hex: client ids begin again in the next one.
+    pub epoch: String,
+}
+
+/// A packet from a gateway to a business.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A client has connected; its handshake is yet to come.
+    Connect(Client),
+    /// A client's websocket handshake has been read; the value is `{get, server, cookie}`.
+    WebSocketConnect(Client, php::Value),
+    /// A client sent a message.
+    Message(Client, Body),
+    /// A client is gone.
+    Close(Client),
+    /// The gateway keeps the link busy; there is nothing to do.
+    Ping,
+    /// Extension: the gateway speaks it, too.
+    Hello(Hello),
+    /// Extension: the client belongs to this business from now on.
+    Adopt(Client),
+    /// Extension: no event follows.
+    Fence,
+    /// Extension: everything before the `Sync` has been applied.
+    Synced,
+    /// A command that is not for a business; to be ignored.
+    Unknown(Command),
+}
+
+impl TryFrom<Packet> for Event {
+    type Error = Error;
+
+    /// # Errors
+    /// The body is not what the command wants.
+    fn try_from(packet: Packet) -> Result<Self, Error> {
+        Ok(match packet.command {
+            Command::OnConnect => Self::Connect(Client::of(packet)),
+            Command::OnMessage => {
+                let body = Body::read(packet.flags, packet.body.clone())?;
+                Self::Message(Client::of(packet), body)
+            }
+            Command::OnClose => Self::Close(Client::of(packet)),
+            Command::OnWebSocketConnect => {
+                let request = php::unserialize(&packet.body, php::Limits::default())?;
+                Self::WebSocketConnect(Client::of(packet), request)
+            }
+            Command::Ping => Self::Ping,
+            Command::Hello => Self::Hello(json::read(packet.command, &packet.body)?),
+            Command::Adopt => Self::Adopt(Client::of(packet)),
+            Command::Fence => Self::Fence,
+            Command::Synced => Self::Synced,
+            other => Self::Unknown(other),
+        })
+    }
+}
+
+impl From<Event> for Packet {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Connect(client) => client.packet(Command::OnConnect),
+            Event::WebSocketConnect(client, request) => Self {
+                flags: 0,
+                body: Bytes::from(php::serialize(&request)),
+                ..client.packet(Command::OnWebSocketConnect)
+            },
+            Event::Message(client, message) => {
+                let (flags, body) = message.into_parts();
+                Self { flags, body, ..client.packet(Command::OnMessage) }
+            }
+            Event::Close(client) => client.packet(Command::OnClose),
+            Event::Ping => Self::new(Command::Ping, 0),
+            Event::Hello(hello) => {
+                Self { body: json::write(&hello), ..Self::new(Command::Hello, 0) }
+            }
+            Event::Adopt(client) => client.packet(Command::Adopt),
+            Event::Fence => Self::new(Command::Fence, 0),
+            Event::Synced => Self::new(Command::Synced, 0),
+            Event::Unknown(command) => Self::new(command, 0),
+        }
+    }
+}
+
+impl Client {
+    fn of(packet: Packet) -> Self {
+        Self {
+            id: ClientId::new(packet.local_ip, packet.local_port, packet.connection_id),
+            ip: packet.client_ip,
+            port: packet.client_port,
+            gateway_port: packet.gateway_port,
+            session: packet.ext,
+        }
+    }
+
+    fn packet(self, command: Command) -> Packet {
+        Packet {
+            command,
+            local_ip: self.id.local_ip,
+            local_port: self.id.local_port,
+            client_ip: self.ip,
+            client_port: self.port,
+            connection_id: self.id.connection_id,
+            flags: flags::SCALAR,
+            gateway_port: self.gateway_port,
+            ext: self.session,
+            body: Bytes::new(),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The lines between a register and its gateways and businesses: one JSON object each.
+//!
+//! Who calls it: the register, and everybody who looks for gateways. What it never does: cut
+//! lines out of a stream; that is `text`'s business.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Secret, json};
+
+/// A line, without its end.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Line {
+    /// Gateway → register: businesses can reach me there.
+    GatewayConnect {
+        /// `IP:PORT` of the gateway's inner listener.
+        address: String,
+        /// The cluster's key.
+        secret_key: Secret,
+    },
+    /// Business or client → register: tell me the gateways.
+    WorkerConnect {
+        /// The cluster's key.
+        secret_key: Secret,
+    },
+    /// Anybody → register: keeps the connection busy.
+    Ping,
+    /// Register → business: these are all gateways there are.
+    BroadcastAddresses {
+        /// `IP:PORT` of each.
+        addresses: Vec<String>,
+    },
+}
+
+/// Why a line was refused. The line itself is not shown: it may hold the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The peer's line is no JSON, or has no event; a register answers with a line of text that
+    /// begins with "Bad request for Register service", and closes.
+    #[error("register line is no json object with an event")]
+    Malformed,
+    /// The peer's event is not known; a register closes without an answer.
+    #[error("unknown register event {0:?}")]
+    UnknownEvent(String),
+    /// A gateway came without its address; a register closes without an answer.
+    #[error("gateway_connect without an address")]
+    MissingAddress,
+    /// A register broadcasts something else than a list of addresses.
+    #[error("broadcast_addresses without a list of addresses")]
+    MissingAddresses,
+}
+
+#[derive(Serialize)]
+struct Broadcast<'a> {
+    event: &'static str,
+    addresses: &'a [String],
+}
+
+impl Line {
+    /// Reads a line; its end, `\n` or `\r\n`, may be cut off already or not.
+    ///
+    /// # Errors
+    /// The line is none of the four.
+    pub fn parse(line: &[u8]) -> Result<Self, Error> {
+        let line: Value = serde_json::from_slice(line).map_err(|_| Error::Malformed)?;
+        let event = text(&line, "event").ok_or(Error::Malformed)?;
+        let secret_key = || Secret::new(text(&line, "secret_key").unwrap_or_default());
+        match event.as_str() {
+            "gateway_connect" => {
+                let address = text(&line, "address").ok_or(Error::MissingAddress)?;
+                Ok(Self::GatewayConnect { address, secret_key: secret_key() })
+            }
+            "worker_connect" => Ok(Self::WorkerConnect { secret_key: secret_key() }),
+            "ping" => Ok(Self::Ping),
+            "broadcast_addresses" => {
+                let addresses = addresses(line.get("addresses")).ok_or(Error::MissingAddresses)?;
+                Ok(Self::BroadcastAddresses { addresses })
+            }
+            _ => Err(Error::UnknownEvent(event)),
+        }
+    }
+
+    /// Returns the line as `GatewayWorker` writes it, without its end.
+    ///
+    /// Keys are put into JSON properly; `GatewayWorker` does not escape them, which makes no
+    /// difference to a key without quotes, backslashes and control characters.
+    pub fn encode(&self) -> String {
+        match self {
+            Self::GatewayConnect { address, secret_key } => format!(
+                r#"{{"event":"gateway_connect", "address":{}, "secret_key":{}}}"#,
+                quoted(address),
+                quoted(secret_key.expose())
+            ),
+            Self::WorkerConnect { secret_key } => format!(
+                r#"{{"event":"worker_connect","secret_key":{}}}"#,
+                quoted(secret_key.expose())
+            ),
+            Self::Ping => r#"{"event":"ping"}"#.to_owned(),
+            Self::BroadcastAddresses { addresses } => {
+                json::to_string(&Broadcast { event: "broadcast_addresses", addresses })
+            }
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// Returns a field as text, unless PHP's `empty` says that there is nothing in it.
+fn text(line: &Value, name: &str) -> Option<String> {
+    let text = match line.get(name)? {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    (!text.is_empty() && text != "0").then_some(text)
+}
+
+/// Reads the addresses; an object comes about when the register dropped a duplicate.
+fn addresses(list: Option<&Value>) -> Option<Vec<String>> {
+    let address = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    match list? {
+        Value::Array(values) => values.iter().map(address).collect(),
+        Value::Object(entries) => entries.values().map(address).collect(),
+        _ => None,
+    }
+}

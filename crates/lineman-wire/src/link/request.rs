@@ -1,0 +1,105 @@
+//! Whatever can arrive at a gateway, sorted by what it has to do with it.
+
+use super::{Command, Error, Login, Order, Packet, Query};
+
+/// A packet from a business or a client of the cluster to a gateway.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Request {
+    /// The peer introduces itself.
+    Login(Login),
+    /// The peer wants something done; there is no answer.
+    Order(Order),
+    /// The peer wants to know something; there is one [`Reply`](super::Reply).
+    Query(Query),
+    /// The peer steers the link itself, by the extension.
+    Control(Control),
+    /// A command that is not for a gateway; to be ignored.
+    Unknown(Command),
+}
+
+/// Commands of the extension from a business to a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Send no more events to this link; answered by [`Event::Fence`](super::Event::Fence).
+    Drain,
+    /// Answer with [`Event::Synced`](super::Event::Synced) when everything before is applied.
+    Sync,
+    /// Everything of this business has reached everybody: its clients can move.
+    Release,
+    /// How many events of this link have been handled so far; the number wraps.
+    Handled(u32),
+}
+
+impl TryFrom<Packet> for Request {
+    type Error = Error;
+
+    /// # Errors
+    /// The ext data or the body is not what the command wants.
+    fn try_from(packet: Packet) -> Result<Self, Error> {
+        use Command as C;
+        match packet.command {
+            C::WorkerConnect | C::GatewayClientConnect => packet.try_into().map(Self::Login),
+            C::SendToOne
+            | C::SendToAll
+            | C::Kick
+            | C::Destroy
+            | C::UpdateSession
+            | C::SetSession
+            | C::BindUid
+            | C::UnbindUid
+            | C::SendToUid
+            | C::JoinGroup
+            | C::LeaveGroup
+            | C::SendToGroup
+            | C::Ungroup => packet.try_into().map(Self::Order),
+            C::GetAllClientSessions
+            | C::IsOnline
+            | C::GetClientIdByUid
+            | C::BatchGetClientIdByUid
+            | C::GetClientSessionsByGroup
+            | C::GetClientCountByGroup
+            | C::Select
+            | C::GetGroupIdList
+            | C::BatchGetClientCountByGroup
+            | C::GetSessionByClientId => packet.try_into().map(Self::Query),
+            C::Drain => Ok(Self::Control(Control::Drain)),
+            C::Sync => Ok(Self::Control(Control::Sync)),
+            C::Release => Ok(Self::Control(Control::Release)),
+            C::Handled => Ok(Self::Control(Control::Handled(packet.connection_id))),
+            C::OnConnect
+            | C::OnMessage
+            | C::OnClose
+            | C::OnWebSocketConnect
+            | C::Ping
+            | C::Hello
+            | C::Adopt
+            | C::Fence
+            | C::Synced
+            | C::Unknown(_) => Ok(Self::Unknown(packet.command)),
+        }
+    }
+}
+
+impl From<Control> for Packet {
+    fn from(control: Control) -> Self {
+        match control {
+            Control::Drain => Self::new(Command::Drain, 0),
+            Control::Sync => Self::new(Command::Sync, 0),
+            Control::Release => Self::new(Command::Release, 0),
+            Control::Handled(events) => Self::new(Command::Handled, events),
+        }
+    }
+}
+
+impl From<Request> for Packet {
+    fn from(request: Request) -> Self {
+        match request {
+            Request::Login(login) => login.into(),
+            Request::Order(order) => order.into(),
+            Request::Query(query) => query.into(),
+            Request::Control(control) => control.into(),
+            Request::Unknown(command) => Self::new(command, 0),
+        }
+    }
+}
