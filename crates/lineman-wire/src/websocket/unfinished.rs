@@ -226,3 +226,33 @@ fn write_fragments(
         out.extend_from_slice(piece);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::growth;
+
+    #[test]
+    fn memory_follows_what_came() {
+        const MEBIBYTE: usize = 1024 * 1024;
+        // Three bytes of an announced 10 MiB: three bytes.
+        assert_eq!(growth(0, 0, 3, Some(10 * MEBIBYTE)), 3);
+        // What fits takes nothing.
+        assert_eq!(growth(100, 60, 40, None), 0);
+        // Doubling, so that many pieces cost linear time.
+        assert_eq!(growth(100, 100, 1, None), 100);
+        // But not past the end, where it is known.
+        assert_eq!(growth(6 * MEBIBYTE, 6 * MEBIBYTE, MEBIBYTE, Some(MEBIBYTE)), 2 * MEBIBYTE);
+        // The largest numbers do not overflow.
+        assert_eq!(growth(0, 0, 1, Some(usize::MAX)), 1);
+    }
+
+    #[test]
+    fn a_message_in_pieces_ends_with_memory_of_its_size() {
+        let mut message = super::PartialMessage::Binary(Vec::new());
+        for piece in 1..=1000 {
+            message.push(&[7; 100], Some(100_000 - piece * 100)).expect("binary is never refused");
+        }
+        let super::PartialMessage::Binary(bytes) = message else { panic!("binary stays binary") };
+        assert_eq!((bytes.len(), bytes.capacity()), (100_000, 100_000));
+    }
+}

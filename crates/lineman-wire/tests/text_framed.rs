@@ -1,0 +1,133 @@
+//! The two simple protocols: tables for their rules, and properties that hold for any bytes.
+
+use std::fmt::Debug;
+
+use bytes::{Bytes, BytesMut};
+use lineman_wire::{Protocol, framed::Framed, text::Text};
+use proptest::{collection::vec, prelude::*};
+
+/// Decodes `bytes` in pieces of `size`; the error is its text.
+fn decode<P: Protocol>(
+    mut protocol: P,
+    bytes: &[u8],
+    size: usize,
+) -> (Vec<P::Inbound>, Option<String>) {
+    let (mut messages, mut buffer) = (Vec::new(), BytesMut::new());
+    for piece in bytes.chunks(size) {
+        buffer.extend_from_slice(piece);
+        loop {
+            match protocol.decode(&mut buffer) {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(error) => return (messages, Some(error.to_string())),
+            }
+        }
+    }
+    (messages, None)
+}
+
+/// Checks one input at once and byte by byte.
+#[track_caller]
+fn check<P: Protocol>(make: fn() -> P, bytes: &[u8], messages: &[P::Inbound], error: Option<&str>)
+where
+    P::Inbound: Debug + PartialEq,
+{
+    for size in [usize::MAX, 1] {
+        let (got, fault) = decode(make(), bytes, size);
+        assert_eq!((got.as_slice(), fault.as_deref()), (messages, error), "in pieces of {size}");
+    }
+}
+
+#[test]
+fn text_takes_lines() {
+    let lines = ["hello", "wor\rld", "", ""].map(str::to_owned);
+    check(Text::new, b"hello\nwor\rld\r\n\r\r\n\nrest", &lines, None);
+    check(
+        Text::new,
+        b"ok\n\xff\n",
+        &["ok".to_owned()],
+        Some("line is not valid utf-8 from byte 0 on"),
+    );
+}
+
+#[test]
+fn text_is_bounded() {
+    let make = || Text::with_max_size(4);
+    let fits = ["abcd", "efgh"].map(str::to_owned);
+    check(make, b"abcd\r\nefgh\n", &fits, None);
+    for line in [b"abcde".as_slice(), b"abcde\n", b"abcd\r\r\n"] {
+        check(make, line, &[], Some("line is longer than 4 bytes"));
+    }
+    assert_eq!(make().max_message_size(), 4);
+    assert_eq!(Text::new().max_message_size(), 10 * 1024 * 1024);
+}
+
+#[test]
+fn text_refuses_to_send_two_lines_as_one() {
+    let mut out = BytesMut::new();
+    assert!(Text::new().encode("a\nb".to_owned(), &mut out).is_err());
+    assert!(out.is_empty());
+}
+
+#[test]
+fn text_looks_at_each_byte_once() {
+    // 4 MiB in pieces of 16 bytes: about a second if each piece were searched from the front.
+    let (mut text, mut buffer) = (Text::new(), BytesMut::new());
+    for _ in 0..256 * 1024 {
+        buffer.extend_from_slice(&[b'a'; 16]);
+        assert!(text.decode(&mut buffer).unwrap().is_none());
+    }
+    buffer.extend_from_slice(b"\n");
+    assert_eq!(text.decode(&mut buffer).unwrap().map(|line| line.len()), Some(4 * 1024 * 1024));
+}
+
+#[test]
+fn framed_takes_frames() {
+    let frames = [b"hi".as_slice(), b""].map(Bytes::from_static);
+    check(Framed::new, b"\0\0\0\x06hi\0\0\0\x04\0\0\0\x07ab", &frames, None);
+    for length in 0..4 {
+        let fault = format!("frame length {length} is below 4, the size of its own prefix");
+        check(Framed::new, &[0, 0, 0, length], &[], Some(&fault));
+    }
+}
+
+#[test]
+fn framed_is_bounded_before_it_buffers() {
+    let make = || Framed::with_max_size(3);
+    check(make, b"\0\0\0\x07abc", &[Bytes::from_static(b"abc")], None);
+    check(make, b"\0\0\0\x08", &[], Some("frame of 4 bytes is larger than the limit of 3 bytes"));
+    check(
+        make,
+        b"\xff\xff\xff\xff",
+        &[],
+        Some("frame of 4294967291 bytes is larger than the limit of 3 bytes"),
+    );
+}
+
+proptest! {
+    #[test]
+    fn text_comes_back(lines in vec("[^\r\n]{0,40}", 0..8), size in 1_usize..50) {
+        let mut out = BytesMut::new();
+        for line in &lines {
+            Text::new().encode(line.clone(), &mut out).unwrap();
+        }
+        prop_assert_eq!(decode(Text::new(), &out, size), (lines, None));
+    }
+
+    #[test]
+    fn framed_comes_back(frames in vec(vec(any::<u8>(), 0..200), 0..8), size in 1_usize..250, large in 0_usize..200_000) {
+        let mut frames: Vec<Bytes> = frames.into_iter().map(Bytes::from).collect();
+        frames.push(Bytes::from(vec![7; large]));
+        let mut out = BytesMut::new();
+        for frame in &frames {
+            Framed::new().encode(frame.clone(), &mut out).unwrap();
+        }
+        prop_assert_eq!(decode(Framed::new(), &out, size), (frames, None));
+    }
+
+    #[test]
+    fn garbage_splits_alike(bytes in vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(0), Just(5), any::<u8>()], 0..60), size in 1_usize..10) {
+        prop_assert_eq!(decode(Text::with_max_size(9), &bytes, size), decode(Text::with_max_size(9), &bytes, usize::MAX));
+        prop_assert_eq!(decode(Framed::with_max_size(9), &bytes, size), decode(Framed::with_max_size(9), &bytes, usize::MAX));
+    }
+}

@@ -1,0 +1,229 @@
+//! What each fuzz target does with its bytes, shared with the test that replays the seeds.
+//!
+//! `fuzz_targets/` calls these under libFuzzer, `crates/lineman-wire/tests/seeds.rs` includes this
+//! file and runs `seeds/<target>/*` through them. A target panics if a decoder does, or if its
+//! answer depends on how the bytes were cut into pieces.
+
+use std::fmt::Debug;
+
+use bytes::{Buf, BytesMut};
+use lineman_wire::{
+    Protocol,
+    framed::Framed,
+    link::{Codec, Event as LinkEvent, Packet, ReplyCodec, Request, register::Line},
+    php,
+    text::Text,
+    websocket::{
+        Decoder, Error, Event, HandshakeLimits, Limits, RequestParser, ResponseParser, Role, accept,
+    },
+};
+
+/// Small enough that the fuzzer meets the limits.
+const LIMIT: usize = 300;
+
+/// A target's name, which is also that of its file and of its folder of seeds, and its body.
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 11] = [
+    ("text", |data| protocol(|| Text::with_max_size(LIMIT), data)),
+    ("framed", |data| protocol(|| Framed::with_max_size(LIMIT), data)),
+    ("websocket_server", |data| websocket(Role::Server, data)),
+    ("websocket_client", |data| websocket(Role::Client, data)),
+    ("handshake_request", handshake_request),
+    ("handshake_response", handshake_response),
+    ("link_packet", link_packet),
+    ("link_reply", link_reply),
+    ("register_line", register_line),
+    ("php_unserialize", php_unserialize),
+    ("php_query", php_query),
+];
+
+/// Runs the target of that name.
+///
+/// # Panics
+/// Panics if the decoder broke a promise, or if there is no such target.
+pub fn run(target: &str, data: &[u8]) {
+    let (_, body) =
+        TARGETS.iter().find(|(name, _)| *name == target).expect("each name is in the table");
+    body(data);
+}
+
+/// Splits off the first byte, which says how large the pieces are.
+fn piece_size(data: &[u8]) -> (usize, &[u8]) {
+    data.split_first().map_or((1, data), |(&first, rest)| (usize::from(first) + 1, rest))
+}
+
+fn protocol<P: Protocol<Inbound: Debug + PartialEq>>(make: impl Fn() -> P, data: &[u8]) {
+    let (size, data) = piece_size(data);
+    let in_pieces = decode_protocol(make(), data.chunks(size));
+    assert_eq!(in_pieces, decode_protocol(make(), std::iter::once(data)));
+}
+
+fn decode_protocol<'a, P: Protocol>(
+    mut protocol: P,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> (Vec<P::Inbound>, Option<String>) {
+    let (mut messages, mut buffer) = (Vec::new(), BytesMut::new());
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        loop {
+            match protocol.decode(&mut buffer) {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(error) => return (messages, Some(error.to_string())),
+            }
+        }
+    }
+    (messages, None)
+}
+
+fn websocket(role: Role, data: &[u8]) {
+    let limits = Limits { max_frame_size: LIMIT / 2, max_message_size: LIMIT };
+    let (size, data) = piece_size(data);
+    let whole = decode_websocket(role, limits, std::iter::once(data), Move::Never);
+    assert_eq!(decode_websocket(role, limits, data.chunks(size), Move::Never), whole);
+    assert_eq!(decode_websocket(role, limits, data.chunks(size), Move::AfterEachPiece), whole);
+}
+
+/// Whether the connection moves to another process, as in a handover.
+#[derive(Clone, Copy, PartialEq)]
+enum Move {
+    Never,
+    AfterEachPiece,
+}
+
+fn decode_websocket<'a>(
+    role: Role,
+    limits: Limits,
+    pieces: impl Iterator<Item = &'a [u8]>,
+    moves: Move,
+) -> (Vec<Event>, Option<Error>) {
+    let (mut events, mut input) = (Vec::new(), BytesMut::new());
+    let mut decoder = Decoder::new(role);
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        loop {
+            match decoder.decode(&mut input, &limits) {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => break,
+                Err(error) => return (events, Some(error)),
+            }
+        }
+        assert!(input.len() <= 13, "more than an unfinished header is left: {}", input.len());
+        assert!(decoder.buffered() <= limits.max_message_size + 125);
+        if matches!(events.last(), Some(Event::Close(_))) {
+            return (events, None);
+        }
+        if moves == Move::AfterEachPiece {
+            let mut carried = BytesMut::new();
+            decoder.write_unfinished(&limits, &mut carried);
+            carried.extend_from_slice(&input);
+            (decoder, input) = (Decoder::new(role), carried);
+        }
+    }
+    (events, None)
+}
+
+fn handshake_request(data: &[u8]) {
+    let limits = HandshakeLimits { max_head_size: LIMIT, max_headers: 8 };
+    let (size, data) = piece_size(data);
+    let parse = |size: usize| {
+        let mut parser = RequestParser::new();
+        let mut seen = 0;
+        while seen < data.len() {
+            seen = data.len().min(seen + size);
+            if let Some(outcome) = parser.parse(&data[..seen], &limits).transpose() {
+                return Some(outcome.map(|request| {
+                    let pairs: Vec<_> =
+                        request.cookies().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+                    let details =
+                        (request.path().to_owned(), request.query().map(str::to_owned), pairs);
+                    let answer = accept(&request, request.subprotocols().next(), &[]);
+                    (request.head().clone(), details, request.query_value("a"), answer)
+                }));
+            }
+        }
+        None
+    };
+    let in_pieces = parse(size);
+    if let Some(Ok((head, ..))) = &in_pieces {
+        assert!(head.len() <= LIMIT && data.starts_with(head));
+    }
+    if let Some(Err(error)) = &in_pieces {
+        assert!(error.response().starts_with(b"HTTP/1.1 4"));
+    }
+    assert_eq!(in_pieces, parse(data.len().max(1)));
+}
+
+fn handshake_response(data: &[u8]) {
+    let limits = HandshakeLimits { max_head_size: LIMIT, max_headers: 8 };
+    let (size, data) = piece_size(data);
+    let parse = |size: usize| {
+        let (mut parser, mut input) = (ResponseParser::new(), BytesMut::new());
+        for piece in data.chunks(size) {
+            input.extend_from_slice(piece);
+            if let Some(outcome) = parser.parse(&mut input, &limits).transpose() {
+                assert!(input.remaining() <= data.len());
+                return Some(outcome.map(|response| {
+                    let lines: Vec<_> =
+                        response.headers().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+                    (response.status(), lines)
+                }));
+            }
+        }
+        None
+    };
+    assert_eq!(parse(size), parse(data.len().max(1)));
+}
+
+fn link_packet(data: &[u8]) {
+    // Large enough for the packets that carry a request's head.
+    let make = || Codec::with_limit(10 * LIMIT);
+    protocol(make, data);
+    let (_, data) = piece_size(data);
+    let (packets, _) = decode_protocol(make(), std::iter::once(data));
+    for packet in packets {
+        if let Ok(event) = LinkEvent::try_from(packet.clone()) {
+            let again = LinkEvent::try_from(Packet::from(event.clone())).ok();
+            assert_eq!(again, Some(event));
+        }
+        if let Ok(request) = Request::try_from(packet) {
+            let bytes = Packet::from(request).to_bytes();
+            let packet = Codec::new().decode_packet(&mut BytesMut::from(&bytes[..])).ok().flatten();
+            let again = packet.and_then(|packet| Request::try_from(packet).ok());
+            assert_eq!(again.map(|request| Packet::from(request).to_bytes()), Some(bytes));
+        }
+    }
+}
+
+fn link_reply(data: &[u8]) {
+    protocol(|| ReplyCodec::with_limit(LIMIT), data);
+    let (_, data) = piece_size(data);
+    let (replies, _) = decode_protocol(ReplyCodec::with_limit(LIMIT), std::iter::once(data));
+    for reply in replies {
+        let _either = reply.value();
+    }
+}
+
+fn register_line(data: &[u8]) {
+    let (_, data) = piece_size(data);
+    if let Ok(line) = Line::parse(data) {
+        let encoded = line.encode();
+        assert_eq!(Line::parse(encoded.as_bytes()).map(|line| line.encode()), Ok(encoded));
+    }
+}
+
+fn php_unserialize(data: &[u8]) {
+    let (_, data) = piece_size(data);
+    let limits = php::Limits { depth: 8, size: 64 * 1024 };
+    if let Ok(value) = php::unserialize(data, limits) {
+        // The bytes and not the values, as NaN is unlike itself.
+        let bytes = php::serialize(&value);
+        assert_eq!(php::unserialize(&bytes, limits).map(|value| php::serialize(&value)), Ok(bytes));
+    }
+}
+
+fn php_query(data: &[u8]) {
+    let (_, data) = piece_size(data);
+    let (_query, _cookies) = (php::parse_query(data), php::parse_cookies(data));
+}
