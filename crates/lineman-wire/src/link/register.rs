@@ -65,11 +65,12 @@ impl Line {
     /// The line is none of the four.
     pub fn parse(line: &[u8]) -> Result<Self, Error> {
         let line: Value = serde_json::from_slice(line).map_err(|_| Error::Malformed)?;
-        let event = text(&line, "event").ok_or(Error::Malformed)?;
+        let event = text(&line, "event").filter(present).ok_or(Error::Malformed)?;
         let secret_key = || Secret::new(text(&line, "secret_key").unwrap_or_default());
         match event.as_str() {
             "gateway_connect" => {
-                let address = text(&line, "address").ok_or(Error::MissingAddress)?;
+                let address = text(&line, "address").filter(present);
+                let address = address.ok_or(Error::MissingAddress)?;
                 Ok(Self::GatewayConnect { address, secret_key: secret_key() })
             }
             "worker_connect" => Ok(Self::WorkerConnect { secret_key: secret_key() }),
@@ -109,14 +110,18 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Returns a field as text, unless PHP's `empty` says that there is nothing in it.
+/// Returns a field as text.
 fn text(line: &Value, name: &str) -> Option<String> {
-    let text = match line.get(name)? {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    (!text.is_empty() && text != "0").then_some(text)
+    match line.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The opposite of PHP's `empty`.
+fn present(text: &String) -> bool {
+    !text.is_empty() && text != "0"
 }
 
 /// Reads the addresses; an object comes about when the register dropped a duplicate.
