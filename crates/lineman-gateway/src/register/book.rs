@@ -1,0 +1,137 @@
+//! The address book itself: who is connected, and what a line changes. No socket, no clock.
+
+use lineman_wire::link::Secret;
+use lineman_wire::link::register::{Error, Line};
+use rustc_hash::FxHashMap;
+
+use crate::secret;
+
+/// What a peer has shown itself to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Role {
+    /// Nothing was heard of it yet.
+    Silent,
+    /// It said something, but not who it is: a ping.
+    Heard,
+    /// It wants to know the gateways.
+    Business,
+    /// It is a gateway at this address.
+    Gateway(String),
+}
+
+/// What the register does about a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing.
+    Nothing,
+    /// Tell this peer the gateways.
+    TellPeer,
+    /// Tell every business the gateways.
+    TellAll,
+    /// Close without a word; the text is for the log.
+    Refuse(String),
+    /// Say this, then close.
+    RefuseWith(&'static str),
+}
+
+/// The line for a peer that speaks another language; it begins as `GatewayWorker`'s does.
+const BAD_REQUEST: &str =
+    "Bad request for Register service: expected a JSON object with an \"event\" on each line";
+
+/// All peers of the register, by their number.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    secret_key: Secret,
+    peers: FxHashMap<u64, Role>,
+    /// The gateways in the order in which they came: that of the list.
+    gateways: Vec<u64>,
+}
+
+impl Book {
+    pub(super) fn new(secret_key: Secret) -> Self {
+        Self { secret_key, ..Self::default() }
+    }
+
+    pub(super) fn connected(&mut self, peer: u64) {
+        self.peers.insert(peer, Role::Silent);
+    }
+
+    /// Says whether a peer is there and has not said anything.
+    pub(super) fn is_silent(&self, peer: u64) -> bool {
+        self.peers.get(&peer) == Some(&Role::Silent)
+    }
+
+    pub(super) fn heard(&mut self, peer: u64, line: &str) -> Answer {
+        match Line::parse(line.as_bytes()) {
+            Ok(Line::GatewayConnect { address, secret_key }) => {
+                if !secret::is_right(&self.secret_key, &secret_key) {
+                    return Answer::Refuse(format!("gateway {address} has a wrong secret key"));
+                }
+                self.enter(peer, Role::Gateway(address));
+                Answer::TellAll
+            }
+            Ok(Line::WorkerConnect { secret_key }) => {
+                if !secret::is_right(&self.secret_key, &secret_key) {
+                    return Answer::Refuse("business has a wrong secret key".to_owned());
+                }
+                self.enter(peer, Role::Business);
+                Answer::TellPeer
+            }
+            Ok(Line::Ping) => {
+                if self.is_silent(peer) {
+                    self.enter(peer, Role::Heard);
+                }
+                Answer::Nothing
+            }
+            Err(Error::Malformed) => Answer::RefuseWith(BAD_REQUEST),
+            Err(error) => Answer::Refuse(error.to_string()),
+            Ok(other) => Answer::Refuse(format!("unexpected {other:?}")),
+        }
+    }
+
+    pub(super) fn gone(&mut self, peer: u64) -> Answer {
+        match self.peers.remove(&peer) {
+            Some(Role::Gateway(_)) => {
+                self.gateways.retain(|&gateway| gateway != peer);
+                Answer::TellAll
+            }
+            Some(Role::Silent | Role::Heard | Role::Business) | None => Answer::Nothing,
+        }
+    }
+
+    fn enter(&mut self, peer: u64, role: Role) {
+        self.gateways.retain(|&gateway| gateway != peer);
+        if matches!(role, Role::Gateway(_)) {
+            self.gateways.push(peer);
+        }
+        self.peers.insert(peer, role);
+    }
+
+    /// Returns the line that names all gateways, each address once.
+    pub(super) fn list(&self) -> String {
+        let mut addresses: Vec<String> = Vec::with_capacity(self.gateways.len());
+        for gateway in &self.gateways {
+            if let Some(Role::Gateway(address)) = self.peers.get(gateway)
+                && !addresses.contains(address)
+            {
+                addresses.push(address.clone());
+            }
+        }
+        Line::BroadcastAddresses { addresses }.encode()
+    }
+
+    pub(super) fn businesses(&self) -> Vec<u64> {
+        let mut peers: Vec<u64> = self
+            .peers
+            .iter()
+            .filter(|(_, role)| **role == Role::Business)
+            .map(|(&peer, _)| peer)
+            .collect();
+        peers.sort_unstable();
+        peers
+    }
+
+    pub(super) fn gateway_count(&self) -> usize {
+        self.gateways.len()
+    }
+}

@@ -1,0 +1,115 @@
+//! The register's connections: what the book decides is sent here.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lineman::connection::{CloseReason, Connection, Event, Handler, Turn};
+use lineman_wire::link::Secret;
+use lineman_wire::text::Text;
+use rustc_hash::FxHashMap;
+
+use super::book::{Answer, Book};
+
+/// How long a peer may be connected without a word; `GatewayWorker`'s 10 s.
+const FIRST_LINE: Duration = Duration::from_secs(10);
+
+/// Hears all connections of the register.
+pub(super) struct Desk {
+    book: Rc<RefCell<Book>>,
+    connections: RefCell<FxHashMap<u64, Connection<Text>>>,
+}
+
+impl Desk {
+    pub(super) fn new(secret_key: Secret) -> Self {
+        let book = Rc::new(RefCell::new(Book::new(secret_key)));
+        Self { book, connections: RefCell::default() }
+    }
+
+    pub(super) fn gauges(&self) -> BTreeMap<&'static str, u64> {
+        let book = self.book.borrow();
+        BTreeMap::from([
+            ("gateways", book.gateway_count() as u64),
+            ("businesses", book.businesses().len() as u64),
+        ])
+    }
+
+    fn connected(&self, connection: &Connection<Text>) {
+        self.book.borrow_mut().connected(connection.id());
+        self.connections.borrow_mut().insert(connection.id(), connection.clone());
+        let (book, connection) = (Rc::clone(&self.book), connection.clone());
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(FIRST_LINE).await;
+            let silent = book.borrow().is_silent(connection.id());
+            if silent {
+                connection.close(CloseReason::HandshakeTimeout);
+            }
+        });
+    }
+
+    fn answer(&self, connection: &Connection<Text>, answer: Answer) {
+        match answer {
+            Answer::Nothing => {}
+            Answer::TellPeer => tell(connection, self.list()),
+            Answer::TellAll => self.tell_all(),
+            Answer::Refuse(problem) => {
+                tracing::warn!(peer = %connection.peer_addr(), problem, "peer refused");
+                connection.close(CloseReason::Protocol { code: 1008, problem });
+            }
+            Answer::RefuseWith(text) => {
+                tracing::warn!(peer = %connection.peer_addr(), "peer refused: not our protocol");
+                if let Err(error) = connection.close_with(text.to_owned()) {
+                    tracing::debug!(%error, "refused without a word");
+                }
+            }
+        }
+    }
+
+    fn tell_all(&self) {
+        let list = self.list();
+        let businesses = self.book.borrow().businesses();
+        for business in businesses {
+            let connection = self.connections.borrow().get(&business).cloned();
+            if let Some(connection) = connection {
+                tell(&connection, list.clone());
+            }
+        }
+    }
+
+    /// The list in its wire form, so that all businesses share it.
+    fn list(&self) -> Bytes {
+        let mut line = self.book.borrow().list();
+        line.push('\n');
+        Bytes::from(line)
+    }
+}
+
+/// Sends the list; who does not read is cut off and asks again when it comes back.
+fn tell(connection: &Connection<Text>, list: Bytes) {
+    if let Err(error) = connection.send_encoded(list) {
+        tracing::warn!(peer = %connection.peer_addr(), %error, "business not told");
+        connection.close(CloseReason::SlowPeer);
+    }
+}
+
+impl Handler<Text> for Desk {
+    fn on_event(&self, connection: &Connection<Text>, event: Event<Text>) -> Turn {
+        match event {
+            Event::Connect => self.connected(connection),
+            Event::Message(line) => {
+                let answer = self.book.borrow_mut().heard(connection.id(), &line);
+                self.answer(connection, answer);
+            }
+            Event::Close(reason) => {
+                tracing::debug!(peer = %connection.peer_addr(), %reason, "peer gone");
+                self.connections.borrow_mut().remove(&connection.id());
+                let answer = self.book.borrow_mut().gone(connection.id());
+                self.answer(connection, answer);
+            }
+            Event::Open(()) | Event::Opened => {}
+        }
+        Turn::Done(Ok(()))
+    }
+}

@@ -1,0 +1,111 @@
+//! The register: the address book of a cluster, `GatewayWorker`'s protocol.
+//!
+//! Gateways say where they are, businesses and clients of the cluster hear it. It is on no
+//! message's way: with it gone, everything that is connected goes on.
+
+mod book;
+mod handler;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use lineman::connection::Serve;
+use lineman::service::{
+    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, StopOrder,
+};
+use lineman::{App, Result};
+use lineman_wire::link::Secret;
+use lineman_wire::text::Text;
+
+use handler::Desk;
+
+/// The longest line a peer may send, in bytes. A gateway's is below 1 KiB; `GatewayWorker` takes
+/// 10 MiB from anybody, before it has seen a key.
+const MAX_LINE: usize = 64 * 1024;
+
+/// A register: one process that introduces gateways and businesses to each other.
+///
+/// ```no_run
+/// use lineman_gateway::Register;
+///
+/// fn main() -> lineman::Result {
+///     Register::listen("127.0.0.1:1236").secret_key("change me").run()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Register {
+    name: String,
+    address: String,
+    secret_key: Secret,
+}
+
+impl Register {
+    /// Listens on `address`, `host:port`; `GatewayWorker`'s port is 1236.
+    pub fn listen(address: impl Into<String>) -> Self {
+        let secret_key = Secret::default();
+        Self { name: "register".to_owned(), address: address.into(), secret_key }
+    }
+
+    /// Names the service, for `status` and logs. Default `register`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets the key that gateways and businesses have to show. Default: none.
+    #[must_use]
+    pub fn secret_key(mut self, key: impl Into<String>) -> Self {
+        self.secret_key = Secret::new(key);
+        self
+    }
+
+    /// Runs a program of this one service.
+    ///
+    /// # Errors
+    /// As [`App::run`].
+    pub fn run(self) -> Result {
+        App::new().service(self).run()
+    }
+}
+
+impl Service for Register {
+    fn description(&self) -> Description {
+        Description {
+            name: self.name.clone(),
+            kind: "register",
+            count: 1,
+            listeners: vec![Listen {
+                label: "cluster",
+                address: self.address.clone(),
+                ports: Ports::Shared,
+                scheme: "register",
+                page: false,
+            }],
+            reload: Reload::Keep,
+            drain_limit: None,
+            stop_order: StopOrder::Core,
+        }
+    }
+
+    fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
+        Box::pin(async move {
+            let desk = Rc::new(Desk::new(self.secret_key));
+            for listener in context.listeners {
+                let make = || Text::with_max_size(MAX_LINE);
+                context.table.listen(listener, Serve::links(make, Rc::<Desk>::clone(&desk)))?;
+            }
+            Ok(Rc::new(RunningRegister { desk }) as Rc<dyn Running>)
+        })
+    }
+}
+
+struct RunningRegister {
+    desk: Rc<Desk>,
+}
+
+impl Running for RunningRegister {
+    fn gauges(&self) -> BTreeMap<&'static str, u64> {
+        self.desk.gauges()
+    }
+}
