@@ -1,2 +1,59 @@
-//! Benchmarks.
-fn main() {}
+//! `cargo xtask bench echo|chat`: our server and a floor program, measured in turns in one run.
+//!
+//! Absolute figures of a shared machine mean nothing, so what counts is the ratio. The server is
+//! pinned to one core and the load to another.
+
+mod contest;
+mod floor;
+mod load;
+mod peer;
+mod report;
+
+use std::net::SocketAddr;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Measures Lineman beside a floor: a bare poll loop with the same codec and no framework.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// 200 connections, 64-byte messages echoed, with one and with sixteen in flight on each.
+    Echo(Effort),
+    /// 100 connections in 10 rooms: each message goes to the ten members of its sender's room.
+    Chat(Effort),
+    /// Runs a floor program until it is killed; the other two start it.
+    #[command(hide = true)]
+    Floor { kind: Kind, listen: SocketAddr },
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Effort {
+    /// How many times each server is measured, in turns.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// How long one measurement takes, in seconds.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+}
+
+/// What a server does with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Sends it back.
+    Echo,
+    /// Sends it to everyone in the sender's room.
+    Chat,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().bench {
+        Bench::Echo(effort) => contest::echo(&effort),
+        Bench::Chat(effort) => contest::chat(&effort),
+        Bench::Floor { kind, listen } => floor::run(kind, listen),
+    }
+}

@@ -1,1 +1,45 @@
-//! lineman
+//! Lineman: servers that hold long-lived connections, as one program that is a master and its
+//! worker processes.
+//!
+//! ```no_run
+//! use lineman::prelude::*;
+//!
+//! fn main() -> Result {
+//!     Worker::websocket("0.0.0.0:2346")
+//!         .on_message(async |connection, message| connection.send(message))
+//!         .run()
+//! }
+//! ```
+
+pub mod app;
+pub mod worker;
+pub mod connection;
+pub mod timer;
+mod blocking;
+pub mod http;
+pub mod service;
+pub mod config;
+mod error;
+mod master;
+mod process;
+mod control;
+mod command;
+mod terminal;
+mod os;
+
+pub use app::App;
+pub use blocking::blocking;
+pub use connection::Table;
+pub use error::{BoxError, Error, Result};
+pub use worker::Worker;
+
+/// What a program of Lineman's begins with: `use lineman::prelude::*;`.
+pub mod prelude {
+    pub use crate::connection::{CloseReason, Connection, SendError, WebSocket};
+    pub use crate::{App, Result, Worker, blocking, timer};
+    pub use bytes::{Bytes, BytesMut};
+    pub use lineman_wire::Protocol;
+    pub use lineman_wire::framed::Framed;
+    pub use lineman_wire::text::Text;
+    pub use lineman_wire::websocket::Message;
+}

@@ -1,0 +1,102 @@
+//! `start -d`: the program once more, in a session of its own, and its report of how the start went.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use command_fds::{CommandFdExt as _, FdMapping};
+
+use super::arguments::Start;
+use super::{Failure, Outcome, start};
+use crate::control::ExitCode;
+use crate::control::client::{self, Call};
+use crate::control::environment::{self, CONTROL_DESCRIPTOR};
+use crate::control::request::Answer;
+use crate::control::server::Answers;
+use crate::master::{self, Plan};
+use crate::terminal::Printer;
+use crate::{Error, os};
+
+/// Starts the daemon and waits until everything is up or has failed.
+pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
+    plan.folder.create()?;
+    let (ours, theirs) =
+        UnixStream::pair().map_err(|source| Error::Os { action: "make a socket pair", source })?;
+    spawn(plan, theirs)?;
+    let mut report = Call::on(ours);
+    while let Some(answer) = report.next()? {
+        match answer {
+            Answer::Started(report) if !how.quiet => Printer.data(&start::table(&report)),
+            Answer::Done { code: ExitCode::Ok, .. } => return Ok(ExitCode::Ok),
+            Answer::Done { code, text } => return Err(Failure::new(code, text)),
+            Answer::Note { text } => Printer.note(&text),
+            _ => {}
+        }
+    }
+    let log = plan.folder.log();
+    let text = format!("the daemon ended while it started: see {}", log.display());
+    Err(Failure::new(ExitCode::Failed, text))
+}
+
+fn spawn(plan: &Plan, report: UnixStream) -> Result<(), Error> {
+    let log = open_log(plan)?;
+    let failed = |source| Error::Os { action: "start the daemon", source };
+    let mut command = Command::new(&plan.program);
+    command
+        .arg("--runtime-dir")
+        .arg(plan.folder.path())
+        .arg("start")
+        .env(environment::REPORT.name, CONTROL_DESCRIPTOR.to_string())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(failed)?)
+        .stderr(log);
+    let mapping = FdMapping { parent_fd: OwnedFd::from(report), child_fd: CONTROL_DESCRIPTOR };
+    let collision = |_| failed(std::io::ErrorKind::InvalidInput.into());
+    command.fd_mappings(vec![mapping]).map_err(collision)?;
+    // Never waited for: this process ends first, and then it is nobody's child.
+    command.spawn().map(drop).map_err(failed)
+}
+
+fn open_log(plan: &Plan) -> Result<File, Error> {
+    let path = plan.folder.log();
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    opened.map_err(|source| Error::File { action: "open", path, source })
+}
+
+/// Returns the report socket if this process is the daemon, which it enters a session of its own for.
+pub(super) fn report_socket() -> Result<Option<UnixStream>, Failure> {
+    if std::env::var_os(environment::REPORT.name).is_none() {
+        return Ok(None);
+    }
+    let adopted = os::adopt(CONTROL_DESCRIPTOR).map_err(|error| {
+        let name = environment::REPORT.name;
+        Failure::new(ExitCode::Usage, format!("{name} is for `start -d` alone, unset it: {error}"))
+    })?;
+    // Refused only to the leader of a group, and then there is a session already.
+    if let Err(error) = rustix::process::setsid() {
+        Printer.note(&format!("no session of its own: {error}"));
+    }
+    Ok(Some(UnixStream::from(adopted)))
+}
+
+/// Runs the master as the daemon.
+pub(super) fn run(plan: Plan, mut report: UnixStream) -> ExitCode {
+    let (answers, mut receiver) = Answers::channel();
+    let reporting = std::thread::spawn(move || {
+        while let Some(answer) = receiver.blocking_recv() {
+            // Whoever started it may be gone: the daemon goes on.
+            let done = matches!(answer, Answer::Done { .. });
+            if client::write(&mut report, &answer).is_err() || done {
+                return;
+            }
+        }
+    });
+    let code = master::run(plan, &answers);
+    drop(answers);
+    if reporting.join().is_err() {
+        tracing::warn!("the start could not be reported");
+    }
+    code
+}

@@ -1,0 +1,123 @@
+//! The command line: parses it, and runs `start` here or asks the running master for the rest.
+//!
+//! Called by `App::run` in every process that is no worker. It signals nobody; what it wants of the
+//! master goes over the control socket.
+
+mod arguments;
+mod connections;
+mod daemon;
+mod duration;
+mod start;
+mod status;
+mod steps;
+
+use clap::FromArgMatches as _;
+
+use crate::control::ExitCode;
+use crate::control::client::{self, Call};
+use crate::control::folder::{Choice, RuntimeFolder};
+use crate::control::lock::Holder;
+use crate::control::request::Request;
+use crate::error::chain;
+use crate::master::Plan;
+use crate::terminal::Printer;
+use crate::{App, Error, Result, os};
+use arguments::{Arguments, Verb};
+
+/// How a command ends: well, with a code that has been explained, or with an error to print.
+type Outcome = Result<ExitCode, Failure>;
+
+/// Why a command failed.
+#[derive(Debug)]
+struct Failure {
+    code: ExitCode,
+    text: String,
+}
+
+impl Failure {
+    fn new(code: ExitCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(ExitCode::Failed, chain(&error))
+    }
+}
+
+/// Runs the command that the arguments name.
+///
+/// # Errors
+/// When the program's own description is wrong. A command that fails has said so and ends the
+/// process with its code.
+pub(crate) fn run(app: App) -> Result {
+    let arguments = parse(&app);
+    if let Err(error) = os::close_inherited_on_exec() {
+        Printer.note(&format!("cannot look at inherited descriptors: {error}"));
+    }
+    let choice = Choice::from_environment(
+        arguments.runtime_dir.as_deref(),
+        app.config.runtime_dir.as_deref(),
+    );
+    let folder = RuntimeFolder::resolve(&app.config.name, &choice);
+    let outcome = match &arguments.verb {
+        Verb::Start(how) => start::start(Plan::new(&app, folder)?, how),
+        Verb::Restart(how) => start::restart(Plan::new(&app, folder)?, how),
+        Verb::Stop(how) => steps::stop(&folder, how),
+        Verb::Reload(how) => steps::reload(&folder, how),
+        Verb::Status(how) => status::status(&folder, how),
+        Verb::Connections(how) => connections::connections(&folder, how),
+    };
+    let code = match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            Printer.error(&failure.text);
+            failure.code
+        }
+    };
+    if code == ExitCode::Ok { Ok(()) } else { leave(code) }
+}
+
+fn parse(app: &App) -> Arguments {
+    let matches = arguments::command(&app.config.name).get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+#[expect(
+    clippy::exit,
+    reason = "exit codes are part of the command line, and `main` has only 0 and 1"
+)]
+fn leave(code: ExitCode) -> ! {
+    std::process::exit(code.number())
+}
+
+/// Returns the running master, or the failure that there is none.
+fn running(folder: &RuntimeFolder) -> Result<Holder, Failure> {
+    client::running(folder)?.ok_or_else(|| not_running(folder))
+}
+
+fn not_running(folder: &RuntimeFolder) -> Failure {
+    let text = format!("not running (no master holds {})", folder.lock().display());
+    Failure::new(ExitCode::NotRunning, text)
+}
+
+/// Asks the running master.
+fn ask(folder: &RuntimeFolder, request: &Request) -> Result<Call, Failure> {
+    let holder = running(folder)?;
+    Call::new(folder, request).map_err(|error| {
+        let text = format!("pid {} does not answer: {}", holder.pid, chain(&error));
+        Failure::new(ExitCode::Failed, text)
+    })
+}
+
+/// The failure that the master went away in the middle of an answer.
+fn cut_off() -> Failure {
+    Failure::new(ExitCode::Failed, "the master ended before it had answered: its log says why")
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(ExitCode::Failed, format!("cannot read the master's answer: {error}"))
+    }
+}

@@ -1,0 +1,182 @@
+//! `start` and `restart`: the master in this process, or in a daemon's.
+
+use super::arguments::{Restart, Start};
+use super::{Failure, Outcome, daemon, steps};
+use crate::control::ExitCode;
+use crate::control::client;
+use crate::control::report;
+use crate::control::request::Answer;
+use crate::control::server::Answers;
+use crate::master::{self, Plan};
+use crate::terminal::Printer;
+use crate::terminal::table::{Align, Table};
+
+/// Runs `start`.
+pub(super) fn start(plan: Plan, how: &Start) -> Outcome {
+    if let Some(report) = daemon::report_socket()? {
+        return Ok(daemon::run(plan, report));
+    }
+    if let Some(holder) = client::running(&plan.folder)? {
+        return Err(Failure::new(ExitCode::AlreadyRunning, master::already_running(&holder)));
+    }
+    if how.daemon { daemon::start(&plan, how) } else { Ok(foreground(plan, how)) }
+}
+
+/// Runs `restart`.
+pub(super) fn restart(plan: Plan, how: &Restart) -> Outcome {
+    if client::running(&plan.folder)?.is_some() {
+        // Those that had to be killed are gone as well, and that was said.
+        steps::stop(&plan.folder, &how.leave)?;
+    } else {
+        Printer.note("not running: starting it");
+    }
+    start(plan, &how.start)
+}
+
+fn foreground(plan: Plan, how: &Start) -> ExitCode {
+    let (answers, mut receiver) = Answers::channel();
+    let quiet = how.quiet;
+    // A thread of its own: a terminal that was stopped with Ctrl-S must not stop the master.
+    let printing = std::thread::spawn(move || {
+        while let Some(answer) = receiver.blocking_recv() {
+            match answer {
+                Answer::Started(report) if !quiet => {
+                    Printer.data(&table(&report));
+                    Printer.note("Press Ctrl-C to stop.");
+                }
+                Answer::Done { code, text } if code != ExitCode::Ok => Printer.error(&text),
+                Answer::Note { text } => Printer.note(&text),
+                _ => {}
+            }
+        }
+    });
+    let code = master::run(plan, &answers);
+    drop(answers);
+    if printing.join().is_err() {
+        Printer.error("the start could not be shown");
+    }
+    code
+}
+
+/// Returns the table of services, and the addresses a browser can open.
+pub(super) fn table(report: &report::Start) -> String {
+    let report::Start { lineman, program, pid, services } = report;
+    let mut table = Table::new(&[
+        ("service", Align::Left),
+        ("kind", Align::Left),
+        ("listen", Align::Left),
+        ("processes", Align::Right),
+        ("state", Align::Left),
+    ]);
+    for service in services {
+        let state = if service.ready == service.processes { "ok" } else { "incomplete" };
+        let row = |listen| {
+            let (name, kind) = (service.name.clone(), service.kind.clone());
+            [name, kind, listen, service.processes.to_string(), state.to_owned()]
+        };
+        let mut addresses = listen_cells(service).into_iter();
+        table.row(row(addresses.next().unwrap_or_else(|| "-".to_owned())));
+        for address in addresses {
+            table.row([String::new(), String::new(), address]);
+        }
+    }
+    let mut text = format!("Lineman {lineman}  {program}  pid {pid}\n\n{}\n", table.text());
+    let listens = services.iter().flat_map(|service| &service.listen);
+    let pages: Vec<String> = listens.filter(|listen| listen.page).map(page).collect();
+    if !pages.is_empty() {
+        text.push('\n');
+    }
+    for page in pages {
+        text.push_str(&format!("open {page}\n"));
+    }
+    text
+}
+
+/// Returns the addresses of a service as cells: what has a port for each slot is one range.
+pub(super) fn listen_cells(service: &report::Service) -> Vec<String> {
+    let mut cells: Vec<String> = Vec::new();
+    let mut group: Vec<&report::Listen> = Vec::new();
+    for listen in &service.listen {
+        if group.first().is_some_and(|first| first.label != listen.label) {
+            cells.push(cell(&group));
+            group.clear();
+        }
+        group.push(listen);
+    }
+    if !group.is_empty() {
+        cells.push(cell(&group));
+    }
+    cells
+}
+
+fn cell(listens: &[&report::Listen]) -> String {
+    let [first, .., last] = listens else {
+        return listens.first().map(|only| shown(only)).unwrap_or_default();
+    };
+    match last.address.rsplit_once(':') {
+        Some((_, port)) => format!("{}..{port}", shown(first)),
+        None => shown(first),
+    }
+}
+
+fn shown(listen: &report::Listen) -> String {
+    format!("{}://{}", listen.scheme, listen.address)
+}
+
+fn page(listen: &report::Listen) -> String {
+    // What listens everywhere listens on this machine; a browser wants an address.
+    let address = listen.address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+    format!("http://{address}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(label: &str, scheme: &str, address: &str) -> report::Listen {
+        report::Listen {
+            label: label.to_owned(),
+            address: address.to_owned(),
+            scheme: scheme.to_owned(),
+            page: label == "clients",
+        }
+    }
+
+    fn service(name: &str, listen: Vec<report::Listen>, processes: usize) -> report::Service {
+        report::Service {
+            name: name.to_owned(),
+            kind: "websocket".to_owned(),
+            listen,
+            processes,
+            ready: processes,
+            reload: "replace".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_start_table_shows_services_and_pages() {
+        let gateway = vec![
+            listen("clients", "ws", "0.0.0.0:7272"),
+            listen("links", "tcp", "127.0.0.1:4000"),
+            listen("links", "tcp", "127.0.0.1:4001"),
+        ];
+        let services = vec![service("gateway", gateway, 2), service("jobs", Vec::new(), 1)];
+        let report = report::Start {
+            lineman: "1.2.3".to_owned(),
+            program: "chat".to_owned(),
+            pid: 42,
+            services,
+        };
+        assert_eq!(
+            table(&report),
+            "Lineman 1.2.3  chat  pid 42\n\
+             \n\
+             service  kind       listen                      processes  state\n\
+             gateway  websocket  ws://0.0.0.0:7272                   2  ok\n\
+             \x20                   tcp://127.0.0.1:4000..4001\n\
+             jobs     websocket  -                                   1  ok\n\
+             \n\
+             open http://127.0.0.1:7272\n"
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! The program's settings in one place; flags, environment and code translate into it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the master, the workers and the command line go by. Never serialised.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The program's name: names the runtime folder. Default: the file name of the executable.
+    pub name: String,
+    /// Where pid file, lock and control socket are. Default: see `RuntimeFolder`; environment
+    /// `LINEMAN_RUNTIME_DIR`, flag `--runtime-dir`.
+    pub runtime_dir: Option<PathBuf>,
+    /// How long a worker may take to get ready. Default 10 s.
+    pub ready_limit: Duration,
+    /// How long connections get to take their close frame on `stop` and at the end of a drain,
+    /// before the process is killed. Default 2 s, as Workerman's.
+    pub stop_limit: Duration,
+    /// How long `stop -g`, `reload` and `reload -g` wait for connections to end by themselves before
+    /// they are closed with 1001. Default 30 s; flag `--timeout`.
+    pub drain_limit: Duration,
+}

@@ -1,0 +1,161 @@
+//! How a connection ends: a farewell with the reason, a wait for its answer, a lingering close so
+//! that the farewell is not lost to a reset, and exactly one `Close` event.
+
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::driver::Farewell;
+use super::entry::{Entry, State};
+use super::handler::Event;
+use super::{CloseReason, Driver};
+use crate::http::{KeepAlive, Taken};
+
+/// How long the peer may take to end its side after we have ended ours. It has read the farewell by
+/// then or never will; Workerman lingers as long.
+const LINGER: Duration = Duration::from_secs(1);
+
+impl<D: Driver> Entry<D> {
+    /// Says farewell, flushes, and closes; does nothing on a connection that is closing already.
+    pub(super) fn begin_close(self: &Rc<Self>, reason: CloseReason) {
+        match self.state.get() {
+            State::Connecting => return self.finish(reason),
+            State::Handshake | State::Open => {}
+            State::Closing | State::Lingering | State::Closed => return,
+        }
+        let farewell = self.driver.borrow_mut().farewell(&reason, self.queue.borrow_mut().tail());
+        self.start_closing(reason);
+        self.flags.awaits.set(farewell == Farewell::Awaits && !self.flags.eof.get());
+    }
+
+    /// The peer ended the conversation; our answer, if there is one, is queued already.
+    pub(super) fn close_answered(self: &Rc<Self>, reason: CloseReason) {
+        self.flags.awaits.set(false);
+        match self.state.get() {
+            State::Connecting | State::Handshake | State::Open => self.start_closing(reason),
+            State::Closing => self.touch(),
+            State::Lingering | State::Closed => {}
+        }
+    }
+
+    fn start_closing(self: &Rc<Self>, reason: CloseReason) {
+        self.leave_handshake();
+        self.state.set(State::Closing);
+        self.reason.replace(Some(Box::new(reason)));
+        self.set_deadline(self.limits.close_time);
+        self.touch();
+        // A pause left the peer's bytes unread, its own farewell perhaps among them.
+        self.read_again();
+    }
+
+    fn leave_handshake(&self) {
+        if self.state.get() == State::Handshake && D::HANDSHAKE {
+            self.table.handshake_over();
+        }
+    }
+
+    /// The queue is empty: a closing connection goes one step further.
+    pub(super) fn said_everything(self: &Rc<Self>) {
+        if self.state.get() != State::Closing || self.flags.awaits.get() {
+            return;
+        }
+        let by_peer = matches!(self.reason.borrow().as_deref(), Some(CloseReason::Peer { .. }));
+        if by_peer || self.flags.eof.get() {
+            return self.finish_as_begun();
+        }
+        let ended = match self.socket.borrow().as_ref() {
+            Some(socket) => socket.shutdown(Shutdown::Write).is_ok(),
+            None => false,
+        };
+        if !ended {
+            return self.finish_as_begun();
+        }
+        self.state.set(State::Lingering);
+        self.set_deadline(LINGER);
+        // What the peer sent meanwhile was left in the kernel by a pause: throw it away now.
+        self.flags.readable.set(true);
+        self.read_again();
+    }
+
+    /// The peer has ended its side, and everything before that was handled.
+    pub(super) fn peer_ended(self: &Rc<Self>) {
+        match self.state.get() {
+            State::Open | State::Handshake if self.queue.borrow().is_empty() => {
+                self.finish(CloseReason::Peer { code: None, reason: String::new() });
+            }
+            // It may still read what waits for it: a half-closed peer gets its answers.
+            State::Open | State::Handshake => {
+                self.start_closing(CloseReason::Peer { code: None, reason: String::new() });
+            }
+            State::Closing => {
+                self.flags.awaits.set(false);
+                self.touch();
+            }
+            State::Connecting | State::Lingering => self.finish_as_begun(),
+            State::Closed => {}
+        }
+    }
+
+    /// A deadline has passed.
+    pub(super) fn time_is_up(self: &Rc<Self>) {
+        match self.state.get() {
+            State::Connecting => {
+                self.finish(CloseReason::ConnectFailed("no answer in time".to_owned()));
+            }
+            State::Handshake => self.begin_close(CloseReason::HandshakeTimeout),
+            State::Open if self.flags.paused.get() || self.flags.busy.get() => {}
+            State::Open => self.begin_close(CloseReason::MessageTimeout),
+            State::Closing | State::Lingering => self.finish_as_begun(),
+            State::Closed => {}
+        }
+    }
+
+    fn finish_as_begun(self: &Rc<Self>) {
+        self.finish(CloseReason::Local);
+    }
+
+    /// Drops the connection now. The first reason given is the one that is reported.
+    pub(super) fn finish(self: &Rc<Self>, reason: CloseReason) {
+        if self.state.get() == State::Closed {
+            return;
+        }
+        self.leave_handshake();
+        self.state.set(State::Closed);
+        self.clear_deadline();
+        self.reason.borrow_mut().get_or_insert_with(|| Box::new(reason));
+        let socket = self.socket.take();
+        self.table.remove(self.key, self.weight, socket);
+        self.queue.borrow_mut().clear();
+        self.unread.take();
+        if self.flags.busy.get() {
+            self.flags.close_due.set(true);
+        } else {
+            self.report_close();
+        }
+    }
+
+    pub(super) fn report_close(self: &Rc<Self>) {
+        let reason = self.reason.borrow().as_deref().cloned().unwrap_or(CloseReason::Local);
+        tracing::debug!(connection = self.id, peer = %self.peer, %reason, "closed");
+        self.dispatch(Event::Close(reason));
+    }
+
+    /// A plain HTTP request leaves the table with its bytes.
+    pub(super) fn hand_over_http(self: &Rc<Self>, input: &mut BytesMut) {
+        let Some(http) = self.http.clone() else {
+            return self.begin_close(CloseReason::Refused(426));
+        };
+        self.leave_handshake();
+        self.state.set(State::Closed);
+        self.clear_deadline();
+        self.reason.replace(Some(Box::new(CloseReason::BecameHttp)));
+        let bytes = input.split().freeze();
+        if let Some(mut socket) = self.socket.take() {
+            self.table.forget(self.key, self.weight, &mut socket);
+            let keep_alive = KeepAlive::Off;
+            http.take(&self.table, Taken { socket, peer: self.peer, bytes, keep_alive });
+        }
+    }
+}

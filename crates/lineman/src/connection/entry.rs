@@ -1,0 +1,309 @@
+//! One connection's place in the table: its whole state, and the order in which things happen to it.
+//!
+//! `reading` and `closing` hold the two long stories; here are the state itself, the dispatch of
+//! events to the handler, and flushing. No method holds a borrow while a handler runs.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use mio::net::TcpStream;
+use tokio_util::time::delay_queue::Key;
+
+use super::handler::{Event, Handler, Turn};
+use super::limits::Limits;
+use super::queue::SendQueue;
+use super::stats::Row;
+use super::table::Table;
+use super::{CloseReason, Connection, Driver};
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum State {
+    /// An outgoing connection whose transport is not up.
+    Connecting,
+    /// The transport is up, the protocol's handshake is not done.
+    Handshake,
+    /// Messages flow.
+    Open,
+    /// A farewell is on its way out, or its answer is awaited.
+    Closing,
+    /// Everything was said; what the peer still sends is thrown away, so that it is not reset.
+    Lingering,
+    /// Gone.
+    Closed,
+}
+
+/// Whether a connection is a peer the service is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// A peer: counted, waited for by a drain, told when the process goes away.
+    Peer,
+    /// A link between our own processes: lives as long as the process.
+    Link,
+}
+
+/// Small facts of a connection, one bit of memory each.
+#[derive(Debug, Default)]
+pub(super) struct Flags {
+    /// A handler is at work in a task: decode nothing.
+    pub(super) busy: Cell<bool>,
+    /// Somebody asked not to read.
+    pub(super) paused: Cell<bool>,
+    /// In the table's list of entries to flush.
+    pub(super) touched: Cell<bool>,
+    /// The kernel may have more bytes: an edge was seen and not used up.
+    pub(super) readable: Cell<bool>,
+    /// In the table's list of entries to read again.
+    pub(super) again: Cell<bool>,
+    /// The bound of the send queue was met and `on_full` was called.
+    pub(super) full: Cell<bool>,
+    /// The kernel says that an end of stream follows what it holds.
+    pub(super) ended: Cell<bool>,
+    /// The peer has ended its side, and everything before that was read.
+    pub(super) eof: Cell<bool>,
+    /// The farewell wants an answer.
+    pub(super) awaits: Cell<bool>,
+    /// The handler's last event is due once it is no longer busy.
+    pub(super) close_due: Cell<bool>,
+    /// The handshake's request was given to the handler and is not answered yet.
+    pub(super) opening: Cell<bool>,
+}
+
+/// A connection. Invariant: in the table's slab at `key` until it is `Closed`.
+pub(crate) struct Entry<D: Driver> {
+    pub(super) id: u64,
+    pub(super) key: usize,
+    pub(super) table: Table,
+    pub(super) socket: RefCell<Option<TcpStream>>,
+    pub(super) peer: SocketAddr,
+    pub(super) weight: Weight,
+    pub(super) state: Cell<State>,
+    pub(super) flags: Flags,
+    pub(super) driver: RefCell<D>,
+    pub(super) handler: Rc<dyn Handler<D>>,
+    pub(super) limits: Rc<Limits>,
+    /// Bytes received that make no whole message yet, or wait for a busy handler.
+    pub(super) unread: RefCell<BytesMut>,
+    pub(super) queue: RefCell<SendQueue>,
+    pub(super) bytes_in: Cell<u64>,
+    pub(super) bytes_out: Cell<u64>,
+    pub(super) deadline: Cell<Option<Key>>,
+    pub(super) reason: RefCell<Option<Box<CloseReason>>>,
+    /// Takes over a plain HTTP request; `None` on listeners without an HTTP service.
+    pub(super) http: Option<Rc<dyn crate::http::Takeover>>,
+}
+
+/// What the kernel says of a socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Readiness {
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// The peer has ended its side. It may come together with the last bytes, in one edge.
+    pub(super) ended: bool,
+}
+
+/// An entry as the table sees it, whatever it speaks.
+pub(super) trait Peer {
+    fn id(&self) -> u64;
+    fn weight(&self) -> Weight;
+    fn state(&self) -> State;
+    fn row(&self) -> Row;
+    fn queued(&self) -> usize;
+    fn ready(self: Rc<Self>, readiness: Readiness, scratch: &mut BytesMut);
+    fn again(self: Rc<Self>, scratch: &mut BytesMut);
+    fn flush(self: Rc<Self>);
+    fn expired(self: Rc<Self>);
+    fn close(self: Rc<Self>, reason: CloseReason);
+    fn abort(self: Rc<Self>, reason: CloseReason);
+}
+
+impl<D: Driver> Entry<D> {
+    /// Hands an event to the handler, and deals with what it answers.
+    pub(super) fn dispatch(self: &Rc<Self>, event: Event<D>) {
+        self.flags.busy.set(true);
+        let connection = Connection::of(self);
+        match self.handler.on_event(&connection, event) {
+            Turn::Done(result) => {
+                self.flags.busy.set(false);
+                self.settle(result);
+            }
+            Turn::Busy => {}
+        }
+    }
+
+    /// The handler is done with an event: a handshake is answered, an error closes.
+    fn settle(self: &Rc<Self>, result: crate::Result) {
+        if let Err(error) = result {
+            self.table.count(|stats| stats.handler_errors += 1);
+            tracing::warn!(connection = self.id, peer = %self.peer, %error, "handler failed");
+            self.begin_close(CloseReason::HandlerFailed(error.to_string()));
+        } else if self.flags.opening.replace(false) && self.state.get() == State::Handshake {
+            self.answer_handshake();
+        }
+        if self.state.get() == State::Closed && self.flags.close_due.replace(false) {
+            self.report_close();
+        }
+    }
+
+    fn answer_handshake(self: &Rc<Self>) {
+        let accepted = self.driver.borrow_mut().accept(self.queue.borrow_mut().tail());
+        self.touch();
+        match accepted {
+            Ok(()) => self.opened(),
+            Err(reason) => self.begin_close(reason),
+        }
+    }
+
+    pub(super) fn opened(self: &Rc<Self>) {
+        self.state.set(State::Open);
+        self.table.handshake_over();
+        self.clear_deadline();
+        self.dispatch(Event::Opened);
+    }
+
+    /// The task of a busy handler is done; what waited behind it goes on.
+    pub(super) fn finished(self: &Rc<Self>, result: crate::Result) {
+        self.flags.busy.set(false);
+        self.settle(result);
+        if self.state.get() != State::Closed {
+            self.read_again();
+        }
+    }
+
+    /// Puts the entry on the list of those that are flushed at the end of the turn.
+    pub(super) fn touch(self: &Rc<Self>) {
+        if !self.flags.touched.replace(true) {
+            self.table.touched(Rc::<Self>::clone(self));
+        }
+    }
+
+    /// Puts the entry on the list of those that go on reading in the next turn.
+    pub(super) fn read_again(self: &Rc<Self>) {
+        if !self.flags.again.replace(true) {
+            self.table.again(Rc::<Self>::clone(self));
+        }
+    }
+
+    fn flush_queue(self: &Rc<Self>) {
+        self.flags.touched.set(false);
+        if matches!(self.state.get(), State::Connecting | State::Closed) {
+            return;
+        }
+        let mut queue = self.queue.borrow_mut();
+        let written = match self.socket.borrow_mut().as_mut() {
+            Some(socket) => queue.write_to(socket),
+            None => return,
+        };
+        let drained = queue.is_empty();
+        if drained {
+            self.table.release(&mut queue);
+        }
+        drop(queue);
+        match written {
+            Ok(written) => {
+                self.bytes_out.set(self.bytes_out.get() + written as u64);
+                self.table.count(|stats| stats.bytes_out += written as u64);
+                if drained {
+                    self.drained();
+                }
+            }
+            Err(error) => self.finish(CloseReason::Broken(error.to_string())),
+        }
+    }
+
+    fn drained(self: &Rc<Self>) {
+        if self.flags.full.replace(false) && self.state.get() == State::Open {
+            self.handler.on_drain(&Connection::of(self));
+        }
+        self.said_everything();
+    }
+
+    pub(super) fn set_deadline(&self, after: Duration) {
+        self.clear_deadline();
+        self.deadline.set(Some(self.table.set_deadline((self.key, self.id), after)));
+    }
+
+    pub(super) fn has_deadline(&self) -> bool {
+        self.deadline.get().is_some()
+    }
+
+    pub(super) fn clear_deadline(&self) {
+        if let Some(key) = self.deadline.take() {
+            self.table.clear_deadline(key);
+        }
+    }
+}
+
+impl<D: Driver> Peer for Entry<D> {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    fn state(&self) -> State {
+        self.state.get()
+    }
+
+    fn queued(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    fn row(&self) -> Row {
+        let local = self.socket.borrow().as_ref().and_then(|socket| socket.local_addr().ok());
+        Row {
+            id: self.id,
+            protocol: D::name().to_owned(),
+            state: format!("{:?}", self.state.get()).to_lowercase(),
+            local: local.map_or_else(|| "-".to_owned(), |address| address.to_string()),
+            peer: self.peer.to_string(),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            receive_queue: self.unread.borrow().len() as u64,
+            send_queue: self.queued() as u64,
+        }
+    }
+
+    fn ready(self: Rc<Self>, readiness: Readiness, scratch: &mut BytesMut) {
+        if readiness.writable && self.state.get() == State::Connecting {
+            self.transport_up();
+        }
+        if readiness.ended {
+            self.flags.ended.set(true);
+        }
+        if readiness.readable {
+            self.flags.readable.set(true);
+            self.read(scratch);
+        }
+        if readiness.writable && self.queued() > 0 {
+            self.touch();
+        }
+    }
+
+    fn again(self: Rc<Self>, scratch: &mut BytesMut) {
+        self.flags.again.set(false);
+        self.go_on_reading(scratch);
+    }
+
+    fn flush(self: Rc<Self>) {
+        self.flush_queue();
+    }
+
+    fn expired(self: Rc<Self>) {
+        self.deadline.set(None);
+        self.time_is_up();
+    }
+
+    fn close(self: Rc<Self>, reason: CloseReason) {
+        self.begin_close(reason);
+    }
+
+    fn abort(self: Rc<Self>, reason: CloseReason) {
+        self.finish(reason);
+    }
+}

@@ -1,0 +1,190 @@
+//! What handlers hold: a connection, to send on, to close, to ask about.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::entry::{Entry, State};
+use super::{CloseReason, Driver};
+use crate::{BoxError, Result};
+
+/// One connection of this process; a handle that is cheap to clone and may outlive it.
+///
+/// Sending never waits. The order of what is sent is kept; it leaves at the end of the loop's turn.
+pub struct Connection<D: Driver> {
+    entry: Rc<Entry<D>>,
+}
+
+/// Why a message was not taken. `send` returns it boxed: `error.is::<SendError>()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The send queue is at its bound; nothing was queued. `on_drain` tells when there is room.
+    #[error("send queue is full: the peer reads more slowly than we send")]
+    Full,
+    /// The connection is closing or closed.
+    #[error("connection is closed")]
+    Closed,
+    /// The handshake is not done.
+    #[error("handshake is not finished")]
+    NotOpen,
+}
+
+impl<D: Driver> Connection<D> {
+    pub(super) fn of(entry: &Rc<Entry<D>>) -> Self {
+        Self { entry: Rc::clone(entry) }
+    }
+
+    /// Returns the connection's number, unique in this process.
+    pub fn id(&self) -> u64 {
+        self.entry.id
+    }
+
+    /// Returns the peer's address.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.entry.peer
+    }
+
+    /// Returns our own address on this connection, or `None` when it is closed.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.entry.socket.borrow().as_ref()?.local_addr().ok()
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// [`SendError`] when it was not queued; the protocol's own error when it cannot say that.
+    pub fn send(&self, message: impl Into<D::Outbound>) -> Result {
+        self.may_send()?;
+        let message = message.into();
+        let mut queue = self.entry.queue.borrow_mut();
+        self.entry.table.prepare(&mut queue);
+        let before = queue.tail().len();
+        if let Err(error) = self.entry.driver.borrow_mut().encode(message, queue.tail()) {
+            queue.tail().truncate(before);
+            return Err(error);
+        }
+        let queued = queue.len();
+        drop(queue);
+        self.sent(queued);
+        Ok(())
+    }
+
+    /// Queues bytes that are in the protocol's wire form already, shared and not copied.
+    ///
+    /// A broadcast is encoded once and sent to each connection with this.
+    ///
+    /// # Errors
+    /// [`SendError`] when they were not queued.
+    pub fn send_encoded(&self, bytes: Bytes) -> Result<(), SendError> {
+        self.may_send()?;
+        let mut queue = self.entry.queue.borrow_mut();
+        self.entry.table.prepare(&mut queue);
+        queue.share(bytes);
+        let queued = queue.len();
+        drop(queue);
+        self.sent(queued);
+        Ok(())
+    }
+
+    fn may_send(&self) -> Result<(), SendError> {
+        match self.entry.state.get() {
+            State::Open => {}
+            State::Connecting if !D::HANDSHAKE => {}
+            State::Connecting | State::Handshake => return Err(SendError::NotOpen),
+            State::Closing | State::Lingering | State::Closed => return Err(SendError::Closed),
+        }
+        if self.entry.queue.borrow().len() < self.entry.limits.send_queue {
+            return Ok(());
+        }
+        self.entry.table.count(|stats| stats.refused += 1);
+        Err(SendError::Full)
+    }
+
+    fn sent(&self, queued: usize) {
+        self.entry.table.count(|stats| stats.messages_out += 1);
+        self.entry.touch();
+        if queued >= self.entry.limits.send_queue && !self.entry.flags.full.replace(true) {
+            self.entry.handler.on_full(self);
+        }
+    }
+
+    /// Tells the peer why, sends what is queued, and closes.
+    pub fn close(&self, reason: CloseReason) {
+        self.entry.begin_close(reason);
+    }
+
+    /// Sends a last message, then closes as [`Connection::close`] does with [`CloseReason::Local`].
+    ///
+    /// # Errors
+    /// As [`Connection::send`]; the connection closes all the same.
+    pub fn close_with(&self, farewell: impl Into<D::Outbound>) -> Result {
+        let sent = self.send(farewell);
+        self.close(CloseReason::Local);
+        sent
+    }
+
+    /// Drops the connection now; what is queued is lost.
+    pub fn abort(&self) {
+        self.entry.finish(CloseReason::Local);
+    }
+
+    /// Stops reading from the peer: once its bytes fill the kernel's buffer, it has to wait.
+    pub fn pause(&self) {
+        self.entry.flags.paused.set(true);
+        if self.entry.state.get() == State::Open {
+            self.entry.clear_deadline();
+        }
+    }
+
+    /// Reads again.
+    pub fn resume(&self) {
+        if self.entry.flags.paused.replace(false) {
+            self.entry.read_again();
+        }
+    }
+
+    /// Returns whether reading is paused.
+    pub fn is_paused(&self) -> bool {
+        self.entry.flags.paused.get()
+    }
+
+    /// Returns whether messages can be sent.
+    pub fn is_open(&self) -> bool {
+        self.entry.state.get() == State::Open
+    }
+
+    /// Returns how many bytes wait to be sent.
+    pub fn queued_bytes(&self) -> usize {
+        self.entry.queue.borrow().len()
+    }
+
+    pub(super) fn count_handler_error(&self) {
+        self.entry.table.count(|stats| stats.handler_errors += 1);
+    }
+
+    /// Ends an event that was left with [`super::Turn::Busy`]; the next one follows.
+    pub fn finished(&self, result: Result<(), BoxError>) {
+        self.entry.finished(result);
+    }
+}
+
+impl<D: Driver> Clone for Connection<D> {
+    fn clone(&self) -> Self {
+        Self { entry: Rc::clone(&self.entry) }
+    }
+}
+
+impl<D: Driver> fmt::Debug for Connection<D> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Connection")
+            .field("id", &self.entry.id)
+            .field("protocol", &D::name())
+            .field("peer", &self.entry.peer)
+            .field("state", &self.entry.state.get())
+            .finish()
+    }
+}

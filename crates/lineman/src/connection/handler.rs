@@ -1,0 +1,58 @@
+//! What happens on a connection, and who is told: the interface between the table and services.
+
+use std::fmt;
+
+use super::{CloseReason, Connection, Driver};
+
+/// Something that happened to one connection. Events of one connection come in order, one at a time.
+pub enum Event<D: Driver> {
+    /// A connection without a handshake is up.
+    Connect,
+    /// The peer asks to open; when the handler is done with this event the answer goes out.
+    Open(D::Opening),
+    /// A connection with a handshake is open.
+    Opened,
+    /// A message arrived.
+    Message(D::Inbound),
+    /// The connection is gone; the last event.
+    Close(CloseReason),
+}
+
+impl<D: Driver> fmt::Debug for Event<D> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => formatter.write_str("Connect"),
+            Self::Open(_) => formatter.write_str("Open(..)"),
+            Self::Opened => formatter.write_str("Opened"),
+            Self::Message(_) => formatter.write_str("Message(..)"),
+            Self::Close(reason) => formatter.debug_tuple("Close").field(reason).finish(),
+        }
+    }
+}
+
+/// How a handler left an event.
+#[derive(Debug)]
+pub enum Turn {
+    /// Dealt with; an error closes the connection with 1011.
+    Done(crate::Result),
+    /// It goes on in a task, which calls [`Connection::finished`]; until then no event follows.
+    Busy,
+}
+
+/// What a service does with the events of a listener's connections.
+///
+/// Called on the worker's thread, with nothing of the table borrowed.
+pub trait Handler<D: Driver>: 'static {
+    /// Deals with one event.
+    fn on_event(&self, connection: &Connection<D>, event: Event<D>) -> Turn;
+
+    /// The send queue reached its bound: sends fail until it has drained.
+    fn on_full(&self, connection: &Connection<D>) {
+        let _ = connection;
+    }
+
+    /// The send queue that was full is empty again.
+    fn on_drain(&self, connection: &Connection<D>) {
+        let _ = connection;
+    }
+}

@@ -1,0 +1,50 @@
+//! The bounds of a connection: every one has a default, a unit and a named answer when it is met.
+
+use std::time::Duration;
+
+use lineman_wire::websocket;
+
+/// What one connection may cost; shared by all connections of a listener.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes that may wait to be sent before `send` answers [`super::SendError::Full`].
+    ///
+    /// Tested before a message is appended, so a queue may hold this much and one message more.
+    /// Default 1 MiB, as Workerman's: a slow phone takes seconds to drain it, a thousand of them
+    /// cost a gigabyte.
+    pub send_queue: usize,
+    /// Bytes read ahead while a handler is busy; beyond it the peer's bytes stay in the kernel.
+    ///
+    /// Default 64 KiB, one read: enough to see a close behind a few messages.
+    pub read_ahead: usize,
+    /// Time for the handshake of a protocol that has one, or for an outgoing connect. Default 10 s.
+    pub handshake_time: Duration,
+    /// Time for a message from its first byte to its last; then 1008. Default 60 s.
+    pub message_time: Duration,
+    /// Time for the farewell to be flushed and answered; then the connection is dropped. Default 2 s.
+    pub close_time: Duration,
+    /// Handshakes under way at once, per listener; beyond it the oldest is dropped.
+    ///
+    /// Default 4,096: half-open peers cost a descriptor each, and the limit of those is often
+    /// 20,000 or less.
+    pub handshakes: usize,
+    /// Bounds of WebSocket messages and frames, in bytes. Default 10 MiB each.
+    pub websocket: websocket::Limits,
+    /// Bounds of the WebSocket handshake's header block. Default 16 KiB and 100 headers.
+    pub handshake: websocket::HandshakeLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            send_queue: 1024 * 1024,
+            read_ahead: 64 * 1024,
+            handshake_time: Duration::from_secs(10),
+            message_time: Duration::from_mins(1),
+            close_time: Duration::from_secs(2),
+            handshakes: 4096,
+            websocket: websocket::Limits::default(),
+            handshake: websocket::HandshakeLimits::default(),
+        }
+    }
+}

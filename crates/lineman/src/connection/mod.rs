@@ -1,0 +1,36 @@
+//! Connections and the table that holds them: how a worker process does I/O.
+//!
+//! The path of a message, to be read in this order: [`table`] learns that a socket is readable,
+//! [`entry`] reads and lets the [`driver`] decode, the [`handler`] runs, what it sends waits in the
+//! entry's [`queue`], and the table flushes each touched entry once at the end of the turn.
+//! It knows nothing of processes, and no handler runs inside a borrow of its state.
+
+mod closing;
+mod deadlines;
+mod driver;
+mod entry;
+mod handle;
+mod handler;
+mod limits;
+mod listener;
+mod queue;
+mod reading;
+mod reason;
+mod runner;
+pub(crate) mod stats;
+#[cfg(test)]
+mod tests;
+mod table;
+mod websocket;
+
+pub use driver::{Driver, Farewell, Step};
+pub use handle::{Connection, SendError};
+pub use handler::{Event, Handler, Turn};
+pub use limits::Limits;
+pub use listener::Serve;
+pub use reason::CloseReason;
+pub(crate) use runner::{Handlers, boxed, boxed_with, messages};
+pub use stats::{Row, Stats};
+pub(crate) use table::Phase;
+pub use table::Table;
+pub use websocket::WebSocket;

@@ -1,0 +1,233 @@
+//! How bytes become events: reading into the shared buffer, decoding every whole message, stopping
+//! where a handler is busy. What is left of an unfinished message moves to the entry's own buffer.
+
+use std::io;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use super::driver::Step;
+use super::entry::{Entry, State};
+use super::handler::Event;
+use super::{CloseReason, Driver};
+
+/// One read takes at most this much: the size of the shared buffer. Larger reads save nothing
+/// measurable, and another connection waits meanwhile.
+pub(super) const READ_SIZE: usize = 64 * 1024;
+
+/// What a read came to.
+enum Got {
+    /// Bytes, and the kernel has no more.
+    All,
+    /// Bytes, and perhaps there are more.
+    Some,
+    /// Nothing now.
+    Nothing,
+    /// The peer has ended its side.
+    End,
+}
+
+impl<D: Driver> Entry<D> {
+    /// The transport of an outgoing connection is up, or failed.
+    pub(super) fn transport_up(self: &Rc<Self>) {
+        let outcome = match self.socket.borrow().as_ref() {
+            Some(socket) => match socket.take_error() {
+                Ok(None) => socket.peer_addr().map(drop),
+                Ok(Some(error)) | Err(error) => Err(error),
+            },
+            None => return,
+        };
+        match outcome {
+            Ok(()) => self.begin(),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            Err(error) => self.finish(CloseReason::ConnectFailed(error.to_string())),
+        }
+    }
+
+    /// The transport is up: the driver starts, and without a handshake the connection is open.
+    pub(super) fn begin(self: &Rc<Self>) {
+        self.clear_deadline();
+        self.state.set(State::Handshake);
+        self.driver.borrow_mut().start(self.queue.borrow_mut().tail(), &self.limits);
+        if D::HANDSHAKE {
+            self.table.handshake_begun();
+            self.set_deadline(self.limits.handshake_time);
+        } else {
+            self.state.set(State::Open);
+            self.dispatch(Event::Connect);
+        }
+        if !self.queue.borrow().is_empty() {
+            self.touch();
+        }
+    }
+
+    /// The socket is readable: one read, then everything that can be decoded.
+    pub(super) fn read(self: &Rc<Self>, scratch: &mut BytesMut) {
+        if self.may_not_read() {
+            return;
+        }
+        let mut own = self.unread.take();
+        let buffer = if own.is_empty() { &mut *scratch } else { &mut own };
+        let got = self.receive(buffer);
+        if !matches!(got, Ok(Got::Some)) {
+            self.flags.readable.set(false);
+        }
+        match got {
+            Ok(Got::All | Got::Some) => self.decode(buffer),
+            Ok(Got::Nothing) => {}
+            Ok(Got::End) => self.flags.eof.set(true),
+            Err(error) => return self.finish(CloseReason::Broken(error.to_string())),
+        }
+        self.keep_rest(own, scratch);
+        self.after_reading();
+    }
+
+    /// Goes on where a pause, a busy handler or fairness stopped: first with what is here.
+    pub(super) fn go_on_reading(self: &Rc<Self>, scratch: &mut BytesMut) {
+        if self.state.get() == State::Closed {
+            return;
+        }
+        if !self.flags.busy.get() && !self.flags.paused.get() {
+            let mut own = self.unread.take();
+            if !own.is_empty() {
+                self.decode(&mut own);
+            }
+            self.keep_rest(own, scratch);
+            self.after_reading();
+        }
+        if self.flags.readable.get() {
+            self.read(scratch);
+        }
+    }
+
+    fn may_not_read(&self) -> bool {
+        let ahead = self.flags.busy.get() && self.unread.borrow().len() >= self.limits.read_ahead;
+        let paused = self.flags.paused.get() && self.state.get() <= State::Open;
+        ahead || paused || matches!(self.state.get(), State::Connecting | State::Closed)
+    }
+
+    fn receive(&self, buffer: &mut BytesMut) -> io::Result<Got> {
+        buffer.reserve(READ_SIZE);
+        let room = buffer.capacity() - buffer.len();
+        let socket = self.socket.borrow();
+        let Some(socket) = socket.as_ref() else { return Ok(Got::Nothing) };
+        let count = loop {
+            match crate::os::read_into(socket, buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Got::Nothing),
+                outcome => break outcome?,
+            }
+        };
+        if count == 0 {
+            return Ok(Got::End);
+        }
+        self.bytes_in.set(self.bytes_in.get() + count as u64);
+        self.table.count(|stats| stats.bytes_in += count as u64);
+        // A short read has used up the edge, unless that edge announced the end as well.
+        Ok(if count < room && !self.flags.ended.get() { Got::All } else { Got::Some })
+    }
+
+    /// Decodes until the input is used up or somebody stops it.
+    fn decode(self: &Rc<Self>, input: &mut BytesMut) {
+        loop {
+            match self.state.get() {
+                State::Closed | State::Lingering => return input.clear(),
+                State::Closing if !self.flags.awaits.get() => return input.clear(),
+                State::Connecting | State::Handshake | State::Open | State::Closing => {}
+            }
+            if self.flags.busy.get() || self.flags.paused.get() && self.state.get() == State::Open {
+                return;
+            }
+            let (step, replied) = {
+                let mut queue = self.queue.borrow_mut();
+                let before = queue.tail().len();
+                let step = self.driver.borrow_mut().decode(input, queue.tail(), &self.limits);
+                (step, queue.tail().len() != before)
+            };
+            if replied {
+                self.touch();
+            }
+            if !self.take_step(step, input) {
+                return;
+            }
+        }
+    }
+
+    /// Acts on a step; returns whether decoding goes on.
+    fn take_step(
+        self: &Rc<Self>,
+        step: Result<Step<D>, CloseReason>,
+        input: &mut BytesMut,
+    ) -> bool {
+        match step {
+            Ok(Step::Wait) => return false,
+            Ok(Step::Again) => {}
+            Ok(Step::Message(_)) if self.state.get() == State::Closing => {}
+            Ok(Step::Message(message)) => {
+                self.table.count(|stats| stats.messages_in += 1);
+                self.dispatch(Event::Message(message));
+            }
+            Ok(Step::Opening(opening)) => {
+                self.flags.opening.set(true);
+                self.dispatch(Event::Open(opening));
+            }
+            Ok(Step::Opened) => self.opened(),
+            Ok(Step::Closed(reason)) => {
+                self.close_answered(reason);
+                return false;
+            }
+            Ok(Step::Http) => {
+                self.hand_over_http(input);
+                return false;
+            }
+            Err(reason) => {
+                input.clear();
+                self.table.count(|stats| stats.protocol_errors += 1);
+                self.begin_close(reason);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Keeps what could not be decoded yet, in a buffer of the connection's own.
+    fn keep_rest(self: &Rc<Self>, own: BytesMut, scratch: &mut BytesMut) {
+        if self.state.get() == State::Closed {
+            scratch.clear();
+            return;
+        }
+        if own.is_empty() && !scratch.is_empty() {
+            self.unread.replace(BytesMut::from(&scratch[..]));
+            scratch.clear();
+        } else if !own.is_empty() {
+            self.unread.replace(own);
+        }
+        let too_big = self.unread.borrow().len() > self.driver.borrow().max_undecoded();
+        if too_big && !self.flags.busy.get() && self.state.get() <= State::Open {
+            self.table.count(|stats| stats.protocol_errors += 1);
+            self.begin_close(CloseReason::TooBig);
+        }
+    }
+
+    /// The end of the peer's side, fairness, and the deadline of an unfinished message.
+    fn after_reading(self: &Rc<Self>) {
+        if self.state.get() == State::Closed {
+            return;
+        }
+        let rest = self.unread.borrow().len();
+        if self.flags.eof.get() && !self.flags.busy.get() {
+            return self.peer_ended();
+        }
+        if self.flags.readable.get() && !self.may_not_read() {
+            self.read_again();
+        }
+        if self.state.get() == State::Open && !self.flags.busy.get() {
+            let unfinished = !self.flags.paused.get() && self.driver.borrow().unfinished(rest);
+            match (unfinished, self.has_deadline()) {
+                (true, false) => self.set_deadline(self.limits.message_time),
+                (false, true) => self.clear_deadline(),
+                (true, true) | (false, false) => {}
+            }
+        }
+    }
+}

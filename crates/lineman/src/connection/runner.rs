@@ -1,0 +1,222 @@
+//! Handlers of users: asynchronous closures, run for one event after the other.
+//!
+//! A handler's future is polled in place; only one that waits becomes a task. The memory of a
+//! message handler's future is used again for the next message, so a handler that does not wait
+//! costs no allocation.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt;
+
+use super::handler::{Event, Handler, Turn};
+use super::{CloseReason, Connection, Driver};
+use crate::Result;
+use crate::service::LocalFuture;
+
+pub(crate) type Simple<D> = Box<dyn Fn(Connection<D>) -> LocalFuture<Result>>;
+pub(crate) type With<D, T> = Box<dyn Fn(Connection<D>, T) -> LocalFuture<Result>>;
+pub(crate) type Signal<D> = Box<dyn Fn(&Connection<D>)>;
+
+/// The callbacks of a worker. Those that are not set do nothing.
+pub(crate) struct Handlers<D: Driver> {
+    pub(crate) connect: Option<Simple<D>>,
+    pub(crate) open: Option<With<D, D::Opening>>,
+    pub(crate) message: Option<Box<dyn RunMessage<D>>>,
+    pub(crate) close: Option<With<D, CloseReason>>,
+    pub(crate) full: Option<Signal<D>>,
+    pub(crate) drain: Option<Signal<D>>,
+}
+
+impl<D: Driver> Default for Handlers<D> {
+    fn default() -> Self {
+        Self { connect: None, open: None, message: None, close: None, full: None, drain: None }
+    }
+}
+
+impl<D: Driver> Handler<D> for Handlers<D> {
+    fn on_event(&self, connection: &Connection<D>, event: Event<D>) -> Turn {
+        match event {
+            Event::Connect | Event::Opened => match &self.connect {
+                Some(handler) => start(connection, || handler(connection.clone())),
+                None => Turn::Done(Ok(())),
+            },
+            Event::Open(opening) => match &self.open {
+                Some(handler) => start(connection, || handler(connection.clone(), opening)),
+                None => Turn::Done(Ok(())),
+            },
+            Event::Message(message) => match &self.message {
+                Some(handler) => handler.run(connection, message),
+                None => Turn::Done(Ok(())),
+            },
+            Event::Close(reason) => match &self.close {
+                Some(handler) => start(connection, || handler(connection.clone(), reason)),
+                None => Turn::Done(Ok(())),
+            },
+        }
+    }
+
+    fn on_full(&self, connection: &Connection<D>) {
+        if let Some(handler) = &self.full {
+            handler(connection);
+        }
+    }
+
+    fn on_drain(&self, connection: &Connection<D>) {
+        if let Some(handler) = &self.drain {
+            handler(connection);
+        }
+    }
+}
+
+/// A message handler with the spare memory of its futures.
+pub(crate) trait RunMessage<D: Driver> {
+    fn run(&self, connection: &Connection<D>, message: D::Inbound) -> Turn;
+}
+
+/// Invariant: `spare` holds `None` inside its box, never a future.
+struct Runner<H, F> {
+    handler: H,
+    spare: RefCell<Option<Pin<Box<Option<F>>>>>,
+}
+
+/// Makes a runner of a handler.
+pub(crate) fn messages<D, H>(handler: H) -> Box<dyn RunMessage<D>>
+where
+    D: Driver,
+    H: AsyncFn(Connection<D>, D::Inbound) -> Result + 'static,
+{
+    let handler = Rc::new(handler);
+    runner(move |connection, message| {
+        let handler = Rc::clone(&handler);
+        async move { handler(connection, message).await }
+    })
+}
+
+/// Makes a callback without further arguments storable.
+pub(crate) fn boxed<D, H>(handler: H) -> Simple<D>
+where
+    D: Driver,
+    H: AsyncFn(Connection<D>) -> Result + 'static,
+{
+    let handler = Rc::new(handler);
+    Box::new(move |connection| {
+        let handler = Rc::clone(&handler);
+        Box::pin(async move { handler(connection).await })
+    })
+}
+
+/// Makes a callback with an argument storable.
+pub(crate) fn boxed_with<D, T, H>(handler: H) -> With<D, T>
+where
+    D: Driver,
+    T: 'static,
+    H: AsyncFn(Connection<D>, T) -> Result + 'static,
+{
+    let handler = Rc::new(handler);
+    Box::new(move |connection, argument| {
+        let handler = Rc::clone(&handler);
+        Box::pin(async move { handler(connection, argument).await })
+    })
+}
+
+/// A function of its own because only inference can name the future's type.
+fn runner<D, H, F>(handler: H) -> Box<dyn RunMessage<D>>
+where
+    D: Driver,
+    H: Fn(Connection<D>, D::Inbound) -> F + 'static,
+    F: Future<Output = Result> + 'static,
+{
+    Box::new(Runner { handler, spare: RefCell::new(None) })
+}
+
+impl<D, H, F> RunMessage<D> for Runner<H, F>
+where
+    D: Driver,
+    H: Fn(Connection<D>, D::Inbound) -> F,
+    F: Future<Output = Result> + 'static,
+{
+    fn run(&self, connection: &Connection<D>, message: D::Inbound) -> Turn {
+        let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            place.set(Some((self.handler)(connection.clone(), message)));
+            poll_place(place.as_mut(), &mut Context::from_waker(Waker::noop()))
+        }));
+        match polled {
+            Ok(Poll::Ready(result)) => {
+                place.set(None);
+                self.spare.replace(Some(place));
+                Turn::Done(result)
+            }
+            Ok(Poll::Pending) => {
+                let rest = std::future::poll_fn(move |context| poll_place(place.as_mut(), context));
+                go_on(connection, rest)
+            }
+            Err(panic) => panicked(connection, &*panic),
+        }
+    }
+}
+
+fn poll_place<F: Future<Output = Result>>(
+    place: Pin<&mut Option<F>>,
+    context: &mut Context<'_>,
+) -> Poll<Result> {
+    match place.as_pin_mut() {
+        Some(future) => future.poll(context),
+        None => Poll::Ready(Ok(())),
+    }
+}
+
+/// Runs a handler's future in place, or leaves it to a task.
+fn start<D: Driver>(
+    connection: &Connection<D>,
+    make: impl FnOnce() -> LocalFuture<Result>,
+) -> Turn {
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        let mut future = make();
+        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        (future, polled)
+    }));
+    match polled {
+        Ok((_, Poll::Ready(result))) => Turn::Done(result),
+        Ok((future, Poll::Pending)) => go_on(connection, future),
+        Err(panic) => panicked(connection, &*panic),
+    }
+}
+
+fn go_on<D: Driver>(
+    connection: &Connection<D>,
+    future: impl Future<Output = Result> + 'static,
+) -> Turn {
+    let connection = connection.clone();
+    tokio::task::spawn_local(async move {
+        match AssertUnwindSafe(future).catch_unwind().await {
+            Ok(result) => connection.finished(result),
+            Err(panic) => {
+                let turn = panicked(&connection, &*panic);
+                if let Turn::Done(result) = turn {
+                    connection.finished(result);
+                }
+            }
+        }
+    });
+    Turn::Busy
+}
+
+/// A panic costs its own connection and nothing else.
+fn panicked<D: Driver>(connection: &Connection<D>, panic: &(dyn Any + Send)) -> Turn {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a message".to_owned());
+    tracing::error!(connection = connection.id(), peer = %connection.peer_addr(), panic = text, "handler panicked");
+    connection.count_handler_error();
+    connection.close(CloseReason::HandlerPanicked(text));
+    Turn::Done(Ok(()))
+}

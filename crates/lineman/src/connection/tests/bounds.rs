@@ -1,0 +1,137 @@
+//! Bounds: what happens when a queue is full, a peer is silent, or too many are at the door.
+
+use std::time::Duration;
+
+use lineman_wire::text::Text;
+
+use super::*;
+
+#[test]
+fn a_full_queue_refuses_then_drains_and_nothing_accepted_is_lost() {
+    with_table(async |table| {
+        let log = Log::default();
+        let (full, drained, begun) = (log.clone(), log.clone(), log.clone());
+        let accepted = Rc::new(RefCell::new(0));
+        let counted = Rc::clone(&accepted);
+        let line = "y".repeat(1000);
+        let handlers = Handlers {
+            message: Some(messages(async move |connection: Connection<Text>, _: String| {
+                let refusal = loop {
+                    match connection.send(line.clone()) {
+                        Ok(()) => *counted.borrow_mut() += 1,
+                        Err(error) => break error,
+                    }
+                };
+                assert_eq!(refusal.downcast_ref(), Some(&SendError::Full));
+                begun.add("flooded");
+                Ok(())
+            })),
+            full: Some(Box::new(move |_| full.add("full"))),
+            drain: Some(Box::new(move |_| drained.add("drained"))),
+            ..Handlers::default()
+        };
+        let limits = Limits { send_queue: 8 * 1024 * 1024, ..Limits::default() };
+        let address = serve(&table, Serve::peers(Text::default, Rc::new(handlers)).limits(limits));
+        let mut peer = connect(address).await;
+        say(&mut peer, "go\n").await;
+        log.until("flooded").await;
+        let total = *accepted.borrow() * 1001;
+        let mut got = vec![0; total];
+        peer.read_exact(&mut got).await.expect("everything");
+        log.until("drained").await;
+        assert_eq!(log.lines(), ["full", "flooded", "drained"]);
+        assert_eq!(table.stats().refused, 1);
+    });
+}
+
+#[test]
+fn a_paused_peer_is_not_read() {
+    with_table(async |table| {
+        let log = Log::default();
+        let heard = log.clone();
+        let kept = Rc::new(RefCell::new(None));
+        let keep = Rc::clone(&kept);
+        let handlers = Handlers {
+            message: Some(messages(async move |connection: Connection<Text>, line: String| {
+                heard.add(line);
+                connection.pause();
+                keep.replace(Some(connection));
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let address = serve(&table, Serve::peers(Text::default, Rc::new(handlers)));
+        let mut peer = connect(address).await;
+        say(&mut peer, "one\ntwo\n").await;
+        log.until("one").await;
+        // Another connection's round trip proves that turns went by.
+        let mut other = connect(address).await;
+        say(&mut other, "other\n").await;
+        log.until("other").await;
+        let paused = kept.replace(None).expect("the other");
+        assert!(paused.is_paused());
+        assert_eq!(log.lines(), ["one", "other"]);
+    });
+}
+
+#[test]
+fn resuming_goes_on_with_what_was_read_already() {
+    with_table(async |table| {
+        let log = Log::default();
+        let heard = log.clone();
+        let handlers = Handlers {
+            message: Some(messages(async move |connection: Connection<Text>, line: String| {
+                heard.add(line);
+                connection.pause();
+                tokio::task::spawn_local(async move {
+                    tokio::task::yield_now().await;
+                    connection.resume();
+                });
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let address = serve(&table, Serve::peers(Text::default, Rc::new(handlers)));
+        let mut peer = connect(address).await;
+        say(&mut peer, "one\ntwo\nthree\n").await;
+        log.until("three").await;
+        assert_eq!(log.lines(), ["one", "two", "three"]);
+    });
+}
+
+#[test]
+fn a_line_without_end_is_closed_at_the_bound() {
+    with_table(async |table| {
+        let address =
+            serve(&table, Serve::peers(|| Text::with_max_size(1000), Rc::new(Handlers::default())));
+        let mut peer = connect(address).await;
+        say(&mut peer, "z".repeat(1001)).await;
+        assert_eq!(rest(&mut peer).await, b"");
+        assert_eq!(table.stats().protocol_errors, 1);
+    });
+}
+
+#[test]
+fn a_message_that_is_not_finished_in_time_closes() {
+    with_table(async |table| {
+        let log = Log::default();
+        let closed = log.clone();
+        let handlers = Handlers {
+            close: Some(boxed_with(async move |_: Connection<Text>, reason: CloseReason| {
+                closed.add(format!("{reason:?}"));
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let limits = Limits { message_time: Duration::from_millis(20), ..Limits::default() };
+        let address = serve(&table, Serve::peers(Text::default, Rc::new(handlers)).limits(limits));
+        let mut silent = connect(address).await;
+        let mut slow = connect(address).await;
+        say(&mut slow, "never finish").await;
+        assert_eq!(rest(&mut slow).await, b"");
+        log.until("MessageTimeout").await;
+        // One that is silent between messages has all the time in the world.
+        say(&mut silent, "fine\n").await;
+        assert_eq!(table.len(), 1);
+    });
+}

@@ -1,0 +1,87 @@
+//! The table on real sockets of the loopback: one runtime holds the server and its clients.
+
+mod bounds;
+mod order;
+mod websockets;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+
+/// As long as any wait in a test may take; nothing waits that long unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs a test with a table in it.
+fn with_table<F: Future<Output = ()>>(test: impl FnOnce(Table) -> F) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let table = Table::new().expect("a table");
+        let served = table.clone();
+        tokio::task::spawn_local(async move { served.run().await });
+        tokio::time::timeout(PATIENCE, test(table)).await.expect("the test does not hang");
+    });
+}
+
+/// Serves on a free port.
+fn serve<D: Driver>(table: &Table, serve: Serve<D>) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    table.listen(listener, serve).expect("a place in the table");
+    address
+}
+
+/// A list that handlers append to and tests look at.
+#[derive(Clone, Default)]
+struct Log(Rc<RefCell<Vec<String>>>, Rc<tokio::sync::Notify>);
+
+impl Log {
+    fn add(&self, line: impl Into<String>) {
+        self.0.borrow_mut().push(line.into());
+        self.1.notify_one();
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until a line begins with `start`.
+    async fn until(&self, start: &str) -> String {
+        loop {
+            let found = self.0.borrow().iter().find(|line| line.starts_with(start)).cloned();
+            match found {
+                Some(line) => return line,
+                None => self.1.notified().await,
+            }
+        }
+    }
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).await.expect("connected")
+}
+
+async fn say(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+    stream.write_all(bytes.as_ref()).await.expect("written");
+}
+
+/// Reads exactly what is expected.
+async fn hear(stream: &mut TcpStream, expected: impl AsRef<[u8]>) {
+    let mut got = vec![0; expected.as_ref().len()];
+    stream.read_exact(&mut got).await.expect("enough bytes");
+    assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(expected.as_ref()));
+}
+
+/// Reads until the other side ends.
+async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).await.expect("an orderly end");
+    got
+}

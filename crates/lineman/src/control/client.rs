@@ -1,0 +1,58 @@
+//! The command line's end of the master's socket: asks once and reads answers line by line.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+
+use super::folder::RuntimeFolder;
+use super::lock::{self, Holder};
+use super::request::{Answer, Request};
+use crate::Error;
+
+/// The answers of the master to one request.
+#[derive(Debug)]
+pub(crate) struct Call {
+    lines: BufReader<UnixStream>,
+}
+
+/// Returns the running master; `None` when there is none.
+pub(crate) fn running(folder: &RuntimeFolder) -> Result<Option<Holder>, Error> {
+    folder.check_readable()?;
+    lock::holder(&folder.lock())
+}
+
+impl Call {
+    /// Asks the master of `folder`.
+    pub(crate) fn new(folder: &RuntimeFolder, request: &Request) -> Result<Self, Error> {
+        let path = folder.socket();
+        let failed =
+            |action| move |source: io::Error| Error::File { action, path: folder.socket(), source };
+        let mut stream = UnixStream::connect(&path).map_err(failed("connect to"))?;
+        let mut line = serde_json::to_vec(request).map_err(|error| failed("ask")(error.into()))?;
+        line.push(b'\n');
+        stream.write_all(&line).map_err(failed("ask"))?;
+        Ok(Self::on(stream))
+    }
+
+    /// Reads answers from `stream`: the report of a daemon comes on a socket of its own.
+    pub(crate) fn on(stream: UnixStream) -> Self {
+        Self { lines: BufReader::new(stream) }
+    }
+
+    /// Returns the next answer, or `None` when the master is gone.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Answer>> {
+        let mut line = String::new();
+        match self.lines.read_line(&mut line) {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some(serde_json::from_str(&line)?)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Writes one answer to a daemon's report socket.
+pub(crate) fn write(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}

@@ -1,0 +1,186 @@
+//! The runtime folder: where a program's lock, control socket and log are. Used by `command` and
+//! `master`; it never trusts a folder that others could write to.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use super::environment;
+use crate::Error;
+use crate::os::user;
+
+/// The longest path a Unix socket can have: `sun_path` is 108 bytes, its closing zero included.
+const SOCKET_PATH_LIMIT: usize = 107;
+
+/// Where a program's runtime files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RuntimeFolder {
+    path: PathBuf,
+    name: String,
+}
+
+/// What decides where the folder is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Choice {
+    /// What the flag, the environment or the program asks for, in this order.
+    pub(crate) wanted: Option<PathBuf>,
+    /// `$XDG_RUNTIME_DIR`.
+    pub(crate) session: Option<PathBuf>,
+    /// The user.
+    pub(crate) uid: u32,
+}
+
+impl Choice {
+    /// Reads the environment. The flag wins over `LINEMAN_RUNTIME_DIR`, which wins over the program.
+    pub(crate) fn from_environment(flag: Option<&Path>, program: Option<&Path>) -> Self {
+        let variable = |variable: environment::Variable| {
+            std::env::var_os(variable.name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
+        Self {
+            wanted: flag
+                .map(Path::to_path_buf)
+                .or_else(|| variable(environment::RUNTIME_DIR))
+                .or_else(|| program.map(Path::to_path_buf)),
+            session: variable(environment::XDG_RUNTIME_DIR),
+            uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+}
+
+impl RuntimeFolder {
+    /// Returns where the folder of the program `name` is; nothing is created yet.
+    pub(crate) fn resolve(name: &str, choice: &Choice) -> Self {
+        let path = match (&choice.wanted, &choice.session) {
+            (Some(wanted), _) => std::path::absolute(wanted).unwrap_or_else(|_| wanted.clone()),
+            (None, Some(session)) => session.join(name),
+            (None, None) if choice.uid == 0 => Path::new("/run").join(name),
+            (None, None) => PathBuf::from(format!("/tmp/lineman-{}", choice.uid)).join(name),
+        };
+        Self { path, name: name.to_owned() }
+    }
+
+    /// Returns the folder's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the path of the lock, which also names the master's process.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.path.join("master.lock")
+    }
+
+    /// Returns the path of the socket the command line talks to.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path.join("control.sock")
+    }
+
+    /// Returns the path of the log that `start -d` writes.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join(format!("{}.log", self.name))
+    }
+
+    /// Makes sure the folder exists, belongs to this user and can be written by nobody else.
+    pub(crate) fn create(&self) -> Result<(), Error> {
+        if self.socket().as_os_str().len() > SOCKET_PATH_LIMIT {
+            let problem = format!(
+                "the path is longer than a socket's may be ({SOCKET_PATH_LIMIT} bytes); choose a \
+                 shorter --runtime-dir"
+            );
+            return Err(failed("create", &self.socket(), io::Error::other(problem)));
+        }
+        if let Some(parent) = self.path.parent() {
+            make(parent)?;
+            // Below /tmp anybody can get in first; the folder above ours must be ours as well.
+            if parent.parent() == Some(Path::new("/tmp")) {
+                self.check_owned(parent)?;
+            }
+        }
+        make(&self.path)?;
+        self.check_owned(&self.path)
+    }
+
+    /// Makes sure that who asks may believe what is in the folder: it is the user's own, or the user
+    /// is root. A folder that does not exist is fine, as it says nothing.
+    pub(crate) fn check_readable(&self) -> Result<(), Error> {
+        let Ok(facts) = fs::symlink_metadata(&self.path) else { return Ok(()) };
+        let us = rustix::process::geteuid().as_raw();
+        if us == 0 || facts.uid() == us {
+            return Ok(());
+        }
+        let problem = format!("it belongs to {}: run this as that user", user::name(facts.uid()));
+        Err(failed("use", &self.path, io::Error::new(io::ErrorKind::PermissionDenied, problem)))
+    }
+
+    fn check_owned(&self, path: &Path) -> Result<(), Error> {
+        let facts = fs::symlink_metadata(path).map_err(|source| failed("look at", path, source))?;
+        match objection(&facts, rustix::process::geteuid().as_raw()) {
+            None => Ok(()),
+            Some(problem) => Err(failed("use", path, io::Error::other(problem))),
+        }
+    }
+}
+
+fn objection(facts: &Metadata, us: u32) -> Option<String> {
+    if !facts.is_dir() {
+        Some("it is no folder".to_owned())
+    } else if facts.uid() != us {
+        Some(format!("it belongs to {}", user::name(facts.uid())))
+    } else if facts.mode() & 0o022 != 0 {
+        Some(format!("others can write to it (mode {:04o}); it needs 0700", facts.mode() & 0o7777))
+    } else {
+        None
+    }
+}
+
+fn make(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    // The mode counts for every folder it creates, as each of them is for us alone.
+    let made = DirBuilder::new().mode(0o700).recursive(true).create(path);
+    made.map_err(|source| failed("create", path, source))
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::File { action, path: path.to_path_buf(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(wanted: Option<&str>, session: Option<&str>, uid: u32, expected: &str) {
+        let choice =
+            Choice { wanted: wanted.map(PathBuf::from), session: session.map(PathBuf::from), uid };
+        assert_eq!(RuntimeFolder::resolve("chat", &choice).path(), Path::new(expected));
+    }
+
+    #[test]
+    fn the_folder_that_is_asked_for_wins() {
+        check(Some("/srv/x"), Some("/run/user/7"), 7, "/srv/x");
+        check(None, Some("/run/user/7"), 7, "/run/user/7/chat");
+        check(None, None, 0, "/run/chat");
+        check(None, None, 7, "/tmp/lineman-7/chat");
+    }
+
+    #[test]
+    fn the_log_is_named_after_the_program() {
+        let choice = Choice { wanted: Some("/srv/x".into()), ..Choice::default() };
+        let folder = RuntimeFolder::resolve("chat", &choice);
+        assert_eq!(folder.log(), Path::new("/srv/x/chat.log"));
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_refused_before_anything_is_created() {
+        let choice = Choice {
+            wanted: Some(format!("/tmp/{}", "x".repeat(200)).into()),
+            ..Choice::default()
+        };
+        let folder = RuntimeFolder::resolve("chat", &choice);
+        let error = folder.create().expect_err("too long").to_string();
+        assert!(error.contains("--runtime-dir"), "{error}");
+        assert!(!folder.path().exists());
+    }
+}

@@ -1,0 +1,296 @@
+//! Frames on the socket pair between master and worker: a length that counts itself, then JSON.
+//!
+//! Used by `master` and `process`. A send never waits: what the kernel does not take is queued up to
+//! a bound, and beyond it the send is refused.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, BytesMut};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendFlags, send};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::Notify;
+
+/// The length prefix, in bytes.
+const PREFIX: usize = 4;
+
+/// The largest frame: 512 rows of `connections` are about 150 KB, and a length beyond this is no
+/// length but a sign that the two ends lost step.
+const MAX_FRAME: usize = 4 * 1024 * 1024;
+
+/// The most unsent bytes: two of the largest frames. A peer that lets it come to this has stopped
+/// reading, and what it is told further would only tell it again.
+const MAX_QUEUED: usize = 2 * MAX_FRAME;
+
+/// Returns the two halves of one end of the pair: it receives `In` and sends `Out`.
+pub(crate) fn halves<In, Out>(stream: UnixStream) -> (Inbox<In>, Outbox<Out>) {
+    let stream = Arc::new(stream);
+    let inbox =
+        Inbox { stream: Arc::clone(&stream), buffer: BytesMut::new(), message: PhantomData };
+    let shared = Shared { stream, queued: Mutex::new(BytesMut::new()), wake: Notify::new() };
+    (inbox, Outbox { shared: Arc::new(shared), message: PhantomData })
+}
+
+/// The receiving half.
+pub(crate) struct Inbox<In> {
+    stream: Arc<UnixStream>,
+    buffer: BytesMut,
+    message: PhantomData<fn() -> In>,
+}
+
+impl<In: DeserializeOwned> Inbox<In> {
+    /// Returns the next message, or `None` when the other process is gone.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: what was read stays in the buffer.
+    pub(crate) async fn next(&mut self) -> io::Result<Option<In>> {
+        loop {
+            if let Some(message) = decode(&mut self.buffer)? {
+                return Ok(Some(message));
+            }
+            self.stream.readable().await?;
+            match self.stream.try_read_buf(&mut self.buffer) {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The other end died with bytes of ours unread.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl<In> fmt::Debug for Inbox<In> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Inbox").field("buffered", &self.buffer.len()).finish()
+    }
+}
+
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The other process does not read: the queue is at its bound. The message is dropped; a worker
+    /// in this state is seen as busy, and one that was told to leave is killed after its limit.
+    #[error("the queue to the other process is full")]
+    Full,
+    /// The other process is gone, or the message cannot be written down.
+    #[error("{0}")]
+    Broken(#[from] io::Error),
+}
+
+/// The sending half; its copies share one queue.
+pub(crate) struct Outbox<Out> {
+    shared: Arc<Shared>,
+    message: PhantomData<fn(Out)>,
+}
+
+struct Shared {
+    stream: Arc<UnixStream>,
+    queued: Mutex<BytesMut>,
+    wake: Notify,
+}
+
+impl<Out> Clone for Outbox<Out> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), message: PhantomData }
+    }
+}
+
+impl<Out> fmt::Debug for Outbox<Out> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
+
+impl<Out: Serialize> Outbox<Out> {
+    /// Sends a message without waiting.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub(crate) fn send(&self, message: &Out) -> Result<(), Refused> {
+        self.send_into(self.shared.queued.lock().unwrap_or_else(PoisonError::into_inner), message)
+    }
+
+    /// Sends a message from a panic hook: whatever thread panicked, in whatever state, this neither
+    /// deadlocks nor waits longer than `limit` for the kernel to take it.
+    pub(crate) fn send_last(&self, message: &Out, limit: Duration) -> Result<(), Refused> {
+        let queued = match self.shared.queued.try_lock() {
+            Ok(queued) => queued,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(Refused::Full),
+        };
+        self.send_into(queued, message)?;
+        self.flush_within(limit)?;
+        Ok(())
+    }
+
+    /// Waits in a blocking way, `limit` at most, until the kernel has taken everything.
+    pub(crate) fn flush_within(&self, limit: Duration) -> io::Result<()> {
+        let end = Instant::now() + limit;
+        let mut queued = self.shared.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            self.shared.flush(&mut queued)?;
+            let left = end.saturating_duration_since(Instant::now());
+            if queued.is_empty() || left.is_zero() {
+                return Ok(());
+            }
+            let mut waiting = [PollFd::new(&*self.shared.stream, PollFlags::OUT)];
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            poll(&mut waiting, Some(&left))?;
+        }
+    }
+
+    fn send_into(
+        &self,
+        mut queued: MutexGuard<'_, BytesMut>,
+        message: &Out,
+    ) -> Result<(), Refused> {
+        if queued.len() > MAX_QUEUED {
+            return Err(Refused::Full);
+        }
+        encode(message, &mut queued)?;
+        self.shared.flush(&mut queued)?;
+        if !queued.is_empty() {
+            self.shared.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Writes what `send` had to queue, as the kernel takes it; a task of its own runs this.
+    pub(crate) async fn pump(self) -> io::Result<()> {
+        loop {
+            self.shared.wake.notified().await;
+            loop {
+                self.shared.stream.writable().await?;
+                let flushed = self.shared.stream.try_io(Interest::WRITABLE, || {
+                    let mut queued =
+                        self.shared.queued.lock().unwrap_or_else(PoisonError::into_inner);
+                    self.shared.flush(&mut queued)?;
+                    if queued.is_empty() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+                });
+                match flushed {
+                    Ok(()) => break,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn flush(&self, queued: &mut BytesMut) -> io::Result<()> {
+        while !queued.is_empty() {
+            // Straight to the kernel rather than through tokio's readiness: a panic hook calls this
+            // on any thread, with or without a runtime.
+            match send(&*self.stream, queued, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(sent) => queued.advance(sent),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(()),
+                Err(error) => {
+                    queued.clear();
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode<M: Serialize>(message: &M, buffer: &mut BytesMut) -> io::Result<()> {
+    let body = serde_json::to_vec(message)?;
+    let length = body.len() + PREFIX;
+    let prefix = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME);
+    let prefix = prefix.ok_or_else(|| invalid(length))?;
+    buffer.extend_from_slice(&prefix.to_be_bytes());
+    buffer.extend_from_slice(&body);
+    Ok(())
+}
+
+fn decode<M: DeserializeOwned>(buffer: &mut BytesMut) -> io::Result<Option<M>> {
+    let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
+    let length = u32::from_be_bytes(*prefix) as usize;
+    if !(PREFIX..=MAX_FRAME).contains(&length) {
+        return Err(invalid(length));
+    }
+    if buffer.len() < length {
+        return Ok(None);
+    }
+    let frame = buffer.split_to(length);
+    // A burst of rows must not pin its buffer for the process's life.
+    if buffer.is_empty() {
+        *buffer = BytesMut::new();
+    }
+    Ok(Some(serde_json::from_slice(&frame[PREFIX..])?))
+}
+
+fn invalid(length: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("a control frame of {length} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_may_arrive_in_any_pieces() {
+        let mut wire = BytesMut::new();
+        encode(&"first".to_owned(), &mut wire).unwrap();
+        encode(&"second".to_owned(), &mut wire).unwrap();
+        let (mut buffer, mut heard) = (BytesMut::new(), Vec::new());
+        for byte in &wire {
+            buffer.extend_from_slice(&[*byte]);
+            while let Some(message) = decode::<String>(&mut buffer).unwrap() {
+                heard.push(message);
+            }
+        }
+        assert_eq!(heard, ["first", "second"]);
+    }
+
+    #[test]
+    fn the_length_counts_itself() {
+        let mut wire = BytesMut::new();
+        encode(&7_u8, &mut wire).unwrap();
+        assert_eq!(&wire[..], b"\0\0\0\x057");
+    }
+
+    #[test]
+    fn a_length_beyond_the_bound_is_an_error() {
+        decode::<String>(&mut BytesMut::from(&[0xff; 8][..])).expect_err("too long");
+        decode::<String>(&mut BytesMut::from(&[0, 0, 0, 3][..])).expect_err("shorter than itself");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_fills_the_queue_and_loses_nothing_queued() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (_, outbox) = halves::<String, String>(ours);
+        let (mut inbox, _theirs) = halves::<String, String>(theirs);
+        let message = "x".repeat(1024 * 1024);
+        let mut sent = 0;
+        while outbox.send(&message).is_ok() {
+            sent += 1;
+        }
+        assert!((8..12).contains(&sent), "{sent} messages of 1 MiB were taken");
+        let pump = tokio::spawn(outbox.pump());
+        for _ in 0..sent {
+            assert_eq!(inbox.next().await.unwrap().as_ref(), Some(&message));
+        }
+        pump.abort();
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_other_process_is_the_end_of_messages() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut inbox, _outbox) = halves::<String, String>(ours);
+        drop(theirs);
+        assert_eq!(inbox.next().await.unwrap(), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! The lock a master holds for its life: the kernel drops it with the process, so a file that was
+//! left behind is never believed. Taken by `master`, asked by `command`.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// How often taking the lock is tried. A command that only asks holds it for an instant, and a start
+/// must not take that for another master.
+const ATTEMPTS: u32 = 10;
+
+/// The pause between two attempts: longer than a command holds the lock.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Who holds the lock: the content of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    /// The master's process.
+    pub(crate) pid: u32,
+    /// When it started, in seconds since 1970.
+    pub(crate) started_at: u64,
+    /// The file it was started from.
+    pub(crate) program: PathBuf,
+}
+
+impl Holder {
+    /// Returns this process as a holder.
+    pub(crate) fn this(program: &Path) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            pid: std::process::id(),
+            started_at: since.as_secs(),
+            program: program.to_path_buf(),
+        }
+    }
+}
+
+/// The lock, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+/// Why the lock was not taken.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// Another master has it; `None` when it has not written its name yet.
+    Held(Option<Holder>),
+    /// The file cannot be used.
+    Failed(Error),
+}
+
+impl Lock {
+    /// Takes the lock and writes `holder` into the file.
+    pub(crate) fn take(path: &Path, holder: &Holder) -> Result<Self, NotTaken> {
+        let fail = |source| NotTaken::Failed(failed("lock", path, source));
+        for _ in 0..ATTEMPTS {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let mut file = options.open(path).map_err(fail)?;
+            match file.try_lock() {
+                // The file may have been unlinked by its last holder between open and lock.
+                Ok(()) if !is_still(path, &file) => continue,
+                Ok(()) => {
+                    write(&mut file, holder).map_err(fail)?;
+                    return Ok(Self { path: path.to_path_buf(), _file: file });
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+                Err(TryLockError::Error(source)) => return Err(fail(source)),
+            }
+        }
+        Err(NotTaken::Held(read(path)))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Before the lock goes, so that nobody's file but ours can be hit. A failure leaves a file
+        // that nobody believes.
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "cannot remove the lock's file");
+        }
+    }
+}
+
+/// Returns who holds the lock at `path`; `None` when nobody does.
+pub(crate) fn holder(path: &Path) -> Result<Option<Holder>, Error> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed("read", path, source)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(failed("read", path, source)),
+        Err(TryLockError::WouldBlock) => {
+            // Written right after it was locked: at worst a moment away.
+            for _ in 0..ATTEMPTS {
+                if let Some(holder) = read(path) {
+                    return Ok(Some(holder));
+                }
+                std::thread::sleep(PAUSE);
+            }
+            let problem = io::Error::other("it is locked and does not say by whom");
+            Err(failed("read", path, problem))
+        }
+    }
+}
+
+fn write(file: &mut File, holder: &Holder) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    let mut line = serde_json::to_vec(holder)?;
+    line.push(b'\n');
+    file.write_all(&line)
+}
+
+fn read(path: &Path) -> Option<Holder> {
+    let mut text = String::new();
+    // A lock's file is one short line; whatever is longer is none.
+    File::open(path).ok()?.take(8192).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn is_still(path: &Path, file: &File) -> bool {
+    match (fs::metadata(path), file.metadata()) {
+        (Ok(there), Ok(ours)) => there.dev() == ours.dev() && there.ino() == ours.ino(),
+        _ => false,
+    }
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::File { action, path: path.to_path_buf(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn somewhere(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("lineman-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn a_held_lock_names_its_holder_and_a_dropped_one_is_gone() {
+        let path = somewhere("held.lock");
+        let us = Holder::this(Path::new("/bin/chat"));
+        let lock = Lock::take(&path, &us).unwrap();
+        assert_eq!(holder(&path).unwrap(), Some(us.clone()));
+        assert!(matches!(Lock::take(&path, &us), Err(NotTaken::Held(Some(held))) if held == us));
+        drop(lock);
+        assert!(!path.exists());
+        assert_eq!(holder(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_was_left_behind_is_not_believed() {
+        let path = somewhere("stale.lock");
+        fs::write(&path, r#"{"pid":1,"started_at":1,"program":"/bin/chat"}"#).unwrap();
+        assert_eq!(holder(&path).unwrap(), None);
+        let us = Holder::this(Path::new("/bin/chat"));
+        let lock = Lock::take(&path, &us).unwrap();
+        assert_eq!(holder(&path).unwrap(), Some(us));
+        drop(lock);
+    }
+}

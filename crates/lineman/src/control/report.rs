@@ -1,0 +1,213 @@
+//! What the master reports about itself: the start table, `status`, and the steps of a command.
+//!
+//! These types are the stable machine form of `status --json`: fields are added, never renamed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Stats;
+
+/// What `start` shows when everything is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Start {
+    /// Lineman's version.
+    pub(crate) lineman: String,
+    /// The program's name.
+    pub(crate) program: String,
+    /// The master's process.
+    pub(crate) pid: u32,
+    /// The services in the order they were added.
+    pub(crate) services: Vec<Service>,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Service {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it speaks.
+    pub(crate) kind: String,
+    /// The addresses it listens on; with a port for each slot, each of them is listed.
+    pub(crate) listen: Vec<Listen>,
+    /// How many processes it should have.
+    pub(crate) processes: usize,
+    /// How many of them are ready.
+    pub(crate) ready: usize,
+    /// `replace` or `keep`: what a reload does with it.
+    pub(crate) reload: String,
+}
+
+/// One address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listen {
+    /// What it is for.
+    pub(crate) label: String,
+    /// The address in force, with the port the kernel chose where it was asked to.
+    pub(crate) address: String,
+    /// The scheme people use to reach it.
+    pub(crate) scheme: String,
+    /// Whether a browser can open it.
+    pub(crate) page: bool,
+}
+
+/// How everything is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Lineman's version.
+    pub(crate) lineman: String,
+    /// The program's name.
+    pub(crate) program: String,
+    /// The file the master starts workers from.
+    pub(crate) executable: String,
+    /// The master's process.
+    pub(crate) pid: u32,
+    /// What the master is doing: `starting`, `up`, `reloading`, `stopping`.
+    pub(crate) state: String,
+    /// When it started, in seconds since 1970.
+    pub(crate) started_at: u64,
+    /// How long ago that was, in milliseconds.
+    pub(crate) uptime_ms: u64,
+    /// The machine's load averages of 1, 5 and 15 minutes.
+    pub(crate) load: Option<[f64; 3]>,
+    /// The services in the order they were added.
+    pub(crate) services: Vec<Service>,
+    /// The processes: those of a slot one after the other, the serving one first. A slot without a
+    /// process has one entry whose `pid` is null.
+    pub(crate) slots: Vec<Slot>,
+    /// The sums over all processes that answered.
+    pub(crate) totals: Totals,
+}
+
+/// One process, or one slot that has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Slot {
+    /// `service/index`.
+    pub(crate) slot: String,
+    /// The service.
+    pub(crate) service: String,
+    /// The slot's number within the service.
+    pub(crate) index: usize,
+    /// The process.
+    pub(crate) pid: Option<u32>,
+    /// `starting`, `ready`, `draining`, `stopping`, `backing-off`, `failed`, `stopped`.
+    pub(crate) state: String,
+    /// How many processes were started for the slot up to this one.
+    pub(crate) generation: u64,
+    /// How long ago the process was started, in milliseconds.
+    pub(crate) uptime_ms: Option<u64>,
+    /// How often the slot's process had to be started again because it had ended by itself.
+    pub(crate) restarts: u64,
+    /// How the slot's last process ended.
+    pub(crate) last_exit: Option<String>,
+    /// Whether the process answered in time; a busy one does not, and its counters are null.
+    pub(crate) answered: bool,
+    /// What its table counts.
+    pub(crate) stats: Option<Stats>,
+    /// What its service counts.
+    pub(crate) gauges: BTreeMap<String, u64>,
+    /// Resident memory in bytes.
+    pub(crate) memory_bytes: Option<u64>,
+    /// CPU time used since the process started, in milliseconds.
+    pub(crate) cpu_ms: Option<u64>,
+}
+
+/// The sums of [`Status`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    /// How many processes there are, without the master.
+    pub(crate) processes: usize,
+    /// The sums of their counters.
+    #[serde(flatten)]
+    pub(crate) stats: Stats,
+    /// The sum of their resident memory, in bytes; pages they share count for each.
+    pub(crate) memory_bytes: u64,
+    /// The sum of their CPU time, in milliseconds.
+    pub(crate) cpu_ms: u64,
+}
+
+impl Totals {
+    /// Returns the sums over `slots`.
+    pub(crate) fn of(slots: &[Slot]) -> Self {
+        let mut totals = Self::default();
+        for slot in slots {
+            totals.processes += usize::from(slot.pid.is_some());
+            totals.memory_bytes += slot.memory_bytes.unwrap_or(0);
+            totals.cpu_ms += slot.cpu_ms.unwrap_or(0);
+            if let Some(stats) = &slot.stats {
+                add(&mut totals.stats, stats);
+            }
+        }
+        totals
+    }
+}
+
+fn add(sum: &mut Stats, stats: &Stats) {
+    let Stats {
+        connections,
+        accepted,
+        bytes_in,
+        bytes_out,
+        messages_in,
+        messages_out,
+        queued_bytes,
+        refused,
+        handler_errors,
+        protocol_errors,
+    } = stats;
+    sum.connections += connections;
+    sum.accepted += accepted;
+    sum.bytes_in += bytes_in;
+    sum.bytes_out += bytes_out;
+    sum.messages_in += messages_in;
+    sum.messages_out += messages_out;
+    sum.queued_bytes += queued_bytes;
+    sum.refused += refused;
+    sum.handler_errors += handler_errors;
+    sum.protocol_errors += protocol_errors;
+}
+
+/// One step of a stop or reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Which slot.
+    pub(crate) slot: String,
+    /// Which process.
+    pub(crate) pid: u32,
+    /// What it does now.
+    pub(crate) step: Step,
+    /// How many connections it has left; `None` when it does not matter.
+    pub(crate) left: Option<usize>,
+    /// How long until those left are closed, in milliseconds; `None` when it does not matter.
+    pub(crate) remaining_ms: Option<u64>,
+}
+
+/// What a process does in a stop or reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Step {
+    /// The successor was started.
+    Starting,
+    /// The successor serves.
+    Ready,
+    /// The process waits until its connections end.
+    Draining,
+    /// The process closes its connections.
+    Stopping,
+    /// The process has ended.
+    Ended,
+    /// The process had to be killed.
+    Killed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_flat() {
+        let text = serde_json::to_value(Totals::default()).unwrap();
+        assert_eq!(text["connections"], 0);
+        assert_eq!(text["processes"], 0);
+    }
+}

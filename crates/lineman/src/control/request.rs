@@ -1,0 +1,98 @@
+//! What the command line asks of the master and what it is answered: one line of JSON, then lines of
+//! JSON back, the last of which is `done`.
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{Progress, Start, Status};
+use super::{ExitCode, Row};
+
+/// What the command line asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// Stop everything and end.
+    Stop {
+        /// How to treat the connections.
+        manner: Manner,
+        /// How long a drain may take; `None` is the program's own limit.
+        timeout_ms: Option<u64>,
+    },
+    /// Replace every process.
+    Reload {
+        /// How to treat the connections of the processes that are replaced.
+        manner: Manner,
+        /// How long each drain may take; `None` is the manner's own limit.
+        timeout_ms: Option<u64>,
+    },
+    /// Answer with [`Answer::Status`].
+    Status,
+    /// Answer with [`Answer::Rows`].
+    Connections {
+        /// A service or slot; `None` for all.
+        service: Option<String>,
+    },
+}
+
+/// How the connections of a process that ends are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Manner {
+    /// As the verb does without flags: a stop closes them, a reload gives them the drain limit.
+    Plain,
+    /// With `-g`: wait until they end by themselves, with a limit.
+    Graceful,
+}
+
+/// One line of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// Something went one step on.
+    Progress(Progress),
+    /// Something the person should know.
+    Note {
+        /// For people, in one line.
+        text: String,
+    },
+    /// Everything is up.
+    Started(Start),
+    /// How everything is.
+    Status(Box<Status>),
+    /// A slice of one process's connections.
+    Rows {
+        /// Its slot.
+        slot: String,
+        /// Its process.
+        pid: u32,
+        /// The connections.
+        rows: Vec<Row>,
+    },
+    /// The last line.
+    Done {
+        /// What the command exits with.
+        code: ExitCode,
+        /// What to say: the result, or what failed.
+        text: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_flat_object() {
+        let request = Request::Stop { manner: Manner::Graceful, timeout_ms: Some(1500) };
+        let text = r#"{"request":"stop","manner":"graceful","timeout_ms":1500}"#;
+        assert_eq!(serde_json::to_string(&request).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
+    }
+
+    #[test]
+    fn an_answer_names_itself() {
+        let answer = Answer::Done { code: ExitCode::NotRunning, text: "x".to_owned() };
+        let text = r#"{"answer":"done","code":"not_running","text":"x"}"#;
+        assert_eq!(serde_json::to_string(&answer).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Answer>(text).unwrap(), answer);
+    }
+}

@@ -1,0 +1,163 @@
+//! The master's end of the command line's socket: takes one request from each caller and writes its
+//! answers. It decides nothing: requests go to the master's loop.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::ExitCode;
+use super::request::{Answer, Request};
+use crate::Error;
+
+/// The longest request, in bytes: all known ones are below 200.
+const REQUEST_LIMIT: u64 = 4096;
+
+/// How long a caller may take to ask: the command line does so at once.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a caller may leave answers unread before it is dropped.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// How many callers are served at a time; the next ones wait in the backlog.
+const CALLERS: usize = 64;
+
+/// How many answers wait for one caller. The master's loop never waits: at this bound a step of
+/// progress is dropped, and `done` closes the channel, which a full queue cannot keep it from.
+const ANSWERS: usize = 256;
+
+/// One caller's request, and where its answers go.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// What is asked.
+    pub(crate) request: Request,
+    /// Where the answers go.
+    pub(crate) answers: Answers,
+}
+
+/// Where one caller's answers go.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers(mpsc::Sender<Answer>);
+
+impl Answers {
+    /// Returns a channel for answers, bounded as a caller's is.
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Answer>) {
+        let (sender, receiver) = mpsc::channel(ANSWERS);
+        (Self(sender), receiver)
+    }
+
+    /// Gives an answer if there is room for it; what a slow caller misses is progress.
+    pub(crate) fn give(&self, answer: Answer) {
+        if let Err(error) = self.0.try_send(answer) {
+            tracing::debug!(%error, "an answer to the command line was dropped");
+        }
+    }
+
+    /// Gives an answer, and waits for room. Returns whether somebody still listens.
+    pub(crate) async fn give_patiently(&self, answer: Answer) -> bool {
+        self.0.send(answer).await.is_ok()
+    }
+
+    /// Gives the last answer.
+    pub(crate) fn done(&self, code: ExitCode, text: impl Into<String>) {
+        let done = Answer::Done { code, text: text.into() };
+        if let Err(mpsc::error::TrySendError::Full(done)) = self.0.try_send(done) {
+            let sender = self.0.clone();
+            // At most one for each caller, of which there are few, and it ends with the caller.
+            tokio::spawn(async move { sender.send(done).await.is_ok() });
+        }
+    }
+}
+
+/// Listens at `path`, for this user alone.
+pub(crate) fn listen(path: &Path) -> Result<UnixListener, Error> {
+    let failed =
+        |action| move |source: io::Error| Error::File { action, path: path.to_path_buf(), source };
+    // The lock is ours, so a socket that is there was left behind.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove")(error));
+        }
+        _ => {}
+    }
+    // The folder is 0700, so nobody gets in between these two calls.
+    let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed("protect"))?;
+    Ok(listener)
+}
+
+/// Takes callers until `stop` resolves, then waits until everyone has been answered.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    asked: mpsc::Sender<Asked>,
+    stop: impl Future<Output = ()>,
+) {
+    let mut callers = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept(), if callers.len() < CALLERS => match accepted {
+                Ok((stream, _)) => {
+                    callers.spawn(answer(stream, asked.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a command");
+                    // Out of descriptors, most likely: trying at once would only spin.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = callers.join_next() => {}
+        }
+    }
+    drop(listener);
+    while callers.join_next().await.is_some() {}
+}
+
+async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>) {
+    let (reader, mut writer) = stream.into_split();
+    let request = match tokio::time::timeout(ASK_LIMIT, read(reader)).await {
+        Ok(Ok(request)) => request,
+        Ok(Err(error)) => {
+            let code = ExitCode::Usage;
+            let text = format!("the master does not understand the request: {error}");
+            let written = write(&mut writer, &Answer::Done { code, text }).await;
+            tracing::debug!(%error, answered = written.is_ok(), "a bad request");
+            return;
+        }
+        Err(_) => return,
+    };
+    tracing::debug!(?request, "a command asks");
+    let (answers, mut receiver) = Answers::channel();
+    if asked.send(Asked { request, answers }).await.is_err() {
+        return;
+    }
+    while let Some(answer) = receiver.recv().await {
+        let written = tokio::time::timeout(READ_LIMIT, write(&mut writer, &answer)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::debug!("a command went away before its answer");
+            return;
+        }
+        if matches!(answer, Answer::Done { .. }) {
+            return;
+        }
+    }
+}
+
+async fn read(reader: tokio::net::unix::OwnedReadHalf) -> io::Result<Request> {
+    let mut line = String::new();
+    BufReader::new(reader.take(REQUEST_LIMIT)).read_line(&mut line).await?;
+    Ok(serde_json::from_str(&line)?)
+}
+
+async fn write(writer: &mut tokio::net::unix::OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    writer.write_all(&line).await
+}

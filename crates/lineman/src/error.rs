@@ -1,0 +1,90 @@
+//! What can go wrong, grouped by who is to blame; every module of this crate returns these.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use lineman_wire::{BoxError, Result};
+
+/// An error of the framework itself; code of users returns [`BoxError`] and converts with `?`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The program describes something that cannot run: its author is to blame.
+    #[error("service {service:?}: {problem}")]
+    Configuration {
+        /// The service concerned.
+        service: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The operating system does not give us an address to listen on.
+    #[error("cannot listen on {address}: {source}{}", listen_hint(.source))]
+    Listen {
+        /// The address as it was configured.
+        address: String,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A peer could not be reached.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// The peer.
+        address: SocketAddr,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A file or folder of the runtime directory failed us.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    File {
+        /// What was tried: "create", "read", ….
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Another call of the operating system failed.
+    #[error("cannot {action}: {source}")]
+    Os {
+        /// What was tried.
+        action: &'static str,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A worker did not come up.
+    #[error("{slot} failed to start: {reason}")]
+    Start {
+        /// Which slot.
+        slot: String,
+        /// The error's chain, or how the process ended.
+        reason: String,
+    },
+}
+
+fn listen_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (hint: ports below 1024 need root or CAP_NET_BIND_SERVICE)"
+        }
+        io::ErrorKind::AddrInUse => " (hint: `ss -ltnp` shows who listens there)",
+        io::ErrorKind::AddrNotAvailable => " (hint: `ip addr` shows this machine's addresses)",
+        _ => "",
+    }
+}
+
+/// Returns an error and its causes in one line: `cannot start: no such file`.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        // Our own messages name their source already.
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,136 @@
+//! Plain HTTP: requests leave the table with their bytes and are served by hyper and a
+//! `tower::Service`, an axum `Router` for one. Nothing here parses HTTP.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::io::Cursor;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use mio::net::TcpStream;
+use tokio::io::AsyncReadExt;
+use tower::Service;
+
+use crate::BoxError;
+use crate::connection::{Phase, Table};
+
+/// Time for a request's header block, and for the next request on a connection that is kept alive.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// The largest header block, in bytes; as the WebSocket handshake's. Then 431.
+const HEADER_SIZE: usize = 16 * 1024;
+
+/// An HTTP service that a worker or a gateway serves beside its own protocol.
+#[derive(Clone)]
+pub struct Http(pub(crate) Rc<dyn Takeover>);
+
+impl Http {
+    /// Wraps a `tower::Service`; it is cloned for each connection.
+    pub fn new<S, B>(service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+        S::Future: 'static,
+        B: http_body::Body + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(Rc::new(Mounted { service }))
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Http(..)")
+    }
+}
+
+/// How long an HTTP connection may live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeepAlive {
+    /// Until the client or the header time ends it.
+    On,
+    /// For one request: beside a WebSocket the next request might be an upgrade, which the table
+    /// has to see from its first byte.
+    Off,
+}
+
+/// Takes a connection out of the table's hands.
+pub(crate) trait Takeover {
+    fn take(&self, table: &Table, taken: Taken);
+}
+
+/// A connection that becomes HTTP.
+pub(crate) struct Taken {
+    pub(crate) socket: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// What was read already; hyper gets it first.
+    pub(crate) bytes: Bytes,
+    pub(crate) keep_alive: KeepAlive,
+}
+
+struct Mounted<S> {
+    service: S,
+}
+
+impl<S, B> Takeover for Mounted<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+    S::Future: 'static,
+    B: http_body::Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn take(&self, table: &Table, taken: Taken) {
+        let (table, service) = (table.clone(), self.service.clone());
+        let peer = taken.peer;
+        table.enter();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = serve(&table, service, taken).await {
+                tracing::debug!(%peer, %error, "HTTP connection ended");
+            }
+            table.leave();
+        });
+    }
+}
+
+/// Serves one connection until it ends; a drain lets the request under way finish.
+async fn serve<S, B>(table: &Table, service: S, taken: Taken) -> Result<(), BoxError>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+    S::Future: 'static,
+    B: http_body::Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    let socket = std::net::TcpStream::from(OwnedFd::from(taken.socket));
+    let (reader, writer) = tokio::net::TcpStream::from_std(socket)?.into_split();
+    let stream = tokio::io::join(Cursor::new(taken.bytes).chain(reader), writer);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_SIZE)
+        .keep_alive(taken.keep_alive == KeepAlive::On)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        () = table.reached(Phase::Draining) => connection.as_mut().graceful_shutdown(),
+    }
+    within(table, connection).await
+}
+
+async fn within(
+    table: &Table,
+    connection: impl Future<Output = Result<(), hyper::Error>>,
+) -> Result<(), BoxError> {
+    tokio::select! {
+        ended = connection => Ok(ended?),
+        () = table.reached(Phase::Closing) => Err("cut: the process is going away".into()),
+    }
+}

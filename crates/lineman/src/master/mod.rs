@@ -1,0 +1,190 @@
+//! The master process: binds the sockets, starts the workers, watches, reloads and stops them.
+//!
+//! Called by `command` for `start`. One loop owns all state and is fed with events; it never touches
+//! a client's byte, runs no handler, and is the only place that signals processes.
+
+mod backoff;
+mod event;
+mod exit;
+mod listeners;
+pub(crate) mod program;
+mod reload;
+mod slot;
+mod spawn;
+mod status;
+mod stop;
+mod supervisor;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Config;
+use crate::control::ExitCode;
+use crate::control::folder::RuntimeFolder;
+use crate::control::lock::{Holder, Lock, NotTaken};
+use crate::control::server::{self, Answers, Asked};
+use crate::error::chain;
+use crate::service::Description;
+use crate::terminal::log;
+use crate::{App, Error, os};
+use event::Event;
+use supervisor::{Supervisor, Verdict};
+
+/// How many requests of the command line wait for the loop; further callers wait in their tasks.
+const REQUESTS: usize = 64;
+
+/// What a master is made from.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The program's settings.
+    pub(crate) config: Config,
+    /// Its services.
+    pub(crate) services: Vec<Description>,
+    /// Where its runtime files are.
+    pub(crate) folder: RuntimeFolder,
+    /// The file workers are started from.
+    pub(crate) program: PathBuf,
+}
+
+impl Plan {
+    /// Checks that the program can run and returns its plan.
+    pub(crate) fn new(app: &App, folder: RuntimeFolder) -> Result<Self, Error> {
+        let services = app.services.iter().map(|service| service.description()).collect();
+        check(&services)?;
+        Ok(Self { config: app.config.clone(), services, folder, program: program::resolve()? })
+    }
+}
+
+/// Runs the program until it is stopped. The start is reported to `report`: `started`, then `done`,
+/// or `done` with what failed, after everything has been torn down.
+pub(crate) fn run(plan: Plan, report: &Answers) -> ExitCode {
+    log::start("master");
+    match hold(plan, report) {
+        Ok(Verdict { code, failure: None }) => code,
+        Ok(Verdict { code, failure: Some(reason) }) => {
+            report.done(code, reason);
+            code
+        }
+        Err(Refusal { code, reason }) => {
+            report.done(code, reason);
+            code
+        }
+    }
+}
+
+/// Why there is no master.
+#[derive(Debug)]
+struct Refusal {
+    code: ExitCode,
+    reason: String,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { code: ExitCode::Failed, reason: chain(&error) }
+    }
+}
+
+/// Holds the lock and the sockets while the loop runs; both are gone when this returns.
+fn hold(plan: Plan, report: &Answers) -> Result<Verdict, Refusal> {
+    plan.folder.create()?;
+    let holder = Holder::this(&plan.program);
+    let _lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
+    if let Err(error) = os::raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    let mut sockets = Vec::new();
+    for description in &plan.services {
+        sockets.push(listeners::bind(description)?);
+    }
+    listeners::note_backlog();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Os { action: "start the runtime", source })?;
+    let folder = plan.folder.clone();
+    let verdict = runtime.block_on(supervise(plan, sockets, holder, report.clone()));
+    let socket = folder.socket();
+    if let Err(error) = std::fs::remove_file(&socket) {
+        tracing::debug!(path = %socket.display(), %error, "cannot remove the control socket");
+    }
+    Ok(verdict?)
+}
+
+async fn supervise(
+    plan: Plan,
+    sockets: Vec<Vec<Vec<listeners::Listener>>>,
+    holder: Holder,
+    report: Answers,
+) -> Result<Verdict, Error> {
+    let (events, queue) = event::queue();
+    event::take_signals(&events)?;
+    let listener = server::listen(&plan.folder.socket())?;
+    let (asked, requests) = mpsc::channel(REQUESTS);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(server::serve(listener, asked, async move {
+        // Dropped or sent: both mean the end.
+        stopped.await.unwrap_or_default();
+    }));
+    tokio::spawn(pass_on(requests, events.clone()));
+    let supervisor = Supervisor::new(plan, sockets, holder, report, events);
+    let verdict = supervisor.run(queue).await;
+    drop(stop);
+    // Whoever asked gets the answer before the process ends; a caller that does not read is dropped
+    // by the server's own limit.
+    if let Err(error) = server.await {
+        tracing::warn!(%error, "the control socket's task failed");
+    }
+    Ok(verdict)
+}
+
+async fn pass_on(mut requests: mpsc::Receiver<Asked>, events: mpsc::Sender<Event>) {
+    while let Some(asked) = requests.recv().await {
+        if events.send(Event::Asked(asked)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn refused(problem: NotTaken) -> Refusal {
+    let reason = match problem {
+        NotTaken::Failed(error) => return error.into(),
+        NotTaken::Held(Some(holder)) => already_running(&holder),
+        NotTaken::Held(None) => "already running".to_owned(),
+    };
+    Refusal { code: ExitCode::AlreadyRunning, reason }
+}
+
+/// Returns what a second start says.
+pub(crate) fn already_running(holder: &Holder) -> String {
+    let Holder { pid, program, .. } = holder;
+    format!("already running: pid {pid}, {} (`stop` or `reload` it)", program.display())
+}
+
+fn check(services: &Vec<Description>) -> Result<(), Error> {
+    let wrong = |service: &str, problem: &str| {
+        let (service, problem) = (service.to_owned(), problem.to_owned());
+        Err(Error::Configuration { service, problem })
+    };
+    if services.is_empty() {
+        return wrong("", "the program has no services: add one with `App::service`");
+    }
+    let mut names = HashSet::new();
+    for Description { name, count, .. } in services {
+        if name.is_empty() || name.contains(|letter: char| letter == '/' || letter.is_control()) {
+            return wrong(
+                name,
+                "a name must not be empty or hold `/`: give it another with `name`",
+            );
+        }
+        if !names.insert(name) {
+            return wrong(name, "two services have this name: give one another with `name`");
+        }
+        if *count == 0 {
+            return wrong(name, "a count of 0 runs nothing: it must be 1 or more");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Starts worker processes: the program's own file, with the slot in the environment and the sockets
+//! at fixed descriptor numbers.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use command_fds::{CommandFdExt as _, FdMapping};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use super::event::{Event, WorkerKey};
+use super::exit::Evidence;
+use super::slot::{Slot, Worker, WorkerState};
+use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER};
+use crate::control::frame::{self, Inbox};
+use crate::control::message::FromWorker;
+
+/// How long after a process's end its last messages may take: they are in the socket already.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Starts the next process of the slot at `position` and returns it; the slot is not changed beyond
+/// its generation.
+pub(super) fn spawn(
+    program: &Path,
+    slot: &mut Slot,
+    position: usize,
+    ready_limit: Duration,
+    events: &mpsc::Sender<Event>,
+) -> io::Result<Worker> {
+    slot.generation += 1;
+    let generation = slot.generation;
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let ours = UnixStream::from_std(ours)?;
+
+    let mut mappings = vec![FdMapping { parent_fd: theirs.into(), child_fd: CONTROL_DESCRIPTOR }];
+    for (child_fd, listener) in (FIRST_LISTENER..).zip(&slot.listeners) {
+        listener.unpark()?;
+        mappings.push(FdMapping { parent_fd: listener.lend()?, child_fd });
+    }
+    let mut command = std::process::Command::new(program);
+    command
+        .args(["worker", &slot.name])
+        .env(environment::SLOT.name, &slot.name)
+        .env(environment::GENERATION.name, generation.to_string())
+        .env(environment::LISTENERS.name, slot.listeners.len().to_string())
+        .env_remove(environment::REPORT.name)
+        .stdin(Stdio::null());
+    command.fd_mappings(mappings).map_err(io::Error::other)?;
+    let mut child = Command::from(command).spawn()?;
+
+    let pid = child.id().ok_or_else(|| io::Error::other("the process ended at once"))?;
+    let handle = handle(pid).inspect_err(|_| {
+        // Without a handle it could not be stopped later.
+        if let Err(error) = child.start_kill() {
+            tracing::debug!(pid, %error, "cannot kill");
+        }
+    })?;
+    let (inbox, outbox) = frame::halves(ours);
+    let key = WorkerKey { slot: position, generation };
+    let pump = tokio::spawn(outbox.clone().pump());
+    let events = events.clone();
+    // Ends with the process it watches.
+    tokio::spawn(async move {
+        let status = watch(key, child, inbox, &events).await;
+        pump.abort();
+        forward(&events, Event::Exited { worker: key, status }).await;
+    });
+    tracing::info!(slot = slot.name, pid, generation, "started");
+    Ok(Worker {
+        generation,
+        pid,
+        handle,
+        started: Instant::now(),
+        state: WorkerState::Starting(Instant::now() + ready_limit),
+        outbox,
+        questions: HashMap::new(),
+        evidence: Evidence::default(),
+        cut: 0,
+    })
+}
+
+fn handle(pid: u32) -> io::Result<std::os::fd::OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("the process id is out of range"))?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Delivers what a worker says until it ends, the last words included.
+async fn watch(
+    worker: WorkerKey,
+    mut child: Child,
+    mut inbox: Inbox<FromWorker>,
+    events: &mpsc::Sender<Event>,
+) -> Option<ExitStatus> {
+    let status = tokio::select! {
+        status = child.wait() => status,
+        () = deliver(worker, &mut inbox, events) => child.wait().await,
+    };
+    // The end of the process closed the socket, so this ends with what is in it.
+    if tokio::time::timeout(LAST_WORDS, deliver(worker, &mut inbox, events)).await.is_err() {
+        tracing::debug!(?worker, "the control socket outlives its process");
+    }
+    status.ok()
+}
+
+async fn deliver(worker: WorkerKey, inbox: &mut Inbox<FromWorker>, events: &mpsc::Sender<Event>) {
+    loop {
+        match inbox.next().await {
+            Ok(Some(message)) => forward(events, Event::Said { worker, message }).await,
+            Ok(None) => return,
+            Err(error) => {
+                let problem = error.to_string();
+                forward(events, Event::NotUnderstood { worker, problem }).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn forward(events: &mpsc::Sender<Event>, event: Event) {
+    if events.send(event).await.is_err() {
+        tracing::debug!("the master's loop has ended");
+    }
+}

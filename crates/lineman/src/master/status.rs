@@ -1,0 +1,228 @@
+//! What the master says about itself: the start table, `status`, `connections`.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::event::{Event, WorkerKey};
+use super::slot::{Slot, Worker};
+use super::supervisor::{Phase, Supervisor};
+use crate::control::ExitCode;
+use crate::control::message::FromWorker;
+use crate::control::report::{self, Listen, Service, Start, Status, Totals};
+use crate::control::request::Answer;
+use crate::control::server::Answers;
+use crate::os::procfs;
+use crate::service::{Ports, Reload};
+
+/// How many rows of `connections` a worker gives at a time: about 50 µs of its loop, and 150 KB on
+/// the socket.
+pub(super) const SLICE: usize = 512;
+
+/// How long a worker may take to answer before it is shown as busy.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// Returns what `start` shows.
+    pub(super) fn start_report(&self) -> Start {
+        Start {
+            lineman: env!("CARGO_PKG_VERSION").to_owned(),
+            program: self.config.name.clone(),
+            pid: self.holder.pid,
+            services: self.service_reports(),
+        }
+    }
+
+    /// Answers `status`: the workers are asked side by side, in a task of its own.
+    pub(super) fn report_status(&mut self, answers: Answers) {
+        let report = Status {
+            lineman: env!("CARGO_PKG_VERSION").to_owned(),
+            program: self.config.name.clone(),
+            executable: self.program.display().to_string(),
+            pid: self.holder.pid,
+            state: self.phase.name().to_owned(),
+            started_at: self.holder.started_at,
+            uptime_ms: millis(self.started.elapsed()),
+            load: procfs::load(),
+            services: self.service_reports(),
+            slots: Vec::new(),
+            totals: Totals::default(),
+        };
+        let mut slots = Vec::new();
+        for position in 0..self.slots.len() {
+            for (entry, key) in self.slot_entries(position) {
+                let status = key.map(|key| self.ask_status(key));
+                slots.push((entry, status));
+            }
+        }
+        // Ends after the answer limit at the latest.
+        tokio::spawn(finish_status(report, slots, answers));
+    }
+
+    /// Answers `connections` in slices, in a task of its own: a slice is asked for when the caller
+    /// has taken the one before.
+    pub(super) fn list_connections(&mut self, wanted: Option<&str>, answers: Answers) {
+        let name =
+            |slot: &Slot| self.services.get(slot.service).map(|service| service.name.clone());
+        let mut processes = Vec::new();
+        let mut known = wanted.is_none();
+        for (position, slot) in self.slots.iter().enumerate() {
+            let matches = wanted.is_none_or(|wanted| {
+                slot.name == wanted || name(slot).is_some_and(|name| name == wanted)
+            });
+            if matches {
+                known = true;
+                let workers = slot.workers.iter();
+                processes.extend(
+                    workers.map(|worker| (worker.key(position), slot.name.clone(), worker.pid)),
+                );
+            }
+        }
+        if !known {
+            let names: Vec<&str> =
+                self.services.iter().map(|service| service.name.as_str()).collect();
+            let wanted = wanted.unwrap_or_default();
+            let text = format!("no service or slot {wanted:?}; there are: {}", names.join(", "));
+            answers.done(ExitCode::Failed, text);
+            return;
+        }
+        // Ends with the last slice, or when the caller is gone.
+        tokio::spawn(list(processes, self.events.clone(), answers));
+    }
+
+    fn service_reports(&self) -> Vec<Service> {
+        let services = self.services.iter().enumerate();
+        services
+            .map(|(position, service)| {
+                let slots = || self.slots.iter().filter(move |slot| slot.service == position);
+                let mut listen = Vec::new();
+                for (nth, described) in service.listeners.iter().enumerate() {
+                    let count = if described.ports == Ports::PerSlot { service.count } else { 1 };
+                    let sockets = slots().take(count).filter_map(|slot| slot.listeners.get(nth));
+                    listen.extend(sockets.map(|socket| Listen {
+                        label: described.label.to_owned(),
+                        address: socket.address().to_string(),
+                        scheme: described.scheme.to_owned(),
+                        page: described.page,
+                    }));
+                }
+                let reload = match service.reload {
+                    Reload::Replace => "replace",
+                    Reload::Keep => "keep",
+                };
+                Service {
+                    name: service.name.clone(),
+                    kind: service.kind.to_owned(),
+                    listen,
+                    processes: service.count,
+                    ready: slots().filter(|slot| slot.is_ready()).count(),
+                    reload: reload.to_owned(),
+                }
+            })
+            .collect()
+    }
+
+    fn slot_entries(&self, position: usize) -> Vec<(report::Slot, Option<WorkerKey>)> {
+        let Some(slot) = self.slots.get(position) else { return Vec::new() };
+        let service = self.services.get(slot.service).map(|service| service.name.clone());
+        let empty = report::Slot {
+            slot: slot.name.clone(),
+            service: service.unwrap_or_default(),
+            index: slot.index,
+            pid: None,
+            state: slot.state().name().to_owned(),
+            generation: slot.generation,
+            uptime_ms: None,
+            restarts: slot.restarts,
+            last_exit: slot.last_exit.as_ref().map(ToString::to_string),
+            answered: false,
+            stats: None,
+            gauges: std::collections::BTreeMap::new(),
+            memory_bytes: None,
+            cpu_ms: None,
+        };
+        if slot.workers.is_empty() {
+            return vec![(empty, None)];
+        }
+        let entry = |worker: &Worker| {
+            let entry = report::Slot {
+                pid: Some(worker.pid),
+                state: worker.shown_state().name().to_owned(),
+                generation: worker.generation,
+                uptime_ms: Some(millis(worker.started.elapsed())),
+                ..empty.clone()
+            };
+            (entry, Some(worker.key(position)))
+        };
+        slot.workers.iter().map(entry).collect()
+    }
+}
+
+impl Phase {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Starting(_) => "starting",
+            Self::Up { round: None, .. } => "up",
+            Self::Up { round: Some(_), .. } => "reloading",
+            Self::Stopping(_) => "stopping",
+        }
+    }
+}
+
+async fn finish_status(
+    mut status: Status,
+    slots: Vec<(report::Slot, Option<oneshot::Receiver<FromWorker>>)>,
+    answers: Answers,
+) {
+    let end = tokio::time::Instant::now() + ANSWER_LIMIT;
+    for (mut entry, answer) in slots {
+        if let Some(answer) = answer
+            && let Ok(Ok(FromWorker::Status { stats, gauges, .. })) =
+                tokio::time::timeout_at(end, answer).await
+        {
+            entry.answered = true;
+            entry.stats = Some(stats);
+            entry.gauges = gauges;
+        }
+        if let Some(usage) = entry.pid.and_then(procfs::usage) {
+            entry.memory_bytes = Some(usage.memory);
+            entry.cpu_ms = Some(millis(usage.cpu));
+        }
+        status.slots.push(entry);
+    }
+    status.totals = Totals::of(&status.slots);
+    answers.give(Answer::Status(Box::new(status)));
+    answers.done(ExitCode::Ok, "");
+}
+
+async fn list(
+    processes: Vec<(WorkerKey, String, u32)>,
+    events: mpsc::Sender<Event>,
+    answers: Answers,
+) {
+    for (worker, slot, pid) in processes {
+        let mut from = Some(0);
+        while let Some(begin) = from {
+            let (answer, receiver) = oneshot::channel();
+            if events.send(Event::Slice { worker, from: begin, answer }).await.is_err() {
+                return;
+            }
+            let answer = tokio::time::timeout(ANSWER_LIMIT, receiver).await;
+            let Ok(Ok(FromWorker::Rows { rows, next, .. })) = answer else {
+                let text = format!("{slot} (pid {pid}) does not answer: it is busy or starting");
+                answers.give(Answer::Note { text });
+                break;
+            };
+            from = next;
+            let slice = Answer::Rows { slot: slot.clone(), pid, rows };
+            if !answers.give_patiently(slice).await {
+                return;
+            }
+        }
+    }
+    answers.done(ExitCode::Ok, "");
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,200 @@
+//! A stop: group by group in the order of dependence, at once or when the connections are gone.
+
+use std::time::{Duration, Instant};
+
+use super::exit::ExitReason;
+use super::slot::Outlook;
+use super::supervisor::{Phase, Supervisor, Tally, Verdict};
+use crate::control::ExitCode;
+use crate::control::report::Step;
+use crate::control::request::Manner;
+use crate::control::server::Answers;
+use crate::service::StopOrder;
+
+/// The groups in the order in which they stop.
+const GROUPS: [StopOrder; 3] = [StopOrder::Edge, StopOrder::Middle, StopOrder::Core];
+
+/// The end of the program.
+#[derive(Debug)]
+pub(super) struct Stop {
+    manner: Manner,
+    timeout: Option<Duration>,
+    began: Instant,
+    /// Who waits for it.
+    pub(super) watchers: Vec<Answers>,
+    /// How many groups have been told.
+    told: usize,
+    /// What happened to connections and processes.
+    pub(super) tally: Tally,
+    /// Why the program stops, when it is because it did not start.
+    failure: Option<String>,
+}
+
+impl Supervisor {
+    /// Stops the program; a stop that is under way is joined, and hurried if this one is in more of
+    /// a hurry.
+    pub(super) fn stop(
+        &mut self,
+        manner: Manner,
+        timeout: Option<Duration>,
+        answers: Option<Answers>,
+    ) {
+        if let Phase::Stopping(stop) = &mut self.phase {
+            stop.watchers.extend(answers);
+            stop.timeout = timeout.or(stop.timeout);
+            if manner == Manner::Plain && stop.manner == Manner::Graceful {
+                self.hurry();
+            }
+            return;
+        }
+        tracing::info!(?manner, "stopping");
+        self.abandon_reloads();
+        let failure = match &self.phase {
+            Phase::Starting(_) => Some("stopped before everything was up".to_owned()),
+            Phase::Up { .. } | Phase::Stopping(_) => None,
+        };
+        let watchers = answers.into_iter().collect();
+        self.phase = Phase::Stopping(Stop {
+            manner,
+            timeout,
+            began: Instant::now(),
+            watchers,
+            told: 0,
+            tally: Tally::default(),
+            failure,
+        });
+    }
+
+    /// Tears everything down because a service did not start.
+    pub(super) fn fail_start(&mut self, reason: &str) {
+        tracing::error!(reason, "cannot start");
+        self.stop(Manner::Plain, None, None);
+        if let Phase::Stopping(Stop { failure: Some(text), .. }) = &mut self.phase {
+            reason.clone_into(text);
+        }
+    }
+
+    /// Returns whether a stop is under way that does not wait for connections.
+    pub(super) fn is_stopping_at_once(&self) -> bool {
+        matches!(&self.phase, Phase::Stopping(stop) if stop.manner == Manner::Plain)
+    }
+
+    /// Kills what is left: a person has asked twice.
+    pub(super) fn kill_all(&mut self) {
+        tracing::warn!("killing what is left");
+        for slot in &mut self.slots {
+            slot.outlook = Outlook::Stopped;
+            for worker in &mut slot.workers {
+                worker.kill(ExitReason::KilledAfterLimit);
+            }
+        }
+    }
+
+    /// Returns when the stop under way must be looked at; its workers have their own deadlines.
+    pub(super) fn stop_deadline(&self) -> Option<Instant> {
+        let Phase::Stopping(Stop { manner: Manner::Graceful, timeout: Some(limit), began, .. }) =
+            &self.phase
+        else {
+            return None;
+        };
+        // Once it has passed, workers' deadlines are all there is to wait for.
+        Some(*began + *limit).filter(|end| *end > Instant::now())
+    }
+
+    /// Goes as far as the stop can go now; returns the verdict when everything is gone.
+    pub(super) fn advance_stop(&mut self, now: Instant) -> Option<Verdict> {
+        loop {
+            let Phase::Stopping(stop) = &self.phase else { return None };
+            if stop.timeout.is_some_and(|limit| stop.began + limit <= now)
+                && stop.manner == Manner::Graceful
+            {
+                self.hurry();
+                continue;
+            }
+            let told = &GROUPS[..stop.told.min(GROUPS.len())];
+            if self.workers_of(told) > 0 {
+                return None;
+            }
+            match GROUPS.get(stop.told) {
+                Some(&group) => self.tell_group(group, now),
+                None => return Some(self.finish_stop()),
+            }
+        }
+    }
+
+    fn workers_of(&self, groups: &[StopOrder]) -> usize {
+        let slots = self.slots.iter().filter(|slot| groups.contains(&self.order_of(slot.service)));
+        slots.map(|slot| slot.workers.len()).sum()
+    }
+
+    fn order_of(&self, service: usize) -> StopOrder {
+        self.services.get(service).map_or(StopOrder::Edge, |service| service.stop_order)
+    }
+
+    fn tell_group(&mut self, group: StopOrder, now: Instant) {
+        let Phase::Stopping(stop) = &mut self.phase else { return };
+        stop.told += 1;
+        let (manner, timeout, began) = (stop.manner, stop.timeout, stop.began);
+        let stop_limit = self.config.stop_limit;
+        let mut steps = Vec::new();
+        for position in 0..self.slots.len() {
+            let service = self.slots.get(position).map(|slot| slot.service).unwrap_or_default();
+            if self.order_of(service) != group {
+                continue;
+            }
+            let own = self.services.get(service).and_then(|service| service.drain_limit);
+            let limit = timeout.or(own).unwrap_or(self.config.drain_limit);
+            // The limit is for the whole stop: what earlier groups took is gone.
+            let left = (began + limit).saturating_duration_since(now);
+            let Some(slot) = self.slots.get_mut(position) else { continue };
+            slot.outlook = Outlook::Stopped;
+            for worker in slot.workers.iter_mut().filter(|worker| !worker.is_stopping()) {
+                let step = match manner {
+                    Manner::Graceful if worker.is_ready() => {
+                        worker.drain(left, stop_limit);
+                        Step::Draining
+                    }
+                    Manner::Graceful if worker.is_leaving() => Step::Draining,
+                    Manner::Graceful | Manner::Plain => {
+                        worker.stop(stop_limit);
+                        Step::Stopping
+                    }
+                };
+                steps.push((position, worker.pid, step));
+            }
+        }
+        for (position, pid, step) in steps {
+            self.progress(position, pid, step, None, None);
+        }
+    }
+
+    /// Turns a graceful stop into one at once.
+    fn hurry(&mut self) {
+        let Phase::Stopping(stop) = &mut self.phase else { return };
+        stop.manner = Manner::Plain;
+        let told = &GROUPS[..stop.told.min(GROUPS.len())];
+        let stop_limit = self.config.stop_limit;
+        for slot in &mut self.slots {
+            let order = self.services.get(slot.service).map(|service| service.stop_order);
+            if order.is_some_and(|order| told.contains(&order)) {
+                for worker in slot.workers.iter_mut().filter(|worker| !worker.is_stopping()) {
+                    worker.stop(stop_limit);
+                }
+            }
+        }
+    }
+
+    fn finish_stop(&mut self) -> Verdict {
+        let Phase::Stopping(stop) = &mut self.phase else {
+            return Verdict { code: ExitCode::Ok, failure: None };
+        };
+        let code = stop.tally.code();
+        tracing::info!(cut = stop.tally.cut, killed = stop.tally.killed, "stopped");
+        for watcher in &stop.watchers {
+            watcher.done(code, format!("stopped: {}", stop.tally));
+        }
+        let failure = stop.failure.take();
+        let code = if failure.is_some() { ExitCode::Failed } else { code };
+        Verdict { code, failure }
+    }
+}

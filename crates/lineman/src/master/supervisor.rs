@@ -1,0 +1,455 @@
+//! The master's loop and its state: slots, the command under way, and what to do on each event.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::backoff::{self, Verdict as Next};
+use super::event::{Event, Wish, WorkerKey};
+use super::exit::ExitReason;
+use super::listeners::Listener;
+use super::reload::{Round, Step as RoundStep};
+use super::slot::{Outlook, Slot, Worker, WorkerState};
+use super::stop::Stop;
+use super::{Plan, spawn};
+use crate::config::Config;
+use crate::control::ExitCode;
+use crate::control::lock::Holder;
+use crate::control::message::{FromWorker, ToWorker};
+use crate::control::report::{Progress, Step};
+use crate::control::request::{Answer, Manner, Request};
+use crate::control::server::{Answers, Asked};
+use crate::service::{Description, Ports};
+
+/// The loop looks at its deadlines at least this often; they are exact, this is for a clock that
+/// jumps.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// A pause from which on a slot's listeners are parked: a shorter one is bridged by their backlog.
+const PARK_FROM: Duration = Duration::from_secs(1);
+
+/// How the program ended.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    /// What the master's process exits with.
+    pub(super) code: ExitCode,
+    /// Why it did not start.
+    pub(super) failure: Option<String>,
+}
+
+/// The master's state.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    pub(super) config: Config,
+    pub(super) program: PathBuf,
+    pub(super) services: Vec<Description>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) phase: Phase,
+    pub(super) holder: Holder,
+    pub(super) started: Instant,
+    pub(super) events: mpsc::Sender<Event>,
+    /// The last question's token.
+    token: u64,
+}
+
+/// What the master as a whole is doing.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Not every slot has been ready yet; who waits for it.
+    Starting(Answers),
+    /// Everything has been ready once; the reload under way, and what is asked for after it.
+    Up {
+        /// The reload under way.
+        round: Option<Round>,
+        /// Reloads that were asked for meanwhile, merged into one.
+        next: Option<Round>,
+    },
+    /// The program stops.
+    Stopping(Stop),
+}
+
+impl Supervisor {
+    /// Returns the state before anything was started.
+    pub(super) fn new(
+        plan: Plan,
+        sockets: Vec<Vec<Vec<Listener>>>,
+        holder: Holder,
+        report: Answers,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let mut slots = Vec::new();
+        for (service, (description, sockets)) in plan.services.iter().zip(sockets).enumerate() {
+            for (index, listeners) in sockets.into_iter().enumerate() {
+                slots.push(Slot::new(&description.name, service, index, listeners));
+            }
+        }
+        Self {
+            config: plan.config,
+            program: plan.program,
+            services: plan.services,
+            slots,
+            phase: Phase::Starting(report),
+            holder,
+            started: Instant::now(),
+            events,
+            token: 0,
+        }
+    }
+
+    /// Runs until the program has stopped.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Event>) -> Verdict {
+        tracing::info!(program = %self.program.display(), slots = self.slots.len(), "starting");
+        for position in 0..self.slots.len() {
+            if let Err(reason) = self.start_worker(position) {
+                self.fail_start(&reason);
+                break;
+            }
+        }
+        loop {
+            if let Some(verdict) = self.advance() {
+                return verdict;
+            }
+            let pause = self.pause();
+            let event = match tokio::time::timeout(pause, queue.recv()).await {
+                Ok(Some(event)) => event,
+                // `self` holds a sender, so the queue is never closed; a tick is harmless.
+                Ok(None) | Err(_) => Event::Tick,
+            };
+            self.handle(event);
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let next = self.slots.iter().filter_map(Slot::deadline).chain(self.stop_deadline()).min();
+        let now = Instant::now();
+        next.map_or(LONGEST_SLEEP, |next| next.saturating_duration_since(now).min(LONGEST_SLEEP))
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Said { worker, message } => self.said(worker, message),
+            Event::NotUnderstood { worker, problem } => {
+                if let Some(worker) = self.worker(worker) {
+                    tracing::error!(pid = worker.pid, problem, "a worker is not understood");
+                    worker.kill(ExitReason::NotUnderstood);
+                }
+            }
+            Event::Exited { worker, status } => self.exited(worker, status),
+            Event::Asked(asked) => self.asked(asked),
+            Event::Slice { worker, from, answer } => {
+                let token = self.next_token();
+                let limit = super::status::SLICE;
+                if let Some(worker) = self.worker(worker) {
+                    worker.ask(token, &ToWorker::Connections { token, from, limit }, answer);
+                }
+            }
+            Event::Signal(wish) => self.wished(wish),
+            Event::Tick => {}
+        }
+    }
+
+    fn asked(&mut self, Asked { request, answers }: Asked) {
+        match request {
+            Request::Stop { manner, timeout_ms } => {
+                self.stop(manner, timeout_ms.map(Duration::from_millis), Some(answers));
+            }
+            Request::Reload { manner, timeout_ms } => {
+                self.reload(manner, timeout_ms.map(Duration::from_millis), Some(answers));
+            }
+            Request::Status => self.report_status(answers),
+            Request::Connections { service } => self.list_connections(service.as_deref(), answers),
+        }
+    }
+
+    fn wished(&mut self, wish: Wish) {
+        tracing::info!(?wish, "signal");
+        match wish {
+            Wish::Stop if self.is_stopping_at_once() => self.kill_all(),
+            Wish::Stop => self.stop(Manner::Plain, None, None),
+            Wish::StopGracefully => self.stop(Manner::Graceful, None, None),
+            Wish::Reload => self.reload(Manner::Plain, None, None),
+            Wish::ReloadGracefully => self.reload(Manner::Graceful, None, None),
+        }
+    }
+
+    fn said(&mut self, key: WorkerKey, message: FromWorker) {
+        let Some(slot) = self.slots.get_mut(key.slot) else { return };
+        let name = slot.name.clone();
+        let Some(worker) = slot.worker(key.generation) else { return };
+        let pid = worker.pid;
+        match message {
+            FromWorker::Ready => self.ready(key),
+            FromWorker::Failed { reason } => worker.evidence.failed = Some(reason),
+            FromWorker::Panicked { message, location } => {
+                tracing::warn!(slot = name, pid, message, location, "a worker panicked");
+                worker.evidence.panicked = Some(format!("{message} at {location}"));
+            }
+            FromWorker::Draining { left } => {
+                let remaining = worker.deadline().map(|until| until - Instant::now().min(until));
+                self.progress(key.slot, pid, Step::Draining, Some(left), remaining);
+            }
+            FromWorker::Leaving { cut } => worker.cut = cut,
+            FromWorker::Status { token, .. } | FromWorker::Rows { token, .. } => {
+                if let Some(waiting) = worker.questions.remove(&token)
+                    && waiting.send(message).is_err()
+                {
+                    tracing::debug!(slot = name, "an answer came too late");
+                }
+            }
+        }
+    }
+
+    fn ready(&mut self, key: WorkerKey) {
+        let Some(slot) = self.slots.get_mut(key.slot) else { return };
+        let Some(worker) = slot.worker(key.generation) else { return };
+        // A worker that was told to leave while it started may have said this before it heard.
+        if !matches!(worker.state, WorkerState::Starting(_)) {
+            return;
+        }
+        worker.state = WorkerState::Ready(Instant::now());
+        let (pid, took) = (worker.pid, worker.started.elapsed());
+        tracing::info!(slot = slot.name, pid, ?took, "ready");
+        // The serving one comes first.
+        slot.workers
+            .sort_by_key(|worker| !worker.is_ready() || worker.generation != key.generation);
+        self.successor_ready(key);
+    }
+
+    fn exited(&mut self, key: WorkerKey, status: Option<std::process::ExitStatus>) {
+        let Some(slot) = self.slots.get_mut(key.slot) else { return };
+        let Some(worker) = slot.remove(key.generation) else { return };
+        let leaving = worker.is_leaving() && worker.evidence.asked;
+        let (pid, cut, ready) = (worker.pid, worker.cut, worker.ready_since());
+        let uptime = worker.started.elapsed();
+        let reason = ExitReason::tell(status, worker.evidence);
+        if leaving {
+            tracing::info!(slot = slot.name, pid, %reason, cut, ?uptime, "ended");
+        } else {
+            tracing::error!(slot = slot.name, pid, %reason, ?uptime, "ended by itself");
+        }
+        slot.last_exit = Some(reason.clone());
+        let vacant = slot.is_vacant();
+        let step = if reason.was_forced() { Step::Killed } else { Step::Ended };
+        self.progress(key.slot, pid, step, None, None);
+        self.note_left(cut, &reason);
+        let failed_successor = self.successor_ended(key, &reason);
+        if leaving || !vacant {
+            return;
+        }
+        match &self.phase {
+            Phase::Starting(_) => {
+                let slot = self.slots.get(key.slot).map(|slot| slot.name.clone());
+                self.fail_start(&format!("{}: {reason}", slot.unwrap_or_default()));
+            }
+            Phase::Stopping(_) => {}
+            Phase::Up { .. } => self.replace_crashed(key.slot, ready, failed_successor),
+        }
+    }
+
+    /// Gives a slot whose process ended by itself its next one, now or later.
+    fn replace_crashed(&mut self, position: usize, ready: Option<Instant>, after_reload: bool) {
+        let Some(slot) = self.slots.get_mut(position) else { return };
+        let now = Instant::now();
+        let mut next = slot.failures.count(now, ready, backoff::jitter());
+        if after_reload && next == Next::Again(Duration::ZERO) {
+            // It has just failed for a person who watches; at once it would only fail again.
+            next = Next::Again(PARK_FROM);
+        }
+        match next {
+            Next::Again(Duration::ZERO) => {
+                slot.restarts += 1;
+                if let Err(reason) = self.start_worker(position) {
+                    tracing::error!(reason, "cannot start a worker");
+                    self.replace_crashed(position, None, true);
+                }
+            }
+            Next::Again(pause) => {
+                tracing::warn!(slot = slot.name, ?pause, "backing off");
+                slot.outlook = Outlook::BackingOff(now + pause);
+                if pause >= PARK_FROM {
+                    self.park(position, Parking::WhileOthersServe);
+                }
+            }
+            Next::GiveUp => {
+                tracing::error!(
+                    slot = slot.name,
+                    "failed: it ended too often, a reload tries again"
+                );
+                slot.outlook = Outlook::Failed;
+                self.park(position, Parking::Always);
+            }
+        }
+    }
+
+    fn park(&self, position: usize, parking: Parking) {
+        let Some(slot) = self.slots.get(position) else { return };
+        let others =
+            self.slots.iter().any(|other| other.service == slot.service && other.is_ready());
+        let Some(description) = self.services.get(slot.service) else { return };
+        for (listener, listen) in slot.listeners.iter().zip(&description.listeners) {
+            let shared = listen.ports == Ports::Shared;
+            if parking == Parking::Always || (others && shared) {
+                listener.park();
+            }
+        }
+    }
+
+    /// Acts on deadlines and on the command under way; returns the verdict when all is over.
+    fn advance(&mut self) -> Option<Verdict> {
+        let now = Instant::now();
+        for position in 0..self.slots.len() {
+            self.expire(position, now);
+        }
+        match &self.phase {
+            Phase::Starting(_) => self.finish_start(),
+            Phase::Up { .. } => self.advance_reload(),
+            Phase::Stopping(_) => return self.advance_stop(now),
+        }
+        None
+    }
+
+    fn expire(&mut self, position: usize, now: Instant) {
+        let (ready_limit, stop_limit) = (self.config.ready_limit, self.config.stop_limit);
+        let Some(slot) = self.slots.get_mut(position) else { return };
+        for worker in slot.workers.iter_mut().filter(|worker| worker.deadline() <= Some(now)) {
+            match worker.state {
+                WorkerState::Starting(_) => worker.kill(ExitReason::NotReady(ready_limit)),
+                WorkerState::Draining(_) => worker.stop(stop_limit),
+                WorkerState::Stopping(_) => worker.kill(ExitReason::KilledAfterLimit),
+                WorkerState::Ready(_) | WorkerState::Killed => {}
+            }
+        }
+        if let Outlook::BackingOff(until) = slot.outlook
+            && until <= now
+            && slot.is_vacant()
+        {
+            slot.restarts += 1;
+            if let Err(reason) = self.start_worker(position) {
+                tracing::error!(reason, "cannot start a worker");
+                self.replace_crashed(position, None, true);
+            }
+        }
+    }
+
+    fn finish_start(&mut self) {
+        if !self.slots.iter().all(Slot::is_ready) {
+            return;
+        }
+        let up = Phase::Up { round: None, next: None };
+        if let Phase::Starting(report) = std::mem::replace(&mut self.phase, up) {
+            tracing::info!(took = ?self.started.elapsed(), "up");
+            report.give(Answer::Started(self.start_report()));
+            report.done(ExitCode::Ok, "");
+        }
+    }
+
+    /// Starts the next process of a slot and returns its name.
+    pub(super) fn start_worker(&mut self, position: usize) -> Result<WorkerKey, String> {
+        let ready_limit = self.config.ready_limit;
+        let slot = self.slots.get_mut(position).ok_or("there is no such slot")?;
+        slot.outlook = Outlook::Running;
+        let worker = spawn::spawn(&self.program, slot, position, ready_limit, &self.events);
+        let worker = worker.map_err(|error| {
+            format!("{}: cannot execute {}: {error}", slot.name, self.program.display())
+        })?;
+        let (key, pid) = (worker.key(position), worker.pid);
+        slot.workers.push(worker);
+        self.progress(position, pid, Step::Starting, None, None);
+        Ok(key)
+    }
+
+    /// Tells whoever watches the command under way.
+    pub(super) fn progress(
+        &self,
+        position: usize,
+        pid: u32,
+        step: Step,
+        left: Option<usize>,
+        remaining: Option<Duration>,
+    ) {
+        let watchers: &[Answers] = match &self.phase {
+            Phase::Stopping(stop) => &stop.watchers,
+            Phase::Up { round: Some(round), .. } if round.concerns(position) => &round.watchers,
+            Phase::Starting(_) | Phase::Up { .. } => return,
+        };
+        let Some(slot) = self.slots.get(position) else { return };
+        let remaining_ms = remaining.and_then(|left| u64::try_from(left.as_millis()).ok());
+        for watcher in watchers {
+            let slot = slot.name.clone();
+            watcher.give(Answer::Progress(Progress { slot, pid, step, left, remaining_ms }));
+        }
+    }
+
+    /// Asks a worker for its status; the receiver ends without a value when no answer comes.
+    pub(super) fn ask_status(&mut self, key: WorkerKey) -> oneshot::Receiver<FromWorker> {
+        let (answer, receiver) = oneshot::channel();
+        let token = self.next_token();
+        if let Some(worker) = self.worker(key) {
+            worker.ask(token, &ToWorker::Status { token }, answer);
+        }
+        receiver
+    }
+
+    fn worker(&mut self, key: WorkerKey) -> Option<&mut Worker> {
+        self.slots.get_mut(key.slot)?.worker(key.generation)
+    }
+
+    fn next_token(&mut self) -> u64 {
+        self.token += 1;
+        self.token
+    }
+
+    fn note_left(&mut self, cut: usize, reason: &ExitReason) {
+        let tally = match &mut self.phase {
+            Phase::Stopping(stop) => &mut stop.tally,
+            Phase::Up { round: Some(round), .. } => &mut round.tally,
+            Phase::Starting(_) | Phase::Up { .. } => return,
+        };
+        tally.cut += cut;
+        tally.killed += usize::from(reason.was_forced());
+    }
+
+    fn successor_ready(&mut self, key: WorkerKey) {
+        let Phase::Up { round: Some(round), .. } = &mut self.phase else { return };
+        if round.step == RoundStep::Starting(key) {
+            self.retire_others(key);
+        }
+    }
+}
+
+/// When a slot's listeners are parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parking {
+    /// Others can take the connections.
+    WhileOthersServe,
+    /// Nobody will come back: a refusal is better than silence.
+    Always,
+}
+
+/// What happened to the connections of processes that left.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    /// How many connections were closed with 1001 because they had not ended by themselves.
+    pub(super) cut: usize,
+    /// How many processes had to be killed.
+    pub(super) killed: usize,
+}
+
+impl Tally {
+    /// Returns the exit code of the command.
+    pub(super) fn code(self) -> ExitCode {
+        if self.killed > 0 { ExitCode::Killed } else { ExitCode::Ok }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use crate::terminal::units::plural;
+        write!(formatter, "{} closed with 1001", plural(self.cut, "connection", "connections"))?;
+        if self.killed > 0 {
+            write!(formatter, ", {} killed", plural(self.killed, "process", "processes"))?;
+        }
+        Ok(())
+    }
+}

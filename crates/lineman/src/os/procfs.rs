@@ -1,0 +1,64 @@
+//! Facts from `/proc`: load, memory, CPU time, start time. For `status`; what is missing is `None`.
+
+use std::fs;
+use std::time::Duration;
+
+/// The kernel's clock ticks per second in `/proc/<pid>/stat`: fixed at 100 for user space on Linux.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Resident memory in bytes.
+    pub(crate) memory: u64,
+    /// CPU time, user and system.
+    pub(crate) cpu: Duration,
+}
+
+/// Returns the load averages of 1, 5 and 15 minutes.
+pub(crate) fn load() -> Option<[f64; 3]> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    let mut numbers = text.split_whitespace().map(str::parse::<f64>);
+    Some([numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?])
+}
+
+/// Returns what the process uses now; `None` when there is none.
+pub(crate) fn usage(pid: u32) -> Option<Usage> {
+    usage_from(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Returns the most connections a listener keeps waiting, whatever backlog it asks for.
+pub(crate) fn backlog_limit() -> Option<u32> {
+    fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
+fn usage_from(stat: &str) -> Option<Usage> {
+    // The second field is the program's name in parentheses and may hold blanks and parentheses.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    let ticks = field(14)? + field(15)?;
+    let page = rustix::param::page_size() as u64;
+    Some(Usage {
+        memory: field(24)? * page,
+        cpu: Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 12 34 0 0 20 0 1 0 555 1000 3 9 1";
+        let usage = usage_from(stat).unwrap();
+        assert_eq!(usage.cpu, Duration::from_millis(460));
+        assert_eq!(usage.memory, 3 * rustix::param::page_size() as u64);
+    }
+
+    #[test]
+    fn this_process_uses_memory() {
+        assert!(usage(std::process::id()).unwrap().memory > 0);
+    }
+}

@@ -1,0 +1,97 @@
+//! The worker's side of the talk with the master: answers questions, hands out orders.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::connection::Table;
+use crate::control::frame::{Inbox, Outbox};
+use crate::control::message::{FromWorker, ToWorker};
+use crate::service::Running;
+
+/// What the master wants of the process as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Wait until the connections end by themselves, then leave.
+    Drain {
+        /// How long to wait.
+        limit: Duration,
+        /// How long those left then may take to go.
+        stop_limit: Duration,
+    },
+    /// Close everything and leave.
+    Stop {
+        /// How long the connections may take to go.
+        stop_limit: Duration,
+    },
+    /// The master is gone, and so is whoever would start a successor: leave as on a stop.
+    Orphaned,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Drain { .. } => "drain",
+            Self::Stop { .. } => "stop",
+            Self::Orphaned => "the master is gone",
+        })
+    }
+}
+
+/// The talk with the master.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    inbox: Inbox<ToWorker>,
+    outbox: Outbox<FromWorker>,
+    table: Table,
+}
+
+impl Conversation {
+    /// Returns the talk over these two halves, about this table.
+    pub(super) fn new(inbox: Inbox<ToWorker>, outbox: Outbox<FromWorker>, table: Table) -> Self {
+        Self { inbox, outbox, table }
+    }
+
+    /// Answers questions until an order comes.
+    ///
+    /// # Cancel safety
+    /// No message is lost.
+    pub(super) async fn next_order(&mut self, running: Option<&dyn Running>) -> Order {
+        loop {
+            let answer = match self.inbox.next().await {
+                Ok(Some(ToWorker::Status { token })) => self.status(token, running),
+                Ok(Some(ToWorker::Connections { token, from, limit })) => {
+                    let (rows, next) = self.table.rows(from, limit);
+                    FromWorker::Rows { token, rows, next }
+                }
+                Ok(Some(ToWorker::Drain { limit, stop_limit })) => {
+                    return Order::Drain { limit, stop_limit };
+                }
+                Ok(Some(ToWorker::Stop { stop_limit })) => return Order::Stop { stop_limit },
+                Ok(None) => return Order::Orphaned,
+                Err(error) => {
+                    tracing::error!(%error, "the master is not understood");
+                    return Order::Orphaned;
+                }
+            };
+            self.say(&answer);
+        }
+    }
+
+    /// Tells how many connections a drain still waits for.
+    pub(super) fn say_draining(&self, left: usize) {
+        self.say(&FromWorker::Draining { left });
+    }
+
+    fn status(&self, token: u64, running: Option<&dyn Running>) -> FromWorker {
+        let gauges = running.map(Running::gauges).unwrap_or_default();
+        let gauges = gauges.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        FromWorker::Status { token, stats: self.table.stats(), gauges }
+    }
+
+    fn say(&self, message: &FromWorker) {
+        // A master that does not read sees this worker as busy: the answer has no other use.
+        if let Err(error) = self.outbox.send(message) {
+            tracing::debug!(%error, "an answer to the master was dropped");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A worker process: adopts what the master handed over, runs one slot's service, and leaves in order.
+//!
+//! Called by `App::run` in processes the master started. It never signals anybody, and what it knows
+//! of the master is a socket.
+
+mod conversation;
+mod inherited;
+mod leave;
+mod panics;
+
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::connection::Table;
+use crate::control::environment;
+use crate::control::frame::{self, Inbox, Outbox};
+use crate::control::message::{FromWorker, ToWorker};
+use crate::error::chain;
+use crate::service::Context;
+use crate::terminal::log;
+use crate::{App, BoxError, Error, Result, os};
+use conversation::{Conversation, Order};
+use inherited::Inheritance;
+
+/// How long a worker that ends tries to get its last message to the master.
+const LAST_WORD_LIMIT: Duration = Duration::from_millis(500);
+
+/// Returns whether the master started this process to be a worker.
+pub(crate) fn is_worker() -> bool {
+    std::env::var_os(environment::SLOT.name).is_some()
+}
+
+/// Plays the slot that the environment names, until the master or the service ends it.
+pub(crate) fn run(app: App) -> Result {
+    let inheritance = Inheritance::take()?;
+    log::start(&inheritance.slot());
+    if let Err(error) = os::raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Os { action: "start the runtime", source })?;
+    let outcome = LocalSet::new().block_on(&runtime, work(app, inheritance));
+    // A blocking task of the user's must not hold up the exit.
+    runtime.shutdown_background();
+    let Err(error) = outcome else { return Ok(()) };
+    tracing::error!(reason = chain(&*error), "cannot run");
+    #[expect(clippy::exit, reason = "the error is said; `main` would print it once more")]
+    std::process::exit(1)
+}
+
+/// Runs the slot, and tells the master when that fails.
+async fn work(app: App, inheritance: Inheritance) -> Result {
+    let _ignored = ignore_terminal_signals()?;
+    let (stream, inheritance) = inheritance.control()?;
+    let stream = UnixStream::from_std(stream)
+        .map_err(|source| Error::Os { action: "use the control socket", source })?;
+    let (inbox, outbox) = frame::halves::<ToWorker, FromWorker>(stream);
+    panics::report_to(outbox.clone());
+    let pump = spawn_local(outbox.clone().pump());
+    let outcome = serve(app, inheritance, inbox, &outbox).await;
+    if let Err(error) = &outcome {
+        say(&outbox, &FromWorker::Failed { reason: chain(&**error) });
+    }
+    pump.abort();
+    if let Err(error) = outbox.flush_within(LAST_WORD_LIMIT) {
+        tracing::debug!(%error, "the master did not take the last word");
+    }
+    outcome
+}
+
+/// Starts the service, serves until the master orders to leave or is gone, and leaves.
+async fn serve(
+    app: App,
+    inheritance: Inheritance,
+    inbox: Inbox<ToWorker>,
+    outbox: &Outbox<FromWorker>,
+) -> Result {
+    let slot = inheritance.slot();
+    let (service, context) = inheritance.claim(app, Table::new()?)?;
+    let Context { table, generation, .. } = &context;
+    let (table, generation) = (table.clone(), *generation);
+    let mut conversation = Conversation::new(inbox, outbox.clone(), table.clone());
+    let mut loop_task = spawn_local({
+        let table = table.clone();
+        async move { table.run().await }
+    });
+
+    let running = tokio::select! {
+        running = service.start(context) => running?,
+        order = conversation.next_order(None) => {
+            tracing::info!(%slot, %order, "leaving before it was ready");
+            return Ok(());
+        }
+        _ = &mut loop_task => return Err(table_stopped()),
+    };
+    tracing::info!(generation, "ready");
+    say(outbox, &FromWorker::Ready);
+
+    let order = tokio::select! {
+        order = conversation.next_order(Some(&*running)) => order,
+        _ = &mut loop_task => return Err(table_stopped()),
+    };
+    if let Order::Orphaned = order {
+        tracing::error!("the master is gone");
+    }
+    tracing::info!(%order, connections = table.len(), "leaving");
+    let cut = leave::leave(order, &table, &*running, &mut conversation).await;
+    tracing::info!(cut, "left");
+    say(outbox, &FromWorker::Leaving { cut });
+    Ok(())
+}
+
+fn table_stopped() -> BoxError {
+    "the connection table has stopped".into()
+}
+
+/// Says something to the master; if the master is gone, the control task sees it by itself.
+fn say(outbox: &Outbox<FromWorker>, message: &FromWorker) {
+    if let Err(error) = outbox.send(message) {
+        tracing::debug!(%error, "the master was not told");
+    }
+}
+
+/// Takes the signals that the terminal sends to the whole group and does nothing on them: the master
+/// gets them too, and decides. They are handled, not ignored, so that programs which a worker starts
+/// get them as usual.
+fn ignore_terminal_signals() -> Result<[Signal; 4], Error> {
+    let take = |kind| signal(kind).map_err(|source| Error::Os { action: "take signals", source });
+    Ok([
+        take(SignalKind::interrupt())?,
+        take(SignalKind::terminate())?,
+        take(SignalKind::hangup())?,
+        take(SignalKind::quit())?,
+    ])
+}

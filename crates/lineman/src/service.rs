@@ -1,0 +1,159 @@
+//! What a worker process runs: the interface between the process model and the services.
+//!
+//! Implemented by [`crate::Worker`] and by `lineman-gateway`'s Register, Gateway and Business; called
+//! by `process` in the worker and, for [`Description`] alone, by `master` and `command`.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::Result;
+use crate::connection::Table;
+
+/// A future of the worker's single thread.
+pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// A service: what its processes listen on, how many there are, and what each of them runs.
+pub trait Service: 'static {
+    /// Returns the facts the master needs; called in every process, before anything runs.
+    fn description(&self) -> Description;
+
+    /// Starts the service in a worker process; it is ready when the future resolves.
+    ///
+    /// Runs on the worker's thread, inside a tokio `LocalSet`.
+    ///
+    /// # Errors
+    /// An error is a failed start: the worker exits and the master reports the whole chain.
+    fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>>;
+}
+
+/// The facts of a service, as the master knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// The service's name, unique within the program; slots are called `name/0`, `name/1`, ….
+    pub name: String,
+    /// What it speaks, for people: `websocket`, `text`, `http`, `register`, `business`, ….
+    pub kind: &'static str,
+    /// How many processes; 1 or more.
+    pub count: usize,
+    /// The sockets the master binds and keeps for it.
+    pub listeners: Vec<Listen>,
+    /// Whether a plain `reload` replaces it.
+    pub reload: Reload,
+    /// How many seconds a drain may take before connections are cut; `None` is the program's default.
+    pub drain_limit: Option<Duration>,
+    /// When `stop` comes to it.
+    pub stop_order: StopOrder,
+}
+
+/// When a service is stopped: what others depend on goes last.
+///
+/// All services of one order stop side by side; the next order begins when they are gone. So
+/// gateways drain while the businesses behind them still serve.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StopOrder {
+    /// Holds clients: stops first. The default.
+    #[default]
+    Edge,
+    /// Serves those who hold clients: a business.
+    Middle,
+    /// Everyone depends on it: a register. Stops last.
+    Core,
+}
+
+/// Whether `reload` replaces the processes of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// Each process is replaced, then retired.
+    Replace,
+    /// The processes stay: they hold what a replacement would lose.
+    Keep,
+}
+
+/// One address of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// What it is for, when a service has several: `clients`, `links`; shown in `status`.
+    pub label: &'static str,
+    /// `host:port`; port 0 lets the kernel choose one, which then stays for the master's life.
+    pub address: String,
+    /// How the slots share the address.
+    pub ports: Ports,
+    /// The scheme people use to reach it: `ws`, `http`, `tcp`, `text`, ….
+    pub scheme: &'static str,
+    /// Whether a person can open it in a browser; `start` then prints the address to open.
+    pub page: bool,
+}
+
+/// How the slots of a service share one configured address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ports {
+    /// Every slot has an `SO_REUSEPORT` socket on the same port; the kernel spreads connections.
+    Shared,
+    /// Slot `i` listens on port + `i` (each on a port of its own if the port is 0).
+    PerSlot,
+}
+
+/// What a service gets when it starts in a worker process.
+#[derive(Debug)]
+pub struct Context {
+    /// The service's name.
+    pub service: String,
+    /// The process's number within the service: 0 to count − 1, kept on respawn.
+    pub index: usize,
+    /// Counts the processes the master ever started for this slot: 1 for the first.
+    pub generation: u64,
+    /// The inherited listeners, in the order of [`Description::listeners`].
+    pub listeners: Vec<TcpListener>,
+    /// This process's connection table.
+    pub table: Table,
+}
+
+/// One process of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The service's name.
+    pub service: String,
+    /// The process's number within the service: 0 to count − 1, kept on respawn.
+    pub index: usize,
+    /// Counts the processes the master ever started for this slot: 1 for the first.
+    pub generation: u64,
+}
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.service, self.index)
+    }
+}
+
+impl Context {
+    /// Returns which process this is.
+    pub fn slot(&self) -> Slot {
+        Slot { service: self.service.clone(), index: self.index, generation: self.generation }
+    }
+}
+
+/// A service that runs in this process.
+pub trait Running: 'static {
+    /// Prepares to leave: takes no new work, and resolves when nothing is left to do.
+    ///
+    /// Called once, after the table stopped accepting. The default waits until the table is empty.
+    /// The caller sets the limit and closes what is left when it has passed.
+    fn drain(&self, table: &Table) -> LocalFuture<()> {
+        let table = table.clone();
+        Box::pin(async move { table.emptied().await })
+    }
+
+    /// Runs last, when every connection is closed: the `on_stop` of users.
+    fn stopped(&self) -> LocalFuture<()> {
+        Box::pin(async {})
+    }
+
+    /// Named numbers for `status`, beyond what the table counts: `clients`, `lost_events`, ….
+    fn gauges(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::new()
+    }
+}

@@ -1,0 +1,35 @@
+//! The one way to the terminal: data to stdout, everything else to stderr.
+
+use std::io::{self, Write};
+
+/// Writes lines to stdout and stderr.
+///
+/// A reader that has gone (`status | head`) is no error: the rest is dropped.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Printer;
+
+impl Printer {
+    /// Writes data: what was asked for.
+    pub(crate) fn data(self, text: &str) {
+        write(&mut io::stdout().lock(), text);
+    }
+
+    /// Writes everything else: steps, hints.
+    pub(crate) fn note(self, text: &str) {
+        write(&mut io::stderr().lock(), text);
+    }
+
+    /// Writes why a command failed.
+    pub(crate) fn error(self, text: &str) {
+        write(&mut io::stderr().lock(), &format!("error: {text}"));
+    }
+}
+
+fn write(stream: &mut dyn Write, text: &str) {
+    let mut bytes = text.as_bytes().to_vec();
+    if !text.ends_with('\n') {
+        bytes.push(b'\n');
+    }
+    // Nobody could be told.
+    if stream.write_all(&bytes).and_then(|()| stream.flush()).is_err() {}
+}

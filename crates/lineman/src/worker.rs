@@ -1,0 +1,390 @@
+//! A worker: an address, a protocol and the handlers of its connections, in as many processes as
+//! asked for. The ten-line server; what the README begins with.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use lineman_wire::framed::Framed;
+use lineman_wire::text::Text;
+use lineman_wire::{Protocol, websocket};
+
+use crate::connection::{
+    CloseReason, Connection, Driver, Handlers, Limits, Serve, WebSocket, boxed, boxed_with,
+    messages,
+};
+use crate::http::Http;
+use crate::service::{
+    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, Slot, StopOrder,
+};
+use crate::{App, BoxError, Result, Table};
+
+/// A service with handlers of its own.
+///
+/// The constructor chooses the protocol; what is set afterwards has a default. `K` is what the
+/// worker's connections are.
+///
+/// ```no_run
+/// use lineman::prelude::*;
+///
+/// fn main() -> Result {
+///     Worker::websocket("0.0.0.0:2346")
+///         .count(4)
+///         .on_message(async |connection, message| connection.send(message))
+///         .run()
+/// }
+/// ```
+pub struct Worker<K = ()> {
+    name: String,
+    scheme: &'static str,
+    address: Option<String>,
+    count: usize,
+    reload: Reload,
+    drain_limit: Option<Duration>,
+    on_start: Option<Box<dyn FnOnce(Slot) -> LocalFuture<Result>>>,
+    on_stop: Option<Box<dyn FnOnce() -> LocalFuture<Result>>>,
+    http: Option<Http>,
+    kind: K,
+}
+
+/// A worker's connections speak a protocol, and handlers get their messages.
+pub struct Peers<D: Driver> {
+    make: Box<dyn Fn() -> D>,
+    limits: Limits,
+    handlers: Handlers<D>,
+}
+
+/// A worker without message handlers: HTTP, or no connections at all.
+#[derive(Debug)]
+pub struct Plain;
+
+impl Worker {
+    /// Serves WebSocket (RFC 6455) on `address`, `host:port`.
+    pub fn websocket(address: impl Into<String>) -> Worker<Peers<WebSocket>> {
+        Self::peers("websocket", "ws", address, WebSocket::server)
+    }
+
+    /// Serves lines of text, each ended by `\n`.
+    pub fn text(address: impl Into<String>) -> Worker<Peers<Text>> {
+        Self::peers("text", "text", address, Text::default)
+    }
+
+    /// Serves frames that begin with their length, a big-endian `u32` that counts itself.
+    pub fn framed(address: impl Into<String>) -> Worker<Peers<Framed>> {
+        Self::peers("framed", "framed", address, Framed::default)
+    }
+
+    /// Serves a protocol of your own; `make` returns the protocol state of a new connection.
+    pub fn tcp<P: Protocol>(
+        address: impl Into<String>,
+        make: impl Fn() -> P + 'static,
+    ) -> Worker<Peers<P>> {
+        Self::peers("tcp", "tcp", address, make)
+    }
+
+    /// Serves HTTP/1.1 by way of hyper with a `tower::Service`, such as an axum `Router`.
+    pub fn http<S, B>(address: impl Into<String>, service: S) -> Worker<Plain>
+    where
+        S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + 'static,
+        S::Future: 'static,
+        B: http_body::Body + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let http = Some(Http::new(service));
+        Worker { http, ..Self::with("http", "http", Some(address.into()), Plain) }
+    }
+
+    /// Listens on nothing: for timers and other work in the background.
+    pub fn task(name: impl Into<String>) -> Worker<Plain> {
+        Self::with("task", "", None, Plain).name(name)
+    }
+
+    fn peers<D: Driver>(
+        name: &str,
+        scheme: &'static str,
+        address: impl Into<String>,
+        make: impl Fn() -> D + 'static,
+    ) -> Worker<Peers<D>> {
+        let peers = Peers {
+            make: Box::new(make),
+            limits: Limits::default(),
+            handlers: Handlers::default(),
+        };
+        Self::with(name, scheme, Some(address.into()), peers)
+    }
+
+    fn with<K>(name: &str, scheme: &'static str, address: Option<String>, kind: K) -> Worker<K> {
+        Worker {
+            name: name.to_owned(),
+            scheme,
+            address,
+            count: 1,
+            reload: Reload::Replace,
+            drain_limit: None,
+            on_start: None,
+            on_stop: None,
+            http: None,
+            kind,
+        }
+    }
+}
+
+impl<K> Worker<K>
+where
+    Self: Service,
+{
+    /// Names the service, for `status` and logs. Default: the protocol's name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets how many processes serve it. Default 1.
+    #[must_use]
+    pub fn count(mut self, count: usize) -> Self {
+        self.count = count;
+        self
+    }
+
+    /// Leaves the processes as they are on `reload`. By default each is replaced.
+    #[must_use]
+    pub fn keep_on_reload(mut self) -> Self {
+        self.reload = Reload::Keep;
+        self
+    }
+
+    /// Sets how long a drain waits for this service's connections. Default: the program's limit.
+    #[must_use]
+    pub fn drain_limit(mut self, limit: Duration) -> Self {
+        self.drain_limit = Some(limit);
+        self
+    }
+
+    /// Runs in each process before it serves. An error is a failed start, and `start` reports it.
+    #[must_use]
+    pub fn on_start(mut self, handler: impl AsyncFnOnce(Slot) -> Result + 'static) -> Self {
+        self.on_start = Some(Box::new(|slot| Box::pin(async move { handler(slot).await })));
+        self
+    }
+
+    /// Runs in each process when its last connection is closed, before it exits.
+    #[must_use]
+    pub fn on_stop(mut self, handler: impl AsyncFnOnce() -> Result + 'static) -> Self {
+        self.on_stop = Some(Box::new(|| Box::pin(async move { handler().await })));
+        self
+    }
+
+    /// Runs a program of this one service: `App::new().service(self).run()`.
+    ///
+    /// # Errors
+    /// As [`App::run`].
+    pub fn run(self) -> Result {
+        App::new().service(self).run()
+    }
+}
+
+impl<D: Driver> Worker<Peers<D>> {
+    /// Runs when a connection is up, with its handshake done.
+    #[must_use]
+    pub fn on_connect(mut self, handler: impl AsyncFn(Connection<D>) -> Result + 'static) -> Self {
+        self.kind.handlers.connect = Some(boxed(handler));
+        self
+    }
+
+    /// Runs for each message, one at a time and in order on each connection.
+    ///
+    /// An error is logged with its connection, and closes it (1011).
+    #[must_use]
+    pub fn on_message(
+        mut self,
+        handler: impl AsyncFn(Connection<D>, D::Inbound) -> Result + 'static,
+    ) -> Self {
+        self.kind.handlers.message = Some(messages(handler));
+        self
+    }
+
+    /// Runs once for each connection, when it has ended, with the reason.
+    #[must_use]
+    pub fn on_close(
+        mut self,
+        handler: impl AsyncFn(Connection<D>, CloseReason) -> Result + 'static,
+    ) -> Self {
+        self.kind.handlers.close = Some(boxed_with(handler));
+        self
+    }
+
+    /// Runs when a connection's send queue has reached its bound: sends fail until it has drained.
+    #[must_use]
+    pub fn on_full(mut self, handler: impl Fn(&Connection<D>) + 'static) -> Self {
+        self.kind.handlers.full = Some(Box::new(handler));
+        self
+    }
+
+    /// Runs when a send queue that was full is empty again.
+    #[must_use]
+    pub fn on_drain(mut self, handler: impl Fn(&Connection<D>) + 'static) -> Self {
+        self.kind.handlers.drain = Some(Box::new(handler));
+        self
+    }
+
+    /// Sets the bounds of each connection.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.kind.limits = limits;
+        self
+    }
+}
+
+impl Worker<Peers<WebSocket>> {
+    /// Runs when the upgrade was asked for, before it is answered; an error refuses it (500).
+    #[must_use]
+    pub fn on_websocket_connect(
+        mut self,
+        handler: impl AsyncFn(Connection<WebSocket>, websocket::Request) -> Result + 'static,
+    ) -> Self {
+        self.kind.handlers.open = Some(boxed_with(handler));
+        self
+    }
+
+    /// Serves requests on the same port that are no upgrade: the page that opens the WebSocket.
+    #[must_use]
+    pub fn http<S, B>(mut self, service: S) -> Self
+    where
+        S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + 'static,
+        S::Future: 'static,
+        B: http_body::Body + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.http = Some(Http::new(service));
+        self
+    }
+}
+
+/// How a worker of one kind puts its listeners to use.
+trait Listens {
+    fn listen(
+        self,
+        table: &Table,
+        sockets: Vec<std::net::TcpListener>,
+        http: Option<Http>,
+    ) -> Result;
+}
+
+impl<D: Driver> Listens for Peers<D> {
+    fn listen(
+        self,
+        table: &Table,
+        sockets: Vec<std::net::TcpListener>,
+        http: Option<Http>,
+    ) -> Result {
+        let handler = Rc::new(self.handlers);
+        let serve = Serve::peers(self.make, handler).limits(self.limits).http(http);
+        // A worker has one address.
+        if let Some(socket) = sockets.into_iter().next() {
+            table.listen(socket, serve)?;
+        }
+        Ok(())
+    }
+}
+
+impl Listens for Plain {
+    fn listen(
+        self,
+        table: &Table,
+        sockets: Vec<std::net::TcpListener>,
+        http: Option<Http>,
+    ) -> Result {
+        if let Some(http) = http {
+            for socket in sockets {
+                table.listen_http(socket, http.clone())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<K: Listens + 'static> Service for Worker<K> {
+    fn description(&self) -> Description {
+        let listen = |address: &String| Listen {
+            label: "clients",
+            address: address.clone(),
+            ports: Ports::Shared,
+            scheme: self.scheme,
+            page: self.http.is_some(),
+        };
+        Description {
+            name: self.name.clone(),
+            kind: self.scheme_name(),
+            count: self.count,
+            listeners: self.address.iter().map(listen).collect(),
+            reload: self.reload,
+            drain_limit: self.drain_limit,
+            stop_order: StopOrder::Edge,
+        }
+    }
+
+    fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
+        Box::pin(async move {
+            let slot = context.slot();
+            if let Some(handler) = self.on_start {
+                handler(slot).await?;
+            }
+            self.kind.listen(&context.table, context.listeners, self.http)?;
+            Ok(Rc::new(RunningWorker { on_stop: self.on_stop.into() }) as Rc<dyn Running>)
+        })
+    }
+}
+
+impl<K> Worker<K> {
+    fn scheme_name(&self) -> &'static str {
+        match self.scheme {
+            "ws" => "websocket",
+            "" => "task",
+            scheme => scheme,
+        }
+    }
+}
+
+type OnStop = Box<dyn FnOnce() -> LocalFuture<Result>>;
+
+struct RunningWorker {
+    on_stop: std::cell::RefCell<Option<OnStop>>,
+}
+
+impl Running for RunningWorker {
+    fn stopped(&self) -> LocalFuture<()> {
+        let handler = self.on_stop.take();
+        Box::pin(async move {
+            if let Some(handler) = handler
+                && let Err(error) = handler().await
+            {
+                tracing::error!(%error, "on_stop failed");
+            }
+        })
+    }
+}
+
+impl<K> fmt::Debug for Worker<K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Worker")
+            .field("name", &self.name)
+            .field("address", &self.address)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Driver> fmt::Debug for Peers<D> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Peers").field("protocol", &D::name()).finish_non_exhaustive()
+    }
+}
