@@ -1,0 +1,109 @@
+//! The client an event is about, as handlers see it.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use lineman::Result;
+use lineman_wire::link::{self, Body, ClientId, Order};
+
+use crate::hub::{self, Hub, IntoMessage};
+
+/// A client behind a gateway, with its session.
+///
+/// The functions are those of [`Hub`] for this client, but for one thing: here it is an error when
+/// the link to the client's gateway is gone.
+pub struct Client<S = ()> {
+    /// Data that travels with the client; written back when the handler returns `Ok`.
+    pub session: S,
+    id: ClientId,
+    addr: SocketAddr,
+    gateway_port: u16,
+    hub: Hub,
+}
+
+impl<S> Client<S> {
+    pub(crate) fn new(client: &link::Client, session: S, hub: Hub) -> Self {
+        let addr = SocketAddr::from((client.ip, client.port));
+        Self { session, id: client.id, addr, gateway_port: client.gateway_port, hub }
+    }
+
+    /// Returns the client's name in the cluster.
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// Returns the client's address; 0.0.0.0 if it has none in IPv4, for the wire cannot say it.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Returns where the client's gateway is reached by businesses.
+    pub fn gateway_addr(&self) -> SocketAddr {
+        hub::gateway_of(self.id)
+    }
+
+    /// Returns the port that the client connected to.
+    pub fn gateway_port(&self) -> u16 {
+        self.gateway_port
+    }
+
+    /// Sends the client a message.
+    ///
+    /// # Errors
+    /// The gateway's link is full or gone; a message that has no form in JSON.
+    pub fn send(&self, message: impl IntoMessage) -> Result {
+        let message = Body::Scalar(message.into_message()?.into_bytes());
+        self.order(Order::SendToOne { connection_id: self.id.connection_id, message })
+    }
+
+    /// Closes the client when everything sent to it before has left.
+    pub fn close(&self) -> Result {
+        self.order(hub::kick(self.id))
+    }
+
+    /// Sends the client a last message, then closes it.
+    pub fn close_with(&self, farewell: impl IntoMessage) -> Result {
+        let farewell = Body::Scalar(farewell.into_message()?.into_bytes());
+        self.order(Order::Kick { connection_id: self.id.connection_id, farewell })
+    }
+
+    /// Drops the client's connection now; what is queued for it is lost.
+    pub fn destroy(&self) -> Result {
+        self.hub.destroy_client(self.id)
+    }
+
+    /// Binds a uid to the client, in place of the one it had.
+    pub fn bind_uid(&self, uid: impl fmt::Display) -> Result {
+        self.hub.bind_uid(self.id, uid)
+    }
+
+    /// Takes the client's uid away.
+    pub fn unbind_uid(&self) -> Result {
+        self.hub.unbind_uid(self.id)
+    }
+
+    /// Adds the client to a group.
+    pub fn join(&self, group: impl fmt::Display) -> Result {
+        self.hub.join(self.id, group)
+    }
+
+    /// Takes the client out of a group.
+    pub fn leave(&self, group: impl fmt::Display) -> Result {
+        self.hub.leave(self.id, group)
+    }
+
+    fn order(&self, order: Order) -> Result {
+        Ok(self.hub.order(self.id, order)?)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Client<S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("id", &format_args!("{}", self.id))
+            .field("addr", &self.addr)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+//! What an application is made of: the handlers of its clients' events.
+
+use lineman::Result;
+use lineman_wire::websocket::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Client, Hub, Request};
+
+/// An application behind gateways.
+///
+/// Each process of a [`crate::Business`] has one value of it. The events of one client come in
+/// order, one at a time; those of different clients interleave wherever a handler waits. A handler
+/// that returns an error, or panics, is logged with its client; the client is closed, and its
+/// session stays as it was.
+///
+/// ```
+/// use lineman_gateway::{Client, Events, Hub, Message};
+///
+/// struct Echo;
+///
+/// impl Events for Echo {
+///     type Session = ();
+///
+///     async fn on_message(
+///         &self,
+///         _hub: &Hub,
+///         client: &mut Client,
+///         message: Message,
+///     ) -> lineman::Result {
+///         client.send(message)
+///     }
+/// }
+/// ```
+#[expect(async_fn_in_trait, reason = "a business has one thread: no future needs to be Send")]
+pub trait Events: 'static {
+    /// What travels with each client: a struct or a map, or `()` for nothing.
+    ///
+    /// It is kept by the gateway as an array in PHP's format, so a field that is new should have a
+    /// `#[serde(default)]`: clients that are connected bring the old ones.
+    type Session: Serialize + DeserializeOwned + Default + 'static;
+
+    /// Runs in each process before it is linked to gateways; an error is a failed start.
+    async fn on_start(&self, hub: &Hub) -> Result {
+        let _ = hub;
+        Ok(())
+    }
+
+    /// Runs when a client has connected.
+    async fn on_connect(&self, hub: &Hub, client: &mut Client<Self::Session>) -> Result {
+        let _ = (hub, client);
+        Ok(())
+    }
+
+    /// Runs when a client has asked to open its WebSocket; after `on_connect`.
+    async fn on_websocket_connect(
+        &self,
+        hub: &Hub,
+        client: &mut Client<Self::Session>,
+        request: Request,
+    ) -> Result {
+        let _ = (hub, client, request);
+        Ok(())
+    }
+
+    /// Runs for each message of a client.
+    async fn on_message(
+        &self,
+        hub: &Hub,
+        client: &mut Client<Self::Session>,
+        message: Message,
+    ) -> Result;
+
+    /// Runs once when a client is gone, for whatever reason; also when its gateway died.
+    ///
+    /// The client has its last session, but neither uid nor groups any more.
+    async fn on_close(&self, hub: &Hub, client: &mut Client<Self::Session>) -> Result {
+        let _ = (hub, client);
+        Ok(())
+    }
+
+    /// Runs in each process when it has nothing left to do, before it exits.
+    async fn on_stop(&self, hub: &Hub) -> Result {
+        let _ = hub;
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! Questions about clients, uids and groups: to one gateway, or to all of them at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use lineman_wire::link::{ClientId, Condition, Field, Name, Packet, Query, Select};
+use lineman_wire::php::Value;
+use serde::de::DeserializeOwned;
+
+use super::reply::Answer;
+use super::{Hub, HubError, gateway_of, session};
+
+/// Questions. Each waits up to 5 seconds for the gateways it concerns; when one of them does not
+/// answer, the error names it, and there is no partial result.
+impl Hub {
+    /// Returns whether a client is connected.
+    pub async fn is_online(&self, client: ClientId) -> Result<bool, HubError> {
+        let query = Query::IsOnline { connection_id: client.connection_id };
+        match self.ask_of(client, query).await? {
+            Some(answer) => Ok(answer.count()? > 0),
+            None => Ok(false),
+        }
+    }
+
+    /// Returns whether a uid has a client that is connected.
+    pub async fn is_uid_online(&self, uid: impl Display) -> Result<bool, HubError> {
+        Ok(!self.client_ids_by_uid(uid).await?.is_empty())
+    }
+
+    /// Returns the clients of a uid.
+    pub async fn client_ids_by_uid(&self, uid: impl Display) -> Result<Vec<ClientId>, HubError> {
+        let answers = self.ask_all(Query::ClientIdsByUid { uid: Bytes::from(uid.to_string()) });
+        flatten(&answers.await?, Answer::client_ids)
+    }
+
+    /// Returns a client's uid; `None` if it has none or is not connected.
+    pub async fn uid_by_client_id(&self, client: ClientId) -> Result<Option<String>, HubError> {
+        let conditions = vec![Condition::Connections(vec![client.connection_id])];
+        let query = Query::Select(Select { fields: vec![Field::Uid], conditions });
+        let Some(answer) = self.ask_of(client, query).await? else { return Ok(None) };
+        let uid = answer.selected("uid")?.into_iter().find(|(id, _)| *id == client);
+        match uid {
+            Some((_, Value::Null)) | None => Ok(None),
+            Some((_, uid)) => answer.name(&uid).map(Some),
+        }
+    }
+
+    /// Returns how many clients are connected.
+    pub async fn client_count(&self) -> Result<u64, HubError> {
+        self.count(Bytes::new()).await
+    }
+
+    /// Returns how many clients are in a group.
+    pub async fn client_count_in_group(&self, group: impl Display) -> Result<u64, HubError> {
+        self.count(Bytes::from(super::send::name(group)?)).await
+    }
+
+    /// Returns all clients.
+    pub async fn client_ids(&self) -> Result<Vec<ClientId>, HubError> {
+        let clients = self.select(Field::Groups, Vec::new()).await?;
+        Ok(clients.into_iter().map(|(client, _)| client).collect())
+    }
+
+    /// Returns the clients in a group.
+    pub async fn client_ids_in_group(
+        &self,
+        group: impl Display,
+    ) -> Result<Vec<ClientId>, HubError> {
+        let clients = self.select(Field::Uid, in_group(group)?).await?;
+        Ok(clients.into_iter().map(|(client, _)| client).collect())
+    }
+
+    /// Returns all uids that have a client.
+    pub async fn uids(&self) -> Result<BTreeSet<String>, HubError> {
+        self.select_uids(Vec::new()).await
+    }
+
+    /// Returns the uids that have a client in a group.
+    pub async fn uids_in_group(&self, group: impl Display) -> Result<BTreeSet<String>, HubError> {
+        self.select_uids(in_group(group)?).await
+    }
+
+    /// Returns the names of all groups that have a client.
+    pub async fn groups(&self) -> Result<BTreeSet<String>, HubError> {
+        flatten(&self.ask_all(Query::GroupIds).await?, Answer::names)
+    }
+
+    /// Returns a client's session; `None` if the client is not connected.
+    pub async fn session<T>(&self, client: ClientId) -> Result<Option<T>, HubError>
+    where
+        T: DeserializeOwned + Default + 'static,
+    {
+        let query = Query::Session { connection_id: client.connection_id };
+        let Some(answer) = self.ask_of(client, query).await? else { return Ok(None) };
+        if answer.value()?.is_null() {
+            return Ok(None);
+        }
+        session::decode(&answer.reply.payload).map(Some)
+    }
+
+    /// Returns the sessions of a group's clients.
+    pub async fn sessions_in_group<T>(
+        &self,
+        group: impl Display,
+    ) -> Result<BTreeMap<ClientId, T>, HubError>
+    where
+        T: DeserializeOwned + Default + 'static,
+    {
+        let group = Bytes::from(super::send::name(group)?);
+        self.sessions_of(Query::ClientSessionsByGroup { group }).await
+    }
+
+    /// Returns the sessions of all clients.
+    pub async fn sessions<T>(&self) -> Result<BTreeMap<ClientId, T>, HubError>
+    where
+        T: DeserializeOwned + Default + 'static,
+    {
+        self.sessions_of(Query::AllClientSessions).await
+    }
+}
+
+/// The questions' common parts.
+impl Hub {
+    async fn count(&self, group: Bytes) -> Result<u64, HubError> {
+        let answers = self.ask_all(Query::ClientCountByGroup { group }).await?;
+        answers.iter().map(Answer::count).sum()
+    }
+
+    async fn sessions_of<T>(&self, query: Query) -> Result<BTreeMap<ClientId, T>, HubError>
+    where
+        T: DeserializeOwned + Default + 'static,
+    {
+        let mut sessions = BTreeMap::new();
+        for answer in self.ask_all(query).await? {
+            for (client, value) in answer.by_client()? {
+                sessions.insert(client, session::decode(&answer.session(value)?)?);
+            }
+        }
+        Ok(sessions)
+    }
+
+    async fn select_uids(&self, conditions: Vec<Condition>) -> Result<BTreeSet<String>, HubError> {
+        let query = Query::Select(Select { fields: vec![Field::Uid], conditions });
+        let mut uids = BTreeSet::new();
+        for answer in self.ask_all(query).await? {
+            for (_, uid) in answer.selected("uid")? {
+                if !uid.is_null() {
+                    uids.insert(answer.name(&uid)?);
+                }
+            }
+        }
+        Ok(uids)
+    }
+
+    async fn select(
+        &self,
+        field: Field,
+        conditions: Vec<Condition>,
+    ) -> Result<Vec<(ClientId, Value)>, HubError> {
+        let name = field.name().to_owned();
+        let query = Query::Select(Select { fields: vec![field], conditions });
+        flatten(&self.ask_all(query).await?, |answer| answer.selected(&name))
+    }
+
+    /// Asks a client's gateway; `None` if no gateway has that address, so there is no such client.
+    async fn ask_of(&self, client: ClientId, query: Query) -> Result<Option<Answer>, HubError> {
+        let gateway = gateway_of(client);
+        if !self.gateways().contains(&gateway) {
+            return Ok(None);
+        }
+        let reply = self.0.queries.ask(gateway, Packet::from(query).to_bytes()).await?;
+        Ok(Some(Answer { gateway, reply }))
+    }
+
+    /// Asks all gateways at once.
+    async fn ask_all(&self, query: Query) -> Result<Vec<Answer>, HubError> {
+        let packet = Packet::from(query).to_bytes();
+        let questions = self.gateways().into_iter().map(|gateway| {
+            let reply = self.0.queries.ask(gateway, packet.clone());
+            async move { Ok(Answer { gateway, reply: reply.await? }) }
+        });
+        join_all(questions).await.into_iter().collect()
+    }
+}
+
+fn in_group(group: impl Display) -> Result<Vec<Condition>, HubError> {
+    Ok(vec![Condition::Groups(vec![Name::Text(super::send::name(group)?)])])
+}
+
+fn flatten<T, C: FromIterator<T>>(
+    answers: &[Answer],
+    read: impl Fn(&Answer) -> Result<Vec<T>, HubError>,
+) -> Result<C, HubError> {
+    let lists: Vec<Vec<T>> = answers.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(lists.into_iter().flatten().collect())
+}

@@ -1,0 +1,67 @@
+//! Sessions as bytes: PHP-serialized arrays, so that PHP code can read them, too.
+
+use std::any::TypeId;
+
+use bytes::Bytes;
+use lineman_wire::php::{self, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::HubError;
+
+/// Returns a session's bytes; none for `()` and null.
+pub(crate) fn encode<S: Serialize + ?Sized>(session: &S) -> Result<Bytes, HubError> {
+    match php::to_value(session)? {
+        Value::Null => Ok(Bytes::new()),
+        array @ Value::Array(_) => Ok(Bytes::from(php::serialize(&array))),
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) => {
+            Err(HubError::SessionShape)
+        }
+    }
+}
+
+/// Reads a session; nothing and an empty array are the default, for a client has one of the two
+/// until somebody sets its session. `()` ignores whatever is there.
+pub(crate) fn decode<S: DeserializeOwned + Default + 'static>(bytes: &[u8]) -> Result<S, HubError> {
+    if bytes.is_empty() || bytes == b"a:0:{}" || TypeId::of::<S>() == TypeId::of::<()>() {
+        return Ok(S::default());
+    }
+    Ok(php::from_slice(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Session {
+        name: String,
+        room: Option<u32>,
+    }
+
+    #[test]
+    fn a_struct_is_a_php_array_and_comes_back() {
+        let session = Session { name: "Ada".to_owned(), room: Some(7) };
+        let bytes = encode(&session).unwrap();
+        assert_eq!(bytes, r#"a:2:{s:4:"name";s:3:"Ada";s:4:"room";i:7;}"#);
+        assert_eq!(decode::<Session>(&bytes).unwrap(), session);
+    }
+
+    #[test]
+    fn nothing_is_the_default() {
+        assert_eq!(decode::<Session>(b"").unwrap(), Session::default());
+        assert_eq!(decode::<Session>(b"a:0:{}").unwrap(), Session::default());
+        assert_eq!(encode(&()).unwrap(), "");
+    }
+
+    #[test]
+    fn the_unit_session_ignores_what_others_keep_there() {
+        decode::<()>(br#"a:1:{s:3:"uid";i:4;}"#).unwrap();
+    }
+
+    #[test]
+    fn a_session_is_no_scalar() {
+        assert!(matches!(encode("text"), Err(HubError::SessionShape)));
+    }
+}

@@ -1,0 +1,233 @@
+//! What the hub sends is what `Lib\Gateway` sends, byte for byte; and what a failure does.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use lineman::service::LocalFuture;
+use lineman_wire::link::Reply;
+use lineman_wire::php::{self, Array, Value};
+use serde_json::json;
+
+use super::*;
+
+/// The packets a PHP business sent in the first capture, as hex.
+fn golden() -> Vec<String> {
+    let file =
+        include_str!("../../../lineman-wire/tests/golden/gatewayworker/01-all-api-one-gateway.txt");
+    let packet = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
+        ["M", _, "G1", ">", hex] => Some(hex.to_owned()),
+        _ => None,
+    };
+    file.lines().filter_map(packet).collect()
+}
+
+fn hex(packet: &[u8]) -> String {
+    packet.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A link that keeps what it is given, or is full.
+#[derive(Default)]
+struct Recorder {
+    packets: RefCell<Vec<Bytes>>,
+    full: bool,
+}
+
+impl Outlet for Recorder {
+    fn send(&self, packet: Bytes) -> Result<(), SendError> {
+        if self.full {
+            return Err(SendError::Full);
+        }
+        self.packets.borrow_mut().push(packet);
+        Ok(())
+    }
+}
+
+/// Gives prepared answers.
+#[derive(Default)]
+struct Answers(RefCell<VecDeque<Result<Value, ()>>>);
+
+impl Ask for Answers {
+    fn ask(&self, gateway: SocketAddr, _: Bytes) -> LocalFuture<Result<Reply, HubError>> {
+        let answer = self.0.borrow_mut().pop_front().expect("a prepared answer");
+        Box::pin(async move {
+            answer
+                .map(|value| Reply::from(&value))
+                .map_err(|()| HubError::Timeout { gateway, seconds: 5 })
+        })
+    }
+}
+
+fn gateway(number: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], number))
+}
+
+fn client(gateway: u16, number: u32) -> ClientId {
+    ClientId::new(Ipv4Addr::LOCALHOST, gateway, number)
+}
+
+fn hub(answers: impl IntoIterator<Item = Result<Value, ()>>) -> Hub {
+    Hub::new(Box::new(Answers(RefCell::new(answers.into_iter().collect()))))
+}
+
+fn linked(gateways: &[u16]) -> (Hub, Vec<Rc<Recorder>>) {
+    let hub = hub([]);
+    let add = |number: &u16| {
+        let link = Rc::new(Recorder::default());
+        hub.add_link(gateway(*number), Rc::clone(&link) as Rc<dyn Outlet>);
+        link
+    };
+    let links = gateways.iter().map(add).collect();
+    (hub, links)
+}
+
+fn one(test: impl Fn(&Hub, ClientId, ClientId) -> lineman::Result) {
+    let (hub, links) = linked(&[22900]);
+    test(&hub, client(22900, 1), client(22900, 2)).unwrap();
+    let packets = links[0].packets.borrow();
+    assert_eq!(packets.len(), 1);
+    assert!(golden().contains(&hex(&packets[0])), "PHP sends no {}", hex(&packets[0]));
+}
+
+#[test]
+fn messages_are_those_of_php() {
+    one(|hub, _, second| hub.send_to_client(second, "one-other"));
+    one(|hub, _, second| hub.send_to_client(second, json!(123)));
+    one(|hub, _, _| hub.send_to_all("to-everyone"));
+    one(|hub, first, second| hub.send_to_clients(&[first, second], "to-list"));
+    one(|hub, first, _| hub.send_to_all_except("to-all-but", &[first]));
+    one(|hub, _, second| hub.send_to_clients(&[second], "to-list-but"));
+    one(|hub, _, _| hub.send_to_uid("u-1", "for-uid"));
+    one(|hub, _, _| hub.send_to_group("room-1", "for-group"));
+    one(|hub, first, _| hub.send_to_group_except("room-1", "for-group-but", &[first]));
+}
+
+#[test]
+fn changes_to_clients_are_those_of_php() {
+    one(|hub, first, _| hub.bind_uid(first, "u-1"));
+    one(|hub, _, second| hub.bind_uid(second, 123));
+    one(|hub, first, _| hub.join(first, String::from("room-1")));
+    one(|hub, _, second| hub.join(second, 42));
+    one(|hub, first, _| hub.leave(first, "room-1"));
+    one(|hub, _, _| hub.ungroup("room-1"));
+    one(|hub, _, second| hub.close_client_with(second, "bye"));
+    one(|hub, _, _| hub.close_client(client(22900, 3)));
+    one(|hub, _, _| hub.destroy_client(client(22900, 4)));
+    one(|hub, _, second| hub.set_session(second, &json!({ "only": "this" })));
+    one(|hub, _, second| hub.update_session(second, &json!({ "second": [1, 2] })));
+}
+
+#[test]
+fn a_group_s_message_is_encoded_once_for_all_gateways() {
+    let (hub, links) = linked(&[1, 2, 3]);
+    hub.send_to_group_except("room", &json!({ "type": "say" }), &[client(2, 9)]).unwrap();
+    let sent: Vec<_> = links.iter().map(|link| link.packets.borrow()[0].clone()).collect();
+    assert_eq!(sent[0].as_ptr(), sent[2].as_ptr(), "shared, not copied");
+    assert!(!hex(&sent[0]).contains(&hex(b"\"exclude\":{")));
+    assert!(hex(&sent[1]).contains(&hex(b"\"exclude\":{\"9\":9}")));
+}
+
+#[test]
+fn clients_of_other_gateways_cost_no_packet() {
+    let (hub, links) = linked(&[1, 2]);
+    hub.send_to_clients(&[client(2, 5)], "hello").unwrap();
+    hub.send_to_clients(&[], "nobody").unwrap();
+    assert_eq!(links.iter().map(|link| link.packets.borrow().len()).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn a_full_gateway_keeps_nothing_from_the_others() {
+    let (hub, links) = linked(&[1, 3]);
+    hub.add_link(gateway(2), Rc::new(Recorder { full: true, ..Recorder::default() }));
+    let error = hub.send_to_all("hello").unwrap_err();
+    let error = error.downcast::<HubError>().unwrap();
+    assert!(matches!(*error, HubError::Full { gateway: full } if full == gateway(2)));
+    assert!(links.iter().all(|link| link.packets.borrow().len() == 1));
+}
+
+#[test]
+fn a_client_of_a_gateway_that_is_gone_is_ignored() {
+    let (hub, links) = linked(&[1]);
+    hub.send_to_client(client(2, 1), "hello").unwrap();
+    hub.remove_link(gateway(1));
+    hub.send_to_client(client(1, 1), "hello").unwrap();
+    hub.send_to_all("hello").unwrap();
+    assert!(links[0].packets.borrow().is_empty());
+    assert_eq!(hub.unrouted(), 2);
+}
+
+#[test]
+fn what_cannot_be_said_is_an_error_of_the_caller() {
+    let (hub, _) = linked(&[1]);
+    let fails = |result: lineman::Result| *result.unwrap_err().downcast::<HubError>().unwrap();
+    assert!(matches!(fails(hub.join(client(1, 1), "")), HubError::EmptyName));
+    assert!(matches!(fails(hub.send_to_uid(0, "text")), HubError::EmptyName));
+    assert!(matches!(fails(hub.set_session(client(1, 1), "text")), HubError::SessionShape));
+    let long = vec![b'a'; MAX_PACKET];
+    assert!(matches!(fails(hub.send_to_all(long)), HubError::TooLong { .. }));
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    futures_util::FutureExt::now_or_never(future).expect("prepared answers need no wait")
+}
+
+fn asked(answers: impl IntoIterator<Item = Result<Value, ()>>, gateways: &[u16]) -> Hub {
+    let hub = hub(answers);
+    for number in gateways {
+        hub.add_link(gateway(*number), Rc::new(Recorder::default()));
+    }
+    hub
+}
+
+fn list(values: impl IntoIterator<Item = i32>) -> Value {
+    Value::Array(values.into_iter().map(Value::from).collect())
+}
+
+#[test]
+fn answers_of_all_gateways_are_put_together() {
+    let hub = asked([Ok(list([1, 2])), Ok(list([7]))], &[1, 2]);
+    let clients = run(hub.client_ids_by_uid("u-1")).unwrap();
+    assert_eq!(clients, [client(1, 1), client(1, 2), client(2, 7)]);
+
+    let hub = asked([Ok(Value::from(3)), Ok(Value::from(4))], &[1, 2]);
+    assert_eq!(run(hub.client_count()).unwrap(), 7);
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_is_named() {
+    let hub = asked([Ok(Value::from(3)), Err(())], &[1, 2]);
+    let error = run(hub.client_count()).unwrap_err();
+    assert_eq!(error.to_string(), "gateway 127.0.0.1:2 did not answer within 5 s");
+}
+
+#[test]
+fn an_answer_of_another_kind_is_an_error() {
+    let hub = asked([Ok(Value::from("text"))], &[1]);
+    assert!(matches!(run(hub.client_count()), Err(HubError::UnexpectedReply { .. })));
+}
+
+#[test]
+fn sessions_are_read_as_their_type() {
+    type Session = BTreeMap<String, u32>;
+    let bytes = php::to_vec(&Session::from([("n".to_owned(), 5)])).unwrap();
+    let sessions = Array::from_iter([(3, Value::from(&bytes[..])), (4, Value::from(""))]);
+    let hub = asked([Ok(Value::Array(sessions))], &[1]);
+    let read: BTreeMap<ClientId, Session> = run(hub.sessions()).unwrap();
+    assert_eq!(read[&client(1, 3)]["n"], 5);
+    assert!(read[&client(1, 4)].is_empty());
+
+    let hub = asked([Ok(Value::Null), Ok(list([]))], &[1]);
+    assert_eq!(run(hub.session::<Session>(client(1, 3))).unwrap(), None);
+    assert_eq!(run(hub.session::<Session>(client(1, 3))).unwrap(), Some(Session::new()));
+    assert_eq!(run(hub.session::<Session>(client(9, 3))).unwrap(), None, "no such gateway");
+}
+
+#[test]
+fn uids_and_groups_are_text_even_if_they_look_like_numbers() {
+    let fields = |uid: Value| Value::Array(Array::from_iter([("uid", uid)]));
+    let selected = Array::from_iter([(1, fields(Value::from("7"))), (2, fields(Value::Null))]);
+    let hub = asked([Ok(Value::Array(selected))], &[1]);
+    assert_eq!(run(hub.uids()).unwrap().into_iter().collect::<Vec<_>>(), ["7"]);
+
+    let hub = asked([Ok(list([42]))], &[1]);
+    assert_eq!(run(hub.groups()).unwrap().into_iter().collect::<Vec<_>>(), ["42"]);
+}
