@@ -3,8 +3,21 @@
 //!
 //! They speak `GatewayWorker`'s inner protocol, so either side may be the PHP original.
 
+mod events;
+mod client;
+mod request;
+mod hub;
+mod business;
 mod discovery;
-pub mod register;
+mod gateway;
+mod register;
 mod secret;
 
+pub use business::Business;
+pub use client::Client;
+pub use events::Events;
+pub use hub::{Hub, HubError, IntoMessage, Json};
+pub use lineman_wire::link::ClientId;
+pub use lineman_wire::websocket::Message;
 pub use register::Register;
+pub use request::Request;

@@ -1,0 +1,318 @@
+//! The clients of this process: one event of each at a time, the others wait in order.
+//!
+//! Knows neither sockets nor handlers: [`super::links`] feeds it with events, [`super::run`] runs
+//! what it returns. An event is in one of three places: waiting in its client's queue, running, or
+//! done.
+
+use std::collections::VecDeque;
+use std::hash::RandomState;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use lineman_wire::link::{self, ClientId};
+use lineman_wire::websocket::Message;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::session::Session;
+use crate::Request;
+use crate::hub::{HubError, gateway_of};
+
+/// Names one connection to a gateway in the life of this process.
+pub(super) type LinkId = u64;
+
+/// One event of one client.
+pub(super) struct Event {
+    /// The link it came over; for events made here, the one that was lost.
+    pub(super) link: LinkId,
+    /// The client, with the gateway's copy of its session.
+    pub(super) client: link::Client,
+    pub(super) work: Work,
+    /// What it counts against the bound of waiting events, in bytes.
+    pub(super) weight: usize,
+}
+
+/// What the handlers are to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    Connect,
+    WebSocketConnect(Request),
+    Message(Message),
+    Close,
+    /// The client's gateway is dead; the event was made here, so it brings no session.
+    Lost,
+}
+
+impl Work {
+    /// Returns whether nothing can follow.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self, Self::Close | Self::Lost)
+    }
+}
+
+/// What to do with an event that is due.
+pub(super) enum Begin<S> {
+    /// Run the handler with this session.
+    Run(S),
+    /// The client failed and is being closed: it gets no further event but the last.
+    Skip,
+    /// The session does not fit the handlers' type.
+    Unreadable(HubError),
+}
+
+/// How a handler left its client.
+pub(super) enum Outcome<S> {
+    /// It returned `Ok`: the session counts.
+    Handled(S),
+    /// It failed; the gateway's copy of the session counts.
+    Failed(Bytes),
+    /// The client is gone.
+    Closed,
+}
+
+/// All clients. `S` is the type of the sessions.
+pub(super) struct Clients<S> {
+    slots: FxHashMap<ClientId, Slot<S>>,
+    hasher: RandomState,
+    busy: usize,
+    waiting: usize,
+}
+
+struct Slot<S> {
+    ip: Ipv4Addr,
+    port: u16,
+    gateway_port: u16,
+    session: Session<S>,
+    queue: VecDeque<Event>,
+    state: State,
+    /// A handler failed, so the client is being closed.
+    failed: bool,
+    /// The link is lost, and whether the gateway is dead is not known: no event begins.
+    held: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Busy,
+    /// Busy, and its gateway has given the client to somebody else; it may give it back.
+    Forgotten,
+    /// Its last event has been handled.
+    Gone,
+}
+
+impl<S: Serialize + DeserializeOwned + Default + 'static> Slot<S> {
+    fn new(client: &link::Client, hasher: &RandomState) -> Self {
+        Self {
+            ip: client.ip,
+            port: client.port,
+            gateway_port: client.gateway_port,
+            session: Session::new(client.session.clone(), hasher),
+            queue: VecDeque::new(),
+            state: State::Idle,
+            failed: false,
+            held: false,
+        }
+    }
+
+    /// The client is ours, whatever was before.
+    fn revive(&mut self) {
+        if self.state == State::Forgotten {
+            self.state = State::Busy;
+        }
+    }
+
+    /// Returns the last event of a client whose gateway cannot send it any more.
+    fn lost(&self, id: ClientId, link: LinkId) -> Event {
+        let (ip, port, gateway_port) = (self.ip, self.port, self.gateway_port);
+        let client = link::Client { id, ip, port, gateway_port, session: Bytes::new() };
+        Event { link, client, work: Work::Lost, weight: 0 }
+    }
+}
+
+impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
+    pub(super) fn new() -> Self {
+        Self { slots: FxHashMap::default(), hasher: RandomState::new(), busy: 0, waiting: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Returns whether no handler runs and no event waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy == 0 && self.waiting == 0
+    }
+
+    /// The gateway has given us a client that was another business's.
+    pub(super) fn adopt(&mut self, client: &link::Client) {
+        let hasher = &self.hasher;
+        match self.slots.get_mut(&client.id) {
+            Some(slot) => {
+                slot.revive();
+                slot.session.incoming(&client.session, hasher);
+            }
+            None => {
+                self.slots.insert(client.id, Slot::new(client, hasher));
+            }
+        }
+    }
+
+    /// An event came. Returns it if it is to begin now; otherwise it waits its turn.
+    pub(super) fn arrive(&mut self, event: Event) -> Option<Event> {
+        let hasher = &self.hasher;
+        let entry = self.slots.entry(event.client.id);
+        let slot = entry.or_insert_with(|| Slot::new(&event.client, hasher));
+        slot.revive();
+        if slot.state != State::Idle || slot.held {
+            slot.queue.push_back(event);
+            self.waiting += 1;
+            return None;
+        }
+        slot.state = State::Busy;
+        self.busy += 1;
+        Some(event)
+    }
+
+    /// An event is due: hands out its client's session.
+    pub(super) fn begin(&mut self, event: &Event) -> Begin<S> {
+        let Some(slot) = self.slots.get_mut(&event.client.id) else { return Begin::Skip };
+        let last = event.work.is_last();
+        if matches!(event.work, Work::Connect) {
+            slot.failed = false;
+        }
+        if slot.failed && !last {
+            return Begin::Skip;
+        }
+        if !matches!(event.work, Work::Lost) {
+            slot.session.incoming(&event.client.session, &self.hasher);
+        }
+        match slot.session.take(&self.hasher) {
+            Ok(session) => Begin::Run(session),
+            // The application must hear that the client is gone; it never saw its session.
+            Err(_) if last => Begin::Run(S::default()),
+            Err(error) => Begin::Unreadable(error),
+        }
+    }
+
+    /// A handler is done. Returns the session's bytes if they are to be written back.
+    ///
+    /// # Errors
+    /// The session cannot be written.
+    pub(super) fn end(
+        &mut self,
+        client: ClientId,
+        outcome: Outcome<S>,
+    ) -> Result<Option<Bytes>, HubError> {
+        let Some(slot) = self.slots.get_mut(&client) else { return Ok(None) };
+        match outcome {
+            Outcome::Handled(session) => slot.session.give(session, &self.hasher),
+            Outcome::Failed(bytes) => {
+                slot.failed = true;
+                slot.session.discard(&bytes);
+                Ok(None)
+            }
+            Outcome::Closed => {
+                slot.state = State::Gone;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns the event of a client that is due after one that has ended; its client stays busy.
+    pub(super) fn next(&mut self, client: ClientId) -> Next {
+        let Some(slot) = self.slots.get_mut(&client) else { return Next::default() };
+        if matches!(slot.state, State::Forgotten | State::Gone) {
+            self.busy -= 1;
+            let dropped = self.slots.remove(&client).map(|slot| slot.queue).unwrap_or_default();
+            self.waiting -= dropped.len();
+            return Next { event: None, dropped: dropped.into() };
+        }
+        if !slot.held
+            && let Some(event) = slot.queue.pop_front()
+        {
+            if slot.queue.is_empty() {
+                // An idle client owns no queue.
+                slot.queue = VecDeque::new();
+            }
+            self.waiting -= 1;
+            return Next { event: Some(event), dropped: Vec::new() };
+        }
+        slot.state = State::Idle;
+        self.busy -= 1;
+        Next::default()
+    }
+}
+
+/// What follows an event.
+#[derive(Default)]
+pub(super) struct Next {
+    /// The next one of the same client, which is to begin now.
+    pub(super) event: Option<Event>,
+    /// Events that nobody will handle, for their client is not here any more.
+    pub(super) dropped: Vec<Event>,
+}
+
+/// What happens to all clients of a gateway.
+impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
+    /// The link is lost: no event begins until it is known whether the gateway is dead.
+    pub(super) fn hold(&mut self, gateway: SocketAddr) {
+        for (id, slot) in &mut self.slots {
+            slot.held |= gateway_of(*id) == gateway;
+        }
+    }
+
+    /// The gateway lives, and has given its clients to others; returns the events that are dropped.
+    pub(super) fn forget(&mut self, gateway: SocketAddr) -> Vec<Event> {
+        let mut dropped = Vec::new();
+        self.slots.retain(|id, slot| {
+            if gateway_of(*id) != gateway {
+                return true;
+            }
+            dropped.extend(slot.queue.drain(..));
+            match slot.state {
+                State::Idle => return false,
+                State::Busy => slot.state = State::Forgotten,
+                State::Forgotten | State::Gone => {}
+            }
+            slot.held = false;
+            true
+        });
+        self.waiting -= dropped.len();
+        dropped
+    }
+
+    /// The gateway is dead: each of its clients gets its last event. Returns those that are to begin
+    /// now.
+    pub(super) fn close_all(&mut self, gateway: SocketAddr, link: LinkId) -> Vec<Event> {
+        let mut begun = Vec::new();
+        for (id, slot) in &mut self.slots {
+            if gateway_of(*id) != gateway || matches!(slot.state, State::Forgotten | State::Gone) {
+                continue;
+            }
+            slot.held = false;
+            if !slot.queue.iter().any(|event| event.work.is_last()) {
+                slot.queue.push_back(slot.lost(*id, link));
+                self.waiting += 1;
+            }
+            if slot.state == State::Idle
+                && let Some(event) = slot.queue.pop_front()
+            {
+                slot.state = State::Busy;
+                self.busy += 1;
+                self.waiting -= 1;
+                begun.push(event);
+            }
+        }
+        begun
+    }
+}
+
+#[cfg(test)]
+#[path = "clients_tests.rs"]
+mod tests;

@@ -1,0 +1,130 @@
+//! A running business: what its parts share, and its way out.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lineman::Table;
+use lineman::service::{LocalFuture, Running};
+use lineman_wire::link::Secret;
+use tokio::sync::Notify;
+
+use super::clients::{Clients, LinkId};
+use super::drain::Drain;
+use super::gateway::{Gateway, Link};
+use crate::discovery::Discovery;
+use crate::{Events, Hub};
+
+/// How long the last packets may take to leave before the process goes without them.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// One business process. `E` is the application.
+pub(super) struct Core<E: Events> {
+    pub(super) events: E,
+    pub(super) hub: Hub,
+    pub(super) table: Table,
+    /// Names this process to gateways; unique among the processes that live at the same time.
+    pub(super) worker_key: String,
+    pub(super) secret_key: Secret,
+    pub(super) clients: RefCell<Clients<E::Session>>,
+    pub(super) gateways: RefCell<BTreeMap<SocketAddr, Gateway>>,
+    /// What each register lists, by its number.
+    pub(super) lists: RefCell<BTreeMap<usize, BTreeSet<SocketAddr>>>,
+    pub(super) discovery: RefCell<Option<Discovery>>,
+    pub(super) drain: RefCell<Option<Drain>>,
+    /// Gateways came, links came up, a drain got further.
+    pub(super) changed: Notify,
+    pub(super) handler_errors: Cell<u64>,
+    /// Events dropped unhandled: their client had failed, or was given to another business.
+    pub(super) dropped_events: Cell<u64>,
+}
+
+impl<E: Events> Core<E> {
+    /// Runs something on the link of that number, if it still exists.
+    pub(super) fn with_link<T>(
+        &self,
+        gateway: SocketAddr,
+        link: LinkId,
+        run: impl FnOnce(&mut Link) -> T,
+    ) -> Option<T> {
+        let mut gateways = self.gateways.borrow_mut();
+        let found = gateways.get_mut(&gateway)?.link.as_mut()?;
+        (found.id() == link).then(|| run(found))
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.borrow().is_some()
+    }
+
+    /// Resolves when a register has answered and every gateway it lists is linked.
+    pub(super) async fn linked(&self) {
+        self.until(|| {
+            let gateways = self.gateways.borrow();
+            let up = |gateway: &Gateway| gateway.link.as_ref().is_some_and(|l| l.up.is_some());
+            !self.lists.borrow().is_empty() && gateways.values().all(|g| !g.listed || up(g))
+        })
+        .await;
+    }
+
+    pub(super) async fn until(&self, reached: impl Fn() -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if reached() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    async fn leave(self: Rc<Self>) {
+        self.discovery.take();
+        self.begin_drain();
+        self.until(|| self.drain.borrow().as_ref().is_some_and(Drain::is_over)).await;
+        self.flush().await;
+    }
+
+    async fn stop(self: Rc<Self>) {
+        self.discovery.take();
+        if let Err(error) = self.events.on_stop(&self.hub).await {
+            tracing::error!(%error, "on_stop failed");
+        }
+        self.flush().await;
+        self.close_links();
+    }
+
+    async fn flush(&self) {
+        if tokio::time::timeout(FLUSH_LIMIT, self.table.flushed()).await.is_err() {
+            tracing::warn!("a gateway does not take our last packets");
+        }
+    }
+}
+
+/// The handle the process holds.
+pub(super) struct RunningBusiness<E: Events>(pub(super) Rc<Core<E>>);
+
+impl<E: Events> Running for RunningBusiness<E> {
+    fn drain(&self, _table: &Table) -> LocalFuture<()> {
+        Box::pin(Rc::clone(&self.0).leave())
+    }
+
+    fn stopped(&self) -> LocalFuture<()> {
+        Box::pin(Rc::clone(&self.0).stop())
+    }
+
+    fn gauges(&self) -> BTreeMap<&'static str, u64> {
+        let core = &self.0;
+        let clients = core.clients.borrow();
+        let up = |gateway: &&Gateway| gateway.link.as_ref().is_some_and(|link| link.up.is_some());
+        let links = core.gateways.borrow().values().filter(up).count();
+        BTreeMap::from([
+            ("clients", clients.len() as u64),
+            ("links", links as u64),
+            ("waiting_events", clients.waiting() as u64),
+            ("handler_errors", core.handler_errors.get()),
+            ("dropped_events", core.dropped_events.get()),
+            ("unrouted", core.hub.unrouted()),
+        ])
+    }
+}

@@ -1,0 +1,165 @@
+//! What a business knows of one gateway: its link, what waits on it, and what to do without it.
+
+use lineman::connection::Connection;
+use lineman_wire::link::Codec;
+use tokio::time::Instant;
+
+use super::clients::LinkId;
+
+/// How many events of one link may wait for their handlers before the gateway is not read any more,
+/// and goes on when half of them are done.
+///
+/// A client's burst must not stop its neighbours, so it is far above what one client sends; an event
+/// costs some hundred bytes, so it is a few megabytes for each gateway.
+const MAX_WAITING: usize = 10_000;
+
+/// The same bound in bytes: two messages of the greatest size are below it.
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+
+/// After how many handled events a gateway is told at once; else at the end of the turn.
+const REPORT_EACH: u32 = 64;
+
+/// One gateway, listed by a register or linked.
+#[derive(Debug, Default)]
+pub(super) struct Gateway {
+    /// A register lists it.
+    pub(super) listed: bool,
+    pub(super) link: Option<Link>,
+    /// The last link is lost, and whether the gateway is dead is not known yet.
+    pub(super) lost: Option<Lost>,
+    /// A new attempt is due after a pause.
+    pub(super) retrying: bool,
+}
+
+/// A connection to a gateway, up or on its way up.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) connection: Connection<Codec>,
+    /// Since when it is up.
+    pub(super) up: Option<Instant>,
+    /// When the last packet came.
+    pub(super) heard: Instant,
+    /// The gateway speaks the extension: which run of it this is.
+    pub(super) epoch: Option<String>,
+    pub(super) load: Load,
+    pub(super) handled: Handled,
+}
+
+/// A gateway whose link is lost, with clients of ours.
+#[derive(Debug)]
+pub(super) struct Lost {
+    /// Which run of the gateway it was.
+    pub(super) epoch: String,
+    /// Which link it was.
+    pub(super) link: LinkId,
+}
+
+impl Link {
+    pub(super) fn new(connection: Connection<Codec>) -> Self {
+        Self {
+            connection,
+            up: None,
+            heard: Instant::now(),
+            epoch: None,
+            load: Load::default(),
+            handled: Handled::default(),
+        }
+    }
+
+    pub(super) fn id(&self) -> LinkId {
+        self.connection.id()
+    }
+}
+
+/// What waits on a link.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    events: usize,
+    bytes: usize,
+    full: bool,
+}
+
+impl Load {
+    /// An event waits; returns whether reading has to stop now.
+    pub(super) fn add(&mut self, weight: usize) -> bool {
+        self.events += 1;
+        self.bytes += weight;
+        let over = self.events >= MAX_WAITING || self.bytes >= MAX_WAITING_BYTES;
+        over && !std::mem::replace(&mut self.full, true)
+    }
+
+    /// An event waits no longer; returns whether reading goes on now.
+    pub(super) fn remove(&mut self, weight: usize) -> bool {
+        self.events = self.events.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(weight);
+        let half = self.events <= MAX_WAITING / 2 && self.bytes <= MAX_WAITING_BYTES / 2;
+        half && std::mem::replace(&mut self.full, false)
+    }
+}
+
+/// How many events of a link were handled, and how many of them the gateway has been told of.
+#[derive(Debug, Default)]
+pub(super) struct Handled {
+    count: u32,
+    reported: u32,
+    due: bool,
+}
+
+/// When to tell the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Report {
+    /// At once.
+    Now,
+    /// At the end of the turn; ask for the number then.
+    Soon,
+    /// Somebody does already.
+    Arranged,
+}
+
+impl Handled {
+    /// An event was handled.
+    pub(super) fn add(&mut self) -> Report {
+        self.count = self.count.wrapping_add(1);
+        if self.count.wrapping_sub(self.reported) >= REPORT_EACH {
+            return Report::Now;
+        }
+        if std::mem::replace(&mut self.due, true) { Report::Arranged } else { Report::Soon }
+    }
+
+    /// Returns the number to tell, if there is something to tell.
+    pub(super) fn report(&mut self) -> Option<u32> {
+        self.due = false;
+        let told = std::mem::replace(&mut self.reported, self.count);
+        (told != self.count).then_some(self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_stops_at_the_bound_and_goes_on_at_half_of_it() {
+        let mut load = Load::default();
+        assert_eq!((0..MAX_WAITING).filter(|_| load.add(10)).count(), 1);
+        assert!(!load.add(10));
+        let resumed = (0..=MAX_WAITING).position(|_| load.remove(10));
+        assert_eq!(resumed, Some(MAX_WAITING / 2));
+
+        assert!(load.add(MAX_WAITING_BYTES));
+        assert!(load.remove(MAX_WAITING_BYTES));
+        assert!(!load.remove(10));
+    }
+
+    #[test]
+    fn handled_events_are_told_in_batches() {
+        let mut handled = Handled::default();
+        assert_eq!(handled.report(), None);
+        assert_eq!(handled.add(), Report::Soon);
+        assert_eq!(handled.add(), Report::Arranged);
+        assert_eq!(handled.report(), Some(2));
+        assert_eq!(handled.report(), None);
+        let now = (0..100).position(|_| handled.add() == Report::Now);
+        assert_eq!(now, Some(63));
+    }
+}

@@ -1,0 +1,245 @@
+//! The links to gateways: made for every address the registers list, made anew when they are lost.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lineman::connection::{CloseReason, Connection, Event, Handler, Limits, Serve, Turn};
+use lineman_wire::link::{Codec, EXTENSION_VERSION, Hello, Login, Packet};
+use tokio::time::Instant;
+
+use super::clients::LinkId;
+use super::core::Core;
+use super::gateway::{Link, Lost};
+use crate::Events;
+use crate::discovery::retry_pause;
+
+/// How long a gateway whose link is lost may take to answer before it counts as dead.
+///
+/// A gateway that crashed is back within a second, with another epoch; this is for machines that
+/// vanish. Longer leaves users online who are gone; shorter mistakes a hiccup of the network.
+const VERDICT: Duration = Duration::from_secs(5);
+
+/// A link that was up for less is not tried again at once: the gateway does not want us.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// Bytes that may wait to be sent to one gateway; `GatewayWorker`'s bound.
+const SEND_QUEUE: usize = 10 * 1024 * 1024;
+
+/// A gateway on another machine says something at least every 25 s; thrice that is silence.
+const SILENCE: Duration = Duration::from_secs(75);
+
+/// Hears the events of the link to one gateway.
+struct LinkHandler<E: Events> {
+    core: Rc<Core<E>>,
+    gateway: SocketAddr,
+}
+
+impl<E: Events> Handler<Codec> for LinkHandler<E> {
+    fn on_event(&self, connection: &Connection<Codec>, event: Event<Codec>) -> Turn {
+        match event {
+            Event::Connect => self.core.link_up(self.gateway, connection),
+            Event::Message(packet) => self.core.on_packet(self.gateway, connection.id(), packet),
+            Event::Close(reason) => self.core.link_lost(self.gateway, connection.id(), &reason),
+            Event::Open(()) | Event::Opened => {}
+        }
+        Turn::Done(Ok(()))
+    }
+}
+
+impl<E: Events> Core<E> {
+    /// A register has told all gateways it knows.
+    pub(super) fn on_addresses(self: &Rc<Self>, register: usize, addresses: &[String]) {
+        let parse = |address: &String| match address.parse() {
+            Ok(SocketAddr::V4(address)) => Some(SocketAddr::V4(address)),
+            Ok(SocketAddr::V6(_)) | Err(_) => {
+                tracing::warn!(address, "the register lists a gateway without an IPv4 address");
+                None
+            }
+        };
+        let list = addresses.iter().filter_map(parse).collect();
+        self.lists.borrow_mut().insert(register, list);
+        let listed: BTreeSet<_> = self.lists.borrow().values().flatten().copied().collect();
+        {
+            let mut gateways = self.gateways.borrow_mut();
+            gateways.retain(|address, gateway| {
+                gateway.listed = listed.contains(address);
+                gateway.listed || gateway.link.is_some() || gateway.lost.is_some()
+            });
+            for address in &listed {
+                gateways.entry(*address).or_default().listed = true;
+            }
+        }
+        listed.into_iter().for_each(|gateway| self.connect(gateway));
+        self.changed.notify_waiters();
+    }
+
+    /// Connects to a gateway, unless that is done or arranged.
+    fn connect(self: &Rc<Self>, gateway: SocketAddr) {
+        let wanted = self.gateways.borrow().get(&gateway).is_some_and(|known| {
+            (known.listed || known.lost.is_some()) && known.link.is_none() && !known.retrying
+        });
+        if !wanted || self.is_draining() {
+            return;
+        }
+        let handler = Rc::new(LinkHandler { core: Rc::clone(self), gateway });
+        let limits = Limits { send_queue: SEND_QUEUE, ..Limits::default() };
+        let serve = Serve::links(Codec::new, handler as Rc<dyn Handler<Codec>>).limits(limits);
+        match self.table.connect(gateway, &serve) {
+            Ok(connection) => {
+                if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+                    known.link = Some(Link::new(connection));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%gateway, %error, "no link");
+                self.connect_later(gateway);
+            }
+        }
+    }
+
+    fn connect_later(self: &Rc<Self>, gateway: SocketAddr) {
+        if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+            known.retrying = true;
+        }
+        let core = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(retry_pause()).await;
+            if let Some(known) = core.gateways.borrow_mut().get_mut(&gateway) {
+                known.retrying = false;
+            }
+            core.connect(gateway);
+        });
+    }
+
+    fn link_up(&self, gateway: SocketAddr, connection: &Connection<Codec>) {
+        let up = |link: &mut Link| link.up = Some(Instant::now());
+        if self.with_link(gateway, connection.id(), up).is_none() {
+            return connection.abort();
+        }
+        let login = Packet::from(Login::Worker {
+            worker_key: self.worker_key.clone(),
+            secret_key: self.secret_key.clone(),
+            lineman: Some(EXTENSION_VERSION),
+        });
+        if let Err(error) = connection.send(login) {
+            tracing::warn!(%gateway, %error, "cannot introduce ourselves");
+        }
+        tracing::info!(%gateway, "linked");
+        self.hub.add_link(gateway, Rc::new(connection.clone()));
+        self.changed.notify_waiters();
+    }
+
+    /// The gateway speaks the extension: its first packet on a link.
+    pub(super) fn on_hello(self: &Rc<Self>, gateway: SocketAddr, link: LinkId, hello: Hello) {
+        let epoch = hello.epoch.clone();
+        if self.with_link(gateway, link, |link| link.epoch = Some(epoch)).is_none() {
+            return;
+        }
+        let lost = self.gateways.borrow_mut().get_mut(&gateway).and_then(|g| g.lost.take());
+        match lost {
+            Some(lost) if lost.epoch == hello.epoch => self.moved(gateway),
+            Some(lost) => self.dead(gateway, lost.link),
+            None => {}
+        }
+    }
+
+    fn link_lost(self: &Rc<Self>, gateway: SocketAddr, id: LinkId, reason: &CloseReason) {
+        let link = match self.gateways.borrow_mut().get_mut(&gateway) {
+            Some(known) => known.link.take_if(|link| link.id() == id),
+            None => None,
+        };
+        let Some(link) = link else { return };
+        let Some(since) = link.up else {
+            tracing::debug!(%gateway, %reason, "no link");
+            return self.after_loss(gateway, false);
+        };
+        self.hub.remove_link(gateway);
+        tracing::warn!(%gateway, %reason, "link lost");
+        let draining = self.drain.borrow_mut().as_mut().map(|drain| drain.lost(id)).is_some();
+        match link.epoch {
+            Some(epoch) if !draining => self.await_verdict(gateway, Lost { epoch, link: id }),
+            None if self.is_lost(gateway) => {}
+            // A gateway of PHP's, or we are leaving: nobody would answer us.
+            Some(_) | None => self.dead(gateway, id),
+        }
+        self.after_loss(gateway, since.elapsed() >= SETTLED);
+        self.step_drain();
+    }
+
+    fn after_loss(self: &Rc<Self>, gateway: SocketAddr, at_once: bool) {
+        self.changed.notify_waiters();
+        let mut gateways = self.gateways.borrow_mut();
+        let wanted = gateways.get(&gateway).is_some_and(|g| g.listed || g.lost.is_some());
+        if !wanted {
+            gateways.remove(&gateway);
+            return;
+        }
+        drop(gateways);
+        if at_once { self.connect(gateway) } else { self.connect_later(gateway) }
+    }
+
+    /// Returns whether a verdict on the gateway is awaited already.
+    fn is_lost(&self, gateway: SocketAddr) -> bool {
+        self.gateways.borrow().get(&gateway).is_some_and(|known| known.lost.is_some())
+    }
+
+    /// Holds the clients of a gateway until it answers, or does not.
+    fn await_verdict(self: &Rc<Self>, gateway: SocketAddr, lost: Lost) {
+        let link = lost.link;
+        self.clients.borrow_mut().hold(gateway);
+        if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+            known.lost = Some(lost);
+        }
+        let core = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(VERDICT).await;
+            core.verdict(gateway, link);
+        });
+    }
+
+    /// The gateway has not answered.
+    pub(super) fn verdict(self: &Rc<Self>, gateway: SocketAddr, link: LinkId) {
+        let lost = match self.gateways.borrow_mut().get_mut(&gateway) {
+            Some(known) => known.lost.take_if(|lost| lost.link == link),
+            None => None,
+        };
+        if lost.is_some() {
+            self.dead(gateway, link);
+        }
+    }
+
+    /// The gateway lives and has given our clients to others: they are nothing to us any more.
+    fn moved(&self, gateway: SocketAddr) {
+        tracing::info!(%gateway, "the gateway lives, its clients were given to other businesses");
+        let dropped = self.clients.borrow_mut().forget(gateway);
+        self.dropped_events.set(self.dropped_events.get() + dropped.len() as u64);
+    }
+
+    /// The gateway is dead, and its clients with it.
+    fn dead(self: &Rc<Self>, gateway: SocketAddr, link: LinkId) {
+        let begun = self.clients.borrow_mut().close_all(gateway, link);
+        if !begun.is_empty() {
+            tracing::warn!(%gateway, clients = begun.len(), "gateway is dead, closing its clients");
+        }
+        begun.into_iter().for_each(|event| self.run(event));
+    }
+
+    /// Gives up links to other machines that have been silent; call it every now and then.
+    pub(super) fn check_silence(&self) {
+        let silent = |(gateway, link): (&SocketAddr, &Link)| {
+            let is_silent = !gateway.ip().is_loopback() && link.heard.elapsed() >= SILENCE;
+            (is_silent && !link.connection.is_paused()).then(|| link.connection.clone())
+        };
+        let silent: Vec<_> = {
+            let gateways = self.gateways.borrow();
+            let links = gateways.iter().filter_map(|(a, g)| Some((a, g.link.as_ref()?)));
+            links.filter_map(silent).collect()
+        };
+        for connection in silent {
+            tracing::warn!(gateway = %connection.peer_addr(), "gateway is silent");
+            connection.abort();
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The Business: runs the application's handlers for clients of all gateways.
+//!
+//! The path of an event: [`links`] keeps a link to every gateway, [`packets`] reads what comes,
+//! [`clients`] lets one event of each client through at a time, [`run`] calls the handler and writes
+//! the [`session`] back. [`drain`] is the way out. It owns no client's socket.
+
+mod clients;
+mod core;
+mod drain;
+mod gateway;
+mod links;
+mod packets;
+mod run;
+mod session;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lineman::service::{Context, Description, LocalFuture, Reload, Running, Service, StopOrder};
+use lineman::{App, Result};
+use lineman_wire::link::Secret;
+use tokio::sync::Notify;
+
+use self::clients::Clients;
+use self::core::{Core, RunningBusiness};
+use crate::discovery::{Announcement, Discovery, Heard};
+use crate::hub::Queries;
+use crate::{Events, Hub};
+
+/// How long a process waits for its links before it says that it is ready: a gateway that hangs must
+/// not fail a reload, and a working one is linked within milliseconds.
+const LINK_LIMIT: Duration = Duration::from_secs(2);
+
+/// How often links are looked at for silence.
+const SILENCE_CHECK: Duration = Duration::from_secs(25);
+
+/// A service that runs the handlers of an application.
+///
+/// Its processes are replaced by `reload`: clients stay connected, no event is lost or handled
+/// twice, and messages of a client keep their order.
+///
+/// ```no_run
+/// use lineman_gateway::{Business, Client, Events, Hub, Message};
+///
+/// struct Echo;
+///
+/// impl Events for Echo {
+///     type Session = ();
+///
+///     async fn on_message(
+///         &self,
+///         hub: &Hub,
+///         client: &mut Client,
+///         message: Message,
+///     ) -> lineman::Result {
+///         hub.send_to_client(client.id(), message)
+///     }
+/// }
+///
+/// fn main() -> lineman::Result {
+///     Business::new(Echo).count(4).register("127.0.0.1:1236").run()
+/// }
+/// ```
+pub struct Business<E> {
+    events: E,
+    name: String,
+    count: usize,
+    registers: Vec<String>,
+    secret_key: Secret,
+    drain_limit: Option<Duration>,
+}
+
+impl<E: Events> Business<E> {
+    /// Returns a business that runs these handlers; each process gets the value that `main` made
+    /// in it.
+    pub fn new(events: E) -> Self {
+        Self {
+            events,
+            name: "business".to_owned(),
+            count: 1,
+            registers: Vec::new(),
+            secret_key: Secret::default(),
+            drain_limit: None,
+        }
+    }
+
+    /// Names the service, for `status` and logs. Default `business`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets how many processes serve it. Default 1.
+    #[must_use]
+    pub fn count(mut self, count: usize) -> Self {
+        self.count = count;
+        self
+    }
+
+    /// Adds a register, `host:port`, that tells where the gateways are. Default `127.0.0.1:1236`.
+    #[must_use]
+    pub fn register(mut self, address: impl Into<String>) -> Self {
+        self.registers.push(address.into());
+        self
+    }
+
+    /// Sets the cluster's key. Default none.
+    #[must_use]
+    pub fn secret_key(mut self, key: impl Into<String>) -> Self {
+        self.secret_key = Secret::new(key);
+        self
+    }
+
+    /// Sets how long a process that leaves may take to handle what has come. Default: the program's
+    /// limit.
+    #[must_use]
+    pub fn drain_limit(mut self, limit: Duration) -> Self {
+        self.drain_limit = Some(limit);
+        self
+    }
+
+    /// Runs a program of this one service: `App::new().service(self).run()`.
+    ///
+    /// # Errors
+    /// As [`App::run`].
+    pub fn run(self) -> Result {
+        App::new().service(self).run()
+    }
+
+    fn core(self, context: &Context) -> (Rc<Core<E>>, Vec<String>) {
+        let mut registers = self.registers;
+        if registers.is_empty() {
+            registers.push("127.0.0.1:1236".to_owned());
+        }
+        let queries = Queries::new(context.table.clone(), self.secret_key.clone());
+        let core = Core {
+            events: self.events,
+            hub: Hub::new(Box::new(queries)),
+            table: context.table.clone(),
+            // Two processes of one slot live side by side during a reload.
+            worker_key: format!("{}:{}:{}", context.service, context.index, std::process::id()),
+            secret_key: self.secret_key,
+            clients: RefCell::new(Clients::new()),
+            gateways: RefCell::default(),
+            lists: RefCell::default(),
+            discovery: RefCell::default(),
+            drain: RefCell::default(),
+            changed: Notify::new(),
+            handler_errors: Cell::new(0),
+            dropped_events: Cell::new(0),
+        };
+        (Rc::new(core), registers)
+    }
+}
+
+impl<E: Events> Service for Business<E> {
+    fn description(&self) -> Description {
+        Description {
+            name: self.name.clone(),
+            kind: "business",
+            count: self.count,
+            listeners: Vec::new(),
+            reload: Reload::Replace,
+            drain_limit: self.drain_limit,
+            stop_order: StopOrder::Middle,
+        }
+    }
+
+    fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
+        Box::pin(async move {
+            let (core, registers) = self.core(&context);
+            core.events.on_start(&core.hub).await?;
+            discover(&core, &registers);
+            if tokio::time::timeout(LINK_LIMIT, core.linked()).await.is_err() {
+                tracing::warn!(?core, "ready, though not linked to every gateway");
+            }
+            Ok(Rc::new(RunningBusiness(core)) as Rc<dyn Running>)
+        })
+    }
+}
+
+/// Begins to look for gateways.
+fn discover<E: Events>(core: &Rc<Core<E>>, registers: &[String]) {
+    let told = Rc::clone(core);
+    let heard: Heard = Rc::new(move |register, addresses| told.on_addresses(register, &addresses));
+    let announcement = Announcement::Business;
+    let discovery =
+        Discovery::start(&core.table, registers, &core.secret_key, &announcement, &heard);
+    core.discovery.replace(Some(discovery));
+    let checked = Rc::clone(core);
+    lineman::timer::every(SILENCE_CHECK, async move || checked.check_silence());
+}
+
+impl<E: Events> fmt::Debug for Core<E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut linked, mut missing) = (Vec::new(), Vec::new());
+        for (address, gateway) in self.gateways.borrow().iter() {
+            let up = gateway.link.as_ref().is_some_and(|link| link.up.is_some());
+            if up { linked.push(*address) } else { missing.push(*address) }
+        }
+        formatter
+            .debug_struct("Business")
+            .field("registers_heard", &self.lists.borrow().len())
+            .field("linked", &linked)
+            .field("missing", &missing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E> fmt::Debug for Business<E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Business")
+            .field("name", &self.name)
+            .field("count", &self.count)
+            .field("registers", &self.registers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+//! What gateways send: events of clients, and the answers of the extension.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use lineman::connection::Connection;
+use lineman_wire::link::{self, Body, Codec, Control, Packet};
+use lineman_wire::websocket::{Message, Utf8Bytes};
+use tokio::time::Instant;
+
+use super::clients::{Event, LinkId, Work};
+use super::core::Core;
+use super::drain::{Action, Drain};
+use super::gateway::{Link, Report};
+use crate::hub::HubError;
+use crate::{Events, Request};
+
+impl<E: Events> Core<E> {
+    /// Deals with one packet of a link.
+    pub(super) fn on_packet(self: &Rc<Self>, gateway: SocketAddr, link: LinkId, packet: Packet) {
+        let heard = |link: &mut Link| link.heard = Instant::now();
+        if self.with_link(gateway, link, heard).is_none() {
+            return;
+        }
+        let (command, weight) = (packet.command, packet.wire_length());
+        let event = match link::Event::try_from(packet) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(%gateway, ?command, %error, "packet refused");
+                return self.handled(gateway, link);
+            }
+        };
+        match event {
+            link::Event::Connect(client) => {
+                self.on_event(gateway, Event { link, client, work: Work::Connect, weight });
+            }
+            link::Event::WebSocketConnect(client, request) => {
+                let work = Work::WebSocketConnect(Request::new(request));
+                self.on_event(gateway, Event { link, client, work, weight });
+            }
+            link::Event::Message(client, body) => match message(body) {
+                Ok(message) => {
+                    let work = Work::Message(message);
+                    self.on_event(gateway, Event { link, client, work, weight });
+                }
+                Err(error) => {
+                    tracing::warn!(client = %client.id, %error, "message refused");
+                    self.handled(gateway, link);
+                }
+            },
+            link::Event::Close(client) => {
+                self.on_event(gateway, Event { link, client, work: Work::Close, weight });
+            }
+            link::Event::Hello(hello) => self.on_hello(gateway, link, hello),
+            link::Event::Adopt(client) => self.clients.borrow_mut().adopt(&client),
+            link::Event::Fence => self.answered(|drain| drain.fence(link)),
+            link::Event::Synced => self.answered(|drain| drain.synced(link)),
+            link::Event::Ping => {}
+            unknown => tracing::debug!(%gateway, ?unknown, "a packet that is not for a business"),
+        }
+    }
+
+    fn on_event(self: &Rc<Self>, gateway: SocketAddr, event: Event) {
+        let (link, weight) = (event.link, event.weight);
+        let begun = self.clients.borrow_mut().arrive(event);
+        if let Some(event) = begun {
+            return self.run(event);
+        }
+        let full = |link: &mut Link| link.load.add(weight).then(|| link.connection.clone());
+        if let Some(connection) = self.with_link(gateway, link, full).flatten() {
+            tracing::debug!(%gateway, "too many events wait, not reading for now");
+            connection.pause();
+        }
+    }
+
+    /// An event waits no longer.
+    pub(super) fn unload(&self, gateway: SocketAddr, link: LinkId, weight: usize) {
+        let room = |link: &mut Link| link.load.remove(weight).then(|| link.connection.clone());
+        if let Some(connection) = self.with_link(gateway, link, room).flatten() {
+            connection.resume();
+        }
+    }
+
+    /// An event of a link has been dealt with.
+    pub(super) fn handled(self: &Rc<Self>, gateway: SocketAddr, link: LinkId) {
+        let count = |link: &mut Link| link.epoch.is_some().then(|| link.handled.add());
+        match self.with_link(gateway, link, count).flatten() {
+            Some(Report::Now) => self.report_handled(gateway, link),
+            Some(Report::Soon) => {
+                let core = Rc::clone(self);
+                tokio::task::spawn_local(async move { core.report_handled(gateway, link) });
+            }
+            Some(Report::Arranged) | None => {}
+        }
+    }
+
+    fn report_handled(&self, gateway: SocketAddr, link: LinkId) {
+        let due = |link: &mut Link| Some((link.handled.report()?, link.connection.clone()));
+        if let Some((count, connection)) = self.with_link(gateway, link, due).flatten() {
+            control(&connection, Control::Handled(count));
+        }
+    }
+
+    /// Asks every gateway to send no more events.
+    pub(super) fn begin_drain(self: &Rc<Self>) {
+        let (mut extended, mut others, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        for (address, gateway) in self.gateways.borrow().iter() {
+            match &gateway.link {
+                Some(link) if link.up.is_some() && link.epoch.is_some() => extended.push(link.id()),
+                Some(link) => others.push((link.up.is_some(), link.connection.clone())),
+                None => {}
+            }
+            lost.extend(gateway.lost.as_ref().map(|lost| (*address, lost.link)));
+        }
+        let (drain, actions) = Drain::begin(extended);
+        self.drain.replace(Some(drain));
+        for (up, connection) in others {
+            // A gateway of PHP's cannot be asked; what it has sent is handled.
+            if up { connection.pause() } else { connection.abort() }
+        }
+        // We shall not hear from it any more.
+        lost.into_iter().for_each(|(gateway, link)| self.verdict(gateway, link));
+        self.act(&actions);
+        self.step_drain();
+    }
+
+    fn answered(self: &Rc<Self>, answer: impl FnOnce(&mut Drain)) {
+        if let Some(drain) = self.drain.borrow_mut().as_mut() {
+            answer(drain);
+        }
+        self.step_drain();
+    }
+
+    /// Goes on with the drain, if there is one and it can.
+    pub(super) fn step_drain(self: &Rc<Self>) {
+        let idle = self.clients.borrow().is_idle();
+        let actions = match self.drain.borrow_mut().as_mut() {
+            Some(drain) => drain.advance(idle),
+            None => return,
+        };
+        self.act(&actions);
+        self.changed.notify_waiters();
+    }
+
+    fn act(&self, actions: &[Action]) {
+        for action in actions {
+            let (link, command) = match *action {
+                Action::Drain(link) => (link, Control::Drain),
+                Action::Sync(link) => (link, Control::Sync),
+                Action::Release(link) => (link, Control::Release),
+            };
+            let Some((gateway, connection)) = self.link_of(link) else { continue };
+            if command == Control::Sync {
+                self.report_handled(gateway, link);
+            }
+            if command == Control::Release {
+                self.clients.borrow_mut().forget(gateway);
+            }
+            control(&connection, command);
+        }
+    }
+
+    fn link_of(&self, id: LinkId) -> Option<(SocketAddr, Connection<Codec>)> {
+        self.gateways.borrow().iter().find_map(|(gateway, known)| {
+            let link = known.link.as_ref().filter(|link| link.id() == id)?;
+            Some((*gateway, link.connection.clone()))
+        })
+    }
+
+    /// Closes every link; what is queued still leaves.
+    pub(super) fn close_links(&self) {
+        let links: Vec<_> = {
+            let mut gateways = self.gateways.borrow_mut();
+            gateways.values_mut().filter_map(|gateway| gateway.link.take()).collect()
+        };
+        for link in links {
+            link.connection.close(lineman::connection::CloseReason::GoingAway);
+        }
+    }
+}
+
+/// A link that does not take 28 bytes is full or gone, and its gateway gives its clients away.
+fn control(connection: &Connection<Codec>, command: Control) {
+    if let Err(error) = connection.send(Packet::from(command)) {
+        tracing::warn!(gateway = %connection.peer_addr(), ?command, %error, "not sent");
+    }
+}
+
+/// Makes a message of a packet's body: text where it is UTF-8, for the packet does not say; JSON of
+/// what only PHP's own protocols send.
+fn message(body: Body) -> Result<Message, HubError> {
+    match body {
+        Body::Scalar(bytes) | Body::Raw(bytes) => match Utf8Bytes::try_from(bytes.clone()) {
+            Ok(text) => Ok(Message::Text(text)),
+            Err(_) => Ok(Message::Binary(bytes)),
+        },
+        Body::Value(value) => Ok(Message::from(serde_json::Value::try_from(&value)?)),
+    }
+}

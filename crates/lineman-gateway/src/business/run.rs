@@ -1,0 +1,187 @@
+//! Runs the handlers: polled in place first, left to a task only if they wait.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use lineman::BoxError;
+use lineman::service::LocalFuture;
+use lineman_wire::link::{ClientId, Order};
+
+use super::clients::{Begin, Event, LinkId, Outcome, Work};
+use super::core::Core;
+use crate::hub::{gateway_of, kick};
+use crate::{Client, Events};
+
+/// What a handler leaves: its session, and how it went.
+type Left<S> = (S, Result<(), BoxError>);
+
+/// What has to be known of an event when its handler is done.
+struct Facts {
+    id: ClientId,
+    gateway: SocketAddr,
+    link: LinkId,
+    last: bool,
+    /// The gateway's copy of the session.
+    session: Bytes,
+}
+
+impl<E: Events> Core<E> {
+    /// Runs an event, and then those of the same client that wait behind it.
+    pub(super) fn run(self: &Rc<Self>, event: Event) {
+        let mut next = Some(event);
+        while let Some(event) = next {
+            next = self.run_one(event);
+        }
+    }
+
+    /// Returns the event that is to begin next, unless a task goes on with this one.
+    fn run_one(self: &Rc<Self>, event: Event) -> Option<Event> {
+        let facts = Facts {
+            id: event.client.id,
+            gateway: gateway_of(event.client.id),
+            link: event.link,
+            last: event.work.is_last(),
+            session: event.client.session.clone(),
+        };
+        let begin = self.clients.borrow_mut().begin(&event);
+        match begin {
+            Begin::Run(session) => self.poll(event, session, facts),
+            Begin::Skip => {
+                self.dropped_events.set(self.dropped_events.get() + 1);
+                self.after(&facts)
+            }
+            Begin::Unreadable(error) => {
+                self.failed(&facts, &error.into());
+                self.after(&facts)
+            }
+        }
+    }
+
+    fn poll(self: &Rc<Self>, event: Event, session: E::Session, facts: Facts) -> Option<Event> {
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let mut future = Rc::clone(self).handle(event, session);
+            let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            (future, polled)
+        }));
+        match polled {
+            Ok((_, Poll::Ready(left))) => self.ended(&facts, left),
+            Ok((future, Poll::Pending)) => {
+                self.go_on(future, facts);
+                None
+            }
+            Err(panic) => {
+                self.failed(&facts, &panicked(&*panic));
+                self.after(&facts)
+            }
+        }
+    }
+
+    fn go_on(self: &Rc<Self>, future: LocalFuture<Left<E::Session>>, facts: Facts) {
+        let core = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let next = match AssertUnwindSafe(future).catch_unwind().await {
+                Ok(left) => core.ended(&facts, left),
+                Err(panic) => {
+                    core.failed(&facts, &panicked(&*panic));
+                    core.after(&facts)
+                }
+            };
+            if let Some(event) = next {
+                core.run(event);
+            }
+        });
+    }
+
+    /// Calls the handler of an event.
+    fn handle(self: Rc<Self>, event: Event, session: E::Session) -> LocalFuture<Left<E::Session>> {
+        Box::pin(async move {
+            let mut client = Client::new(&event.client, session, self.hub.clone());
+            let (events, hub) = (&self.events, &self.hub);
+            let result = match event.work {
+                Work::Connect => events.on_connect(hub, &mut client).await,
+                Work::WebSocketConnect(request) => {
+                    events.on_websocket_connect(hub, &mut client, request).await
+                }
+                Work::Message(message) => events.on_message(hub, &mut client, message).await,
+                Work::Close | Work::Lost => events.on_close(hub, &mut client).await,
+            };
+            (client.session, result)
+        })
+    }
+
+    /// A handler has returned.
+    fn ended(self: &Rc<Self>, facts: &Facts, left: Left<E::Session>) -> Option<Event> {
+        match left {
+            (_, Err(error)) => self.failed(facts, &error),
+            (_, Ok(())) if facts.last => self.gone(facts),
+            (session, Ok(())) => self.keep(facts, session),
+        }
+        self.after(facts)
+    }
+
+    /// Writes the session back, if the handler has changed it.
+    fn keep(&self, facts: &Facts, session: E::Session) {
+        let changed = self.clients.borrow_mut().end(facts.id, Outcome::Handled(session));
+        let written = changed.and_then(|changed| match changed {
+            Some(session) => {
+                let connection_id = facts.id.connection_id;
+                self.hub.order(facts.id, Order::SetSession { connection_id, session })
+            }
+            None => Ok(()),
+        });
+        if let Err(error) = written {
+            self.failed(facts, &error.into());
+        }
+    }
+
+    /// A handler has failed: the client is closed, for what it sees may be wrong from here on.
+    fn failed(&self, facts: &Facts, error: &BoxError) {
+        tracing::error!(client = %facts.id, %error, "handler failed");
+        self.handler_errors.set(self.handler_errors.get() + 1);
+        if facts.last {
+            return self.gone(facts);
+        }
+        let failed = Outcome::Failed(facts.session.clone());
+        if let Err(error) = self.clients.borrow_mut().end(facts.id, failed) {
+            tracing::debug!(client = %facts.id, %error, "session dropped");
+        }
+        if let Err(error) = self.hub.order(facts.id, kick(facts.id)) {
+            tracing::debug!(client = %facts.id, %error, "not closed");
+        }
+    }
+
+    fn gone(&self, facts: &Facts) {
+        if let Err(error) = self.clients.borrow_mut().end(facts.id, Outcome::Closed) {
+            tracing::debug!(client = %facts.id, %error, "session dropped");
+        }
+    }
+
+    /// An event has been dealt with: counts it, and returns the client's next one.
+    fn after(self: &Rc<Self>, facts: &Facts) -> Option<Event> {
+        self.handled(facts.gateway, facts.link);
+        let next = self.clients.borrow_mut().next(facts.id);
+        for event in next.dropped.iter().chain(&next.event) {
+            self.unload(facts.gateway, event.link, event.weight);
+        }
+        for event in &next.dropped {
+            self.dropped_events.set(self.dropped_events.get() + 1);
+            self.handled(facts.gateway, event.link);
+        }
+        self.step_drain();
+        next.event
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> BoxError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a message".to_owned());
+    BoxError::from(format!("panicked: {text}"))
+}

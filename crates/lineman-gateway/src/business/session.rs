@@ -1,0 +1,222 @@
+//! The session of one client as its business holds it, and the rule which of two copies is right.
+//!
+//! The gateway sends its copy with every event. Events that were under way when a handler wrote
+//! still bring the old one, so the local copy wins, unless the gateway's is one that is neither the
+//! last one seen nor one that was written here: then somebody else has changed it.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::hub::{HubError, session};
+
+/// A client's session between two events.
+///
+/// It keeps hashes, keyed by `RandomState`, in place of former copies: 8 bytes each.
+pub(super) struct Session<S> {
+    copy: Copy<S>,
+    /// The last of the gateway's copies.
+    seen: u64,
+    /// What was written here and did not come back yet, oldest first. Invariant: no longer than the
+    /// number of events that were under way.
+    written: VecDeque<u64>,
+}
+
+enum Copy<S> {
+    /// As the gateway sent it: nobody has asked for it yet, or a handler failed.
+    Bytes(Bytes),
+    /// Read, with the hash of the bytes it would be written as.
+    Read(S, u64),
+    /// A handler has it.
+    Out(u64),
+}
+
+impl<S: Serialize + DeserializeOwned + Default + 'static> Session<S> {
+    /// Returns the session of a client that is new here.
+    pub(super) fn new(bytes: Bytes, hasher: &RandomState) -> Self {
+        let seen = hasher.hash_one(&bytes);
+        Self { copy: Copy::Bytes(bytes), seen, written: VecDeque::new() }
+    }
+
+    /// The gateway's copy came with an event, or with the client itself.
+    pub(super) fn incoming(&mut self, bytes: &Bytes, hasher: &RandomState) {
+        let hash = hasher.hash_one(bytes);
+        if hash == self.seen {
+            return;
+        }
+        self.seen = hash;
+        if let Some(place) = self.written.iter().position(|written| *written == hash) {
+            self.written.drain(..=place);
+            if self.written.is_empty() {
+                self.written = VecDeque::new();
+            }
+            return;
+        }
+        self.written = VecDeque::new();
+        self.copy = Copy::Bytes(bytes.clone());
+    }
+
+    /// Hands the session to a handler.
+    ///
+    /// # Errors
+    /// The bytes do not fit the type; they are kept.
+    pub(super) fn take(&mut self, hasher: &RandomState) -> Result<S, HubError> {
+        match std::mem::replace(&mut self.copy, Copy::Bytes(Bytes::new())) {
+            Copy::Read(value, hash) => {
+                self.copy = Copy::Out(hash);
+                Ok(value)
+            }
+            Copy::Out(hash) => {
+                self.copy = Copy::Out(hash);
+                Ok(S::default())
+            }
+            Copy::Bytes(bytes) => {
+                let read = session::decode(&bytes)
+                    .and_then(|value: S| Ok((hasher.hash_one(session::encode(&value)?), value)));
+                match read {
+                    Ok((hash, value)) => {
+                        self.copy = Copy::Out(hash);
+                        Ok(value)
+                    }
+                    Err(error) => {
+                        self.copy = Copy::Bytes(bytes);
+                        Err(error)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the session back from a handler; returns the bytes to write if it was changed.
+    ///
+    /// # Errors
+    /// The session cannot be written; call [`Session::discard`].
+    pub(super) fn give(
+        &mut self,
+        value: S,
+        hasher: &RandomState,
+    ) -> Result<Option<Bytes>, HubError> {
+        let bytes = session::encode(&value)?;
+        let hash = hasher.hash_one(&bytes);
+        let changed = !matches!(self.copy, Copy::Out(before) if before == hash);
+        self.copy = Copy::Read(value, hash);
+        if !changed {
+            return Ok(None);
+        }
+        self.written.push_back(hash);
+        Ok(Some(bytes))
+    }
+
+    /// A handler failed: what it did to the session is void, and the gateway's copy counts.
+    pub(super) fn discard(&mut self, bytes: &Bytes) {
+        self.copy = Copy::Bytes(bytes.clone());
+        self.written = VecDeque::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    type Value = BTreeMap<String, i64>;
+
+    struct Test {
+        session: Session<Value>,
+        hasher: RandomState,
+    }
+
+    fn bytes(number: i64) -> Bytes {
+        session::encode(&Value::from([("n".to_owned(), number)])).unwrap()
+    }
+
+    impl Test {
+        fn new() -> Self {
+            let hasher = RandomState::new();
+            Self { session: Session::new(bytes(0), &hasher), hasher }
+        }
+
+        /// Runs a handler that gets `expected` and leaves `after`; returns whether it was written.
+        fn event(&mut self, gateways: i64, expected: i64, after: i64) -> bool {
+            self.session.incoming(&bytes(gateways), &self.hasher);
+            let mut value = self.session.take(&self.hasher).unwrap();
+            assert_eq!(value.insert("n".to_owned(), after), Some(expected));
+            let written = self.session.give(value, &self.hasher).unwrap();
+            assert!(written.as_ref().is_none_or(|written| *written == bytes(after)));
+            written.is_some()
+        }
+    }
+
+    #[test]
+    fn what_a_handler_leaves_alone_is_not_written() {
+        let mut test = Test::new();
+        assert!(!test.event(0, 0, 0));
+        assert!(test.event(0, 0, 1));
+        assert!(!test.event(1, 1, 1));
+    }
+
+    #[test]
+    fn the_local_copy_wins_over_events_that_were_under_way() {
+        let mut test = Test::new();
+        test.event(0, 0, 1);
+        test.event(0, 1, 2);
+        test.event(0, 2, 3);
+        // The gateway has applied the first write, not yet the others.
+        test.event(1, 3, 4);
+        test.event(2, 4, 4);
+        test.event(4, 4, 4);
+    }
+
+    #[test]
+    fn a_change_by_somebody_else_wins() {
+        let mut test = Test::new();
+        test.event(0, 0, 1);
+        test.event(50, 50, 51);
+        test.event(51, 51, 51);
+        test.event(60, 60, 60);
+    }
+
+    #[test]
+    fn after_a_foreign_change_the_gateway_is_followed() {
+        let mut test = Test::new();
+        // Ours came after the foreign one in the gateway, where the last writer wins.
+        test.event(0, 0, 1);
+        test.event(50, 50, 50);
+        test.event(1, 1, 1);
+    }
+
+    #[test]
+    fn a_failed_handler_changes_nothing() {
+        let mut test = Test::new();
+        test.session.take(&test.hasher).unwrap().clear();
+        test.session.discard(&bytes(0));
+        test.event(0, 0, 0);
+    }
+
+    #[test]
+    fn fields_that_the_type_does_not_know_are_no_change() {
+        let hasher = RandomState::new();
+        let foreign = Bytes::from_static(br#"a:2:{s:1:"x";i:1;s:1:"y";i:2;}"#);
+        #[derive(Default, Serialize, serde::Deserialize)]
+        struct Known {
+            x: i64,
+        }
+        let mut session: Session<Known> = Session::new(foreign, &hasher);
+        let value = session.take(&hasher).unwrap();
+        assert_eq!(value.x, 1);
+        assert_eq!(session.give(value, &hasher).unwrap(), None);
+    }
+
+    #[test]
+    fn bytes_of_another_shape_are_refused_and_kept() {
+        let hasher = RandomState::new();
+        let mut session: Session<Value> = Session::new(Bytes::from_static(b"i:1;"), &hasher);
+        assert!(session.take(&hasher).is_err());
+        assert!(session.take(&hasher).is_err());
+        session.incoming(&bytes(3), &hasher);
+        assert_eq!(session.take(&hasher).unwrap()["n"], 3);
+    }
+}
