@@ -21,6 +21,9 @@ use tokio::time::Instant;
 /// shortest-lived NAT tables forget a silent connection. `GatewayWorker`'s interval.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 
+/// Where a register is if nobody says otherwise; `GatewayWorker`'s default.
+pub(crate) const DEFAULT_REGISTER: &str = "127.0.0.1:1236";
+
 /// The mean pause before a lost connection of the cluster is tried again; `GatewayWorker`'s.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -46,7 +49,8 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    /// Begins to keep a connection to each of `registers`, `host:port`.
+    /// Begins to keep a connection to each of `registers`, `host:port`; to [`DEFAULT_REGISTER`] if
+    /// there are none.
     pub(crate) fn start(
         table: &Table,
         registers: &[String],
@@ -64,6 +68,8 @@ impl Discovery {
             };
             tokio::task::spawn_local(attend(table.clone(), Rc::new(visitor)))
         };
+        let default = [DEFAULT_REGISTER.to_owned()];
+        let registers = if registers.is_empty() { &default } else { registers };
         Self { tasks: registers.iter().enumerate().map(attend).collect() }
     }
 }

@@ -16,6 +16,7 @@ mod secret;
 pub use business::Business;
 pub use client::Client;
 pub use events::Events;
+pub use gateway::{Gateway, SlowClient};
 pub use hub::{Hub, HubError, IntoMessage, Json};
 pub use lineman_wire::link::ClientId;
 pub use lineman_wire::websocket::Message;

@@ -1,0 +1,124 @@
+//! What businesses and clients of the cluster ask a gateway, and the PHP values they get.
+
+use bytes::Bytes;
+use lineman_wire::link::{Condition, Field, Query, Reply, Select};
+use lineman_wire::php::{Array, Key, Value};
+
+use super::clients::{Client, Clients};
+use super::index::Label;
+
+impl<C> Clients<C> {
+    /// Answers a query.
+    pub(super) fn answer(&self, query: Query) -> Reply {
+        let value = match query {
+            Query::Session { connection_id } => return self.session(connection_id),
+            Query::AllClientSessions => Value::Array(self.iter().map(session_of).collect()),
+            Query::IsOnline { connection_id } => {
+                Value::from(u32::from(self.get(connection_id).is_some()))
+            }
+            Query::ClientIdsByUid { uid } => self.ids_by_uid(&uid),
+            Query::BatchClientIdsByUid { uids } => {
+                let entry = |uid: Bytes| (Key::from(uid.clone()), self.ids_by_uid(&uid));
+                Value::Array(uids.iter().map(|uid| entry(uid.to_bytes())).collect())
+            }
+            Query::ClientSessionsByGroup { group } => {
+                let members = self.groups.ids(&group);
+                let known = members.filter_map(|id| Some((id, self.get(id)?)));
+                Value::Array(known.map(session_of).collect())
+            }
+            Query::ClientCountByGroup { group } if group.is_empty() => count(self.len()),
+            Query::ClientCountByGroup { group } => self.count_in(&group),
+            Query::BatchClientCountByGroup { groups } => {
+                let entry = |group: Bytes| (Key::from(group.clone()), self.count_in(&group));
+                Value::Array(groups.iter().map(|group| entry(group.to_bytes())).collect())
+            }
+            Query::GroupIds => {
+                let names = self.groups.names().into_iter();
+                Value::Array(names.map(|name| number_or_text(name)).collect())
+            }
+            Query::Select(select) => Value::Array(self.select(&select)),
+        };
+        Reply::from(&value)
+    }
+
+    /// The session itself is the answer, as it is stored.
+    fn session(&self, id: u32) -> Reply {
+        match self.get(id) {
+            None => Reply::from(&Value::Null),
+            Some(client) if client.session.is_empty() => Reply::from(&Value::Array(Array::new())),
+            Some(client) => Reply { payload: client.session.clone() },
+        }
+    }
+
+    fn ids_by_uid(&self, uid: &[u8]) -> Value {
+        Value::Array(self.uids.ids(uid).map(Value::from).collect())
+    }
+
+    fn count_in(&self, group: &[u8]) -> Value {
+        count(self.groups.get(group).map_or(0, super::ids::IdSet::len))
+    }
+
+    /// Whoever fulfils one of the conditions, in the order of the conditions; all without any.
+    fn select(&self, select: &Select) -> Array {
+        let mut rows = Array::new();
+        if select.fields.is_empty() {
+            return rows;
+        }
+        let mut choose = |id: u32| {
+            if let Some(client) = self.get(id)
+                && !rows.contains_key(id)
+            {
+                rows.insert(id, row(client, &select.fields));
+            }
+        };
+        if select.conditions.is_empty() {
+            self.iter().for_each(|(id, _)| choose(id));
+        }
+        for condition in &select.conditions {
+            match condition {
+                Condition::Groups(groups) => {
+                    for group in groups {
+                        self.groups.ids(&group.to_bytes()).for_each(&mut choose);
+                    }
+                }
+                Condition::Uids(uids) => {
+                    for uid in uids {
+                        self.uids.ids(&uid.to_bytes()).for_each(&mut choose);
+                    }
+                }
+                Condition::Connections(ids) => ids.iter().copied().for_each(&mut choose),
+            }
+        }
+        rows
+    }
+}
+
+fn session_of<C>((id, client): (u32, &Client<C>)) -> (Key, Value) {
+    (Key::from(id), Value::String(client.session.clone()))
+}
+
+fn row<C>(client: &Client<C>, fields: &[Field]) -> Array {
+    let value = |field: &Field| match field {
+        Field::Uid => client.uid.as_deref().map_or(Value::Null, Value::from),
+        Field::Session => Value::String(client.session.clone()),
+        Field::Groups if client.groups.is_empty() => Value::Null,
+        Field::Groups => {
+            let entry = |group: &Label| (Key::from(&**group), Value::from(&**group));
+            Value::Array(client.groups.iter().map(entry).collect())
+        }
+        Field::Unknown(_) => Value::Null,
+    };
+    fields.iter().map(|field| (field.name(), value(field))).collect()
+}
+
+/// A group's name as PHP has it for a key of an array.
+fn number_or_text(name: &[u8]) -> Value {
+    match Key::from(name) {
+        Key::Int(number) => Value::Int(number),
+        Key::String(text) => Value::String(text),
+    }
+}
+
+fn count(number: usize) -> Value {
+    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}

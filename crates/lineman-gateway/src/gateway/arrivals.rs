@@ -1,0 +1,90 @@
+//! Clients come, speak, fall silent and go.
+
+use bytes::Bytes;
+use lineman::connection::CloseReason;
+use lineman_wire::link::{Command, Packet};
+
+use super::core::Core;
+use super::heartbeat::Action;
+use super::outlet::Outlet;
+use super::place::Departed;
+
+impl<C: Outlet> Core<C> {
+    /// A client is there: a business hears `ON_CONNECT`, and `ON_WEBSOCKET_CONNECT` behind it.
+    pub(super) fn client_came(&mut self, connection: C, handshake: Bytes) {
+        let number = connection.id();
+        let (held, links) = (&self.held, &self.links);
+        // An id may not be used again before some business has heard of its client's end.
+        let in_use = |id| {
+            held.remembers(id) || links.iter().any(|link| link.departed.iter().any(|d| d.id == id))
+        };
+        let id = self.clients.insert(number, connection, in_use);
+        if let Some(pulse) = &mut self.pulse {
+            pulse.insert(id);
+        }
+        self.held.keep_handshake(id, handshake);
+        self.assign(id);
+    }
+
+    pub(super) fn client_said(&mut self, connection: u64, payload: Bytes) {
+        let Some(id) = self.clients.id_of(connection) else { return };
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.beat.reset();
+        let Some(link) = client.link.and_then(|link| self.links.get_mut(link)) else {
+            // Held clients are not read; if one is all the same, say so rather than hide it.
+            self.counts.lost_events += 1;
+            return;
+        };
+        let session = client.session.clone();
+        let packet = self.place.packet(Command::OnMessage, id, client.connection.peer(), session);
+        link.push(&Packet { body: payload, ..packet });
+    }
+
+    /// A client is gone, for whatever reason: `ON_CLOSE`, once.
+    pub(super) fn client_went(&mut self, connection: u64) {
+        let Some((id, client)) = self.clients.remove(connection) else { return };
+        if let Some(pulse) = &mut self.pulse {
+            pulse.remove(id);
+        }
+        self.held.forget(id);
+        if client.announced {
+            let address = client.connection.peer();
+            let departed = Departed { id, address, session: client.session };
+            self.depart(departed, client.link);
+        }
+    }
+
+    /// Visits the clients of the next part of the heartbeat's period.
+    pub(super) fn beat(&mut self) {
+        let Some(pulse) = &mut self.pulse else { return };
+        let due = pulse.next_part();
+        let limit = self.policy.heartbeat.limit;
+        let wire = match self.heartbeat_data() {
+            Some(Ok(wire)) => wire,
+            Some(Err(error)) => return tracing::error!(%error, "cannot send heartbeats"),
+            None => Bytes::new(),
+        };
+        let mut pinged = Vec::new();
+        for id in due {
+            let link = self.clients.get(id).and_then(|client| client.link);
+            // Who is not read cannot answer.
+            if !self.is_read(link) {
+                continue;
+            }
+            let Some(client) = self.clients.get_mut(id) else { continue };
+            match client.beat.tick(limit) {
+                Action::Wait => {}
+                Action::Ping => pinged.push(id),
+                Action::GiveUp => client.connection.close(CloseReason::HeartbeatTimeout),
+            }
+        }
+        if !wire.is_empty() {
+            self.deliver(pinged, &wire);
+        }
+    }
+
+    fn heartbeat_data(&self) -> Option<Result<Bytes, lineman::BoxError>> {
+        let data = &self.policy.heartbeat.data;
+        (!data.is_empty()).then(|| (self.policy.wire_form)(data.clone().into()))
+    }
+}

@@ -1,0 +1,179 @@
+//! Which business gets a client's events: chosen once, kept while its link lives, and held while
+//! there is no business at all.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use lineman::connection::CloseReason;
+use lineman_wire::link::{Command, Packet, flags};
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::core::Core;
+use super::links::{Link, LinkId, State};
+use super::outlet::Outlet;
+use super::place::Departed;
+
+/// Clients without a business: connected, not read, waiting.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Since when each waits, in the order of their ids.
+    since: BTreeMap<u32, Instant>,
+    /// The handshakes of those that no business was told of yet.
+    handshakes: FxHashMap<u32, Bytes>,
+    /// Clients that went while there was no business, and since when.
+    departed: Vec<(Instant, Departed)>,
+}
+
+impl Held {
+    pub(super) fn len(&self) -> usize {
+        self.since.len()
+    }
+
+    /// Says whether an id is still somebody's, though its client is gone.
+    pub(super) fn remembers(&self, id: u32) -> bool {
+        self.departed.iter().any(|(_, departed)| departed.id == id)
+    }
+
+    pub(super) fn forget(&mut self, id: u32) {
+        self.since.remove(&id);
+        self.handshakes.remove(&id);
+    }
+
+    pub(super) fn keep_handshake(&mut self, id: u32, handshake: Bytes) {
+        if !handshake.is_empty() {
+            self.handshakes.insert(id, handshake);
+        }
+    }
+}
+
+impl<C: Outlet> Core<C> {
+    /// Gives a client to a business, or holds it until there is one.
+    pub(super) fn assign(&mut self, id: u32) {
+        match self.links.choose() {
+            Some(link) => self.give(id, link),
+            None => self.hold(id),
+        }
+    }
+
+    fn hold(&mut self, id: u32) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.link = None;
+        client.connection.pause();
+        self.held.since.insert(id, self.now);
+    }
+
+    fn give(&mut self, id: u32, to: LinkId) {
+        let (Some(client), Some(link)) = (self.clients.get_mut(id), self.links.get_mut(to)) else {
+            return;
+        };
+        client.link = Some(to);
+        link.clients.insert(id);
+        self.held.since.remove(&id);
+        let about = |command| {
+            self.place.packet(command, id, client.connection.peer(), client.session.clone())
+        };
+        if client.announced {
+            if link.extension {
+                link.push(&about(Command::Adopt));
+            }
+        } else {
+            link.push(&about(Command::OnConnect));
+            if let Some(body) = self.held.handshakes.remove(&id) {
+                let packet = about(Command::OnWebSocketConnect);
+                link.push(&Packet { flags: packet.flags & !flags::SCALAR, body, ..packet });
+            }
+        }
+        client.announced = true;
+        if link.reads() {
+            client.connection.resume();
+        } else {
+            client.connection.pause();
+        }
+    }
+
+    /// Tells a business of a client that is gone.
+    fn bury(&mut self, departed: Departed) {
+        let Some(link) = self.links.choose().and_then(|id| self.links.get_mut(id)) else {
+            return self.held.departed.push((self.now, departed));
+        };
+        let Departed { id, address, session } = departed;
+        if link.extension {
+            link.push(&self.place.packet(Command::Adopt, id, address, session.clone()));
+        }
+        link.push(&self.place.packet(Command::OnClose, id, address, session));
+    }
+
+    /// A client that a business knows of is gone.
+    pub(super) fn depart(&mut self, departed: Departed, link: Option<LinkId>) {
+        match link.and_then(|link| self.links.get_mut(link)) {
+            None => self.held.departed.push((self.now, departed)),
+            Some(link) => {
+                link.clients.remove(&departed.id);
+                if link.state == State::Draining {
+                    return link.departed.push(departed);
+                }
+                let Departed { id, address, session } = departed;
+                link.push(&self.place.packet(Command::OnClose, id, address, session));
+            }
+        }
+    }
+
+    /// A business is there: everybody who waits is given to one.
+    pub(super) fn release_held(&mut self) {
+        let waiting: Vec<u32> = self.held.since.keys().copied().collect();
+        for id in waiting {
+            self.assign(id);
+        }
+        for (_, departed) in std::mem::take(&mut self.held.departed) {
+            self.bury(departed);
+        }
+    }
+
+    /// Moves the clients of a link to other businesses: in order, each with its session.
+    pub(super) fn move_clients(&mut self, from: LinkId) {
+        let Some(link) = self.links.get_mut(from) else { return };
+        let clients = std::mem::take(&mut link.clients);
+        let departed = std::mem::take(&mut link.departed);
+        for id in clients {
+            self.assign(id);
+        }
+        for departed in departed {
+            self.bury(departed);
+        }
+    }
+
+    /// A link is gone: its clients go elsewhere, and what it had not handled is lost.
+    pub(super) fn lose_link(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        // Nothing new may go to it while its clients move.
+        link.state = State::Draining;
+        let lost = link.outstanding();
+        self.counts.lost_events += u64::from(lost);
+        tracing::info!(business = link.key, clients = link.clients.len(), lost, "link closed");
+        self.move_clients(id);
+        self.links.remove(id);
+    }
+
+    /// Closes those who have waited too long for a business.
+    pub(super) fn give_up_held(&mut self) {
+        let limit = self.policy.no_business_limit;
+        let (now, held) = (self.now, &mut self.held);
+        let too_long = |since: &Instant| now.saturating_duration_since(*since) >= limit;
+        held.departed.retain(|(since, _)| !too_long(since));
+        let late: Vec<u32> =
+            held.since.iter().filter(|(_, since)| too_long(since)).map(|(&id, _)| id).collect();
+        for id in late {
+            self.held.since.remove(&id);
+            if let Some(client) = self.clients.get(id) {
+                let reason = CloseReason::Unavailable("no business is connected".to_owned());
+                client.connection.close(reason);
+            }
+        }
+    }
+
+    /// Says whether a client's messages are read, so that its silence is its own.
+    pub(super) fn is_read(&self, link: Option<LinkId>) -> bool {
+        link.and_then(|link| self.links.get(link)).is_some_and(Link::reads)
+    }
+}

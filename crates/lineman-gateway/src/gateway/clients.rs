@@ -1,0 +1,206 @@
+//! The clients of this gateway process: who they are, what is bound to them, and how to find them.
+//!
+//! It keeps the two indexes and the clients' own lists of names in step. It sends nothing.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use super::heartbeat::Beat;
+use super::ids::Counter;
+use super::index::{Index, Label};
+use super::links::LinkId;
+
+/// A client. Everything about it is plain data but the connection itself.
+#[derive(Debug)]
+pub(super) struct Client<C> {
+    pub(super) connection: C,
+    /// PHP-serialized, as the business wrote it; empty for none.
+    pub(super) session: Bytes,
+    pub(super) uid: Option<Label>,
+    /// In the order of joining.
+    pub(super) groups: Vec<Label>,
+    /// The business that gets its events. Invariant: if set, the link's own set has this client;
+    /// if not, the client is held.
+    pub(super) link: Option<LinkId>,
+    /// Whether a business was told that it is there.
+    pub(super) announced: bool,
+    pub(super) beat: Beat,
+}
+
+/// All clients, by connection id, by connection, by uid and by group.
+#[derive(Debug)]
+pub(super) struct Clients<C> {
+    counter: Counter,
+    /// Ordered, for answers list clients in the order in which they came. Boxed, for the nodes of
+    /// the tree are half empty.
+    by_id: BTreeMap<u32, Box<Client<C>>>,
+    by_connection: FxHashMap<u64, u32>,
+    pub(super) uids: Index,
+    pub(super) groups: Index,
+}
+
+impl<C> Clients<C> {
+    pub(super) fn new(counter: Counter) -> Self {
+        Self {
+            counter,
+            by_id: BTreeMap::new(),
+            by_connection: FxHashMap::default(),
+            uids: Index::default(),
+            groups: Index::default(),
+        }
+    }
+
+    /// Adds the client of a connection, and returns its id: none of those `in_use` elsewhere.
+    pub(super) fn insert(
+        &mut self,
+        connection_number: u64,
+        connection: C,
+        in_use: impl Fn(u32) -> bool,
+    ) -> u32 {
+        let id = self.counter.take(|id| self.by_id.contains_key(&id) || in_use(id));
+        let client = Client {
+            connection,
+            session: Bytes::new(),
+            uid: None,
+            groups: Vec::new(),
+            link: None,
+            announced: false,
+            beat: Beat::default(),
+        };
+        self.by_id.insert(id, Box::new(client));
+        self.by_connection.insert(connection_number, id);
+        id
+    }
+
+    /// Takes the client of a connection out, its uid and groups with it.
+    pub(super) fn remove(&mut self, connection_number: u64) -> Option<(u32, Box<Client<C>>)> {
+        let id = self.by_connection.remove(&connection_number)?;
+        let client = self.by_id.remove(&id)?;
+        if let Some(uid) = &client.uid {
+            self.uids.remove(uid, id);
+        }
+        for group in &client.groups {
+            self.groups.remove(group, id);
+        }
+        Some((id, client))
+    }
+
+    /// Returns the id of a connection's client.
+    pub(super) fn id_of(&self, connection_number: u64) -> Option<u32> {
+        self.by_connection.get(&connection_number).copied()
+    }
+
+    pub(super) fn get(&self, id: u32) -> Option<&Client<C>> {
+        self.by_id.get(&id).map(|client| &**client)
+    }
+
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Client<C>> {
+        self.by_id.get_mut(&id).map(|client| &mut **client)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Returns all clients in the order in which they came.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Client<C>)> {
+        self.by_id.iter().map(|(&id, client)| (id, &**client))
+    }
+
+    /// Binds a uid in place of the one the client has; unknown clients are ignored.
+    pub(super) fn bind(&mut self, id: u32, uid: &[u8]) {
+        let Some(client) = self.by_id.get_mut(&id) else { return };
+        if client.uid.as_deref() == Some(uid) {
+            return;
+        }
+        if let Some(old) = client.uid.take() {
+            self.uids.remove(&old, id);
+        }
+        client.uid = self.uids.add(uid, id);
+    }
+
+    pub(super) fn unbind(&mut self, id: u32) {
+        if let Some(uid) = self.by_id.get_mut(&id).and_then(|client| client.uid.take()) {
+            self.uids.remove(&uid, id);
+        }
+    }
+
+    pub(super) fn join(&mut self, id: u32, group: &[u8]) {
+        let Some(client) = self.by_id.get_mut(&id) else { return };
+        if let Some(label) = self.groups.add(group, id) {
+            client.groups.push(label);
+        }
+    }
+
+    pub(super) fn leave(&mut self, id: u32, group: &[u8]) {
+        let Some(client) = self.by_id.get_mut(&id) else { return };
+        if let Some(place) = client.groups.iter().position(|label| **label == *group) {
+            let label = client.groups.remove(place);
+            self.groups.remove(&label, id);
+        }
+    }
+
+    pub(super) fn ungroup(&mut self, group: &[u8]) {
+        for id in self.groups.dissolve(group).iter().flat_map(super::ids::IdSet::iter) {
+            if let Some(client) = self.by_id.get_mut(&id) {
+                client.groups.retain(|label| **label != *group);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> Clients<()> {
+        let mut clients = Clients::new(Counter::starting_at(1));
+        for connection in [11, 12, 13] {
+            clients.insert(connection, (), |_| false);
+        }
+        clients
+    }
+
+    #[test]
+    fn a_client_has_one_uid_and_a_uid_many_clients() {
+        let mut clients = three();
+        clients.bind(1, b"ada");
+        clients.bind(2, b"ada");
+        clients.bind(2, b"ada");
+        clients.bind(1, b"bob");
+        assert_eq!(clients.uids.ids(b"ada").collect::<Vec<_>>(), [2]);
+        assert_eq!(clients.uids.ids(b"bob").collect::<Vec<_>>(), [1]);
+        clients.unbind(1);
+        clients.unbind(1);
+        clients.bind(99, b"eve");
+        assert_eq!(clients.uids.len(), 1);
+    }
+
+    #[test]
+    fn groups_and_members_agree() {
+        let mut clients = three();
+        for (id, group) in [(1, "a"), (1, "b"), (2, "a"), (1, "a"), (99, "a")] {
+            clients.join(id, group.as_bytes());
+        }
+        assert_eq!(clients.get(1).expect("there").groups.len(), 2);
+        clients.leave(1, b"a");
+        clients.leave(1, b"a");
+        assert_eq!(clients.groups.ids(b"a").collect::<Vec<_>>(), [2]);
+        clients.ungroup(b"b");
+        assert!(clients.get(1).expect("there").groups.is_empty());
+        assert_eq!(clients.groups.len(), 1);
+    }
+
+    #[test]
+    fn what_a_client_had_goes_with_it() {
+        let mut clients = three();
+        clients.bind(2, b"ada");
+        clients.join(2, b"a");
+        assert_eq!(clients.id_of(12), Some(2));
+        assert_eq!(clients.remove(12).map(|(id, _)| id), Some(2));
+        assert!(clients.remove(12).is_none());
+        assert_eq!((clients.len(), clients.uids.len(), clients.groups.len()), (2, 0, 0));
+    }
+}

@@ -1,0 +1,167 @@
+//! The gateway's logic: one value that owns everything, and takes one input after the other.
+//!
+//! The inputs' stories are in the neighbours: `arrivals` (clients), `assignment` (which business),
+//! `logins` and `control` (links), `orders` and `answers` (what businesses want). It reads no clock
+//! and no socket: time comes with the inputs, connections are [`Outlet`]s.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lineman::BoxError;
+use lineman_wire::link::{Body, Packet, Secret};
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::SlowClient;
+use super::assignment::Held;
+use super::clients::Clients;
+use super::heartbeat::{Heartbeat, Pulse};
+use super::ids::Counter;
+use super::links::{LinkId, Links};
+use super::outlet::Outlet;
+use super::place::Place;
+
+/// What the logic goes by.
+#[derive(Debug)]
+pub(super) struct Policy {
+    pub(super) secret_key: Secret,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) slow_client: SlowClient,
+    /// How long a client is held while there is no business.
+    pub(super) no_business_limit: Duration,
+    /// Makes a body into what clients of this gateway understand.
+    pub(super) wire_form: fn(Body) -> Result<Bytes, BoxError>,
+}
+
+/// Something that happened. `C` is a client's connection.
+pub(super) enum Input<C> {
+    /// A client is there, with the body of its handshake's packet; empty if there is no handshake.
+    ClientCame(C, Bytes),
+    /// A client, by the number of its connection, sent a message.
+    ClientSaid(u64, Bytes),
+    /// A client's connection has ended.
+    ClientWent(u64),
+    /// Somebody connected to the inner port.
+    PeerCame(Rc<dyn Outlet>),
+    /// A peer of the inner port sent a packet.
+    PeerSaid(u64, Packet),
+    /// The send queue of a peer is at its bound.
+    PeerFull(u64),
+    /// The send queue of a peer is empty again.
+    PeerDrained(u64),
+    /// A connection of the inner port has ended.
+    PeerWent(u64),
+    /// It is time for the next part of the heartbeat.
+    Beat,
+    /// It is time to look for what has waited too long.
+    Sweep,
+    /// It is time to say something on each link.
+    PingLinks,
+}
+
+/// A connection of the inner port: a business, or somebody who asks.
+pub(super) struct Peer {
+    pub(super) outlet: Rc<dyn Outlet>,
+    pub(super) came: Instant,
+    pub(super) authorised: bool,
+}
+
+/// Numbers that only grow, for `status`.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) lost_events: u64,
+    pub(super) dropped_messages: u64,
+    pub(super) slow_clients: u64,
+}
+
+/// Everything a gateway process knows.
+pub(super) struct Core<C> {
+    pub(super) place: Place,
+    pub(super) policy: Policy,
+    pub(super) clients: Clients<C>,
+    pub(super) peers: FxHashMap<u64, Peer>,
+    pub(super) links: Links,
+    pub(super) held: Held,
+    pub(super) pulse: Option<Pulse>,
+    pub(super) counts: Counts,
+    /// The time of the input at hand.
+    pub(super) now: Instant,
+}
+
+impl<C: Outlet> Core<C> {
+    pub(super) fn new(place: Place, policy: Policy, counter: Counter) -> Self {
+        let pulse = policy.heartbeat.period().map(|_| Pulse::new());
+        Self {
+            place,
+            policy,
+            clients: Clients::new(counter),
+            peers: FxHashMap::default(),
+            links: Links::default(),
+            held: Held::default(),
+            pulse,
+            counts: Counts::default(),
+            now: Instant::now(),
+        }
+    }
+
+    /// Deals with one input.
+    pub(super) fn handle(&mut self, input: Input<C>, now: Instant) {
+        self.now = now;
+        match input {
+            Input::ClientCame(connection, handshake) => self.client_came(connection, handshake),
+            Input::ClientSaid(connection, payload) => self.client_said(connection, payload),
+            Input::ClientWent(connection) => self.client_went(connection),
+            Input::PeerCame(outlet) => self.peer_came(outlet),
+            Input::PeerSaid(peer, packet) => self.peer_said(peer, packet),
+            Input::PeerFull(peer) => self.link_full(peer),
+            Input::PeerDrained(peer) => self.link_drained(peer),
+            Input::PeerWent(peer) => self.peer_went(peer),
+            Input::Beat => self.beat(),
+            Input::Sweep => self.sweep(),
+            Input::PingLinks => self.ping_links(),
+        }
+    }
+
+    /// Returns the numbers for `status`.
+    pub(super) fn gauges(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::from([
+            ("clients", self.clients.len() as u64),
+            ("uids", self.clients.uids.len() as u64),
+            ("groups", self.clients.groups.len() as u64),
+            ("links", self.links.len() as u64),
+            ("held_clients", self.held.len() as u64),
+            ("lost_events", self.counts.lost_events),
+            ("dropped_messages", self.counts.dropped_messages),
+            ("slow_clients", self.counts.slow_clients),
+        ])
+    }
+
+    /// The send queue of a link is at its bound: its clients have to wait.
+    fn link_full(&mut self, link: LinkId) {
+        let Some(link) = self.links.get_mut(link) else { return };
+        tracing::debug!(business = link.key, "link is full, its clients are paused");
+        link.full = true;
+        for &id in &link.clients {
+            if let Some(client) = self.clients.get(id) {
+                client.connection.pause();
+            }
+        }
+    }
+
+    fn link_drained(&mut self, link: LinkId) {
+        let Some(link) = self.links.get_mut(link) else { return };
+        link.full = false;
+        link.flush();
+        // If the backlog filled it again, the next input says so, and pauses them again.
+        if !link.reads() {
+            return;
+        }
+        for &id in &link.clients {
+            if let Some(client) = self.clients.get(id) {
+                client.connection.resume();
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Heartbeats to silent clients: `GatewayWorker`'s counter, tick for tick, without its burst.
+//!
+//! A client is visited once in each tick's period, but not all clients at its end: they are spread
+//! over 32 parts of it, so that a million clients do not stall the process once a period.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// How many parts a period has. With 32 a million clients are pinged in slices of 31,000, and the
+/// timer of a period of ten seconds runs three times a second.
+const PARTS: u32 = 32;
+
+/// When clients are pinged, and when they are given up.
+#[derive(Debug, Clone)]
+pub(super) struct Heartbeat {
+    /// How long a client may be silent before it is pinged; zero for never.
+    pub(super) interval: Duration,
+    /// After how many intervals without a message it is closed; 0 for never.
+    pub(super) limit: u32,
+    /// What is sent; empty for nothing.
+    pub(super) data: Bytes,
+}
+
+impl Heartbeat {
+    /// Returns how often each client is visited, or `None` without heartbeats.
+    pub(super) fn period(&self) -> Option<Duration> {
+        let period = if self.limit > 0 { self.interval / 2 } else { self.interval };
+        (!period.is_zero()).then_some(period)
+    }
+
+    /// Returns how often [`Pulse::next_part`] is due.
+    pub(super) fn part_of_period(&self) -> Option<Duration> {
+        self.period().map(|period| (period / PARTS).max(Duration::from_millis(1)))
+    }
+}
+
+/// How many ticks a client has been silent for: `GatewayWorker`'s −1, 0, 1, … plus one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Beat(u32);
+
+/// What a tick does to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Nothing.
+    Wait,
+    /// It gets the heartbeat's data.
+    Ping,
+    /// It has been silent for too long.
+    GiveUp,
+}
+
+impl Beat {
+    /// The client said something.
+    pub(super) fn reset(&mut self) {
+        self.0 = 0;
+    }
+
+    /// Counts a tick.
+    pub(super) fn tick(&mut self, limit: u32) -> Action {
+        let limited = limit > 0;
+        if limited && self.0 > limit.saturating_mul(2) {
+            return Action::GiveUp;
+        }
+        self.0 = self.0.saturating_add(1);
+        let silent_for = self.0 - 1;
+        if silent_for == 0 || limited && silent_for % 2 == 1 { Action::Wait } else { Action::Ping }
+    }
+}
+
+/// Which clients are due in which part of the period.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    parts: Vec<BTreeSet<u32>>,
+    next: usize,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Self { parts: (0..PARTS).map(|_| BTreeSet::new()).collect(), next: 0 }
+    }
+
+    pub(super) fn insert(&mut self, id: u32) {
+        if let Some(part) = self.parts.get_mut((id % PARTS) as usize) {
+            part.insert(id);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: u32) {
+        if let Some(part) = self.parts.get_mut((id % PARTS) as usize) {
+            part.remove(&id);
+        }
+    }
+
+    /// Returns the clients of the next part.
+    pub(super) fn next_part(&mut self) -> Vec<u32> {
+        let due = self.parts.get(self.next).map(|part| part.iter().copied().collect());
+        self.next = (self.next + 1) % self.parts.len();
+        due.unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the ticks at which a silent client is pinged, and the one at which it is given up.
+    fn silent(limit: u32, ticks: u32) -> (Vec<u32>, Option<u32>) {
+        let mut beat = Beat::default();
+        let mut pings = Vec::new();
+        for tick in 1..=ticks {
+            match beat.tick(limit) {
+                Action::Wait => {}
+                Action::Ping => pings.push(tick),
+                Action::GiveUp => return (pings, Some(tick)),
+            }
+        }
+        (pings, None)
+    }
+
+    #[test]
+    fn silent_clients_are_pinged_and_given_up_as_measured() {
+        // Files 08 to 11 of the captures, interval 2 s: ticks of 2 s without a limit, of 1 s with one.
+        assert_eq!(silent(0, 5), (vec![2, 3, 4, 5], None));
+        assert_eq!(silent(1, 9), (vec![3], Some(4)));
+        assert_eq!(silent(2, 9), (vec![3, 5], Some(6)));
+        assert_eq!(silent(3, 9), (vec![3, 5, 7], Some(8)));
+    }
+
+    #[test]
+    fn who_speaks_in_time_is_never_pinged() {
+        let mut beat = Beat::default();
+        for _ in 0..10 {
+            assert_eq!((beat.tick(1), beat.tick(1)), (Action::Wait, Action::Wait));
+            beat.reset();
+        }
+    }
+
+    #[test]
+    fn the_period_is_half_the_interval_where_there_is_a_limit() {
+        let check = |interval, limit, expected: Option<u64>| {
+            let interval = Duration::from_secs(interval);
+            let heartbeat = Heartbeat { interval, limit, data: Bytes::new() };
+            assert_eq!(heartbeat.period(), expected.map(Duration::from_secs));
+        };
+        check(0, 0, None);
+        check(0, 3, None);
+        check(50, 0, Some(50));
+        check(50, 1, Some(25));
+    }
+
+    #[test]
+    fn every_client_is_visited_once_in_a_period() {
+        let mut pulse = Pulse::new();
+        (1..=100).for_each(|id| pulse.insert(id));
+        pulse.remove(50);
+        let mut visited: Vec<u32> = (0..PARTS).flat_map(|_| pulse.next_part()).collect();
+        visited.sort_unstable();
+        let expected: Vec<u32> = (1..=100).filter(|&id| id != 50).collect();
+        assert_eq!(visited, expected);
+    }
+}

@@ -1,0 +1,113 @@
+//! Names and the clients that bear them: the gateway's table of uids, and that of groups.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::rc::Rc;
+
+use super::ids::IdSet;
+
+/// A uid or the name of a group, shared by the index and the clients.
+///
+/// It is text as it came: a PHP gateway makes `"42"` and `42` one key, and both come as `42`.
+pub(super) type Label = Rc<[u8]>;
+
+/// The clients of each name. Names that nobody bears are not kept.
+///
+/// End users often choose these names, so the hasher is the standard library's, which nobody can
+/// feed with collisions.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: HashMap<Label, Named>,
+    /// How many names there have been so far: gives the names an order.
+    born: u64,
+}
+
+#[derive(Debug)]
+struct Named {
+    born: u64,
+    ids: IdSet,
+}
+
+impl Index {
+    /// Adds a client under a name; returns the shared name, or `None` if it was there already.
+    pub(super) fn add(&mut self, name: &[u8], id: u32) -> Option<Label> {
+        if let Some((label, _)) = self.entries.get_key_value(name) {
+            let label = Rc::clone(label);
+            let added = self.entries.get_mut(name).is_some_and(|named| named.ids.insert(id));
+            return added.then_some(label);
+        }
+        let label = Label::from(name);
+        let named = Named { born: self.born, ids: IdSet::One(id) };
+        self.born += 1;
+        self.entries.insert(Rc::clone(&label), named);
+        Some(label)
+    }
+
+    /// Takes a client from a name.
+    pub(super) fn remove(&mut self, name: &Label, id: u32) {
+        if let Entry::Occupied(mut entry) = self.entries.entry(Rc::clone(name)) {
+            entry.get_mut().ids.remove(id);
+            if entry.get().ids.is_empty() {
+                entry.remove();
+            }
+        }
+    }
+
+    /// Forgets a name and returns who bore it.
+    pub(super) fn dissolve(&mut self, name: &[u8]) -> Option<IdSet> {
+        self.entries.remove(name).map(|named| named.ids)
+    }
+
+    pub(super) fn get(&self, name: &[u8]) -> Option<&IdSet> {
+        self.entries.get(name).map(|named| &named.ids)
+    }
+
+    /// Returns the clients of a name in ascending order.
+    pub(super) fn ids<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = u32> + use<'a> {
+        self.get(name).into_iter().flat_map(IdSet::iter)
+    }
+
+    /// Returns how many names there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the names, oldest first.
+    pub(super) fn names(&self) -> Vec<&Label> {
+        let mut names: Vec<_> = self.entries.iter().map(|(name, at)| (at.born, name)).collect();
+        names.sort_unstable_by_key(|(born, _)| *born);
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+}
+
+/// Says whether a uid or a group may have that name: PHP's `empty` must not hold for it.
+pub(super) fn is_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_live_as_long_as_somebody_bears_them() {
+        let mut index = Index::default();
+        let lobby = index.add(b"lobby", 2).expect("new");
+        assert!(index.add(b"lobby", 1).is_some() && index.add(b"lobby", 1).is_none());
+        let attic = index.add(b"attic", 7).expect("new");
+        assert_eq!(index.names(), [&lobby, &attic]);
+        assert_eq!(index.ids(b"lobby").collect::<Vec<_>>(), [1, 2]);
+        index.remove(&lobby, 2);
+        index.remove(&lobby, 2);
+        index.remove(&lobby, 1);
+        assert_eq!((index.len(), index.get(b"lobby")), (1, None));
+        assert_eq!(index.dissolve(b"attic"), Some(IdSet::One(7)));
+        assert_eq!(index.dissolve(b"attic"), None);
+    }
+
+    #[test]
+    fn empty_and_zero_are_no_names() {
+        assert!(!is_name(b"") && !is_name(b"0"));
+        assert!(is_name(b"00") && is_name(b"a"));
+    }
+}

@@ -1,0 +1,174 @@
+//! The links to businesses: who takes events, how many are under way, and whose turn is next.
+//!
+//! It sends packets and queues what a full link cannot take; it decides nothing about clients.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use lineman::connection::SendError;
+use lineman_wire::link::{Command, Event, Packet};
+
+use super::outlet::Outlet;
+use super::place::Departed;
+
+/// Names a link: the number of its connection. Later links have greater numbers.
+pub(super) type LinkId = u64;
+
+/// Whether a link takes new events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// It takes events.
+    Open,
+    /// It asked for no more, and `Fence` was the last thing it got of that kind; it still commands.
+    Draining,
+}
+
+/// A business at the other end of a connection.
+pub(super) struct Link {
+    outlet: Rc<dyn Outlet>,
+    /// Address and `NAME:ID` of the business.
+    pub(super) key: String,
+    /// Whether it speaks Lineman's extension.
+    pub(super) extension: bool,
+    pub(super) state: State,
+    /// Whether its send queue is at the bound; its clients are paused then.
+    pub(super) full: bool,
+    /// The clients whose events it gets.
+    pub(super) clients: BTreeSet<u32>,
+    /// Clients that went between `Fence` and `Release`: the next business hears of it.
+    pub(super) departed: Vec<Departed>,
+    /// What did not fit into the send queue. Bounded by the clients, for they are paused: an event
+    /// for each that was being decoded, and the end of each.
+    backlog: VecDeque<Bytes>,
+    /// Events sent so far; wraps.
+    sent: u32,
+    /// Events the business says it has handled; wraps.
+    handled: u32,
+}
+
+impl Link {
+    pub(super) fn new(outlet: Rc<dyn Outlet>, key: String, extension: bool) -> Self {
+        Self {
+            outlet,
+            key,
+            extension,
+            state: State::Open,
+            full: false,
+            clients: BTreeSet::new(),
+            departed: Vec::new(),
+            backlog: VecDeque::new(),
+            sent: 0,
+            handled: 0,
+        }
+    }
+
+    pub(super) fn outlet(&self) -> &Rc<dyn Outlet> {
+        &self.outlet
+    }
+
+    /// Says whether its clients may be read.
+    pub(super) fn reads(&self) -> bool {
+        self.state == State::Open && !self.full
+    }
+
+    /// Sends a packet, behind everything that was sent before; it is never dropped.
+    pub(super) fn push(&mut self, packet: &Packet) {
+        if is_event(packet.command) {
+            self.sent = self.sent.wrapping_add(1);
+        }
+        self.backlog.push_back(packet.to_bytes());
+        self.flush();
+    }
+
+    /// Sends an answer of the extension.
+    pub(super) fn push_event(&mut self, event: Event) {
+        self.push(&Packet::from(event));
+    }
+
+    /// Sends what waits, as far as the send queue takes it.
+    pub(super) fn flush(&mut self) {
+        while let Some(packet) = self.backlog.pop_front() {
+            match self.outlet.send(packet.clone()) {
+                Ok(()) => {}
+                Err(SendError::Full) => return self.backlog.push_front(packet),
+                // Its end follows, and takes the rest along.
+                Err(_) => return self.backlog.clear(),
+            }
+        }
+    }
+
+    /// The business has handled this many events in all.
+    pub(super) fn handled(&mut self, events: u32) {
+        self.handled = events;
+    }
+
+    /// Returns how many events were sent and not handled, or 0 of a business that does not say.
+    pub(super) fn outstanding(&self) -> u32 {
+        if self.extension { self.sent.wrapping_sub(self.handled) } else { 0 }
+    }
+}
+
+/// The commands that a business counts in `Handled`.
+fn is_event(command: Command) -> bool {
+    use Command as C;
+    matches!(command, C::OnConnect | C::OnWebSocketConnect | C::OnMessage | C::OnClose)
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Link")
+            .field("key", &self.key)
+            .field("state", &self.state)
+            .field("clients", &self.clients.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// All links, in the order in which they opened.
+#[derive(Debug, Default)]
+pub(super) struct Links(BTreeMap<LinkId, Link>);
+
+impl Links {
+    /// Returns the business for a new client: the one with the least clients of this gateway, the
+    /// oldest among equals; one whose link is full only if all are.
+    pub(super) fn choose(&self) -> Option<LinkId> {
+        let open = self.0.iter().filter(|(_, link)| link.state == State::Open);
+        open.min_by_key(|(_, link)| (link.full, link.clients.len())).map(|(&id, _)| id)
+    }
+
+    pub(super) fn insert(&mut self, id: LinkId, link: Link) {
+        self.0.insert(id, link);
+    }
+
+    pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
+        self.0.remove(&id)
+    }
+
+    pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
+        self.0.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.0.get_mut(&id)
+    }
+
+    /// Returns the link of that key, if there is one.
+    pub(super) fn with_key(&self, key: &str) -> Option<LinkId> {
+        self.0.iter().find(|(_, link)| link.key == key).map(|(&id, _)| id)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.0.values_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.0.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}

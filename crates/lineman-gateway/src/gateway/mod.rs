@@ -1,0 +1,264 @@
+//! The gateway: holds the clients' connections, and tells businesses what happens on them.
+//!
+//! It runs no code of users. To be read in this order: here is the service and its settings,
+//! `shell` turns events into inputs, `core` handles them.
+
+mod start;
+mod shell;
+mod core;
+mod arrivals;
+mod assignment;
+mod peers;
+mod orders;
+mod answers;
+mod clients;
+mod index;
+mod ids;
+mod links;
+mod place;
+mod heartbeat;
+mod dialect;
+mod outlet;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use lineman::connection::{Driver, Limits, WebSocket};
+use lineman::http::Http;
+use lineman::{App, BoxError, Result};
+use lineman_wire::link::Secret;
+use lineman_wire::text::Text;
+
+use dialect::Dialect;
+use heartbeat::Heartbeat;
+
+/// What happens to a client that reads more slowly than it is sent to, when its send queue
+/// ([`Limits::send_queue`]) is at its bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SlowClient {
+    /// It is closed (1013) and counted as `slow_clients`. The default: a client that silently
+    /// misses messages shows what is not so, and a reconnect mends it.
+    #[default]
+    Close,
+    /// It misses the message, which is counted as `dropped_messages`; `GatewayWorker`'s way.
+    DropMessage,
+}
+
+/// A gateway: clients connect to it, businesses serve them.
+///
+/// `P` is what the clients speak. A client's events go to one business, the one with the least
+/// clients, in order; while there is none, clients are held. Programs in PHP that use
+/// `GatewayWorker`'s `BusinessWorker` and `GatewayClient` work with it.
+///
+/// ```no_run
+/// use lineman_gateway::Gateway;
+/// use std::time::Duration;
+///
+/// fn main() -> lineman::Result {
+///     Gateway::websocket("0.0.0.0:7272")
+///         .count(2)
+///         .register("127.0.0.1:1236")
+///         .ping_interval(Duration::from_secs(50))
+///         .ping_limit(1)
+///         .ping_data(r#"{"type":"ping"}"#)
+///         .run()
+/// }
+/// ```
+pub struct Gateway<P: Driver = WebSocket> {
+    name: String,
+    kind: &'static str,
+    scheme: &'static str,
+    address: String,
+    count: usize,
+    make: fn() -> P,
+    wire_form: fn(lineman_wire::link::Body) -> Result<Bytes, BoxError>,
+    registers: Vec<String>,
+    secret_key: Secret,
+    lan_ip: String,
+    start_port: u16,
+    heartbeat: Heartbeat,
+    limits: Limits,
+    slow_client: SlowClient,
+    no_business_limit: Duration,
+    drain_limit: Option<Duration>,
+    http: Option<Http>,
+}
+
+impl Gateway {
+    /// Serves clients that speak WebSocket on `address`, `host:port`.
+    ///
+    /// To a business, a client is there when it has asked to upgrade; a PHP gateway tells already
+    /// when it has connected.
+    pub fn websocket(address: impl Into<String>) -> Self {
+        Self::with("websocket", "ws", address.into(), WebSocket::server)
+    }
+
+    /// Serves clients that send lines of text on `address`, `host:port`.
+    pub fn text(address: impl Into<String>) -> Gateway<Text> {
+        Gateway::<Text>::with("text", "text", address.into(), Text::new)
+    }
+
+    /// Serves requests on the same port that are no upgrade: the page that opens the WebSocket.
+    #[must_use]
+    pub fn http<S, B>(mut self, service: S) -> Self
+    where
+        S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + 'static,
+        S::Future: 'static,
+        B: http_body::Body + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.http = Some(Http::new(service));
+        self
+    }
+}
+
+impl<P: Driver> Gateway<P> {
+    /// Names the service, for `status` and logs. Default `gateway`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets how many processes serve it. Default 1.
+    #[must_use]
+    pub fn count(mut self, count: usize) -> Self {
+        self.count = count;
+        self
+    }
+
+    /// Adds a register to announce the gateway to, `host:port`. Default: `127.0.0.1:1236` alone.
+    #[must_use]
+    pub fn register(mut self, address: impl Into<String>) -> Self {
+        self.registers.push(address.into());
+        self
+    }
+
+    /// Sets the key of the cluster: shown to the registers, asked of businesses. Default: none.
+    #[must_use]
+    pub fn secret_key(mut self, key: impl Into<String>) -> Self {
+        self.secret_key = Secret::new(key);
+        self
+    }
+
+    /// Sets the IPv4 address at which businesses reach this machine. Default `127.0.0.1`.
+    #[must_use]
+    pub fn lan_ip(mut self, address: impl Into<String>) -> Self {
+        self.lan_ip = address.into();
+        self
+    }
+
+    /// Sets the inner port of the first process; the others follow it. Default 0: the kernel
+    /// chooses, and the port stays while the master lives.
+    #[must_use]
+    pub fn start_port(mut self, port: u16) -> Self {
+        self.start_port = port;
+        self
+    }
+
+    /// Sets how long a client may be silent before it is pinged. Default zero: no heartbeats.
+    #[must_use]
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat.interval = interval;
+        self
+    }
+
+    /// Sets for how many intervals a client may be silent before it is closed. Default 0: for ever.
+    ///
+    /// It is closed between half an interval before the limit's end and its end.
+    #[must_use]
+    pub fn ping_limit(mut self, limit: u32) -> Self {
+        self.heartbeat.limit = limit;
+        self
+    }
+
+    /// Sets the message that pings a client. Default: none, so that clients have to speak first.
+    #[must_use]
+    pub fn ping_data(mut self, data: impl Into<String>) -> Self {
+        self.heartbeat.data = Bytes::from(data.into());
+        self
+    }
+
+    /// Sets the bounds of each client's connection.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets what happens to clients that read too slowly. Default [`SlowClient::Close`].
+    #[must_use]
+    pub fn slow_client(mut self, policy: SlowClient) -> Self {
+        self.slow_client = policy;
+        self
+    }
+
+    /// Sets how long clients are held while no business is connected; then they are closed (1013).
+    /// Default 30 s.
+    #[must_use]
+    pub fn no_business_limit(mut self, limit: Duration) -> Self {
+        self.no_business_limit = limit;
+        self
+    }
+
+    /// Sets how long a drain waits for clients to leave. Default: the program's limit.
+    #[must_use]
+    pub fn drain_limit(mut self, limit: Duration) -> Self {
+        self.drain_limit = Some(limit);
+        self
+    }
+}
+
+impl<P: Dialect> Gateway<P> {
+    /// Runs a program of this one service.
+    ///
+    /// # Errors
+    /// As [`App::run`].
+    pub fn run(self) -> Result {
+        App::new().service(self).run()
+    }
+
+    fn with(kind: &'static str, scheme: &'static str, address: String, make: fn() -> P) -> Self {
+        let interval = Duration::ZERO;
+        Self {
+            name: "gateway".to_owned(),
+            kind,
+            scheme,
+            address,
+            count: 1,
+            make,
+            wire_form: P::wire_form,
+            registers: Vec::new(),
+            secret_key: Secret::default(),
+            lan_ip: "127.0.0.1".to_owned(),
+            start_port: 0,
+            heartbeat: Heartbeat { interval, limit: 0, data: Bytes::new() },
+            limits: Limits::default(),
+            slow_client: SlowClient::default(),
+            no_business_limit: Duration::from_secs(30),
+            drain_limit: None,
+            http: None,
+        }
+    }
+}
+
+impl<P: Driver> fmt::Debug for Gateway<P> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Gateway")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .field("address", &self.address)
+            .field("count", &self.count)
+            .field("registers", &self.registers)
+            .finish_non_exhaustive()
+    }
+}

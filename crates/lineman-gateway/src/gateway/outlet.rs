@@ -1,0 +1,48 @@
+//! What the gateway's logic needs of a connection, so that it can be tested without a socket.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use lineman::connection::{CloseReason, Connection, Driver, SendError};
+
+/// A connection as the gateway's logic sees it: bytes in their wire form go out, and it ends.
+pub(super) trait Outlet: 'static {
+    /// The connection's number, unique in this process.
+    fn id(&self) -> u64;
+    fn peer(&self) -> SocketAddr;
+    fn send(&self, wire: Bytes) -> Result<(), SendError>;
+    fn close(&self, reason: CloseReason);
+    fn abort(&self);
+    fn pause(&self);
+    fn resume(&self);
+}
+
+impl<D: Driver> Outlet for Connection<D> {
+    fn id(&self) -> u64 {
+        self.id()
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.peer_addr()
+    }
+
+    fn send(&self, wire: Bytes) -> Result<(), SendError> {
+        self.send_encoded(wire)
+    }
+
+    fn close(&self, reason: CloseReason) {
+        self.close(reason);
+    }
+
+    fn abort(&self) {
+        self.abort();
+    }
+
+    fn pause(&self) {
+        self.pause();
+    }
+
+    fn resume(&self) {
+        self.resume();
+    }
+}

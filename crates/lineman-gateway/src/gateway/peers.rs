@@ -1,0 +1,158 @@
+//! The inner port: who may speak, who is a business, and what its packets lead to.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use lineman::connection::CloseReason;
+use lineman_wire::link::{
+    Control, EXTENSION_VERSION, Event, Hello, Login, Packet, Query, Request, Secret,
+};
+
+use super::core::{Core, Peer};
+use super::links::{Link, State};
+use super::outlet::Outlet;
+use crate::secret;
+
+/// How long a peer may take to show the key; as long as the register gives.
+const LOGIN_TIME: Duration = Duration::from_secs(10);
+
+impl<C: Outlet> Core<C> {
+    pub(super) fn peer_came(&mut self, outlet: Rc<dyn Outlet>) {
+        let authorised = self.policy.secret_key.is_empty();
+        self.peers.insert(outlet.id(), Peer { outlet, came: self.now, authorised });
+    }
+
+    pub(super) fn peer_went(&mut self, peer: u64) {
+        self.peers.remove(&peer);
+        self.lose_link(peer);
+    }
+
+    pub(super) fn peer_said(&mut self, peer: u64, packet: Packet) {
+        let Some(Peer { authorised, outlet, .. }) = self.peers.get(&peer) else { return };
+        let (authorised, outlet) = (*authorised, Rc::clone(outlet));
+        let command = packet.command;
+        match Request::try_from(packet) {
+            Ok(Request::Login(login)) => self.log_in(outlet, login),
+            _ if !authorised => refuse(&*outlet, "the first packet shows no secret key"),
+            Ok(Request::Order(order)) => self.execute(order),
+            Ok(Request::Query(query)) => self.reply(&*outlet, query),
+            Ok(Request::Control(control)) => self.control(peer, control),
+            Ok(_) => tracing::debug!(?command, "unknown command ignored"),
+            Err(error) => tracing::warn!(peer = %outlet.peer(), %error, "packet ignored"),
+        }
+    }
+
+    fn log_in(&mut self, outlet: Rc<dyn Outlet>, login: Login) {
+        let secret_key = match &login {
+            Login::Worker { secret_key, .. } | Login::Client { secret_key } => secret_key,
+        };
+        if !self.is_right(secret_key) {
+            return refuse(&*outlet, "wrong secret key");
+        }
+        if let Some(peer) = self.peers.get_mut(&outlet.id()) {
+            peer.authorised = true;
+        }
+        if let Login::Worker { worker_key, lineman, .. } = login {
+            self.open_link(outlet, &worker_key, lineman.is_some());
+        }
+    }
+
+    fn is_right(&self, secret_key: &Secret) -> bool {
+        secret::is_right(&self.policy.secret_key, secret_key)
+    }
+
+    fn open_link(&mut self, outlet: Rc<dyn Outlet>, worker_key: &str, extension: bool) {
+        let id = outlet.id();
+        if self.links.get(id).is_some() {
+            return;
+        }
+        let key = format!("{}:{worker_key}", outlet.peer().ip());
+        let former = self.links.with_key(&key);
+        tracing::info!(business = key, extension, "link opened");
+        let mut link = Link::new(outlet, key, extension);
+        if extension {
+            let epoch = self.place.epoch.clone();
+            link.push_event(Event::Hello(Hello { version: EXTENSION_VERSION, epoch }));
+        }
+        self.links.insert(id, link);
+        if let Some(former) = former {
+            self.replace_link(former);
+        }
+        self.release_held();
+    }
+
+    /// Two businesses call themselves the same: the later one is the living one.
+    fn replace_link(&mut self, former: u64) {
+        let Some(outlet) = self.links.get(former).map(|link| Rc::clone(link.outlet())) else {
+            return;
+        };
+        tracing::warn!(peer = %outlet.peer(), "worker key in use twice, the older link is closed");
+        self.lose_link(former);
+        outlet.close(CloseReason::Local);
+    }
+
+    fn reply(&self, outlet: &dyn Outlet, query: Query) {
+        if self.links.get(outlet.id()).is_some() {
+            // Nothing tells a reply from a packet.
+            tracing::warn!(peer = %outlet.peer(), "query on a business link ignored");
+            return;
+        }
+        let mut wire = BytesMut::new();
+        self.clients.answer(query).encode_into(&mut wire);
+        if let Err(error) = outlet.send(wire.freeze()) {
+            // A reply that is left out would shift all that follow.
+            tracing::warn!(peer = %outlet.peer(), %error, "reply not sent");
+            outlet.close(CloseReason::SlowPeer);
+        }
+    }
+
+    fn control(&mut self, id: u64, control: Control) {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.extension) else {
+            return tracing::debug!(?control, "extension was not offered, command ignored");
+        };
+        match control {
+            Control::Drain => {
+                if link.state == State::Draining {
+                    return;
+                }
+                tracing::info!(business = link.key, "business drains");
+                link.state = State::Draining;
+                for &client in &link.clients {
+                    if let Some(client) = self.clients.get(client) {
+                        client.connection.pause();
+                    }
+                }
+                link.push_event(Event::Fence);
+            }
+            // Packets are applied in their order, and what clients get is queued in theirs.
+            Control::Sync => link.push_event(Event::Synced),
+            Control::Release if link.state == State::Draining => self.move_clients(id),
+            Control::Release => tracing::warn!(business = link.key, "release without drain"),
+            Control::Handled(events) => link.handled(events),
+        }
+    }
+
+    /// Looks for what has waited too long: peers without a key, clients without a business.
+    pub(super) fn sweep(&mut self) {
+        for peer in self.peers.values() {
+            if !peer.authorised && self.now.saturating_duration_since(peer.came) >= LOGIN_TIME {
+                refuse(&*peer.outlet, "no secret key was shown in time");
+            }
+        }
+        self.give_up_held();
+    }
+
+    /// Keeps links busy where something between us might forget them.
+    pub(super) fn ping_links(&mut self) {
+        for link in self.links.iter_mut() {
+            link.push_event(Event::Ping);
+        }
+    }
+}
+
+/// Closes without a reply, and logs why without the key.
+fn refuse(outlet: &dyn Outlet, problem: &str) {
+    tracing::warn!(peer = %outlet.peer(), problem, "peer of the inner port refused");
+    outlet.close(CloseReason::Protocol { code: 1008, problem: problem.to_owned() });
+}

@@ -1,0 +1,56 @@
+//! Where a gateway process is in the cluster, and the headers of the packets it sends from there.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use lineman_wire::link::{Command, Packet};
+
+/// The addresses of this process, as packets and client ids show them.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// The address in the cluster.
+    pub(super) lan_ip: Ipv4Addr,
+    /// The port of the inner listener.
+    pub(super) links_port: u16,
+    /// The port clients connect to.
+    pub(super) clients_port: u16,
+    /// Names this run of the process: client ids of another one mean nothing.
+    pub(super) epoch: String,
+}
+
+impl Place {
+    /// Returns the beginning of a packet about a client.
+    pub(super) fn packet(
+        &self,
+        command: Command,
+        id: u32,
+        client: SocketAddr,
+        session: Bytes,
+    ) -> Packet {
+        Packet {
+            local_ip: self.lan_ip,
+            local_port: self.links_port,
+            client_ip: ipv4(client),
+            client_port: client.port(),
+            gateway_port: self.clients_port,
+            ext: session,
+            ..Packet::new(command, id)
+        }
+    }
+}
+
+/// The header has room for IPv4 only; others show as 0.0.0.0.
+fn ipv4(address: SocketAddr) -> Ipv4Addr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+/// A client that is gone while no business could be told.
+#[derive(Debug, Clone)]
+pub(super) struct Departed {
+    pub(super) id: u32,
+    pub(super) address: SocketAddr,
+    pub(super) session: Bytes,
+}

@@ -1,0 +1,104 @@
+//! Between the table and the logic: events become inputs, handled one after the other.
+//!
+//! A send can fill a queue and an abort ends a connection while the logic is at work; what such an
+//! event says waits in the inbox until the input at hand is done.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use lineman::connection::{Connection, Event, Handler, Turn};
+use lineman_wire::link::Codec;
+use tokio::time::Instant;
+
+use super::core::{Core, Input};
+use super::dialect::Dialect;
+use super::outlet::Outlet;
+
+/// The logic of a gateway process, and what waits for it.
+pub(super) struct Shell<C> {
+    core: RefCell<Core<C>>,
+    inbox: RefCell<VecDeque<Input<C>>>,
+    at_work: Cell<bool>,
+}
+
+impl<C: Outlet> Shell<C> {
+    pub(super) fn new(core: Core<C>) -> Self {
+        Self { core: RefCell::new(core), inbox: RefCell::default(), at_work: Cell::new(false) }
+    }
+
+    /// Has an input handled: now, or right after the one at hand.
+    pub(super) fn submit(&self, input: Input<C>) {
+        self.inbox.borrow_mut().push_back(input);
+        if self.at_work.replace(true) {
+            return;
+        }
+        loop {
+            let next = self.inbox.borrow_mut().pop_front();
+            let Some(input) = next else { break };
+            self.core.borrow_mut().handle(input, Instant::now());
+        }
+        self.at_work.set(false);
+    }
+
+    pub(super) fn gauges(&self) -> BTreeMap<&'static str, u64> {
+        self.core.borrow().gauges()
+    }
+
+    fn clients_port(&self) -> u16 {
+        self.core.borrow().place.clients_port
+    }
+}
+
+/// Hears the clients.
+pub(super) struct ClientDoor<D: Dialect>(pub(super) Rc<Shell<Connection<D>>>);
+
+impl<D: Dialect> Handler<D> for ClientDoor<D> {
+    fn on_event(&self, connection: &Connection<D>, event: Event<D>) -> Turn {
+        let input = match event {
+            // Without a handshake a client is there when it has connected, with one when it has
+            // asked to open: half-open connections are nobody's business.
+            Event::Connect => Input::ClientCame(connection.clone(), bytes::Bytes::new()),
+            Event::Open(opening) => {
+                let port = self.0.clients_port();
+                let handshake = D::handshake(&opening, connection.peer_addr(), port);
+                Input::ClientCame(connection.clone(), handshake)
+            }
+            Event::Opened => return Turn::Done(Ok(())),
+            Event::Message(message) => Input::ClientSaid(connection.id(), D::payload(message)),
+            Event::Close(reason) => {
+                tracing::debug!(peer = %connection.peer_addr(), %reason, "client gone");
+                Input::ClientWent(connection.id())
+            }
+        };
+        self.0.submit(input);
+        Turn::Done(Ok(()))
+    }
+}
+
+/// Hears the inner port.
+pub(super) struct LinkDoor<D: Dialect>(pub(super) Rc<Shell<Connection<D>>>);
+
+impl<D: Dialect> Handler<Codec> for LinkDoor<D> {
+    fn on_event(&self, connection: &Connection<Codec>, event: Event<Codec>) -> Turn {
+        let input = match event {
+            Event::Connect => Input::PeerCame(Rc::new(connection.clone())),
+            Event::Message(packet) => Input::PeerSaid(connection.id(), packet),
+            Event::Close(reason) => {
+                tracing::debug!(peer = %connection.peer_addr(), %reason, "peer gone");
+                Input::PeerWent(connection.id())
+            }
+            Event::Open(()) | Event::Opened => return Turn::Done(Ok(())),
+        };
+        self.0.submit(input);
+        Turn::Done(Ok(()))
+    }
+
+    fn on_full(&self, connection: &Connection<Codec>) {
+        self.0.submit(Input::PeerFull(connection.id()));
+    }
+
+    fn on_drain(&self, connection: &Connection<Codec>) {
+        self.0.submit(Input::PeerDrained(connection.id()));
+    }
+}

@@ -1,0 +1,174 @@
+//! The gateway as a service: what the master needs to know of it, and how a process of it starts.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lineman::connection::{Connection, Limits, Serve};
+use lineman::service::{
+    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, StopOrder,
+};
+use lineman::timer::{self, Timer};
+use lineman::{Error, Result, Table};
+use lineman_wire::link::Codec;
+
+use super::Gateway;
+use super::core::{Core, Input, Policy};
+use super::dialect::Dialect;
+use super::ids::Counter;
+use super::outlet::Outlet;
+use super::place::Place;
+use super::shell::{ClientDoor, LinkDoor, Shell};
+use crate::discovery::{Announcement, Discovery};
+
+/// Bytes that may wait on a link before its clients are paused; `GatewayWorker`'s bound.
+const LINK_QUEUE: usize = 10 * 1024 * 1024;
+
+/// How often links are kept busy; below the 60 s after which the shortest-lived NAT tables forget
+/// a silent connection. `GatewayWorker`'s interval.
+const PING_LINKS: Duration = Duration::from_secs(25);
+
+/// How often it is looked for what has waited too long: limits are met to within this.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long the last packets may take to leave; a business that does not read misses them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A period, and the input that is due after each.
+type Periodic<P> = (Duration, fn() -> Input<Connection<P>>);
+
+impl<P: Dialect> Service for Gateway<P> {
+    fn description(&self) -> Description {
+        let clients = Listen {
+            label: "clients",
+            address: self.address.clone(),
+            ports: Ports::Shared,
+            scheme: self.scheme,
+            page: self.http.is_some(),
+        };
+        let links = Listen {
+            label: "links",
+            address: format!("{}:{}", self.lan_ip, self.start_port),
+            ports: Ports::PerSlot,
+            scheme: "link",
+            page: false,
+        };
+        Description {
+            name: self.name.clone(),
+            kind: self.kind,
+            count: self.count,
+            listeners: vec![clients, links],
+            reload: Reload::Keep,
+            drain_limit: self.drain_limit,
+            stop_order: StopOrder::Edge,
+        }
+    }
+
+    fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
+        Box::pin(async move { Ok(Rc::new(self.begin(context)?) as Rc<dyn Running>) })
+    }
+}
+
+impl<P: Dialect> Gateway<P> {
+    fn begin(self, context: Context) -> Result<RunningGateway<P>> {
+        let [clients, links] = <[_; 2]>::try_from(context.listeners)
+            .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
+        let place = self.place(&clients, &links)?;
+        let address = format!("{}:{}", place.lan_ip, place.links_port);
+        let policy = Policy {
+            secret_key: self.secret_key.clone(),
+            heartbeat: self.heartbeat.clone(),
+            slow_client: self.slow_client,
+            no_business_limit: self.no_business_limit,
+            wire_form: self.wire_form,
+        };
+        let timers = self.periods(place.lan_ip);
+        let shell = Rc::new(Shell::new(Core::new(place, policy, Counter::random())));
+
+        let door = Rc::new(LinkDoor(Rc::clone(&shell)));
+        let limits = Limits { send_queue: LINK_QUEUE, ..Limits::default() };
+        context.table.listen(links, Serve::links(Codec::new, door).limits(limits))?;
+        let door = Rc::new(ClientDoor(Rc::clone(&shell)));
+        let serve = Serve::peers(self.make, door).limits(self.limits).http(self.http);
+        context.table.listen(clients, serve)?;
+
+        let timers = timers.into_iter().map(|(period, input)| every(period, &shell, input));
+        let discovery = Discovery::start(
+            &context.table,
+            &self.registers,
+            &self.secret_key,
+            &Announcement::Gateway { address },
+            &(Rc::new(|_, _| {}) as _),
+        );
+        Ok(RunningGateway {
+            timers: timers.collect(),
+            shell,
+            table: context.table,
+            _discovery: discovery,
+        })
+    }
+
+    fn place(
+        &self,
+        clients: &std::net::TcpListener,
+        links: &std::net::TcpListener,
+    ) -> Result<Place> {
+        let lan_ip: Ipv4Addr = self.lan_ip.parse().map_err(|_| {
+            self.wrong(&format!("lan_ip {:?} is no IPv4 address: client ids need one", self.lan_ip))
+        })?;
+        let links_port = links.local_addr()?.port();
+        let clients_port = clients.local_addr()?.port();
+        let epoch = format!("{:016x}", getrandom::u64()?);
+        Ok(Place { lan_ip, links_port, clients_port, epoch })
+    }
+
+    /// The inputs that come with time.
+    fn periods(&self, lan_ip: Ipv4Addr) -> Vec<Periodic<P>> {
+        // A limit shorter than the sweep's period would be met late.
+        let sweep = SWEEP.min(self.no_business_limit / 2);
+        let mut periods: Vec<Periodic<P>> = vec![(sweep, || Input::Sweep)];
+        if let Some(period) = self.heartbeat.part_of_period() {
+            periods.push((period, || Input::Beat));
+        }
+        if lan_ip != Ipv4Addr::LOCALHOST {
+            periods.push((PING_LINKS, || Input::PingLinks));
+        }
+        periods
+    }
+
+    fn wrong(&self, problem: &str) -> Error {
+        Error::Configuration { service: self.name.clone(), problem: problem.to_owned() }
+    }
+}
+
+fn every<C: Outlet>(period: Duration, shell: &Rc<Shell<C>>, input: fn() -> Input<C>) -> Timer {
+    let shell = Rc::clone(shell);
+    timer::every(period, async move || shell.submit(input()))
+}
+
+struct RunningGateway<P: Dialect> {
+    shell: Rc<Shell<Connection<P>>>,
+    table: Table,
+    timers: Vec<Timer>,
+    _discovery: Discovery,
+}
+
+impl<P: Dialect> Running for RunningGateway<P> {
+    /// Every client is gone; the businesses have to hear of it before the process ends.
+    fn stopped(&self) -> LocalFuture<()> {
+        for timer in &self.timers {
+            timer.cancel();
+        }
+        let table = self.table.clone();
+        Box::pin(async move {
+            if tokio::time::timeout(LAST_WORDS, table.flushed()).await.is_err() {
+                tracing::warn!("a business does not read: it misses the end of some clients");
+            }
+        })
+    }
+
+    fn gauges(&self) -> BTreeMap<&'static str, u64> {
+        self.shell.gauges()
+    }
+}

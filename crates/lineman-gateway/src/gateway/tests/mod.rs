@@ -1,0 +1,1 @@
+//! Tests of the logic, with connections that only remember.
