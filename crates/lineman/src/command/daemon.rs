@@ -82,7 +82,7 @@ pub(super) fn report_socket() -> Result<Option<UnixStream>, Failure> {
 }
 
 /// Runs the master as the daemon.
-pub(super) fn run(plan: Plan, mut report: UnixStream) -> ExitCode {
+pub(super) fn run(plan: &Plan, mut report: UnixStream) -> ExitCode {
     let (answers, mut receiver) = Answers::channel();
     let reporting = std::thread::spawn(move || {
         while let Some(answer) = receiver.blocking_recv() {

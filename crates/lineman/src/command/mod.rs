@@ -53,6 +53,14 @@ impl From<Error> for Failure {
 /// process with its code.
 pub(crate) fn run(app: App) -> Result {
     let arguments = parse(&app);
+    // First of all, as the next step makes every inherited descriptor look like one of our own.
+    let report = match daemon::report_socket() {
+        Ok(report) => report,
+        Err(failure) => {
+            Printer.error(&failure.text);
+            leave(failure.code)
+        }
+    };
     if let Err(error) = os::close_inherited_on_exec() {
         Printer.note(&format!("cannot look at inherited descriptors: {error}"));
     }
@@ -62,21 +70,30 @@ pub(crate) fn run(app: App) -> Result {
     );
     let folder = RuntimeFolder::resolve(&app.config.name, &choice);
     let outcome = match &arguments.verb {
-        Verb::Start(how) => start::start(Plan::new(&app, folder)?, how),
-        Verb::Restart(how) => start::restart(Plan::new(&app, folder)?, how),
+        Verb::Start(how) => match report {
+            Some(report) => Ok(daemon::run(&Plan::new(&app, folder)?, report)),
+            None => start::start(&Plan::new(&app, folder)?, how),
+        },
+        Verb::Restart(how) => start::restart(&Plan::new(&app, folder)?, how),
         Verb::Stop(how) => steps::stop(&folder, how),
         Verb::Reload(how) => steps::reload(&folder, how),
         Verb::Status(how) => status::status(&folder, how),
         Verb::Connections(how) => connections::connections(&folder, how),
     };
-    let code = match outcome {
-        Ok(code) => code,
+    finish(outcome);
+    Ok(())
+}
+
+/// Says why the command failed, if it did; returns when it did not.
+fn finish(outcome: Outcome) {
+    match outcome {
+        Ok(ExitCode::Ok) => {}
+        Ok(code) => leave(code),
         Err(failure) => {
             Printer.error(&failure.text);
-            failure.code
+            leave(failure.code)
         }
-    };
-    if code == ExitCode::Ok { Ok(()) } else { leave(code) }
+    }
 }
 
 fn parse(app: &App) -> Arguments {

@@ -12,18 +12,15 @@ use crate::terminal::Printer;
 use crate::terminal::table::{Align, Table};
 
 /// Runs `start`.
-pub(super) fn start(plan: Plan, how: &Start) -> Outcome {
-    if let Some(report) = daemon::report_socket()? {
-        return Ok(daemon::run(plan, report));
-    }
+pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
     if let Some(holder) = client::running(&plan.folder)? {
         return Err(Failure::new(ExitCode::AlreadyRunning, master::already_running(&holder)));
     }
-    if how.daemon { daemon::start(&plan, how) } else { Ok(foreground(plan, how)) }
+    if how.daemon { daemon::start(plan, how) } else { Ok(foreground(plan, how)) }
 }
 
 /// Runs `restart`.
-pub(super) fn restart(plan: Plan, how: &Restart) -> Outcome {
+pub(super) fn restart(plan: &Plan, how: &Restart) -> Outcome {
     if client::running(&plan.folder)?.is_some() {
         // Those that had to be killed are gone as well, and that was said.
         steps::stop(&plan.folder, &how.leave)?;
@@ -33,7 +30,7 @@ pub(super) fn restart(plan: Plan, how: &Restart) -> Outcome {
     start(plan, &how.start)
 }
 
-fn foreground(plan: Plan, how: &Start) -> ExitCode {
+fn foreground(plan: &Plan, how: &Start) -> ExitCode {
     let (answers, mut receiver) = Answers::channel();
     let quiet = how.quiet;
     // A thread of its own: a terminal that was stopped with Ctrl-S must not stop the master.

@@ -51,7 +51,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Checks that the program can run and returns its plan.
     pub(crate) fn new(app: &App, folder: RuntimeFolder) -> Result<Self, Error> {
-        let services = app.services.iter().map(|service| service.description()).collect();
+        let services: Vec<_> = app.services.iter().map(|service| service.description()).collect();
         check(&services)?;
         Ok(Self { config: app.config.clone(), services, folder, program: program::resolve()? })
     }
@@ -59,7 +59,7 @@ impl Plan {
 
 /// Runs the program until it is stopped. The start is reported to `report`: `started`, then `done`,
 /// or `done` with what failed, after everything has been torn down.
-pub(crate) fn run(plan: Plan, report: &Answers) -> ExitCode {
+pub(crate) fn run(plan: &Plan, report: &Answers) -> ExitCode {
     log::start("master");
     match hold(plan, report) {
         Ok(Verdict { code, failure: None }) => code,
@@ -88,7 +88,7 @@ impl From<Error> for Refusal {
 }
 
 /// Holds the lock and the sockets while the loop runs; both are gone when this returns.
-fn hold(plan: Plan, report: &Answers) -> Result<Verdict, Refusal> {
+fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     plan.folder.create()?;
     let holder = Holder::this(&plan.program);
     let _lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
@@ -104,9 +104,8 @@ fn hold(plan: Plan, report: &Answers) -> Result<Verdict, Refusal> {
         .enable_all()
         .build()
         .map_err(|source| Error::Os { action: "start the runtime", source })?;
-    let folder = plan.folder.clone();
     let verdict = runtime.block_on(supervise(plan, sockets, holder, report.clone()));
-    let socket = folder.socket();
+    let socket = plan.folder.socket();
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::debug!(path = %socket.display(), %error, "cannot remove the control socket");
     }
@@ -114,7 +113,7 @@ fn hold(plan: Plan, report: &Answers) -> Result<Verdict, Refusal> {
 }
 
 async fn supervise(
-    plan: Plan,
+    plan: &Plan,
     sockets: Vec<Vec<Vec<listeners::Listener>>>,
     holder: Holder,
     report: Answers,
@@ -163,7 +162,7 @@ pub(crate) fn already_running(holder: &Holder) -> String {
     format!("already running: pid {pid}, {} (`stop` or `reload` it)", program.display())
 }
 
-fn check(services: &Vec<Description>) -> Result<(), Error> {
+fn check(services: &[Description]) -> Result<(), Error> {
     let wrong = |service: &str, problem: &str| {
         let (service, problem) = (service.to_owned(), problem.to_owned());
         Err(Error::Configuration { service, problem })

@@ -72,7 +72,7 @@ pub(super) enum Phase {
 impl Supervisor {
     /// Returns the state before anything was started.
     pub(super) fn new(
-        plan: Plan,
+        plan: &Plan,
         sockets: Vec<Vec<Vec<Listener>>>,
         holder: Holder,
         report: Answers,
@@ -85,9 +85,9 @@ impl Supervisor {
             }
         }
         Self {
-            config: plan.config,
-            program: plan.program,
-            services: plan.services,
+            config: plan.config.clone(),
+            program: plan.program.clone(),
+            services: plan.services.clone(),
             slots,
             phase: Phase::Starting(report),
             holder,
