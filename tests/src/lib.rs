@@ -1,1 +1,15 @@
-//! Black-box tests live in `tests/`.
+//! The vocabulary of the black-box tests in `tests/`: programs on ports of their own, a crowd that
+//! talks, peers that misbehave. The tests themselves stay short.
+
+pub mod programs;
+pub mod raw;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Held by a test that needs the machine for itself.
+static MACHINE: Mutex<()> = Mutex::const_new(());
+
+/// Waits until no other heavy test of this file runs; Cargo runs the files one after the other.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    MACHINE.lock().await
+}

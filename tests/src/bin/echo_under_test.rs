@@ -1,0 +1,75 @@
+//! An echo server with knobs, for the black-box tests. Every knob is an environment variable:
+//!
+//! - `ECHO_LISTEN`: the address; `ECHO_COUNT`: processes (1);
+//! - `ECHO_MESSAGE_MS`, `ECHO_HANDSHAKE_MS`, `ECHO_DRAIN_MS`: the limits of that name;
+//! - `ECHO_BROKEN_IF`: while this file exists, `echo` fails to start and says why from the file;
+//! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists.
+//!
+//! A message is echoed, but for `who` (the process answers with its pid), `slowly` (echoed after a
+//! handler has waited), `fail` and `panic` (the handler does).
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use lineman::connection::Limits;
+use lineman::prelude::*;
+
+fn main() -> Result {
+    let mut echo = Worker::websocket(std::env::var("ECHO_LISTEN")?)
+        .name("echo")
+        .count(knob("ECHO_COUNT").unwrap_or(1))
+        .limits(limits())
+        .on_start(async |_| fail_while_there("ECHO_BROKEN_IF"))
+        .on_message(answer);
+    if let Some(limit) = knob("ECHO_DRAIN_MS") {
+        echo = echo.drain_limit(Duration::from_millis(limit));
+    }
+    let mut app = App::new().name("echo").service(echo);
+    if std::env::var_os("ECHO_FRAGILE_IF").is_some() {
+        let fragile = Worker::task("fragile");
+        app = app.service(fragile.on_start(async |_| fail_while_there("ECHO_FRAGILE_IF")));
+    }
+    app.run()
+}
+
+async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
+    match message.as_text() {
+        Some("who") => connection.send(std::process::id().to_string().as_str()),
+        Some("slowly") => {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            connection.send(message)
+        }
+        Some("fail") => Err("told to fail".into()),
+        Some("panic") => told_to_panic(),
+        _ => connection.send(message),
+    }
+}
+
+#[expect(clippy::panic, reason = "what a panic does is under test")]
+fn told_to_panic() -> Result {
+    panic!("told to panic")
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    if let Some(millis) = knob("ECHO_MESSAGE_MS") {
+        limits.message_time = Duration::from_millis(millis);
+    }
+    if let Some(millis) = knob("ECHO_HANDSHAKE_MS") {
+        limits.handshake_time = Duration::from_millis(millis);
+    }
+    limits
+}
+
+fn fail_while_there(knob: &str) -> Result {
+    let Some(marker) = std::env::var_os(knob) else { return Ok(()) };
+    match std::fs::read_to_string(Path::new(&marker)) {
+        Ok(reason) => Err(reason.into()),
+        Err(_) => Ok(()),
+    }
+}
+
+fn knob<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
