@@ -253,8 +253,10 @@ impl Worker<Peers<WebSocket>> {
     }
 
     /// Serves requests on the same port that are no upgrade: the page that opens the WebSocket.
+    ///
+    /// Not called `http`, which would make [`Worker::http`] ambiguous.
     #[must_use]
-    pub fn http<S, B>(mut self, service: S) -> Self
+    pub fn with_http<S, B>(mut self, service: S) -> Self
     where
         S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
             + Clone
