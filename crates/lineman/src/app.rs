@@ -40,7 +40,8 @@ impl App {
         self
     }
 
-    /// Adds a service. Services start in the order they were added and stop in the reverse one.
+    /// Adds a service. They start together, once every address is bound; see
+    /// [`StopOrder`](crate::service::StopOrder) for how they stop.
     #[must_use]
     pub fn service(mut self, service: impl Service) -> Self {
         self.services.push(Box::new(service));

@@ -19,8 +19,8 @@ use crate::control::request::Manner;
     arg_required_else_help = true
 )]
 pub(super) struct Arguments {
-    /// Folder of lock, control socket and log [default: $XDG_RUNTIME_DIR/NAME, /run/NAME as root,
-    /// else /tmp/lineman-UID/NAME]
+    /// Folder of lock, control socket and log [default: `$XDG_RUNTIME_DIR/NAME`, `/run/NAME` as
+    /// root, else `/tmp/lineman-UID/NAME`]
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) runtime_dir: Option<PathBuf>,
     /// What to do.

@@ -22,20 +22,20 @@ struct Line<'a> {
 pub(super) fn connections(folder: &RuntimeFolder, how: &Connections) -> Outcome {
     let mut call = ask(folder, &Request::Connections { service: how.service.clone() })?;
     if !how.format.json {
-        Printer.data(&HEADER.line());
+        Printer::data(&HEADER.line());
     }
     while let Some(answer) = call.next()? {
         match answer {
             Answer::Rows { rows, .. } if rows.is_empty() => {}
             Answer::Rows { slot, pid, rows } if how.format.json => {
-                Printer.data(&json(&slot, pid, &rows).map_err(std::io::Error::from)?);
+                Printer::data(&json(&slot, pid, &rows).map_err(std::io::Error::from)?);
             }
             Answer::Rows { slot, rows, .. } => {
                 let lines: Vec<String> =
                     rows.iter().map(|row| Cells::of(&slot, row).line()).collect();
-                Printer.data(&lines.join("\n"));
+                Printer::data(&lines.join("\n"));
             }
-            Answer::Note { text } => Printer.note(&text),
+            Answer::Note { text } => Printer::note(&text),
             Answer::Done { code: ExitCode::Ok, .. } => return Ok(ExitCode::Ok),
             Answer::Done { code, text } => return Err(Failure::new(code, text)),
             _ => {}

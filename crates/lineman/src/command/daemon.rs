@@ -28,10 +28,10 @@ pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
     let mut report = Call::on(ours);
     while let Some(answer) = report.next()? {
         match answer {
-            Answer::Started(report) if !how.quiet => Printer.data(&start::table(&report)),
+            Answer::Started(report) if !how.quiet => Printer::data(&start::table(&report)),
             Answer::Done { code: ExitCode::Ok, .. } => return Ok(ExitCode::Ok),
             Answer::Done { code, text } => return Err(Failure::new(code, text)),
-            Answer::Note { text } => Printer.note(&text),
+            Answer::Note { text } => Printer::note(&text),
             _ => {}
         }
     }
@@ -76,7 +76,7 @@ pub(super) fn report_socket() -> Result<Option<UnixStream>, Failure> {
     })?;
     // Refused only to the leader of a group, and then there is a session already.
     if let Err(error) = rustix::process::setsid() {
-        Printer.note(&format!("no session of its own: {error}"));
+        Printer::note(&format!("no session of its own: {error}"));
     }
     Ok(Some(UnixStream::from(adopted)))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest duration: a year. Longer ones are a slip of the finger, and could overflow a clock.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 /// Parses a duration.
 ///

@@ -4,12 +4,12 @@
 //! master goes over the control socket.
 
 mod arguments;
-mod connections;
-mod daemon;
-mod duration;
 mod start;
-mod status;
+mod daemon;
 mod steps;
+mod status;
+mod connections;
+mod duration;
 
 use clap::FromArgMatches as _;
 
@@ -51,18 +51,18 @@ impl From<Error> for Failure {
 /// # Errors
 /// When the program's own description is wrong. A command that fails has said so and ends the
 /// process with its code.
-pub(crate) fn run(app: App) -> Result {
-    let arguments = parse(&app);
+pub(crate) fn run(app: &App) -> Result {
+    let arguments = parse(app);
     // First of all, as the next step makes every inherited descriptor look like one of our own.
     let report = match daemon::report_socket() {
         Ok(report) => report,
         Err(failure) => {
-            Printer.error(&failure.text);
+            Printer::error(&failure.text);
             leave(failure.code)
         }
     };
     if let Err(error) = os::close_inherited_on_exec() {
-        Printer.note(&format!("cannot look at inherited descriptors: {error}"));
+        Printer::note(&format!("cannot look at inherited descriptors: {error}"));
     }
     let choice = Choice::from_environment(
         arguments.runtime_dir.as_deref(),
@@ -71,10 +71,10 @@ pub(crate) fn run(app: App) -> Result {
     let folder = RuntimeFolder::resolve(&app.config.name, &choice);
     let outcome = match &arguments.verb {
         Verb::Start(how) => match report {
-            Some(report) => Ok(daemon::run(&Plan::new(&app, folder)?, report)),
-            None => start::start(&Plan::new(&app, folder)?, how),
+            Some(report) => Ok(daemon::run(&Plan::new(app, folder)?, report)),
+            None => start::start(&Plan::new(app, folder)?, how),
         },
-        Verb::Restart(how) => start::restart(&Plan::new(&app, folder)?, how),
+        Verb::Restart(how) => start::restart(&Plan::new(app, folder)?, how),
         Verb::Stop(how) => steps::stop(&folder, how),
         Verb::Reload(how) => steps::reload(&folder, how),
         Verb::Status(how) => status::status(&folder, how),
@@ -90,7 +90,7 @@ fn finish(outcome: Outcome) {
         Ok(ExitCode::Ok) => {}
         Ok(code) => leave(code),
         Err(failure) => {
-            Printer.error(&failure.text);
+            Printer::error(&failure.text);
             leave(failure.code)
         }
     }

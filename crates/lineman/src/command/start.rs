@@ -25,7 +25,7 @@ pub(super) fn restart(plan: &Plan, how: &Restart) -> Outcome {
         // Those that had to be killed are gone as well, and that was said.
         steps::stop(&plan.folder, &how.leave)?;
     } else {
-        Printer.note("not running: starting it");
+        Printer::note("not running: starting it");
     }
     start(plan, &how.start)
 }
@@ -38,11 +38,11 @@ fn foreground(plan: &Plan, how: &Start) -> ExitCode {
         while let Some(answer) = receiver.blocking_recv() {
             match answer {
                 Answer::Started(report) if !quiet => {
-                    Printer.data(&table(&report));
-                    Printer.note("Press Ctrl-C to stop.");
+                    Printer::data(&table(&report));
+                    Printer::note("Press Ctrl-C to stop.");
                 }
-                Answer::Done { code, text } if code != ExitCode::Ok => Printer.error(&text),
-                Answer::Note { text } => Printer.note(&text),
+                Answer::Done { code, text } if code != ExitCode::Ok => Printer::error(&text),
+                Answer::Note { text } => Printer::note(&text),
                 _ => {}
             }
         }
@@ -50,7 +50,7 @@ fn foreground(plan: &Plan, how: &Start) -> ExitCode {
     let code = master::run(plan, &answers);
     drop(answers);
     if printing.join().is_err() {
-        Printer.error("the start could not be shown");
+        Printer::error("the start could not be shown");
     }
     code
 }
@@ -84,7 +84,7 @@ pub(super) fn table(report: &report::Start) -> String {
         text.push('\n');
     }
     for page in pages {
-        text.push_str(&format!("open {page}\n"));
+        text.extend(["open ", &page, "\n"]);
     }
     text
 }

@@ -7,7 +7,7 @@ use super::start::listen_cells;
 use super::{Failure, Outcome, ask, cut_off};
 use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
-use crate::control::report::{Slot, Status};
+use crate::control::report::{Slot, Status, Totals};
 use crate::control::request::{Answer, Request};
 use crate::terminal::table::{Align, Table};
 use crate::terminal::{Printer, units};
@@ -34,10 +34,10 @@ pub(super) fn status(folder: &RuntimeFolder, how: &Format) -> Outcome {
         match answer {
             Answer::Status(status) if how.json => {
                 let text = serde_json::to_string_pretty(&status).map_err(std::io::Error::from)?;
-                Printer.data(&text);
+                Printer::data(&text);
             }
-            Answer::Status(status) => Printer.data(&text(&status)),
-            Answer::Note { text } => Printer.note(&text),
+            Answer::Status(status) => Printer::data(&text(&status)),
+            Answer::Note { text } => Printer::note(&text),
             Answer::Done { code: ExitCode::Ok, .. } => return Ok(ExitCode::Ok),
             Answer::Done { code, text } => return Err(Failure::new(code, text)),
             _ => {}
@@ -51,7 +51,7 @@ fn text(status: &Status) -> String {
     lines.push(String::new());
     let mut table = Table::new(&COLUMNS);
     for slot in &status.slots {
-        table.row(row(slot));
+        table.row(row_of(slot));
     }
     table.row(totals(status));
     lines.extend(table.lines());
@@ -87,18 +87,18 @@ fn head(status: &Status) -> Vec<String> {
     lines
 }
 
-fn row(slot: &Slot) -> Vec<String> {
+fn row_of(slot: &Slot) -> Vec<String> {
     let unknown = || "-".to_owned();
-    let state = if slot.pid.is_some() && !slot.answered && slot.state == "ready" {
+    let shown = if slot.pid.is_some() && !slot.answered && slot.state == "ready" {
         // It serves, and has not answered within a second: its loop is stuck.
         "busy".to_owned()
     } else {
         slot.state.clone()
     };
     let mut cells = vec![
-        slot.slot.clone(),
+        slot.name.clone(),
         slot.pid.map_or_else(unknown, |pid| pid.to_string()),
-        state,
+        shown,
         slot.uptime_ms
             .map_or_else(unknown, |uptime| units::duration(Duration::from_millis(uptime))),
         slot.restarts.to_string(),
@@ -118,9 +118,8 @@ fn row(slot: &Slot) -> Vec<String> {
 }
 
 fn totals(status: &Status) -> Vec<String> {
-    let totals = &status.totals;
+    let Totals { stats, memory_bytes, cpu_ms, .. } = &status.totals;
     let restarts: u64 = status.slots.iter().map(|slot| slot.restarts).sum();
-    let stats = &totals.stats;
     vec![
         "total".to_owned(),
         String::new(),
@@ -131,8 +130,8 @@ fn totals(status: &Status) -> Vec<String> {
         format!("{}/{}", units::count(stats.messages_in), units::count(stats.messages_out)),
         format!("{}/{}", units::bytes(stats.bytes_in), units::bytes(stats.bytes_out)),
         units::bytes(stats.queued_bytes),
-        units::bytes(totals.memory_bytes),
-        cpu(totals.cpu_ms),
+        units::bytes(*memory_bytes),
+        cpu(*cpu_ms),
     ]
 }
 
@@ -152,17 +151,20 @@ fn remarks(slot: &Slot) -> Vec<String> {
         .collect();
     let mut lines = Vec::new();
     if !counts.is_empty() {
-        lines.push(format!("{}: {}", slot.slot, counts.join(", ")));
+        lines.push(format!("{}: {}", slot.name, counts.join(", ")));
     }
-    if let Some(reason) = &slot.last_exit {
-        lines.push(format!("{}: last exit: {reason}", slot.slot));
+    // A reload's exits are what was wanted.
+    if let Some(reason) =
+        slot.last_exit.as_ref().filter(|_| slot.restarts > 0 || slot.pid.is_none())
+    {
+        lines.push(format!("{}: last exit: {reason}", slot.name));
     }
     lines
 }
 
 fn cpu(millis: u64) -> String {
     match Duration::from_millis(millis) {
-        time if time < Duration::from_secs(60) => format!("{:.1}s", time.as_secs_f64()),
+        time if time < Duration::from_mins(1) => format!("{:.1}s", time.as_secs_f64()),
         time => units::duration(time),
     }
 }
@@ -171,12 +173,12 @@ fn cpu(millis: u64) -> String {
 mod tests {
     use super::*;
     use crate::control::Stats;
-    use crate::control::report::{Listen, Service, Totals};
+    use crate::control::report::{Listen, Service};
     use std::collections::BTreeMap;
 
     fn slot(index: usize, stats: Option<Stats>) -> Slot {
         Slot {
-            slot: format!("chat-gateway/{index}"),
+            name: format!("chat-gateway/{index}"),
             service: "chat-gateway".to_owned(),
             index,
             pid: Some(123_456),

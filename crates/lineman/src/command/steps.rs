@@ -40,7 +40,7 @@ pub(super) fn reload(folder: &RuntimeFolder, how: &Leave) -> Outcome {
 fn conclude(code: ExitCode, text: &str) -> Outcome {
     match code {
         ExitCode::Ok | ExitCode::Killed => {
-            Printer.data(text);
+            Printer::data(text);
             Ok(code)
         }
         _ => Err(Failure::new(code, text)),
@@ -52,11 +52,9 @@ fn follow(mut call: Call) -> Result<(ExitCode, String), Failure> {
     while let Some(answer) = call.next()? {
         match answer {
             Answer::Done { code, text } => return Ok((code, text)),
-            Answer::Note { text } => Printer.note(&text),
-            Answer::Progress(progress) => {
-                if mentioned.is_news(&progress, Instant::now()) {
-                    Printer.note(&line(&progress));
-                }
+            Answer::Note { text } => Printer::note(&text),
+            Answer::Progress(progress) if mentioned.is_news(&progress, Instant::now()) => {
+                Printer::note(&line(&progress));
             }
             _ => {}
         }
@@ -101,22 +99,20 @@ impl Mentioned {
 fn line(progress: &Progress) -> String {
     let Progress { slot, pid, step, left, remaining_ms } = progress;
     let what = match step {
-        Step::Starting => "starting its successor",
-        Step::Ready => "the successor serves",
+        Step::Starting => "started as the successor",
+        Step::Ready => "serves",
         Step::Draining => "draining",
         Step::Stopping => "stopping",
         Step::Ended => "ended",
         Step::Killed => "killed: it did not end in time",
     };
-    let mut line = format!("{slot} (pid {pid}): {what}");
-    if let Some(left) = left {
-        line.push_str(&format!(", {} left", units::plural(*left, "connection", "connections")));
-    }
-    if let Some(remaining) = remaining_ms {
-        let remaining = units::duration(Duration::from_millis(*remaining));
-        line.push_str(&format!(", {remaining} at most"));
-    }
-    line
+    let left = left.map_or_else(String::new, |left| {
+        format!(", {} left", units::plural(left, "connection", "connections"))
+    });
+    let remaining = remaining_ms.map_or_else(String::new, |remaining| {
+        format!(", {} at most", units::duration(Duration::from_millis(remaining)))
+    });
+    format!("{slot} (pid {pid}): {what}{left}{remaining}")
 }
 
 #[cfg(test)]

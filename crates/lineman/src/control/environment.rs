@@ -44,6 +44,10 @@ pub(crate) const REPORT: Variable = Variable { name: "LINEMAN_REPORT", help: Non
 /// Those that users set, in the order of the help text.
 pub(crate) const FOR_USERS: [Variable; 3] = [RUNTIME_DIR, LOG, NO_COLOR];
 
+/// The first argument of a worker, before its slot: for `ps`, and to tell it from a program that a
+/// worker started.
+pub(crate) const WORKER_VERB: &str = "worker";
+
 /// The descriptor of a worker's control socket, and of a daemon's report socket.
 pub(crate) const CONTROL_DESCRIPTOR: i32 = 3;
 

@@ -93,11 +93,11 @@ impl RuntimeFolder {
             make(parent)?;
             // Below /tmp anybody can get in first; the folder above ours must be ours as well.
             if parent.parent() == Some(Path::new("/tmp")) {
-                self.check_owned(parent)?;
+                Self::check_owned(parent)?;
             }
         }
         make(&self.path)?;
-        self.check_owned(&self.path)
+        Self::check_owned(&self.path)
     }
 
     /// Makes sure that who asks may believe what is in the folder: it is the user's own, or the user
@@ -112,7 +112,7 @@ impl RuntimeFolder {
         Err(failed("use", &self.path, io::Error::new(io::ErrorKind::PermissionDenied, problem)))
     }
 
-    fn check_owned(&self, path: &Path) -> Result<(), Error> {
+    fn check_owned(path: &Path) -> Result<(), Error> {
         let facts = fs::symlink_metadata(path).map_err(|source| failed("look at", path, source))?;
         match objection(&facts, rustix::process::geteuid().as_raw()) {
             None => Ok(()),

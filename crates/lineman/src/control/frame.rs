@@ -70,7 +70,10 @@ impl<In: DeserializeOwned> Inbox<In> {
 
 impl<In> fmt::Debug for Inbox<In> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Inbox").field("buffered", &self.buffer.len()).finish()
+        formatter
+            .debug_struct("Inbox")
+            .field("buffered", &self.buffer.len())
+            .finish_non_exhaustive()
     }
 }
 

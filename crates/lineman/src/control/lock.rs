@@ -67,7 +67,7 @@ impl Lock {
             let mut file = options.open(path).map_err(fail)?;
             match file.try_lock() {
                 // The file may have been unlinked by its last holder between open and lock.
-                Ok(()) if !is_still(path, &file) => continue,
+                Ok(()) if !is_still(path, &file) => {}
                 Ok(()) => {
                     write(&mut file, holder).map_err(fail)?;
                     return Ok(Self { path: path.to_path_buf(), _file: file });

@@ -2,16 +2,16 @@
 //! line over a Unix socket in the runtime folder. Used by `master`, `process` and `command`; it
 //! decides nothing and signals nobody.
 
-pub(crate) mod client;
-pub(crate) mod environment;
-pub(crate) mod exit;
-pub(crate) mod folder;
-pub(crate) mod frame;
-pub(crate) mod lock;
 pub(crate) mod message;
-pub(crate) mod report;
+pub(crate) mod frame;
 pub(crate) mod request;
+pub(crate) mod report;
 pub(crate) mod server;
+pub(crate) mod client;
+pub(crate) mod folder;
+pub(crate) mod lock;
+pub(crate) mod exit;
+pub(crate) mod environment;
 
 pub(crate) use crate::connection::stats::{Row, Stats};
 pub(crate) use exit::ExitCode;

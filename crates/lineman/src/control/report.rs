@@ -83,7 +83,8 @@ pub(crate) struct Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Slot {
     /// `service/index`.
-    pub(crate) slot: String,
+    #[serde(rename = "slot")]
+    pub(crate) name: String,
     /// The service.
     pub(crate) service: String,
     /// The slot's number within the service.

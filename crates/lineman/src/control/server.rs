@@ -69,8 +69,12 @@ impl Answers {
         let done = Answer::Done { code, text: text.into() };
         if let Err(mpsc::error::TrySendError::Full(done)) = self.0.try_send(done) {
             let sender = self.0.clone();
-            // At most one for each caller, of which there are few, and it ends with the caller.
-            tokio::spawn(async move { sender.send(done).await.is_ok() });
+            match tokio::runtime::Handle::try_current() {
+                // At most one for each caller, of which there are few; it ends with the caller.
+                Ok(runtime) => drop(runtime.spawn(async move { sender.send(done).await.is_ok() })),
+                // The loop has ended, so there is nothing left to hold up.
+                Err(_) => drop(sender.blocking_send(done)),
+            }
         }
     }
 }

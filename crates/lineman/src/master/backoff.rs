@@ -1,5 +1,6 @@
 //! When a slot whose process ended by itself gets the next one: a pure function of its failures.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The first pause; the failure before it is answered at once, as most are single.
@@ -13,16 +14,17 @@ const LONGEST: Duration = Duration::from_secs(10);
 const HEALTHY: Duration = Duration::from_secs(10);
 
 /// So many failures in a row …
-const LIMIT: u32 = 8;
+const LIMIT: usize = 8;
 
 /// … within this time are a crash loop.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// The failures of one slot since it was last healthy.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Failures {
     count: u32,
-    first: Option<Instant>,
+    /// The times of the last ones; never more than [`LIMIT`].
+    recent: VecDeque<Instant>,
 }
 
 /// What to do about a slot whose process ended by itself.
@@ -41,15 +43,13 @@ impl Failures {
         if ready.is_some_and(|since| now.duration_since(since) >= HEALTHY) {
             *self = Self::default();
         }
-        self.count += 1;
-        let first = *self.first.get_or_insert(now);
-        if self.count >= LIMIT {
-            if now.duration_since(first) <= WINDOW {
-                return Verdict::GiveUp;
-            }
-            // Slow failures never make a loop: the count starts anew, the pause stays long.
-            self.first = Some(now);
-            self.count = LIMIT - 1;
+        self.count = self.count.saturating_add(1);
+        self.recent.push_back(now);
+        if self.recent.len() == LIMIT
+            && let Some(first) = self.recent.pop_front()
+            && now.duration_since(first) <= WINDOW
+        {
+            return Verdict::GiveUp;
         }
         Verdict::Again(pause(self.count, jitter))
     }

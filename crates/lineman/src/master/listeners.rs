@@ -41,7 +41,7 @@ impl Listener {
         match self.socket.shutdown(std::net::Shutdown::Both) {
             Ok(()) => self.parked.set(true),
             Err(error) => {
-                tracing::debug!(address = %self.address, %error, "cannot park a listener")
+                tracing::debug!(address = %self.address, %error, "cannot park a listener");
             }
         }
     }

@@ -3,17 +3,17 @@
 //! Called by `command` for `start`. One loop owns all state and is fed with events; it never touches
 //! a client's byte, runs no handler, and is the only place that signals processes.
 
-mod backoff;
+mod supervisor;
 mod event;
-mod exit;
-mod listeners;
-pub(crate) mod program;
-mod reload;
 mod slot;
 mod spawn;
-mod status;
+pub(crate) mod program;
+mod listeners;
+mod reload;
 mod stop;
-mod supervisor;
+mod status;
+mod exit;
+mod backoff;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -61,17 +61,14 @@ impl Plan {
 /// or `done` with what failed, after everything has been torn down.
 pub(crate) fn run(plan: &Plan, report: &Answers) -> ExitCode {
     log::start("master");
-    match hold(plan, report) {
-        Ok(Verdict { code, failure: None }) => code,
-        Ok(Verdict { code, failure: Some(reason) }) => {
-            report.done(code, reason);
-            code
-        }
-        Err(Refusal { code, reason }) => {
-            report.done(code, reason);
-            code
-        }
+    let (code, failure) = match hold(plan, report) {
+        Ok(Verdict { code, failure }) => (code, failure),
+        Err(Refusal { code, reason }) => (code, Some(reason)),
+    };
+    if let Some(reason) = failure {
+        report.done(code, reason);
     }
+    code
 }
 
 /// Why there is no master.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::backoff::Failures;
 use super::event::WorkerKey;
 use super::exit::ExitReason;
 use super::slot::{Outlook, Worker};
@@ -16,7 +17,7 @@ use crate::terminal::units::plural;
 
 /// How long `reload -g` waits for the connections of each process: an hour outlives nearly every
 /// visit, and there is an end to it all the same.
-const GRACEFUL_LIMIT: Duration = Duration::from_secs(3600);
+const GRACEFUL_LIMIT: Duration = Duration::from_hours(1);
 
 /// One reload of the whole program.
 #[derive(Debug)]
@@ -159,9 +160,8 @@ impl Supervisor {
         if let Some(slot) = self.slots.get_mut(position) {
             // Whoever reloads after a crash loop has changed something.
             if slot.outlook != Outlook::Running {
-                slot.failures = Default::default();
+                slot.failures = Failures::default();
             }
-            // One that is starting anyway is new enough, but may hang: the successor decides.
         }
         match self.start_worker(position) {
             Ok(key) => {

@@ -45,7 +45,7 @@ pub(super) fn spawn(
     }
     let mut command = std::process::Command::new(program);
     command
-        .args(["worker", &slot.name])
+        .args([environment::WORKER_VERB, &slot.name])
         .env(environment::SLOT.name, &slot.name)
         .env(environment::GENERATION.name, generation.to_string())
         .env(environment::LISTENERS.name, slot.listeners.len().to_string())

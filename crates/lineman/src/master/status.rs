@@ -126,7 +126,7 @@ impl Supervisor {
         let Some(slot) = self.slots.get(position) else { return Vec::new() };
         let service = self.services.get(slot.service).map(|service| service.name.clone());
         let empty = report::Slot {
-            slot: slot.name.clone(),
+            name: slot.name.clone(),
             service: service.unwrap_or_default(),
             index: slot.index,
             pid: None,

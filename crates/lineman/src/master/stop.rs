@@ -136,7 +136,7 @@ impl Supervisor {
         stop.told += 1;
         let (manner, timeout, began) = (stop.manner, stop.timeout, stop.began);
         let stop_limit = self.config.stop_limit;
-        let mut steps = Vec::new();
+        let mut told = Vec::new();
         for position in 0..self.slots.len() {
             let service = self.slots.get(position).map(|slot| slot.service).unwrap_or_default();
             if self.order_of(service) != group {
@@ -149,7 +149,7 @@ impl Supervisor {
             let Some(slot) = self.slots.get_mut(position) else { continue };
             slot.outlook = Outlook::Stopped;
             for worker in slot.workers.iter_mut().filter(|worker| !worker.is_stopping()) {
-                let step = match manner {
+                let what = match manner {
                     Manner::Graceful if worker.is_ready() => {
                         worker.drain(left, stop_limit);
                         Step::Draining
@@ -160,11 +160,11 @@ impl Supervisor {
                         Step::Stopping
                     }
                 };
-                steps.push((position, worker.pid, step));
+                told.push((position, worker.pid, what));
             }
         }
-        for (position, pid, step) in steps {
-            self.progress(position, pid, step, None, None);
+        for (position, pid, what) in told {
+            self.progress(position, pid, what, None, None);
         }
     }
 

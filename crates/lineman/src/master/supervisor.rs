@@ -24,7 +24,7 @@ use crate::service::{Description, Ports};
 
 /// The loop looks at its deadlines at least this often; they are exact, this is for a clock that
 /// jumps.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// A pause from which on a slot's listeners are parked: a shorter one is bridged by their backlog.
 const PARK_FROM: Duration = Duration::from_secs(1);
@@ -364,7 +364,7 @@ impl Supervisor {
         &self,
         position: usize,
         pid: u32,
-        step: Step,
+        what: Step,
         left: Option<usize>,
         remaining: Option<Duration>,
     ) {
@@ -375,9 +375,9 @@ impl Supervisor {
         };
         let Some(slot) = self.slots.get(position) else { return };
         let remaining_ms = remaining.and_then(|left| u64::try_from(left.as_millis()).ok());
-        for watcher in watchers {
+        for caller in watchers {
             let slot = slot.name.clone();
-            watcher.give(Answer::Progress(Progress { slot, pid, step, left, remaining_ms }));
+            caller.give(Answer::Progress(Progress { slot, pid, step: what, left, remaining_ms }));
         }
     }
 

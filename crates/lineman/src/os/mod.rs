@@ -4,8 +4,8 @@
 //! state: every function is one question or one wish to the kernel.
 
 mod descriptors;
-pub(crate) mod procfs;
 mod read;
+pub(crate) mod procfs;
 pub(crate) mod user;
 
 use std::io;

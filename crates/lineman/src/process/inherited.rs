@@ -70,7 +70,7 @@ impl Inheritance {
         let mut services = app.services.into_iter();
         let service = services.find(|service| service.description().name == self.service);
         let service = service.ok_or_else(|| {
-            self.mismatch("the program describes no service of this name any more".to_owned())
+            self.mismatch("the program describes no service of this name any more")
         })?;
         self.check(&service.description())?;
         let context = Context {
@@ -86,7 +86,7 @@ impl Inheritance {
     fn check(&self, description: &Description) -> Result<(), Error> {
         let (wanted, held) = (description.listeners.len(), self.listeners.len());
         if wanted != held {
-            return Err(self.mismatch(format!(
+            return Err(self.mismatch(&format!(
                 "the program describes {wanted} listeners and the master holds {held}"
             )));
         }
@@ -95,7 +95,7 @@ impl Inheritance {
                 .local_addr()
                 .map_err(|source| Error::Listen { address: listen.address.clone(), source })?;
             if port(listen, self.index).is_some_and(|port| port != local.port()) {
-                return Err(self.mismatch(format!(
+                return Err(self.mismatch(&format!(
                     "the program wants to listen on {} and the master holds {local}",
                     listen.address
                 )));
@@ -104,7 +104,7 @@ impl Inheritance {
         Ok(())
     }
 
-    fn mismatch(&self, problem: String) -> Error {
+    fn mismatch(&self, problem: &str) -> Error {
         let problem = format!("{problem}: a reload cannot change that, use restart");
         Error::Configuration { service: self.service.clone(), problem }
     }
@@ -137,9 +137,7 @@ fn adopt(number: i32, what: &str) -> Result<OwnedFd, Error> {
     os::adopt(number).map_err(|source| Error::Configuration {
         service: "worker".to_owned(),
         problem: format!(
-            "{} is set, but {what} is missing at descriptor {number} ({source}): only the master \
-             sets it, unset it to use the command line",
-            environment::SLOT.name
+            "{what} is missing at descriptor {number} ({source}): only the master starts workers"
         ),
     })
 }

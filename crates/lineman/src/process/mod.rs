@@ -3,8 +3,8 @@
 //! Called by `App::run` in processes the master started. It never signals anybody, and what it knows
 //! of the master is a socket.
 
-mod conversation;
 mod inherited;
+mod conversation;
 mod leave;
 mod panics;
 
@@ -15,12 +15,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::connection::Table;
-use crate::control::environment;
 use crate::control::frame::{self, Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
+use crate::control::{ExitCode, environment};
 use crate::error::chain;
 use crate::service::Context;
-use crate::terminal::log;
+use crate::terminal::{Printer, log};
 use crate::{App, BoxError, Error, Result, os};
 use conversation::{Conversation, Order};
 use inherited::Inheritance;
@@ -29,13 +29,19 @@ use inherited::Inheritance;
 const LAST_WORD_LIMIT: Duration = Duration::from_millis(500);
 
 /// Returns whether the master started this process to be a worker.
+///
+/// The environment alone does not tell: a program that a worker starts inherits it.
 pub(crate) fn is_worker() -> bool {
     std::env::var_os(environment::SLOT.name).is_some()
+        && std::env::args_os().nth(1).is_some_and(|verb| verb == environment::WORKER_VERB)
 }
 
 /// Plays the slot that the environment names, until the master or the service ends it.
 pub(crate) fn run(app: App) -> Result {
-    let inheritance = Inheritance::take()?;
+    let inheritance = Inheritance::take().unwrap_or_else(|error| {
+        Printer::error(&chain(&error));
+        end(ExitCode::Usage)
+    });
     log::start(&inheritance.slot());
     if let Err(error) = os::raise_open_files() {
         tracing::warn!(%error, "cannot raise the limit of open files");
@@ -49,8 +55,12 @@ pub(crate) fn run(app: App) -> Result {
     runtime.shutdown_background();
     let Err(error) = outcome else { return Ok(()) };
     tracing::error!(reason = chain(&*error), "cannot run");
-    #[expect(clippy::exit, reason = "the error is said; `main` would print it once more")]
-    std::process::exit(1)
+    end(ExitCode::Failed)
+}
+
+#[expect(clippy::exit, reason = "the error is said; `main` would print it once more")]
+fn end(code: ExitCode) -> ! {
+    std::process::exit(code.number())
 }
 
 /// Runs the slot, and tells the master when that fails.

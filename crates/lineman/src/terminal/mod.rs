@@ -1,9 +1,9 @@
 //! What people and scripts see: the printer, tables, units, log lines. Used by `command`, and for its
 //! log by `master` and `process`. Nothing else writes to stdout or stderr.
 
-pub(crate) mod log;
 mod printer;
 pub(crate) mod table;
 pub(crate) mod units;
+pub(crate) mod log;
 
 pub(crate) use printer::Printer;

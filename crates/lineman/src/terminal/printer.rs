@@ -5,22 +5,22 @@ use std::io::{self, Write};
 /// Writes lines to stdout and stderr.
 ///
 /// A reader that has gone (`status | head`) is no error: the rest is dropped.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Printer;
 
 impl Printer {
     /// Writes data: what was asked for.
-    pub(crate) fn data(self, text: &str) {
+    pub(crate) fn data(text: &str) {
         write(&mut io::stdout().lock(), text);
     }
 
     /// Writes everything else: steps, hints.
-    pub(crate) fn note(self, text: &str) {
+    pub(crate) fn note(text: &str) {
         write(&mut io::stderr().lock(), text);
     }
 
     /// Writes why a command failed.
-    pub(crate) fn error(self, text: &str) {
+    pub(crate) fn error(text: &str) {
         write(&mut io::stderr().lock(), &format!("error: {text}"));
     }
 }
