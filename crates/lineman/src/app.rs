@@ -66,7 +66,7 @@ impl App {
         if crate::process::is_worker() {
             crate::process::run(self)
         } else {
-            crate::command::run(self)
+            crate::command::run(&self)
         }
     }
 }
