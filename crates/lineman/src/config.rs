@@ -16,7 +16,7 @@ pub struct Config {
     /// How long connections get to take their close frame on `stop` and at the end of a drain,
     /// before the process is killed. Default 2 s, as Workerman's.
     pub stop_limit: Duration,
-    /// How long `stop -g`, `reload` and `reload -g` wait for connections to end by themselves before
-    /// they are closed with 1001. Default 30 s; flag `--timeout`.
+    /// How long `stop -g` and `reload` wait for connections to end by themselves before
+    /// they are closed with 1001. Default 30 s; flag `--timeout`. `reload -g` waits an hour.
     pub drain_limit: Duration,
 }
