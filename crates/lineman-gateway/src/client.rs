@@ -10,8 +10,8 @@ use crate::hub::{self, Hub, IntoMessage};
 
 /// A client behind a gateway, with its session.
 ///
-/// The functions are those of [`Hub`] for this client, but for one thing: here it is an error when
-/// the link to the client's gateway is gone.
+/// The functions are those of [`Hub`] for this client, but for one thing: sending to it and closing
+/// it fail when the link to its gateway is gone.
 pub struct Client<S = ()> {
     /// Data that travels with the client; written back when the handler returns `Ok`.
     pub session: S,

@@ -50,18 +50,18 @@ impl Test {
     }
 
     /// Runs an event to its end; returns the one that follows.
-    fn run(&mut self, event: Event) -> Option<Event> {
+    fn run(&mut self, event: &Event) -> Option<Event> {
         let id = event.client.id;
-        match self.clients.begin(&event) {
+        match self.clients.begin(event) {
             Begin::Run(_) if event.work.is_last() => {
-                self.log.push(text(&event));
+                self.log.push(text(event));
                 self.clients.end(id, Outcome::Closed).unwrap();
             }
             Begin::Run(session) => {
-                self.log.push(text(&event));
+                self.log.push(text(event));
                 self.clients.end(id, Outcome::Handled(session)).unwrap();
             }
-            Begin::Skip => self.log.push(format!("{} skipped", text(&event))),
+            Begin::Skip => self.log.push(format!("{} skipped", text(event))),
             Begin::Unreadable(error) => panic!("{error}"),
         }
         let next = self.clients.next(id);
@@ -74,7 +74,7 @@ impl Test {
     fn run_all(&mut self, event: Option<Event>) {
         let mut next = event;
         while let Some(event) = next {
-            next = self.run(event);
+            next = self.run(&event);
         }
     }
 
@@ -138,7 +138,7 @@ fn a_dead_gateway_gives_each_client_its_last_event_once() {
     test.clients.hold(gateway());
     // What waited when the link was lost is handled before the last event.
     test.message(2, "c");
-    let busy = test.run(second);
+    let busy = test.run(&second);
     assert!(busy.is_none(), "held");
     assert!(test.clients.arrive(event(3, Work::Connect)).is_some_and(|event| {
         test.run_all(Some(event));
@@ -146,7 +146,9 @@ fn a_dead_gateway_gives_each_client_its_last_event_once() {
     }));
     let begun = test.clients.close_all(gateway(), LINK);
     assert_eq!(begun.len(), 3);
-    begun.into_iter().for_each(|event| test.run_all(Some(event)));
+    for event in begun {
+        test.run_all(Some(event));
+    }
     test.log.sort();
     test.check(&["1:a", "1:lost", "2:b", "2:c", "2:lost", "3:connect", "3:lost"]);
     assert_eq!((test.clients.len(), test.clients.is_idle()), (0, true));

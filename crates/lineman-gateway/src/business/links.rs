@@ -71,7 +71,9 @@ impl<E: Events> Core<E> {
                 gateways.entry(*address).or_default().listed = true;
             }
         }
-        listed.into_iter().for_each(|gateway| self.connect(gateway));
+        for gateway in listed {
+            self.connect(gateway);
+        }
         self.changed.notify_waiters();
     }
 
@@ -132,7 +134,7 @@ impl<E: Events> Core<E> {
     }
 
     /// The gateway speaks the extension: its first packet on a link.
-    pub(super) fn on_hello(self: &Rc<Self>, gateway: SocketAddr, link: LinkId, hello: Hello) {
+    pub(super) fn on_hello(self: &Rc<Self>, gateway: SocketAddr, link: LinkId, hello: &Hello) {
         let epoch = hello.epoch.clone();
         if self.with_link(gateway, link, |link| link.epoch = Some(epoch)).is_none() {
             return;
@@ -223,7 +225,9 @@ impl<E: Events> Core<E> {
         if !begun.is_empty() {
             tracing::warn!(%gateway, clients = begun.len(), "gateway is dead, closing its clients");
         }
-        begun.into_iter().for_each(|event| self.run(event));
+        for event in begun {
+            self.run(event);
+        }
     }
 
     /// Gives up links to other machines that have been silent; call it every now and then.

@@ -12,6 +12,8 @@ mod links;
 mod packets;
 mod run;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use lineman::connection::Connection;
-use lineman_wire::link::{self, Body, Codec, Control, Packet};
+use lineman_wire::link::{self, Body, Codec, Command, Control, Packet};
 use lineman_wire::websocket::{Message, Utf8Bytes};
 use tokio::time::Instant;
 
@@ -27,7 +27,10 @@ impl<E: Events> Core<E> {
             Ok(event) => event,
             Err(error) => {
                 tracing::warn!(%gateway, ?command, %error, "packet refused");
-                return self.handled(gateway, link);
+                if matches!(command, Command::OnMessage | Command::OnWebSocketConnect) {
+                    self.handled(gateway, link);
+                }
+                return;
             }
         };
         match event {
@@ -51,7 +54,7 @@ impl<E: Events> Core<E> {
             link::Event::Close(client) => {
                 self.on_event(gateway, Event { link, client, work: Work::Close, weight });
             }
-            link::Event::Hello(hello) => self.on_hello(gateway, link, hello),
+            link::Event::Hello(hello) => self.on_hello(gateway, link, &hello),
             link::Event::Adopt(client) => self.clients.borrow_mut().adopt(&client),
             link::Event::Fence => self.answered(|drain| drain.fence(link)),
             link::Event::Synced => self.answered(|drain| drain.synced(link)),
@@ -88,7 +91,7 @@ impl<E: Events> Core<E> {
             Some(Report::Now) => self.report_handled(gateway, link),
             Some(Report::Soon) => {
                 let core = Rc::clone(self);
-                tokio::task::spawn_local(async move { core.report_handled(gateway, link) });
+                self.table.before_flush(move || core.report_handled(gateway, link));
             }
             Some(Report::Arranged) | None => {}
         }
@@ -119,7 +122,9 @@ impl<E: Events> Core<E> {
             if up { connection.pause() } else { connection.abort() }
         }
         // We shall not hear from it any more.
-        lost.into_iter().for_each(|(gateway, link)| self.verdict(gateway, link));
+        for (gateway, link) in lost {
+            self.verdict(gateway, link);
+        }
         self.act(&actions);
         self.step_drain();
     }

@@ -14,7 +14,7 @@ use lineman_wire::link::{ClientId, Order};
 
 use super::clients::{Begin, Event, LinkId, Outcome, Work};
 use super::core::Core;
-use crate::hub::{gateway_of, kick};
+use crate::hub::{HubError, gateway_of, kick};
 use crate::{Client, Events};
 
 /// What a handler leaves: its session, and how it went.
@@ -48,26 +48,25 @@ impl<E: Events> Core<E> {
             last: event.work.is_last(),
             session: event.client.session.clone(),
         };
-        let begin = self.clients.borrow_mut().begin(&event);
-        match begin {
-            Begin::Run(session) => self.poll(event, session, facts),
-            Begin::Skip => {
+        let error = match guarded(|| self.clients.borrow_mut().begin(&event)) {
+            Ok(Begin::Run(session)) => return self.poll(event, session, facts),
+            Ok(Begin::Skip) => {
                 self.dropped_events.set(self.dropped_events.get() + 1);
-                self.after(&facts)
+                return self.after(&facts);
             }
-            Begin::Unreadable(error) => {
-                self.failed(&facts, &error.into());
-                self.after(&facts)
-            }
-        }
+            Ok(Begin::Unreadable(error)) => error.into(),
+            Err(panic) => panic,
+        };
+        self.failed(&facts, &error);
+        self.after(&facts)
     }
 
     fn poll(self: &Rc<Self>, event: Event, session: E::Session, facts: Facts) -> Option<Event> {
-        let polled = catch_unwind(AssertUnwindSafe(|| {
+        let polled = guarded(|| {
             let mut future = Rc::clone(self).handle(event, session);
             let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             (future, polled)
-        }));
+        });
         match polled {
             Ok((_, Poll::Ready(left))) => self.ended(&facts, left),
             Ok((future, Poll::Pending)) => {
@@ -75,7 +74,7 @@ impl<E: Events> Core<E> {
                 None
             }
             Err(panic) => {
-                self.failed(&facts, &panicked(&*panic));
+                self.failed(&facts, &panic);
                 self.after(&facts)
             }
         }
@@ -117,7 +116,13 @@ impl<E: Events> Core<E> {
     /// A handler has returned.
     fn ended(self: &Rc<Self>, facts: &Facts, left: Left<E::Session>) -> Option<Event> {
         match left {
-            (_, Err(error)) => self.failed(facts, &error),
+            (session, Err(error)) => {
+                self.failed(facts, &error);
+                // With the gateway gone, ours is the last copy: `on_close` is to see it.
+                if !facts.last && !self.hub.is_linked(facts.gateway) {
+                    self.keep(facts, session);
+                }
+            }
             (_, Ok(())) if facts.last => self.gone(facts),
             (session, Ok(())) => self.keep(facts, session),
         }
@@ -126,7 +131,11 @@ impl<E: Events> Core<E> {
 
     /// Writes the session back, if the handler has changed it.
     fn keep(&self, facts: &Facts, session: E::Session) {
-        let changed = self.clients.borrow_mut().end(facts.id, Outcome::Handled(session));
+        let end = || self.clients.borrow_mut().end(facts.id, Outcome::Handled(session));
+        let changed = match guarded(end) {
+            Ok(changed) => changed,
+            Err(panic) => return self.failed(facts, &panic),
+        };
         let written = changed.and_then(|changed| match changed {
             Some(session) => {
                 let connection_id = facts.id.connection_id;
@@ -134,8 +143,10 @@ impl<E: Events> Core<E> {
             }
             None => Ok(()),
         });
-        if let Err(error) = written {
-            self.failed(facts, &error.into());
+        match written {
+            // Without a link nobody is there to keep it; what we hold goes to `on_close`.
+            Ok(()) | Err(HubError::Unlinked { .. }) => {}
+            Err(error) => self.failed(facts, &error.into()),
         }
     }
 
@@ -175,6 +186,11 @@ impl<E: Events> Core<E> {
         self.step_drain();
         next.event
     }
+}
+
+/// Calls code of the application's; a panic of it is an error.
+fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, BoxError> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panicked(&*panic))
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> BoxError {

@@ -198,12 +198,12 @@ mod tests {
 
     #[test]
     fn fields_that_the_type_does_not_know_are_no_change() {
-        let hasher = RandomState::new();
-        let foreign = Bytes::from_static(br#"a:2:{s:1:"x";i:1;s:1:"y";i:2;}"#);
         #[derive(Default, Serialize, serde::Deserialize)]
         struct Known {
             x: i64,
         }
+        let hasher = RandomState::new();
+        let foreign = Bytes::from_static(br#"a:2:{s:1:"x";i:1;s:1:"y";i:2;}"#);
         let mut session: Session<Known> = Session::new(foreign, &hasher);
         let value = session.take(&hasher).unwrap();
         assert_eq!(value.x, 1);

@@ -167,7 +167,7 @@ impl Hub {
     /// Asks a client's gateway; `None` if no gateway has that address, so there is no such client.
     async fn ask_of(&self, client: ClientId, query: Query) -> Result<Option<Answer>, HubError> {
         let gateway = gateway_of(client);
-        if !self.gateways().contains(&gateway) {
+        if !self.is_linked(gateway) {
             return Ok(None);
         }
         let reply = self.0.queries.ask(gateway, Packet::from(query).to_bytes()).await?;

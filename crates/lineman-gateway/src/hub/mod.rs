@@ -72,6 +72,10 @@ impl Hub {
         self.0.links.borrow_mut().remove(&gateway);
     }
 
+    pub(crate) fn is_linked(&self, gateway: SocketAddr) -> bool {
+        self.0.links.borrow().contains_key(&gateway)
+    }
+
     pub(crate) fn unrouted(&self) -> u64 {
         self.0.unrouted.get()
     }
