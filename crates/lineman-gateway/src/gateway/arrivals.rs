@@ -15,9 +15,8 @@ impl<C: Outlet> Core<C> {
         let number = connection.id();
         let (held, links) = (&self.held, &self.links);
         // An id may not be used again before some business has heard of its client's end.
-        let in_use = |id| {
-            held.remembers(id) || links.iter().any(|link| link.departed.iter().any(|d| d.id == id))
-        };
+        let in_use =
+            |id| held.remembers(id) || links.iter().any(|link| link.departed.contains_key(&id));
         let id = self.clients.insert(number, connection, in_use);
         if let Some(pulse) = &mut self.pulse {
             pulse.insert(id);
@@ -49,8 +48,8 @@ impl<C: Outlet> Core<C> {
         self.held.forget(id);
         if client.announced {
             let address = client.connection.peer();
-            let departed = Departed { id, address, session: client.session };
-            self.depart(departed, client.link);
+            let departed = Departed { address, session: client.session };
+            self.depart(id, departed, client.link);
         }
     }
 

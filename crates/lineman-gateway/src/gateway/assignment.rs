@@ -22,7 +22,7 @@ pub(super) struct Held {
     /// The handshakes of those that no business was told of yet.
     handshakes: FxHashMap<u32, Bytes>,
     /// Clients that went while there was no business, and since when.
-    departed: Vec<(Instant, Departed)>,
+    departed: BTreeMap<u32, (Instant, Departed)>,
 }
 
 impl Held {
@@ -32,7 +32,7 @@ impl Held {
 
     /// Says whether an id is still somebody's, though its client is gone.
     pub(super) fn remembers(&self, id: u32) -> bool {
-        self.departed.iter().any(|(_, departed)| departed.id == id)
+        self.departed.contains_key(&id)
     }
 
     pub(super) fn forget(&mut self, id: u32) {
@@ -93,11 +93,12 @@ impl<C: Outlet> Core<C> {
     }
 
     /// Tells a business of a client that is gone.
-    fn bury(&mut self, departed: Departed) {
+    fn bury(&mut self, id: u32, departed: Departed) {
         let Some(link) = self.links.choose().and_then(|id| self.links.get_mut(id)) else {
-            return self.held.departed.push((self.now, departed));
+            self.held.departed.insert(id, (self.now, departed));
+            return;
         };
-        let Departed { id, address, session } = departed;
+        let Departed { address, session } = departed;
         if link.extension {
             link.push(&self.place.packet(Command::Adopt, id, address, session.clone()));
         }
@@ -105,15 +106,16 @@ impl<C: Outlet> Core<C> {
     }
 
     /// A client that a business knows of is gone.
-    pub(super) fn depart(&mut self, departed: Departed, link: Option<LinkId>) {
+    pub(super) fn depart(&mut self, id: u32, departed: Departed, link: Option<LinkId>) {
         match link.and_then(|link| self.links.get_mut(link)) {
-            None => self.held.departed.push((self.now, departed)),
+            None => drop(self.held.departed.insert(id, (self.now, departed))),
             Some(link) => {
-                link.clients.remove(&departed.id);
+                link.clients.remove(&id);
                 if link.state == State::Draining {
-                    return link.departed.push(departed);
+                    link.departed.insert(id, departed);
+                    return;
                 }
-                let Departed { id, address, session } = departed;
+                let Departed { address, session } = departed;
                 link.push(&self.place.packet(Command::OnClose, id, address, session));
             }
         }
@@ -125,8 +127,8 @@ impl<C: Outlet> Core<C> {
         for id in waiting {
             self.assign(id);
         }
-        for (_, departed) in std::mem::take(&mut self.held.departed) {
-            self.bury(departed);
+        for (id, (_, departed)) in std::mem::take(&mut self.held.departed) {
+            self.bury(id, departed);
         }
     }
 
@@ -138,8 +140,8 @@ impl<C: Outlet> Core<C> {
         for id in clients {
             self.assign(id);
         }
-        for departed in departed {
-            self.bury(departed);
+        for (id, departed) in departed {
+            self.bury(id, departed);
         }
     }
 
@@ -160,7 +162,7 @@ impl<C: Outlet> Core<C> {
         let limit = self.policy.no_business_limit;
         let (now, held) = (self.now, &mut self.held);
         let too_long = |since: &Instant| now.saturating_duration_since(*since) >= limit;
-        held.departed.retain(|(since, _)| !too_long(since));
+        held.departed.retain(|_, (since, _)| !too_long(since));
         let late: Vec<u32> =
             held.since.iter().filter(|(_, since)| too_long(since)).map(|(&id, _)| id).collect();
         for id in late {

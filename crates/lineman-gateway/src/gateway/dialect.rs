@@ -39,7 +39,8 @@ impl Dialect for WebSocket {
             uri: request.target(),
             version,
             headers: &headers,
-            remote,
+            // An IPv4 client of a listener for both shows as itself.
+            remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
             server_port,
         };
         Bytes::from(php::serialize(&php::Value::Array(head.to_php())))

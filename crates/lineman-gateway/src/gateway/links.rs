@@ -38,7 +38,7 @@ pub(super) struct Link {
     /// The clients whose events it gets.
     pub(super) clients: BTreeSet<u32>,
     /// Clients that went between `Fence` and `Release`: the next business hears of it.
-    pub(super) departed: Vec<Departed>,
+    pub(super) departed: BTreeMap<u32, Departed>,
     /// What did not fit into the send queue. Bounded by the clients, for they are paused: an event
     /// for each that was being decoded, and the end of each.
     backlog: VecDeque<Bytes>,
@@ -57,7 +57,7 @@ impl Link {
             state: State::Open,
             full: false,
             clients: BTreeSet::new(),
-            departed: Vec::new(),
+            departed: BTreeMap::new(),
             backlog: VecDeque::new(),
             sent: 0,
             handled: 0,

@@ -5,9 +5,11 @@ use bytes::Bytes;
 use lineman::connection::{CloseReason, SendError};
 use lineman_wire::link::{Audience, Body, Name, Order};
 use lineman_wire::php;
+use rustc_hash::FxHashSet;
 
 use super::SlowClient;
-use super::core::Core;
+use super::clients::Client;
+use super::core::{Core, Counts};
 use super::index::is_name;
 use super::outlet::Outlet;
 
@@ -56,54 +58,58 @@ impl<C: Outlet> Core<C> {
     }
 
     fn send_to_all(&mut self, audience: &Audience, message: Body) {
-        match audience {
-            Audience::All => self.send(self.all(&[]), message),
-            Audience::Except(ids) => self.send(self.all(ids), message),
-            Audience::Only(ids) => self.send(ids.iter().copied(), message),
+        let except = match audience {
+            Audience::Only(ids) => return self.send(ids.iter().copied(), message),
+            Audience::Except(ids) => ids.iter().copied().collect(),
+            Audience::All => FxHashSet::default(),
+        };
+        let Some(wire) = self.encode(message) else { return };
+        for (id, client) in self.clients.iter() {
+            if except.is_empty() || !except.contains(&id) {
+                hand_over(client, &wire, self.policy.slow_client, &mut self.counts);
+            }
         }
     }
 
-    /// Returns all clients but some.
-    fn all(&self, but: &[u32]) -> Vec<u32> {
-        let wanted = |(id, _): (u32, &_)| (!but.contains(&id)).then_some(id);
-        self.clients.iter().filter_map(wanted).collect()
-    }
-
     fn send_to_uids(&mut self, uids: &[Name], message: Body) {
-        let ids: Vec<u32> =
-            uids.iter().flat_map(|uid| self.clients.uids.ids(&uid.to_bytes())).collect();
-        self.send(ids, message);
+        let Some(wire) = self.encode(message) else { return };
+        for uid in uids {
+            let bearers = self.clients.uids.ids(&uid.to_bytes());
+            for client in bearers.filter_map(|id| self.clients.get(id)) {
+                hand_over(client, &wire, self.policy.slow_client, &mut self.counts);
+            }
+        }
     }
 
     /// Who is in two of the groups gets it twice, as `GatewayWorker` does it.
     fn send_to_groups(&mut self, groups: &[Name], but: &[u32], message: Body) {
-        let members = groups.iter().flat_map(|group| self.clients.groups.ids(&group.to_bytes()));
-        let ids: Vec<u32> = members.filter(|id| !but.contains(id)).collect();
-        self.send(ids, message);
-    }
-
-    fn send(&mut self, ids: impl IntoIterator<Item = u32>, message: Body) {
-        match (self.policy.wire_form)(message) {
-            Ok(wire) => self.deliver(ids, &wire),
-            Err(error) => tracing::warn!(%error, "message has no form that clients understand"),
+        let Some(wire) = self.encode(message) else { return };
+        let except: FxHashSet<u32> = but.iter().copied().collect();
+        for group in groups {
+            let members = self.clients.groups.ids(&group.to_bytes());
+            let wanted = members.filter(|id| !except.contains(id));
+            for client in wanted.filter_map(|id| self.clients.get(id)) {
+                hand_over(client, &wire, self.policy.slow_client, &mut self.counts);
+            }
         }
     }
 
-    /// Sends bytes that are encoded already, shared by all who get them.
+    fn send(&mut self, ids: impl IntoIterator<Item = u32>, message: Body) {
+        if let Some(wire) = self.encode(message) {
+            self.deliver(ids, &wire);
+        }
+    }
+
+    /// Returns a message as clients understand it: made once, shared by all who get it.
+    fn encode(&self, message: Body) -> Option<Bytes> {
+        let wire = (self.policy.wire_form)(message);
+        wire.inspect_err(|error| tracing::warn!(%error, "no form that clients understand")).ok()
+    }
+
+    /// Sends bytes that are encoded already.
     pub(super) fn deliver(&mut self, ids: impl IntoIterator<Item = u32>, wire: &Bytes) {
-        for id in ids {
-            let Some(client) = self.clients.get(id) else { continue };
-            match (client.connection.send(wire.clone()), self.policy.slow_client) {
-                (Err(SendError::Full), SlowClient::DropMessage) => {
-                    self.counts.dropped_messages += 1;
-                }
-                (Err(SendError::Full), SlowClient::Close) => {
-                    self.counts.slow_clients += 1;
-                    client.connection.close(CloseReason::SlowPeer);
-                }
-                // Its end is on its way here.
-                (Ok(()) | Err(_), _) => {}
-            }
+        for client in ids.into_iter().filter_map(|id| self.clients.get(id)) {
+            hand_over(client, wire, self.policy.slow_client, &mut self.counts);
         }
     }
 
@@ -127,6 +133,19 @@ impl<C: Outlet> Core<C> {
             Ok(session) => client.session = session,
             Err(error) => tracing::warn!(connection_id = id, %error, "session not updated"),
         }
+    }
+}
+
+/// Sends to one client, with the stated answer if it does not read.
+fn hand_over<C: Outlet>(client: &Client<C>, wire: &Bytes, policy: SlowClient, counts: &mut Counts) {
+    match (client.connection.send(wire.clone()), policy) {
+        (Err(SendError::Full), SlowClient::DropMessage) => counts.dropped_messages += 1,
+        (Err(SendError::Full), SlowClient::Close) => {
+            counts.slow_clients += 1;
+            client.connection.close(CloseReason::SlowPeer);
+        }
+        // Its end is on its way here.
+        (Ok(()) | Err(_), _) => {}
     }
 }
 

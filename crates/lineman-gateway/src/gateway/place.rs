@@ -50,7 +50,6 @@ fn ipv4(address: SocketAddr) -> Ipv4Addr {
 /// A client that is gone while no business could be told.
 #[derive(Debug, Clone)]
 pub(super) struct Departed {
-    pub(super) id: u32,
     pub(super) address: SocketAddr,
     pub(super) session: Bytes,
 }

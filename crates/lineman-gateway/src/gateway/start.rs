@@ -126,7 +126,7 @@ impl<P: Dialect> Gateway<P> {
     /// The inputs that come with time.
     fn periods(&self, lan_ip: Ipv4Addr) -> Vec<Periodic<P>> {
         // A limit shorter than the sweep's period would be met late.
-        let sweep = SWEEP.min(self.no_business_limit / 2);
+        let sweep = SWEEP.min(self.no_business_limit / 2).max(SWEEP / 100);
         let mut periods: Vec<Periodic<P>> = vec![(sweep, || Input::Sweep)];
         if let Some(period) = self.heartbeat.part_of_period() {
             periods.push((period, || Input::Beat));

@@ -1,1 +1,203 @@
-//! Tests of the logic, with connections that only remember.
+//! Tests of the logic, on connections that only remember what was done to them.
+
+mod assignment;
+mod bounds;
+mod golden;
+
+use std::cell::{Cell, RefCell};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use lineman::connection::{CloseReason, SendError, WebSocket};
+use lineman_wire::link::{Codec, Command, Login, Order, Packet, Secret};
+use tokio::time::Instant;
+
+use super::SlowClient;
+use super::core::{Core, Input, Policy};
+use super::dialect::Dialect;
+use super::heartbeat::Heartbeat;
+use super::ids::Counter;
+use super::outlet::Outlet;
+use super::place::Place;
+
+/// A connection without a socket.
+pub(super) struct Fake {
+    id: u64,
+    peer: SocketAddr,
+    sent: RefCell<Vec<Bytes>>,
+    ended: RefCell<Option<CloseReason>>,
+    paused: Cell<bool>,
+    /// How many more messages it takes.
+    room: Cell<usize>,
+}
+
+impl Outlet for Rc<Fake> {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn send(&self, wire: Bytes) -> Result<(), SendError> {
+        if self.ended.borrow().is_some() {
+            return Err(SendError::Closed);
+        }
+        let Some(room) = self.room.get().checked_sub(1) else { return Err(SendError::Full) };
+        self.room.set(room);
+        self.sent.borrow_mut().push(wire);
+        Ok(())
+    }
+
+    fn close(&self, reason: CloseReason) {
+        self.ended.borrow_mut().get_or_insert(reason);
+    }
+
+    fn abort(&self) {
+        self.close(CloseReason::Local);
+    }
+
+    fn pause(&self) {
+        self.paused.set(true);
+    }
+
+    fn resume(&self) {
+        self.paused.set(false);
+    }
+}
+
+/// A gateway's logic with the connections it was given.
+pub(super) struct World {
+    core: Core<Rc<Fake>>,
+    now: Instant,
+    next: u64,
+    clients: Vec<Rc<Fake>>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with("", <WebSocket as Dialect>::wire_form)
+    }
+
+    pub(super) fn with(
+        key: &str,
+        wire_form: fn(lineman_wire::link::Body) -> Result<Bytes, lineman::BoxError>,
+    ) -> Self {
+        let place = Place {
+            lan_ip: Ipv4Addr::LOCALHOST,
+            links_port: 22900,
+            clients_port: 27272,
+            epoch: "e".to_owned(),
+        };
+        let heartbeat = Heartbeat { interval: Duration::ZERO, limit: 0, data: Bytes::new() };
+        let policy = Policy {
+            secret_key: Secret::new(key),
+            heartbeat,
+            slow_client: SlowClient::Close,
+            no_business_limit: Duration::from_secs(30),
+            wire_form,
+        };
+        let core = Core::new(place, policy, Counter::starting_at(1));
+        Self { core, now: Instant::now(), next: 1, clients: Vec::new() }
+    }
+
+    /// Has an input handled; clients that end by it are gone afterwards.
+    pub(super) fn submit(&mut self, input: Input<Rc<Fake>>) {
+        self.core.handle(input, self.now);
+        let ended = |client: &Rc<Fake>| client.ended.borrow().is_some();
+        let gone: Vec<_> = self.clients.extract_if(.., |client| ended(client)).collect();
+        for client in gone {
+            self.core.handle(Input::ClientWent(client.id), self.now);
+        }
+    }
+
+    fn fake(&mut self, peer: SocketAddr) -> Rc<Fake> {
+        self.next += 1;
+        Rc::new(Fake {
+            id: self.next,
+            peer,
+            sent: RefCell::default(),
+            ended: RefCell::default(),
+            paused: Cell::new(false),
+            room: Cell::new(usize::MAX),
+        })
+    }
+
+    pub(super) fn client_from(&mut self, peer: SocketAddr, handshake: Bytes) -> Rc<Fake> {
+        let client = self.fake(peer);
+        self.clients.push(Rc::clone(&client));
+        self.submit(Input::ClientCame(Rc::clone(&client), handshake));
+        client
+    }
+
+    pub(super) fn peer_from(&mut self, peer: SocketAddr) -> Rc<Fake> {
+        let peer = self.fake(peer);
+        self.submit(Input::PeerCame(Rc::new(Rc::clone(&peer))));
+        peer
+    }
+
+    fn client(&mut self) -> Rc<Fake> {
+        self.client_from(([127, 0, 0, 1], 4000).into(), Bytes::from_static(b"a:0:{}"))
+    }
+
+    /// Opens the link of a business of Lineman's.
+    fn business(&mut self, key: &str) -> Rc<Fake> {
+        self.link(key, Some(1))
+    }
+
+    fn link(&mut self, key: &str, lineman: Option<u32>) -> Rc<Fake> {
+        let peer = self.peer_from(([127, 0, 0, 1], 5000).into());
+        let (worker_key, secret_key) = (key.to_owned(), Secret::default());
+        self.tell(&peer, Login::Worker { worker_key, secret_key, lineman });
+        peer
+    }
+
+    fn tell(&mut self, peer: &Rc<Fake>, packet: impl Into<Packet>) {
+        self.submit(Input::PeerSaid(peer.id, packet.into()));
+    }
+
+    fn order(&mut self, peer: &Rc<Fake>, order: Order) {
+        self.tell(peer, order);
+    }
+
+    fn say(&mut self, client: &Rc<Fake>, text: &'static str) {
+        self.submit(Input::ClientSaid(client.id, Bytes::from_static(text.as_bytes())));
+    }
+
+    fn leave(&mut self, client: &Rc<Fake>) {
+        client.close(CloseReason::Peer { code: None, reason: String::new() });
+        self.submit(Input::ClientWent(client.id));
+    }
+
+    fn lose(&mut self, peer: &Rc<Fake>) {
+        peer.close(CloseReason::Broken("gone".to_owned()));
+        self.submit(Input::PeerWent(peer.id));
+    }
+
+    fn gauge(&self, name: &str) -> u64 {
+        self.core.gauges().get(name).copied().unwrap_or_else(|| panic!("no gauge {name}"))
+    }
+}
+
+impl Fake {
+    /// Takes what was sent: commands and the connection ids they are about.
+    fn heard(&self) -> Vec<(Command, u32)> {
+        self.packets().iter().map(|packet| (packet.command, packet.connection_id)).collect()
+    }
+
+    /// Takes what was sent as packets.
+    fn packets(&self) -> Vec<Packet> {
+        let decode = |bytes: Bytes| {
+            let packet = Codec::new().decode_packet(&mut BytesMut::from(&bytes[..]));
+            packet.expect("a good packet").expect("a whole packet")
+        };
+        self.sent.take().into_iter().map(decode).collect()
+    }
+
+    fn close_reason(&self) -> Option<CloseReason> {
+        self.ended.borrow().clone()
+    }
+}

@@ -1,0 +1,91 @@
+//! What happens where a bound is met, and at the door.
+
+use lineman_wire::link::{Audience, Body, Command, Login, Order};
+
+use super::*;
+
+fn to_all(text: &str) -> Order {
+    Order::SendToAll { audience: Audience::All, message: Body::from(text) }
+}
+
+#[test]
+fn a_full_link_stops_its_clients_and_loses_nothing() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let (one, two) = (world.client(), world.client());
+    drop(business.heard());
+    business.room.set(0);
+    world.say(&one, "waits");
+    world.submit(Input::PeerFull(business.id));
+    assert!(one.paused.get() && two.paused.get());
+    world.leave(&two);
+    let three = world.client();
+    assert!(three.paused.get());
+    assert_eq!(business.heard(), []);
+    business.room.set(usize::MAX);
+    world.submit(Input::PeerDrained(business.id));
+    let expected = [
+        (Command::OnMessage, 1),
+        (Command::OnClose, 2),
+        (Command::OnConnect, 3),
+        (Command::OnWebSocketConnect, 3),
+    ];
+    assert_eq!(business.heard(), expected);
+    assert!(!one.paused.get() && !three.paused.get());
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_or_misses_messages() {
+    for (policy, clients, gauge) in
+        [(SlowClient::Close, 0, "slow_clients"), (SlowClient::DropMessage, 1, "dropped_messages")]
+    {
+        let mut world = World::new();
+        world.core.policy.slow_client = policy;
+        let business = world.business("a:0");
+        let one = world.client();
+        one.room.set(1);
+        world.order(&business, to_all("taken"));
+        world.order(&business, to_all("not taken"));
+        assert_eq!((world.gauge("clients"), world.gauge(gauge)), (clients, 1));
+        let closed = (policy == SlowClient::Close).then_some(CloseReason::SlowPeer);
+        assert_eq!(one.close_reason(), closed);
+    }
+}
+
+#[test]
+fn without_the_key_nobody_gets_in() {
+    let wire_form = <WebSocket as Dialect>::wire_form;
+    let login = |key: &str| Login::Client { secret_key: Secret::new(key) };
+    let address = SocketAddr::from(([127, 0, 0, 1], 5000));
+
+    let mut world = World::with("k", wire_form);
+    let stranger = world.peer_from(address);
+    world.order(&stranger, to_all("x"));
+    assert!(stranger.close_reason().is_some());
+
+    let guesser = world.peer_from(address);
+    world.tell(&guesser, login("wrong"));
+    assert!(guesser.close_reason().is_some());
+
+    let silent = world.peer_from(address);
+    let known = world.peer_from(address);
+    world.tell(&known, login("k"));
+    world.now += Duration::from_secs(10);
+    world.submit(Input::Sweep);
+    assert!(silent.close_reason().is_some() && known.close_reason().is_none());
+    assert_eq!(stranger.sent.borrow().len() + guesser.sent.borrow().len(), 0);
+}
+
+#[test]
+fn broken_packets_are_ignored() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let one = world.client();
+    let ext = Bytes::from_static(b"{not json");
+    world.tell(&business, Packet { ext, ..Packet::new(Command::SendToGroup, 0) });
+    world.tell(&business, Packet::new(Command::from(99), 0));
+    let session = Bytes::from_static(b"O:4:\"Evil\":0:{}");
+    world.order(&business, Order::UpdateSession { connection_id: 1, session });
+    world.order(&business, Order::Destroy { connection_id: 77 });
+    assert!(business.close_reason().is_none() && one.close_reason().is_none());
+}
