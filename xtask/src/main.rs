@@ -1,2 +1,76 @@
-//! Developer commands.
-fn main() {}
+//! Every command a developer types. `cargo xtask --help` lists them; CI runs `cargo xtask test`.
+
+mod bench;
+mod check;
+mod packages;
+mod step;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and measures Lineman.
+///
+/// A fresh machine needs a Rust toolchain; what else a command needs it installs itself, or says how.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Examples:
+  cargo xtask test                      all that CI runs
+  cargo xtask test -- --test browser    one file of tests
+  cargo xtask check && git commit       before a commit
+  cargo xtask bench echo --runs 5       our echo server beside its floor"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what the tests need, check, build the programs, run every test
+    ///
+    /// The browser tests need Debian's chromium and chromium-driver. As root on Debian or Ubuntu they
+    /// are installed if missing; otherwise the command to type is printed. Formatting and clippy are
+    /// checked where the toolchain has them.
+    Test(test::Arguments),
+    /// Check formatting, lints and documentation; runs no test
+    Check,
+    /// Check the repository's own rules, those that no compiler knows
+    ///
+    /// Heads and lengths of files, who may import whom, where unsafe code is, what must not be
+    /// committed. `cargo test` runs the same rules.
+    Tidy,
+    /// Measure Lineman beside a floor program, in turns in one run
+    ///
+    /// What counts is the ratio: absolute figures of a shared machine mean nothing.
+    Bench(bench::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Check => check::command(),
+        Command::Tidy => tidy::run(),
+        Command::Bench(arguments) => bench::run(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_behind_two_dashes_are_for_cargo() {
+        let parsed = Arguments::try_parse_from(["xtask", "test", "--", "--test", "browser"]);
+        let Command::Test(arguments) = parsed.unwrap().command else { panic!("another command") };
+        assert_eq!(arguments.cargo_test, ["--test", "browser"]);
+    }
+}

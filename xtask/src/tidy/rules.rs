@@ -1,0 +1,226 @@
+//! The rules, one function each.
+
+use std::path::Path;
+
+use super::Problem;
+use super::files::File;
+use super::source::code;
+
+/// A file past this usually holds two things.
+const LONGEST_FILE: usize = 500;
+
+/// Modules that must not know each other: the folder, and what nothing in it may import.
+const STRANGERS: [(&str, &str); 2] =
+    [("crates/lineman/src/master", "connection"), ("crates/lineman/src/process", "master")];
+
+/// Crates that do I/O or know a clock.
+const NOT_FOR_WIRE: [&str; 3] = ["tokio", "mio", "socket2"];
+
+/// What is left behind by mistake; cut in two, so that this file may name it.
+const LEFTOVERS: [&str; 2] = [concat!("TO", "DO"), concat!("FIX", "ME")];
+
+/// Places of somebody's machine.
+const MACHINE_PATHS: [&str; 3] =
+    [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
+
+/// Returns what is wrong with a file.
+pub(super) fn check(file: &File) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    nothing_left_behind(file, &mut problems);
+    if file.path == "crates/lineman-wire/Cargo.toml" {
+        wire_does_no_io(file, &mut problems);
+    }
+    if Path::new(&file.path).extension().is_some_and(|kind| kind == "rs") {
+        let code = code(&file.text);
+        head(file, &mut problems);
+        length(file, &mut problems);
+        strangers(file, &code, &mut problems);
+        only_os_is_unsafe(file, &code, &mut problems);
+    }
+    problems
+}
+
+fn report(problems: &mut Vec<Problem>, file: &File, line: usize, text: String) {
+    problems.push(Problem { path: file.path.clone(), line, text });
+}
+
+fn head(file: &File, problems: &mut Vec<Problem>) {
+    if !file.text.starts_with("//!") {
+        let text = "begin the file with `//!`: what it is, who calls it, what it never does";
+        report(problems, file, 1, text.to_owned());
+    }
+}
+
+fn length(file: &File, problems: &mut Vec<Problem>) {
+    let lines = file.text.lines().count();
+    if lines > LONGEST_FILE {
+        let text = format!("{lines} lines, and {LONGEST_FILE} are the limit: look for the seam");
+        report(problems, file, lines, text);
+    }
+}
+
+fn nothing_left_behind(file: &File, problems: &mut Vec<Problem>) {
+    for (number, line) in (1..).zip(file.text.lines()) {
+        for leftover in LEFTOVERS {
+            if words(line).any(|word| word == leftover) {
+                let text = format!("{leftover}: do it, or open an issue");
+                report(problems, file, number, text);
+            }
+        }
+        for place in MACHINE_PATHS {
+            if line.contains(place) {
+                let text = format!("{place}… is a path of one machine");
+                report(problems, file, number, text);
+            }
+        }
+    }
+}
+
+fn wire_does_no_io(file: &File, problems: &mut Vec<Problem>) {
+    for (number, line) in (1..).zip(file.text.lines()) {
+        let name = line.split(['.', '=', ' ']).next().unwrap_or_default();
+        if NOT_FOR_WIRE.contains(&name) {
+            let text =
+                format!("lineman-wire takes bytes and gives bytes: it has no use for {name}");
+            report(problems, file, number, text);
+        }
+    }
+}
+
+fn strangers(file: &File, code: &str, problems: &mut Vec<Problem>) {
+    for (folder, stranger) in STRANGERS {
+        let inside =
+            file.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with(['/', '.']));
+        if !inside {
+            continue;
+        }
+        for (line, name) in crate_paths(code) {
+            if name == stranger {
+                report(problems, file, line, format!("{folder} must not know `{stranger}`"));
+            }
+        }
+    }
+}
+
+fn only_os_is_unsafe(file: &File, code: &str, problems: &mut Vec<Problem>) {
+    if file.path.starts_with("crates/lineman/src/os") {
+        return;
+    }
+    for (number, line) in (1..).zip(code.lines()) {
+        if words(line).any(|word| word == "unsafe") {
+            let text = "unsafe code belongs to crates/lineman/src/os";
+            report(problems, file, number, text.to_owned());
+        }
+    }
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|character: char| !character.is_alphanumeric() && character != '_')
+}
+
+/// Returns the modules that code reaches through `crate::`, with their lines.
+fn crate_paths(code: &str) -> Vec<(usize, String)> {
+    let mut paths = Vec::new();
+    for (at, prefix) in code.match_indices("crate::") {
+        let line = code[..at].lines().count().max(1);
+        let behind = code[at + prefix.len()..].trim_start();
+        match behind.strip_prefix('{') {
+            Some(list) => paths.extend(top_level(list).map(|entry| (line, first_word(entry)))),
+            None => paths.push((line, first_word(behind))),
+        }
+    }
+    paths
+}
+
+fn first_word(text: &str) -> String {
+    words(text.trim_start()).next().unwrap_or_default().to_owned()
+}
+
+/// Splits `a::{b, c}, d}…` into `a::{b, c}` and `d`.
+fn top_level(list: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    let mut start = 0;
+    let mut entries = Vec::new();
+    for (at, character) in list.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                entries.push(&list[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                entries.push(&list[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    entries.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(path: &str, text: &str) -> Vec<String> {
+        let file = File { path: path.to_owned(), text: text.to_owned() };
+        check(&file)
+            .into_iter()
+            .map(|problem| format!("{}: {}", problem.line, problem.text))
+            .collect()
+    }
+
+    fn check_problem(path: &str, text: &str, expected: &str) {
+        let found = problems(path, text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(expected), "{found:?}");
+    }
+
+    #[test]
+    fn a_file_has_a_head_and_an_end() {
+        assert_eq!(problems("a.rs", "//! Head.\n"), Vec::<String>::new());
+        check_problem("a.rs", "fn main() {}\n", "1: begin the file");
+        check_problem("a.rs", &format!("//! Head.\n{}", "\n".repeat(500)), "501: 501 lines");
+    }
+
+    #[test]
+    fn nothing_is_left_behind() {
+        check_problem("a.md", &format!("one\nsay {} two\n", LEFTOVERS[0]), "2: ");
+        check_problem("a.md", &format!("see {}x\n", MACHINE_PATHS[0]), "1: ");
+        assert_eq!(problems("a.md", "todo: a mastodon\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn strangers_are_found_in_every_form_of_path() {
+        let path = "crates/lineman/src/master/mod.rs";
+        let known = "2: crates/lineman/src/master must not know `connection`";
+        check_problem(path, "//! Head.\nuse crate::connection::Table;\n", known);
+        check_problem(path, "//! Head.\nuse crate::{os::{a, b}, connection};\n", known);
+        check_problem(path, "//! Head.\nfn f(t: &crate::connection::Table) {}\n", known);
+        let fine = "//! Head.\nuse crate::control::connection;\n// crate::connection\n";
+        assert_eq!(problems(path, fine), Vec::<String>::new());
+        let elsewhere = "//! Head.\nuse crate::connection::Table;\n";
+        assert_eq!(problems("crates/lineman/src/process/mod.rs", elsewhere), Vec::<String>::new());
+    }
+
+    #[test]
+    fn unsafe_code_has_one_place() {
+        let text = "//! Head.\nfn f() { unsafe { g() } }\n";
+        check_problem("crates/lineman/src/timer.rs", text, "2: unsafe code");
+        assert_eq!(problems("crates/lineman/src/os/read.rs", text), Vec::<String>::new());
+        let spoken = "//! unsafe\n#![deny(unsafe_code)]\nconst A: &str = \"unsafe\";\n";
+        assert_eq!(problems("a.rs", spoken), Vec::<String>::new());
+    }
+
+    #[test]
+    fn wire_has_no_sockets() {
+        let path = "crates/lineman-wire/Cargo.toml";
+        check_problem(path, "[dependencies]\ntokio.workspace = true\n", "2: lineman-wire");
+        check_problem(path, "[dependencies]\nmio = \"1\"\n", "2: lineman-wire");
+        assert_eq!(
+            problems(path, "[dependencies]\nbytes.workspace = true\n"),
+            Vec::<String>::new()
+        );
+    }
+}
