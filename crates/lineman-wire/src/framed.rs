@@ -117,6 +117,10 @@ impl Protocol for Framed {
         Ok(())
     }
 
+    fn name() -> &'static str {
+        "framed"
+    }
+
     fn max_message_size(&self) -> usize {
         self.max_size
     }

@@ -63,6 +63,14 @@ pub trait Protocol: 'static {
     /// An error is returned to the sender, and nothing is sent; what was appended is cut off again.
     fn encode(&mut self, message: Self::Outbound, buffer: &mut BytesMut) -> Result;
 
+    /// The protocol's name, for people: a column of `connections`. Default: the type's.
+    fn name() -> &'static str
+    where
+        Self: Sized,
+    {
+        std::any::type_name::<Self>().rsplit("::").next().unwrap_or("protocol")
+    }
+
     /// The most bytes an unfinished message may hold, in bytes; beyond it the peer is closed.
     ///
     /// The default is [`DEFAULT_MAX_MESSAGE_SIZE`]: 10 MiB, as Workerman's.

@@ -114,6 +114,10 @@ impl Protocol for Text {
         Ok(())
     }
 
+    fn name() -> &'static str {
+        "text"
+    }
+
     fn max_message_size(&self) -> usize {
         self.max_size
     }

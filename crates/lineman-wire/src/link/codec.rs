@@ -82,6 +82,10 @@ impl Protocol for Codec {
         Ok(self.encode_packet(&packet, buffer)?)
     }
 
+    fn name() -> &'static str {
+        "link"
+    }
+
     fn max_message_size(&self) -> usize {
         self.limit
     }

@@ -98,6 +98,10 @@ impl Protocol for ReplyCodec {
         Ok(())
     }
 
+    fn name() -> &'static str {
+        "reply"
+    }
+
     fn max_message_size(&self) -> usize {
         self.limit.saturating_add(PREFIX_LENGTH)
     }

@@ -72,7 +72,7 @@ fn head(status: &Status) -> Vec<String> {
     let services = units::plural(status.services.len(), "service", "services");
     let processes = units::plural(status.totals.processes, "process", "processes");
     let mut lines = vec![
-        format!("Lineman {lineman}  {program}  pid {pid}  {state}  up {uptime}{load}"),
+        format!("Lineman {lineman}  {program}  pid {pid}  {state}  uptime {uptime}{load}"),
         format!("{services}, {processes}"),
     ];
     for service in &status.services {

@@ -124,7 +124,7 @@ impl<P: Protocol> Driver for P {
     const HANDSHAKE: bool = false;
 
     fn name() -> &'static str {
-        std::any::type_name::<P>().rsplit("::").next().unwrap_or("protocol")
+        P::name()
     }
 
     fn decode(
