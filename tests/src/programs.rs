@@ -1,5 +1,6 @@
 //! The programs under test, each on reserved ports and not yet started.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -12,13 +13,15 @@ pub struct Server {
     pub program: Program,
     /// Where clients connect.
     pub port: Port,
+    /// Where its register listens, if it has one.
+    pub register: Option<Port>,
 }
 
 impl Server {
     /// Sets an environment variable, a knob of the program.
     #[must_use]
-    pub fn knob(mut self, name: &str, value: impl ToString) -> Self {
-        self.program = self.program.env(name, value.to_string());
+    pub fn knob(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.program = self.program.env(name, value);
         self
     }
 
@@ -47,14 +50,21 @@ impl Server {
 pub fn echo() -> Result<Server> {
     let port = Port::reserve()?;
     let program = Program::new(built("echo_under_test", "lineman-tests")?)?;
-    Ok(Server { program, port }.with_port("ECHO_LISTEN"))
+    let program = program.env("ECHO_LISTEN", port.address());
+    Ok(Server { program, port, register: None })
 }
 
-impl Server {
-    fn with_port(self, name: &str) -> Self {
-        let address = self.port.address();
-        self.knob(name, address)
-    }
+/// Returns the example `chat`: a register, two gateways (`chat-gateway`), two businesses
+/// (`chat-business`).
+///
+/// # Errors
+/// When it was not built.
+pub fn chat() -> Result<Server> {
+    let (port, register) = (Port::reserve()?, Port::reserve()?);
+    let program = Program::new(built("chat", "chat")?)?
+        .env("CHAT_LISTEN", port.address())
+        .env("CHAT_REGISTER", register.address());
+    Ok(Server { program, port, register: Some(register) })
 }
 
 /// Returns the path of a binary of this workspace, in the folder this test was built into.
