@@ -2,6 +2,8 @@
 //! talks, peers that misbehave. The tests themselves stay short.
 
 pub mod programs;
+pub mod person;
+pub mod crowd;
 pub mod raw;
 
 use tokio::sync::{Mutex, MutexGuard};

@@ -1,1 +1,121 @@
-//! Peers that misbehave.
+//! Peers that misbehave: bytes over TCP, with no codec to keep them honest.
+
+use anyhow::{Context, Result, bail, ensure};
+use lineman_testkit::within;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A request that becomes a WebSocket.
+const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A TCP connection and nothing else.
+#[derive(Debug)]
+pub struct Raw(TcpStream);
+
+impl Raw {
+    /// Connects to `host:port`.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn connect(address: &str) -> Result<Self> {
+        let stream = within("a TCP connection", TcpStream::connect(address)).await??;
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
+    }
+
+    /// Connects and does the WebSocket handshake.
+    ///
+    /// # Errors
+    /// When the upgrade is refused.
+    pub async fn websocket(address: &str) -> Result<Self> {
+        let mut raw = Self::connect(address).await?;
+        raw.send(UPGRADE).await?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(within("the answer to an upgrade", raw.0.read_u8()).await??);
+        }
+        ensure!(status(&head) == Some(101), "{}", String::from_utf8_lossy(&head));
+        Ok(raw)
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// When the other end is gone, or does not read.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        within("bytes to be sent", self.0.write_all(bytes)).await?.context("cannot send")
+    }
+
+    /// Sends `bytes` again and again, and never reads, until the other end is gone. It may never be:
+    /// for a `select!`.
+    pub async fn flood(mut self, bytes: &[u8]) {
+        while self.0.write_all(bytes).await.is_ok() {}
+    }
+
+    /// Reads until the other end closes, and returns what it sent.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub async fn rest(&mut self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let closed = within("a hostile peer to be closed", self.0.read_to_end(&mut bytes)).await?;
+        // A reset ends it as well; what came before it counts.
+        drop(closed);
+        Ok(bytes)
+    }
+
+    /// Reads until the other end closes, and returns the HTTP status it answered with.
+    ///
+    /// # Errors
+    /// When it stays, or answers with no status.
+    pub async fn status(&mut self) -> Result<u16> {
+        let rest = self.rest().await?;
+        status(&rest).with_context(|| format!("no status in {:?}", String::from_utf8_lossy(&rest)))
+    }
+
+    /// Reads frames until the other end closes, and returns the code of its close frame.
+    ///
+    /// # Errors
+    /// When it stays, or sends no close frame with a code.
+    pub async fn close_code(&mut self) -> Result<u16> {
+        let rest = self.rest().await?;
+        close_code(&rest).with_context(|| format!("no close frame with a code in {rest:?}"))
+    }
+}
+
+/// Returns a masked frame: the first byte as given, the length as short as it can be.
+///
+/// # Errors
+/// When the payload is longer than the shortest form of a length can say.
+pub fn frame(first: u8, payload: &[u8]) -> Result<Vec<u8>> {
+    let Some(length) = u8::try_from(payload.len()).ok().filter(|length| *length < 126) else {
+        bail!("a payload of less than 126 bytes");
+    };
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    let masked = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+    Ok([first, 0x80 | length].into_iter().chain(mask).chain(masked).collect())
+}
+
+/// Returns the head of a masked binary frame that says it has `length` bytes.
+pub fn head_of(length: u64) -> Vec<u8> {
+    [&[0x82, 0xff], &length.to_be_bytes()[..], &[1, 2, 3, 4]].concat()
+}
+
+fn status(answer: &[u8]) -> Option<u16> {
+    let line = std::str::from_utf8(answer.get(..12)?).ok()?;
+    line.strip_prefix("HTTP/1.1 ")?.parse().ok()
+}
+
+/// Finds the close frame among a server's frames, which are not masked and short in these tests.
+fn close_code(mut frames: &[u8]) -> Option<u16> {
+    while let [first, length @ 0..=125, rest @ ..] = frames {
+        let payload = rest.get(..usize::from(*length))?;
+        if first & 0x0f == 8 {
+            return Some(u16::from_be_bytes(payload.get(..2)?.try_into().ok()?));
+        }
+        frames = rest.get(usize::from(*length)..)?;
+    }
+    None
+}

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 #[tokio::test]
 async fn start_as_a_daemon_returns_when_everything_is_up() -> Result<()> {
-    let echo = echo()?.knob("ECHO_COUNT", 2);
+    let echo = echo()?.knob("ECHO_COUNT", "2");
     let started = echo.program.start().await?;
     let master = echo.program.status().await?.pid;
     let row = format!("echo     websocket  ws://{}          2  ok", echo.port.address());
@@ -61,7 +61,7 @@ async fn status_and_connections_are_text_and_json() -> Result<()> {
 
 #[tokio::test]
 async fn stop_leaves_nothing_behind() -> Result<()> {
-    let echo = echo()?.knob("ECHO_COUNT", 2).started().await?;
+    let echo = echo()?.knob("ECHO_COUNT", "2").started().await?;
     assert_eq!(echo.program.processes().len(), 3);
     echo.program.stop().await?;
     echo.program.all_gone().await?;
@@ -81,7 +81,7 @@ async fn without_a_master_verbs_say_that_it_does_not_run() -> Result<()> {
 
 #[tokio::test]
 async fn a_port_in_use_fails_the_start_as_a_whole() -> Result<()> {
-    let echo = echo()?.knob("ECHO_COUNT", 2);
+    let echo = echo()?.knob("ECHO_COUNT", "2");
     let _other = TcpListener::bind(echo.port.address())?;
     for arguments in [["start"].as_slice(), &["start", "-d"]] {
         let failed = echo.program.run(arguments).await?.expect_code(1)?;
@@ -98,7 +98,7 @@ async fn a_failing_on_start_reaches_whoever_started_it() -> Result<()> {
     let echo = echo()?;
     let marker = echo.program.folder().join("broken");
     tokio::fs::write(&marker, "the cellar is flooded").await?;
-    let echo = echo.knob("ECHO_BROKEN_IF", marker.display());
+    let echo = echo.knob("ECHO_BROKEN_IF", &marker);
     for arguments in [["start"].as_slice(), &["start", "-d"]] {
         let failed = echo.program.run(arguments).await?.expect_code(1)?;
         assert!(failed.stderr.contains("echo/0"), "{failed}");
@@ -168,7 +168,7 @@ async fn the_help_is_as_expected() -> Result<()> {
     let pages = verbs.map(|verb| vec![verb, "--help"]);
     for arguments in std::iter::once(vec!["--help"]).chain(pages) {
         let page = echo.program.run(&arguments).await?.expect_code(0)?;
-        help.push_str(&format!("$ echo {}\n{}\n", arguments.join(" "), page.stdout));
+        help.extend(["$ echo ", &arguments.join(" "), "\n", &page.stdout, "\n"]);
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/expected/help.txt");
     if std::env::var_os("UPDATE_EXPECTED").is_some() {

@@ -40,4 +40,4 @@ pub use output::Output;
 pub use port::Port;
 pub use process::Process;
 pub use program::{Foreground, Program};
-pub use status::{Slot, Status};
+pub use status::{Listen, Service, Slot, Status};

@@ -14,8 +14,28 @@ pub struct Status {
     pub pid: i32,
     /// What the master is doing: `starting`, `up`, `reloading`, `stopping`.
     pub state: String,
+    /// The services in the order they were added.
+    pub services: Vec<Service>,
     /// The processes: those of a slot one after the other, the serving one first.
     pub slots: Vec<Slot>,
+}
+
+/// One service.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The addresses it listens on; with a port for each slot, in the order of the slots.
+    pub listen: Vec<Listen>,
+}
+
+/// One address of a service.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Listen {
+    /// What it is for: `clients`, `links`.
+    pub label: String,
+    /// `host:port`, with the port in force.
+    pub address: String,
 }
 
 /// One process, or one slot that has none.
@@ -45,6 +65,13 @@ impl Status {
     pub fn slot(&self, name: &str) -> Result<&Slot> {
         let found = self.slots.iter().find(|slot| slot.slot == name);
         found.with_context(|| format!("no slot {name} in {self:#?}"))
+    }
+
+    /// Returns the addresses of one label, `clients` or `links`, of a service.
+    pub fn listen(&self, service: &str, label: &str) -> impl Iterator<Item = &str> {
+        let of_service = self.services.iter().filter(move |found| found.name == service);
+        let listen = of_service.flat_map(|service| &service.listen);
+        listen.filter(move |listen| listen.label == label).map(|listen| listen.address.as_str())
     }
 
     /// Returns the sum of a gauge over the processes of a service.

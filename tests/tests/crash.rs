@@ -1,0 +1,172 @@
+//! Processes that die: who notices, and what it costs.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use lineman_tests::alone;
+use lineman_tests::crowd::Crowd;
+use lineman_tests::person::Person;
+use lineman_tests::programs::{Server, chat, echo};
+
+/// Enough people that both gateways hold some: one in 2^38 runs has them all on one side.
+const PEOPLE: usize = 40;
+
+#[tokio::test]
+async fn a_business_that_is_killed_loses_only_what_was_in_flight_to_it() -> Result<()> {
+    let _machine = alone().await;
+    let chat = Arc::new(chat()?.started().await?);
+    let mut crowd = Crowd::gather(&chat, 10, 50).await?;
+    crowd.talk();
+    crowd.rounds(2).await?;
+    let killed = chat.program.kill("chat-business/0").await?;
+    chat.program.replaced("chat-business/0", &killed).await?;
+    crowd.rounds(2).await?;
+    // Nobody was disconnected, or this would fail.
+    let report = crowd.part().await?;
+
+    assert_eq!(report.faults, Vec::<String>::new(), "nothing twice, nothing out of order");
+    let lost = chat.program.status().await?.gauge("chat-gateway", "lost_events");
+    let missing = report.missing.len() as u64;
+    assert!(missing <= lost, "{missing} missing, {lost} counted: {:?}", report.missing);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_killed_is_back_and_its_clients_are_seen_to_leave() -> Result<()> {
+    let _machine = alone().await;
+    let chat = chat()?.started().await?;
+    let (mut lost, mut kept, killed) = people_by_gateway(&chat).await?;
+    let dead = chat.program.kill(&killed).await?;
+
+    for person in &mut lost {
+        person.client.ended().await?;
+    }
+    let mut names: Vec<String> = lost.iter().map(|person| person.name.clone()).collect();
+    names.sort();
+    for witness in &mut kept {
+        let mut left = Vec::new();
+        while left.len() < names.len() {
+            left.push(witness.sees_leave().await.context("on_close of somebody did not run")?);
+        }
+        left.sort();
+        assert_eq!(left, names, "each of them left once");
+    }
+    chat.program.replaced(&killed, &dead).await?;
+    for name in &names {
+        Person::enter(&chat, "here", name).await?;
+    }
+    // On the sockets they always had.
+    talk_to_each_other(&mut kept).await
+}
+
+#[tokio::test]
+async fn the_chat_goes_on_without_the_register_and_finds_gateways_when_it_is_back() -> Result<()> {
+    let _machine = alone().await;
+    let chat = chat()?.started().await?;
+    let (_, mut kept, killed) = people_by_gateway(&chat).await?;
+    let register = chat.program.kill("register/0").await?;
+    talk_to_each_other(&mut kept).await?;
+    chat.program.replaced("register/0", &register).await?;
+    talk_to_each_other(&mut kept).await?;
+
+    let dead = chat.program.kill(&killed).await?;
+    chat.program.replaced(&killed, &dead).await?;
+    // Businesses serve the new one: whoever it accepts gets in, and is heard on the other.
+    for number in 0..PEOPLE {
+        let name = format!("later-{number}");
+        let mut newcomer = Person::enter(&chat, "here", &name).await?;
+        newcomer.say("hello").await?;
+        for witness in &mut kept {
+            witness.hears(&name, "hello").await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_slot_that_crashes_in_a_loop_is_marked_and_the_others_go_on() -> Result<()> {
+    let echo = echo()?;
+    let marker = echo.program.folder().join("broken");
+    let echo = echo.knob("ECHO_FRAGILE_IF", &marker).started().await?;
+    let mut client = echo.client().await?;
+    tokio::fs::write(&marker, "the cellar is flooded").await?;
+    echo.program.kill("fragile/0").await?;
+    let is_marked = |status: &lineman_testkit::Status| {
+        status.slot("fragile/0").is_ok_and(|slot| slot.state == "failed" && slot.pid.is_none())
+    };
+    let status = echo.program.until("the crash loop to be marked", is_marked).await?;
+    let reason = status.slot("fragile/0")?.last_exit.clone().context("a reason")?;
+    assert!(reason.contains("the cellar is flooded"), "{reason}");
+    client.send_text("hello").await?;
+    assert_eq!(client.next_text().await?, "hello");
+
+    tokio::fs::remove_file(&marker).await?;
+    echo.program.run(&["reload", "--timeout", "100ms"]).await?.expect_code(0)?;
+    assert!(echo.program.status().await?.slot("fragile/0")?.is_ready());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_panic_in_a_handler_costs_its_connection_alone() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let before = echo.program.status().await?;
+    let mut innocent = echo.client().await?;
+    for message in ["panic", "fail"] {
+        let mut client = echo.client().await?;
+        client.send_text(message).await?;
+        let ended = client.ended().await?;
+        assert_eq!(ended.code(), Some(1011), "{ended:?}");
+    }
+    innocent.send_text("hello").await?;
+    assert_eq!(innocent.next_text().await?, "hello");
+    let after = echo.program.status().await?;
+    assert_eq!(after.slot("echo/0")?.pid, before.slot("echo/0")?.pid);
+    assert_eq!(after.slot("echo/0")?.stats["handler_errors"], 2);
+    assert!(echo.program.log().contains("told to panic"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn workers_leave_when_their_master_is_killed() -> Result<()> {
+    let chat = chat()?.started().await?;
+    let mut client = chat.client().await?;
+    let master = chat.program.master().await?;
+    master.kill();
+    let ended = client.ended().await?;
+    assert_eq!(ended.code(), Some(1001), "{ended:?}");
+    chat.program.all_gone().await?;
+    chat.program.start().await?;
+    let mut person = Person::enter(&chat, "here", "Ada").await?;
+    person.say("hello").await?;
+    person.hears("Ada", "hello").await
+}
+
+/// Has people enter one room, and returns those of one gateway, those of the other, and the first
+/// one's slot.
+async fn people_by_gateway(chat: &Server) -> Result<(Vec<Person>, Vec<Person>, String)> {
+    let status = chat.program.status().await?;
+    let port = status.listen("chat-gateway", "links").next().context("an inner port")?;
+    let (_, port) = port.rsplit_once(':').context("host:port")?;
+    let first = format!("{:04x}", port.parse::<u16>()?);
+    let mut people = (Vec::new(), Vec::new());
+    for number in 0..PEOPLE {
+        let person = Person::enter(chat, "here", &format!("person-{number}")).await?;
+        let side = if person.gateway() == first { &mut people.0 } else { &mut people.1 };
+        side.push(person);
+    }
+    assert!(!people.0.is_empty() && !people.1.is_empty(), "everybody is on one gateway");
+    Ok((people.0, people.1, "chat-gateway/0".to_owned()))
+}
+
+/// Has each of them say something that each of them hears.
+async fn talk_to_each_other(people: &mut [Person]) -> Result<()> {
+    for speaker in 0..people.len() {
+        let Some(person) = people.get_mut(speaker) else { break };
+        person.say("still here").await?;
+        let name = person.name.clone();
+        for listener in people.iter_mut() {
+            listener.hears(&name, "still here").await?;
+        }
+    }
+    Ok(())
+}
