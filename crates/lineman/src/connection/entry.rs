@@ -137,7 +137,7 @@ impl<D: Driver> Entry<D> {
     /// The handler is done with an event: a handshake is answered, an error closes.
     fn settle(self: &Rc<Self>, result: crate::Result) {
         if let Err(error) = result {
-            self.table.count(|stats| stats.handler_errors += 1);
+            self.table.add(|counters| &counters.handler_errors, 1);
             tracing::warn!(connection = self.id, peer = %self.peer, %error, "handler failed");
             self.begin_close(CloseReason::HandlerFailed(error.to_string()));
         } else if self.flags.opening.replace(false) && self.state.get() == State::Handshake {
@@ -205,7 +205,7 @@ impl<D: Driver> Entry<D> {
         match written {
             Ok(written) => {
                 self.bytes_out.set(self.bytes_out.get() + written as u64);
-                self.table.count(|stats| stats.bytes_out += written as u64);
+                self.table.add(|counters| &counters.bytes_out, written as u64);
                 if drained {
                     self.drained();
                 }

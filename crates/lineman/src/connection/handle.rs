@@ -99,12 +99,12 @@ impl<D: Driver> Connection<D> {
         if self.entry.queue.borrow().len() < self.entry.limits.send_queue {
             return Ok(());
         }
-        self.entry.table.count(|stats| stats.refused += 1);
+        self.entry.table.add(|counters| &counters.refused, 1);
         Err(SendError::Full)
     }
 
     fn sent(&self, queued: usize) {
-        self.entry.table.count(|stats| stats.messages_out += 1);
+        self.entry.table.add(|counters| &counters.messages_out, 1);
         self.entry.touch();
         if queued >= self.entry.limits.send_queue && !self.entry.flags.full.replace(true) {
             self.entry.handler.on_full(self);
@@ -162,7 +162,7 @@ impl<D: Driver> Connection<D> {
     }
 
     pub(super) fn count_handler_error(&self) {
-        self.entry.table.count(|stats| stats.handler_errors += 1);
+        self.entry.table.add(|counters| &counters.handler_errors, 1);
     }
 
     /// Ends an event that was left with [`super::Turn::Busy`]; the next one follows.

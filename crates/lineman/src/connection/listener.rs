@@ -154,7 +154,7 @@ impl Listener {
             let arrival = self.socket.borrow().accept();
             match arrival {
                 Ok(arrival) => {
-                    table.count(|stats| stats.accepted += 1);
+                    table.add(|counters| &counters.accepted, 1);
                     let peer = arrival.1;
                     if let Err(error) = self.accept.accept(table, arrival) {
                         tracing::debug!(%peer, %error, "connection lost while it was accepted");

@@ -122,7 +122,7 @@ impl<D: Driver> Entry<D> {
             return Ok(Got::End);
         }
         self.bytes_in.set(self.bytes_in.get() + count as u64);
-        self.table.count(|stats| stats.bytes_in += count as u64);
+        self.table.add(|counters| &counters.bytes_in, count as u64);
         // A short read has used up the edge, unless that edge announced the end as well.
         Ok(if count < room && !self.flags.ended.get() { Got::All } else { Got::Some })
     }
@@ -164,7 +164,7 @@ impl<D: Driver> Entry<D> {
             Ok(Step::Again) => {}
             Ok(Step::Message(_)) if self.state.get() == State::Closing => {}
             Ok(Step::Message(message)) => {
-                self.table.count(|stats| stats.messages_in += 1);
+                self.table.add(|counters| &counters.messages_in, 1);
                 self.dispatch(Event::Message(message));
             }
             Ok(Step::Opening(opening)) => {
@@ -182,7 +182,7 @@ impl<D: Driver> Entry<D> {
             }
             Err(reason) => {
                 input.clear();
-                self.table.count(|stats| stats.protocol_errors += 1);
+                self.table.add(|counters| &counters.protocol_errors, 1);
                 self.begin_close(reason);
                 return false;
             }
@@ -204,7 +204,7 @@ impl<D: Driver> Entry<D> {
         }
         let too_big = self.unread.borrow().len() > self.driver.borrow().max_undecoded();
         if too_big && !self.flags.busy.get() && self.state.get() <= State::Open {
-            self.table.count(|stats| stats.protocol_errors += 1);
+            self.table.add(|counters| &counters.protocol_errors, 1);
             self.begin_close(CloseReason::TooBig);
         }
     }

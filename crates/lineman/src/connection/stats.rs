@@ -1,5 +1,7 @@
 //! What a table counts, for `status` and `connections`; plain data that crosses to the master.
 
+use std::cell::Cell;
+
 use serde::{Deserialize, Serialize};
 
 /// The sums of one worker process since it started.
@@ -25,6 +27,37 @@ pub struct Stats {
     pub handler_errors: u64,
     /// Connections closed because of what the peer sent.
     pub protocol_errors: u64,
+}
+
+/// The sums as the table keeps them: a cell each, for messages are counted one by one.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) accepted: Cell<u64>,
+    pub(super) bytes_in: Cell<u64>,
+    pub(super) bytes_out: Cell<u64>,
+    pub(super) messages_in: Cell<u64>,
+    pub(super) messages_out: Cell<u64>,
+    pub(super) refused: Cell<u64>,
+    pub(super) handler_errors: Cell<u64>,
+    pub(super) protocol_errors: Cell<u64>,
+}
+
+impl Counters {
+    /// Returns the sums, with what is counted when asked for.
+    pub(super) fn stats(&self, connections: u64, queued_bytes: u64) -> Stats {
+        Stats {
+            connections,
+            accepted: self.accepted.get(),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            messages_in: self.messages_in.get(),
+            messages_out: self.messages_out.get(),
+            queued_bytes,
+            refused: self.refused.get(),
+            handler_errors: self.handler_errors.get(),
+            protocol_errors: self.protocol_errors.get(),
+        }
+    }
 }
 
 /// One line of `connections`.

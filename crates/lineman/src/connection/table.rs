@@ -26,7 +26,7 @@ use super::entry::{Peer, Readiness, State, Weight};
 use super::listener::Listener;
 use super::queue::{Pool, SendQueue};
 use super::reading::READ_SIZE;
-use super::stats::{Row, Stats};
+use super::stats::{Counters, Row, Stats};
 use crate::Error;
 
 /// Events taken from the kernel at once: enough to amortise the call, few enough that a turn stays
@@ -68,13 +68,15 @@ struct Inner {
     /// Entries that go on reading in the next turn.
     again: RefCell<Vec<Rc<dyn Peer>>>,
     pool: RefCell<Pool>,
-    stats: Cell<Stats>,
+    counters: Counters,
     next_id: Cell<u64>,
     /// Peers in the slab, plus connections that hyper serves.
     peers: Cell<usize>,
     handshakes: Cell<usize>,
     phase: watch::Sender<Phase>,
     waker: RefCell<Option<Waker>>,
+    /// Whether a turn is under way: what is touched now is flushed at its end.
+    in_turn: Cell<bool>,
     /// Tasks that wait for the table to change: empty, flushed.
     changed: tokio::sync::Notify,
 }
@@ -100,12 +102,13 @@ impl Table {
             jobs: RefCell::default(),
             again: RefCell::default(),
             pool: RefCell::default(),
-            stats: Cell::default(),
+            counters: Counters::default(),
             next_id: Cell::new(1),
             peers: Cell::new(0),
             handshakes: Cell::new(0),
             phase: watch::Sender::new(Phase::Serving),
             waker: RefCell::new(None),
+            in_turn: Cell::new(false),
             changed: tokio::sync::Notify::new(),
         })))
     }
@@ -115,22 +118,25 @@ impl Table {
         let mut turn = Turns {
             scratch: BytesMut::with_capacity(READ_SIZE),
             ready: Vec::with_capacity(EVENTS),
+            entries: Vec::new(),
         };
         poll_fn(|context| self.turn(context, &mut turn)).await;
     }
 
     fn turn(&self, context: &mut Context<'_>, turns: &mut Turns) -> Poll<()> {
         self.keep_waker(context);
+        self.0.in_turn.set(true);
         self.expire(context);
-        let mut worked = self.poll_events(context, turns);
+        let all = self.poll_events(context, turns);
         self.serve_events(turns);
-        worked |= self.serve_again(turns);
-        self.flush();
-        if worked {
-            self.0.changed.notify_waiters();
-        }
-        // Other tasks get their turn between two of ours; what is left wakes us at once.
-        if worked || !self.0.again.borrow().is_empty() || !self.0.touched.borrow().is_empty() {
+        self.serve_again(turns);
+        self.flush(turns);
+        self.0.in_turn.set(false);
+        self.0.changed.notify_waiters();
+        // Other tasks get their turn between two of ours; what is left wakes us at once. Asking again
+        // also leaves our waker with the descriptor.
+        let more = !all || !self.0.again.borrow().is_empty();
+        if more || self.0.readiness.poll_read_ready(context).is_ready() {
             context.waker().wake_by_ref();
         }
         Poll::Pending
@@ -155,17 +161,17 @@ impl Table {
         }
     }
 
-    /// Asks the poll set what is ready; returns whether anything is.
+    /// Asks the poll set what is ready; returns whether that was all.
     fn poll_events(&self, context: &mut Context<'_>, turns: &mut Turns) -> bool {
         turns.ready.clear();
         let Poll::Ready(Ok(mut guard)) = self.0.readiness.poll_read_ready(context) else {
-            return false;
+            return true;
         };
         let mut poll = self.0.poll.borrow_mut();
         let (poll, events) = &mut *poll;
         if let Err(error) = poll.poll(events, Some(Duration::ZERO)) {
             tracing::error!(%error, "cannot wait for events");
-            return false;
+            return error.kind() != std::io::ErrorKind::Interrupted;
         }
         for event in events.iter() {
             let ended = event.is_read_closed() || event.is_error();
@@ -176,14 +182,15 @@ impl Table {
             };
             turns.ready.push((event.token(), readiness));
         }
-        if turns.ready.len() < EVENTS {
+        let all = turns.ready.len() < EVENTS;
+        if all {
             guard.clear_ready();
         }
-        !turns.ready.is_empty()
+        all
     }
 
     fn serve_events(&self, turns: &mut Turns) {
-        let Turns { scratch, ready } = turns;
+        let Turns { scratch, ready, .. } = turns;
         for (Token(key), readiness) in ready.drain(..) {
             let item = self.0.items.borrow().get(key).cloned();
             match item {
@@ -194,29 +201,33 @@ impl Table {
         }
     }
 
-    fn serve_again(&self, turns: &mut Turns) -> bool {
-        if self.0.again.borrow().is_empty() {
-            return false;
+    fn serve_again(&self, turns: &mut Turns) {
+        let Turns { scratch, entries, .. } = turns;
+        std::mem::swap(entries, &mut *self.0.again.borrow_mut());
+        for peer in entries.drain(..) {
+            peer.again(scratch);
         }
-        for peer in self.0.again.take() {
-            peer.again(&mut turns.scratch);
-        }
-        true
     }
 
-    fn flush(&self) {
+    fn flush(&self, turns: &mut Turns) {
+        let entries = &mut turns.entries;
         // A handler that runs on "drained" may touch further entries.
         while !(self.0.jobs.borrow().is_empty() && self.0.touched.borrow().is_empty()) {
             for job in self.0.jobs.take() {
                 job();
             }
-            for peer in self.0.touched.take() {
+            std::mem::swap(entries, &mut *self.0.touched.borrow_mut());
+            for peer in entries.drain(..) {
                 peer.flush();
             }
         }
     }
 
+    /// Makes a turn due, for what happened outside of one.
     fn wake(&self) {
+        if self.0.in_turn.get() {
+            return;
+        }
         if let Some(waker) = self.0.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
@@ -231,6 +242,8 @@ struct Turns {
     /// The one buffer that everything is read into.
     scratch: BytesMut,
     ready: Vec<(Token, Readiness)>,
+    /// Entries that a list of the table was emptied into; its memory changes places with theirs.
+    entries: Vec<Rc<dyn Peer>>,
 }
 
 /// What entries and listeners need of the table.
@@ -356,10 +369,9 @@ impl Table {
         self.0.deadlines.borrow_mut().clear(key);
     }
 
-    pub(crate) fn count(&self, change: impl FnOnce(&mut Stats)) {
-        let mut stats = self.0.stats.get();
-        change(&mut stats);
-        self.0.stats.set(stats);
+    pub(super) fn add(&self, counter: impl FnOnce(&Counters) -> &Cell<u64>, count: u64) {
+        let counter = counter(&self.0.counters);
+        counter.set(counter.get() + count);
     }
 
     fn peers(&self) -> Vec<Rc<dyn Peer>> {
@@ -463,10 +475,8 @@ impl Table {
 
     /// Returns the sums since the process started.
     pub fn stats(&self) -> Stats {
-        let mut stats = self.0.stats.get();
-        stats.connections = self.len() as u64;
-        stats.queued_bytes = self.peers().iter().map(|peer| peer.queued() as u64).sum();
-        stats
+        let queued = self.peers().iter().map(|peer| peer.queued() as u64).sum();
+        self.0.counters.stats(self.len() as u64, queued)
     }
 
     /// Returns up to `limit` rows beginning at place `from`, and where to go on.
