@@ -1,4 +1,4 @@
-//! A real browser: Chromium, told what to do over WebDriver.
+//! A real browser: Chromium, told what to do over `WebDriver`.
 //!
 //! Every page is a browser of its own with a fresh profile, so two pages are two people. Waiting is
 //! for conditions in the page, with the kit's limit.
