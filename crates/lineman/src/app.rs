@@ -61,13 +61,13 @@ impl App {
     /// on stderr and ends the process with its documented exit code.
     ///
     /// # Errors
-    /// When the description of the program itself is wrong (two services of one name).
+    /// In a worker, when what the master handed over does not fit the program.
     pub fn run(self) -> Result {
         if crate::process::is_worker() {
-            crate::process::run(self)
-        } else {
-            crate::command::run(&self)
+            return crate::process::run(self);
         }
+        crate::command::run(&self);
+        Ok(())
     }
 }
 

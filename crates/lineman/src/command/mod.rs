@@ -21,7 +21,7 @@ use crate::control::request::Request;
 use crate::error::chain;
 use crate::master::Plan;
 use crate::terminal::Printer;
-use crate::{App, Error, Result, os};
+use crate::{App, Error, os};
 use arguments::{Arguments, Verb};
 
 /// How a command ends: well, with a code that has been explained, or with an error to print.
@@ -46,12 +46,9 @@ impl From<Error> for Failure {
     }
 }
 
-/// Runs the command that the arguments name.
-///
-/// # Errors
-/// When the program's own description is wrong. A command that fails has said so and ends the
-/// process with its code.
-pub(crate) fn run(app: &App) -> Result {
+/// Runs the command that the arguments name. A command that fails says so and ends the process with
+/// its code.
+pub(crate) fn run(app: &App) {
     let arguments = parse(app);
     // First of all, as the next step makes every inherited descriptor look like one of our own.
     let report = match daemon::report_socket() {
@@ -71,17 +68,21 @@ pub(crate) fn run(app: &App) -> Result {
     let folder = RuntimeFolder::resolve(&app.config.name, &choice);
     let outcome = match &arguments.verb {
         Verb::Start(how) => match report {
-            Some(report) => Ok(daemon::run(&Plan::new(app, folder)?, report)),
-            None => start::start(&Plan::new(app, folder)?, how),
+            Some(report) => plan(app, folder).map(|plan| daemon::run(&plan, report)),
+            None => plan(app, folder).and_then(|plan| start::start(&plan, how)),
         },
-        Verb::Restart(how) => start::restart(&Plan::new(app, folder)?, how),
+        Verb::Restart(how) => plan(app, folder).and_then(|plan| start::restart(&plan, how)),
         Verb::Stop(how) => steps::stop(&folder, how),
         Verb::Reload(how) => steps::reload(&folder, how),
         Verb::Status(how) => status::status(&folder, how),
         Verb::Connections(how) => connections::connections(&folder, how),
     };
     finish(outcome);
-    Ok(())
+}
+
+/// Returns what is to be started; a program that describes something impossible is told here.
+fn plan(app: &App, folder: RuntimeFolder) -> Result<Plan, Failure> {
+    Plan::new(app, folder).map_err(|error| Failure::new(ExitCode::Failed, chain(&error)))
 }
 
 /// Says why the command failed, if it did; returns when it did not.
