@@ -10,8 +10,19 @@ use super::source::code;
 const LONGEST_FILE: usize = 500;
 
 /// Modules that must not know each other: the folder, and what nothing in it may import.
-const STRANGERS: [(&str, &str); 2] =
-    [("crates/lineman/src/master", "connection"), ("crates/lineman/src/process", "master")];
+const STRANGERS: [(&str, &str); 6] = [
+    ("crates/lineman/src/master", "connection"),
+    ("crates/lineman/src/process", "master"),
+    // A gateway runs no user code, a business owns no client's socket.
+    ("crates/lineman-gateway/src/gateway", "events"),
+    ("crates/lineman-gateway/src/gateway", "hub"),
+    ("crates/lineman-gateway/src/gateway", "business"),
+    ("crates/lineman-gateway/src/business", "gateway"),
+];
+
+/// Calls that end or signal a process; in the framework they are the master's.
+const SIGNALLING: [&str; 4] =
+    ["kill_process", "kill_process_group", "pidfd_send_signal", "start_kill"];
 
 /// Crates that do I/O or know a clock.
 const NOT_FOR_WIRE: [&str; 3] = ["tokio", "mio", "socket2"];
@@ -36,6 +47,7 @@ pub(super) fn check(file: &File) -> Vec<Problem> {
         length(file, &mut problems);
         strangers(file, &code, &mut problems);
         only_os_is_unsafe(file, &code, &mut problems);
+        only_master_signals(file, &code, &mut problems);
     }
     problems
 }
@@ -109,6 +121,19 @@ fn only_os_is_unsafe(file: &File, code: &str, problems: &mut Vec<Problem>) {
     for (number, line) in (1..).zip(code.lines()) {
         if words(line).any(|word| word == "unsafe") {
             let text = "unsafe code belongs to crates/lineman/src/os";
+            report(problems, file, number, text.to_owned());
+        }
+    }
+}
+
+fn only_master_signals(file: &File, code: &str, problems: &mut Vec<Problem>) {
+    let framework = file.path.starts_with("crates/lineman/src/");
+    if !framework || file.path.starts_with("crates/lineman/src/master") {
+        return;
+    }
+    for (number, line) in (1..).zip(code.lines()) {
+        if words(line).any(|word| SIGNALLING.contains(&word)) {
+            let text = "only crates/lineman/src/master signals processes";
             report(problems, file, number, text.to_owned());
         }
     }
@@ -189,6 +214,13 @@ mod tests {
         check_problem("a.md", &format!("one\nsay {} two\n", LEFTOVERS[0]), "2: ");
         check_problem("a.md", &format!("see {}x\n", MACHINE_PATHS[0]), "1: ");
         assert_eq!(problems("a.md", "todo: a mastodon\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn signals_are_the_masters() {
+        let text = "//! Head.\nuse rustix::process::kill_process;\n";
+        check_problem("crates/lineman/src/command/stop.rs", text, "2: only crates/lineman/src/master");
+        assert_eq!(problems("crates/lineman/src/master/stop.rs", text), Vec::<String>::new());
     }
 
     #[test]
