@@ -307,3 +307,15 @@ impl<D: Driver> Peer for Entry<D> {
         self.finish(reason);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::WebSocket;
+
+    /// Memory of a silent connection is the product: whoever adds a field sees what it costs.
+    #[test]
+    fn an_idle_websocket_owns_this_much_and_no_more() {
+        assert!(size_of::<Entry<WebSocket>>() <= 360, "{}", size_of::<Entry<WebSocket>>());
+    }
+}
