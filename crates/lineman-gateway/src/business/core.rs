@@ -34,6 +34,8 @@ pub(super) struct Core<E: Events> {
     pub(super) lists: RefCell<BTreeMap<usize, BTreeSet<SocketAddr>>>,
     pub(super) discovery: RefCell<Option<Discovery>>,
     pub(super) drain: RefCell<Option<Drain>>,
+    /// Gateways will be told soon what was handled.
+    pub(super) reporting: Cell<bool>,
     /// Gateways came, links came up, a drain got further.
     pub(super) changed: Notify,
     pub(super) handler_errors: Cell<u64>,

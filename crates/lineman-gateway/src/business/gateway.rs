@@ -16,9 +16,6 @@ const MAX_WAITING: usize = 10_000;
 /// The same bound in bytes: two messages of the greatest size are below it.
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
-/// After how many handled events a gateway is told at once; else at the end of the turn.
-const REPORT_EACH: u32 = 64;
-
 /// One gateway, listed by a register or linked.
 #[derive(Debug, Default)]
 pub(super) struct Gateway {
@@ -102,33 +99,21 @@ impl Load {
 pub(super) struct Handled {
     count: u32,
     reported: u32,
-    due: bool,
-}
-
-/// When to tell the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Report {
-    /// At once.
-    Now,
-    /// At the end of the turn; ask for the number then.
-    Soon,
-    /// Somebody does already.
-    Arranged,
 }
 
 impl Handled {
     /// An event was handled.
-    pub(super) fn add(&mut self) -> Report {
+    pub(super) fn add(&mut self) {
         self.count = self.count.wrapping_add(1);
-        if self.count.wrapping_sub(self.reported) >= REPORT_EACH {
-            return Report::Now;
-        }
-        if std::mem::replace(&mut self.due, true) { Report::Arranged } else { Report::Soon }
+    }
+
+    /// Returns whether there is something to tell.
+    pub(super) fn is_due(&self) -> bool {
+        self.reported != self.count
     }
 
     /// Returns the number to tell, if there is something to tell.
     pub(super) fn report(&mut self) -> Option<u32> {
-        self.due = false;
         let told = std::mem::replace(&mut self.reported, self.count);
         (told != self.count).then_some(self.count)
     }
@@ -155,11 +140,11 @@ mod tests {
     fn handled_events_are_told_in_batches() {
         let mut handled = Handled::default();
         assert_eq!(handled.report(), None);
-        assert_eq!(handled.add(), Report::Soon);
-        assert_eq!(handled.add(), Report::Arranged);
+        handled.add();
+        handled.add();
+        assert!(handled.is_due());
         assert_eq!(handled.report(), Some(2));
+        assert!(!handled.is_due());
         assert_eq!(handled.report(), None);
-        let now = (0..100).position(|_| handled.add() == Report::Now);
-        assert_eq!(now, Some(63));
     }
 }

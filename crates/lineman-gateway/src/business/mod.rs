@@ -153,6 +153,7 @@ impl<E: Events> Business<E> {
             changed: Notify::new(),
             handler_errors: Cell::new(0),
             dropped_events: Cell::new(0),
+            reporting: Cell::new(false),
         };
         (Rc::new(core), registers)
     }

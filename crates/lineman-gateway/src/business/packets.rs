@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::clients::{Event, LinkId, Work};
 use super::core::Core;
 use super::drain::{Action, Drain};
-use super::gateway::{Link, Report};
+use super::gateway::Link;
 use crate::hub::HubError;
 use crate::{Events, Request};
 
@@ -87,14 +87,61 @@ impl<E: Events> Core<E> {
     /// An event of a link has been dealt with.
     pub(super) fn handled(self: &Rc<Self>, gateway: SocketAddr, link: LinkId) {
         let count = |link: &mut Link| link.epoch.is_some().then(|| link.handled.add());
-        match self.with_link(gateway, link, count).flatten() {
-            Some(Report::Now) => self.report_handled(gateway, link),
-            Some(Report::Soon) => {
-                let core = Rc::clone(self);
-                self.table.before_flush(move || core.report_handled(gateway, link));
-            }
-            Some(Report::Arranged) | None => {}
+        if self.with_link(gateway, link, count).flatten().is_some() && !self.reporting.replace(true)
+        {
+            let core = Rc::clone(self);
+            self.table.before_flush(move || core.report_behind_output());
         }
+    }
+
+    /// Tells gateways what was handled when all that came of it has left.
+    ///
+    /// On a link of its own, order sees to that. What goes to other gateways has to be written first:
+    /// a process killed between two writes would have reported a message as handled that half of its
+    /// group never got. Where one gateway is concerned, it costs no write of its own.
+    fn report_behind_output(self: &Rc<Self>) {
+        if self.report_what_has_left() {
+            return;
+        }
+        let core = Rc::clone(self);
+        // A job that a job asks for runs behind the flush.
+        self.table.before_flush(move || {
+            if core.report_what_has_left() {
+                return;
+            }
+            // A gateway reads slowly. `reporting` stays set, so this is the one task of its kind.
+            tokio::task::spawn_local(async move {
+                core.table.flushed().await;
+                while !core.report_what_has_left() {
+                    core.table.flushed().await;
+                }
+            });
+        });
+    }
+
+    /// Tells each gateway what was handled unless something waits to be sent to another one; returns
+    /// whether all were told.
+    fn report_what_has_left(&self) -> bool {
+        let (mut due, mut waiting) = (Vec::new(), Vec::new());
+        for (gateway, known) in self.gateways.borrow().iter() {
+            let Some(link) = &known.link else { continue };
+            if link.handled.is_due() {
+                due.push((*gateway, link.id()));
+            }
+            if link.connection.queued_bytes() > 0 {
+                waiting.push(link.id());
+            }
+        }
+        let mut all = true;
+        for (gateway, link) in due {
+            if waiting.iter().all(|other| *other == link) {
+                self.report_handled(gateway, link);
+            } else {
+                all = false;
+            }
+        }
+        self.reporting.set(!all);
+        all
     }
 
     fn report_handled(&self, gateway: SocketAddr, link: LinkId) {

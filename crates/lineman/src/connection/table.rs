@@ -397,6 +397,8 @@ impl Table {
 
     /// Runs `job` once at the end of the turn, when all its messages are handled and nothing of what
     /// they sent has left: what sums up a turn is sent here, and costs no write of its own.
+    ///
+    /// A job that asks for another one has it run behind the flush, in the same turn.
     pub fn before_flush(&self, job: impl FnOnce() + 'static) {
         self.0.jobs.borrow_mut().push(Box::new(job));
         self.wake();
