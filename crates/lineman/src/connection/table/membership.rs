@@ -1,0 +1,154 @@
+//! What entries and listeners need of the table: a place in it, its lists, deadlines and counters.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use tokio_util::time::delay_queue::Key;
+
+use super::{Item, Table};
+use crate::connection::CloseReason;
+use crate::connection::deadlines::Whose;
+use crate::connection::entry::{Peer, State, Weight};
+use crate::connection::listener::Listener;
+use crate::connection::queue::SendQueue;
+use crate::connection::stats::Counters;
+
+impl Table {
+    pub(in crate::connection) fn next_id(&self) -> u64 {
+        self.0.next_id.replace(self.0.next_id.get() + 1)
+    }
+
+    /// Reserves a place, registers the socket under it, and fills it with what `make` returns.
+    pub(in crate::connection) fn insert<P: Peer + 'static>(
+        &self,
+        socket: &mut TcpStream,
+        make: impl FnOnce(usize) -> (Rc<P>, Weight),
+    ) -> std::io::Result<Rc<P>> {
+        let mut items = self.0.items.borrow_mut();
+        let place = items.vacant_entry();
+        let key = place.key();
+        // Edge-triggered: both interests at once cost one call in a connection's life.
+        self.0.registry.register(socket, Token(key), Interest::READABLE | Interest::WRITABLE)?;
+        let (peer, weight) = make(key);
+        place.insert(Item::Peer(Rc::clone(&peer) as Rc<dyn Peer>));
+        if weight == Weight::Peer {
+            self.0.peers.set(self.0.peers.get() + 1);
+        }
+        Ok(peer)
+    }
+
+    pub(in crate::connection) fn insert_listener(
+        &self,
+        make: impl FnOnce(usize, &Registry) -> std::io::Result<Listener>,
+    ) -> std::io::Result<()> {
+        let mut items = self.0.items.borrow_mut();
+        let place = items.vacant_entry();
+        let listener = make(place.key(), &self.0.registry)?;
+        place.insert(Item::Listener(Rc::new(listener)));
+        Ok(())
+    }
+
+    /// Takes a closed connection out of the slab; its socket closes with it.
+    pub(in crate::connection) fn remove(
+        &self,
+        key: usize,
+        weight: Weight,
+        socket: Option<TcpStream>,
+    ) {
+        if let Some(mut socket) = socket {
+            self.forget(key, weight, &mut socket);
+        }
+    }
+
+    /// Takes a connection out of the slab and its socket out of the poll set.
+    pub(in crate::connection) fn forget(&self, key: usize, weight: Weight, socket: &mut TcpStream) {
+        if let Err(error) = self.0.registry.deregister(socket) {
+            tracing::debug!(%error, "cannot deregister a socket");
+        }
+        self.0.items.borrow_mut().try_remove(key);
+        if weight == Weight::Peer {
+            self.leave();
+        }
+    }
+
+    /// Counts a connection that lives outside the slab: hyper's.
+    pub(crate) fn enter(&self) {
+        self.0.peers.set(self.0.peers.get() + 1);
+    }
+
+    /// Ends what [`Table::enter`] began.
+    pub(crate) fn leave(&self) {
+        self.0.peers.set(self.0.peers.get().saturating_sub(1));
+        self.0.changed.notify_waiters();
+    }
+
+    pub(in crate::connection) fn handshake_begun(&self) {
+        self.0.handshakes.set(self.0.handshakes.get() + 1);
+    }
+
+    pub(in crate::connection) fn handshakes(&self) -> usize {
+        self.0.handshakes.get()
+    }
+
+    pub(in crate::connection) fn handshake_over(&self) {
+        self.0.handshakes.set(self.0.handshakes.get().saturating_sub(1));
+    }
+
+    /// Drops the connection of that place and id if it is still in its handshake.
+    pub(in crate::connection) fn evict(&self, whose: Whose) -> bool {
+        let Some(peer) = self.handshaking(whose) else { return false };
+        peer.abort(CloseReason::HandshakeEvicted);
+        true
+    }
+
+    pub(in crate::connection) fn in_handshake(&self, whose: Whose) -> bool {
+        self.handshaking(whose).is_some()
+    }
+
+    fn handshaking(&self, (key, id): Whose) -> Option<Rc<dyn Peer>> {
+        match self.0.items.borrow().get(key) {
+            Some(Item::Peer(peer)) if peer.id() == id && peer.state() == State::Handshake => {
+                Some(Rc::clone(peer))
+            }
+            Some(Item::Peer(_) | Item::Listener(_)) | None => None,
+        }
+    }
+
+    pub(in crate::connection) fn touched(&self, peer: Rc<dyn Peer>) {
+        self.0.touched.borrow_mut().push(peer);
+        self.wake();
+    }
+
+    pub(in crate::connection) fn again(&self, peer: Rc<dyn Peer>) {
+        self.0.again.borrow_mut().push(peer);
+        self.wake();
+    }
+
+    pub(in crate::connection) fn prepare(&self, queue: &mut SendQueue) {
+        queue.prepare(&mut self.0.pool.borrow_mut());
+    }
+
+    pub(in crate::connection) fn release(&self, queue: &mut SendQueue) {
+        queue.release(&mut self.0.pool.borrow_mut());
+    }
+
+    pub(in crate::connection) fn set_deadline(&self, whose: Whose, after: Duration) -> Key {
+        self.0.deadlines.borrow_mut().set(whose, after)
+    }
+
+    pub(in crate::connection) fn clear_deadline(&self, key: Key) {
+        self.0.deadlines.borrow_mut().clear(key);
+    }
+
+    pub(in crate::connection) fn add(
+        &self,
+        counter: impl FnOnce(&Counters) -> &Cell<u64>,
+        count: u64,
+    ) {
+        let counter = counter(&self.0.counters);
+        counter.set(counter.get() + count);
+    }
+}
