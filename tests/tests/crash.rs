@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use lineman_testkit::Status;
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
 use lineman_tests::person::Person;
@@ -17,9 +18,11 @@ async fn a_business_that_is_killed_loses_only_what_was_in_flight_to_it() -> Resu
     let chat = Arc::new(chat()?.started().await?);
     let mut crowd = Crowd::gather(&chat, 10, 50).await?;
     crowd.talk();
-    crowd.rounds(2).await?;
-    let killed = chat.program.kill("chat-business/0").await?;
-    chat.program.replaced("chat-business/0", &killed).await?;
+    for slot in ["chat-business/0", "chat-business/1"] {
+        crowd.rounds(2).await?;
+        let killed = chat.program.kill(slot).await?;
+        chat.program.replaced(slot, &killed).await?;
+    }
     crowd.rounds(2).await?;
     // Nobody was disconnected, or this would fail.
     let report = crowd.part().await?;
@@ -28,6 +31,28 @@ async fn a_business_that_is_killed_loses_only_what_was_in_flight_to_it() -> Resu
     let lost = chat.program.status().await?.gauge("chat-gateway", "lost_events");
     let missing = report.missing.len() as u64;
     assert!(missing <= lost, "{missing} missing, {lost} counted: {:?}", report.missing);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_business_that_stands_still_for_a_while_loses_nothing() -> Result<()> {
+    let _machine = alone().await;
+    let chat = Arc::new(chat()?.started().await?);
+    let mut crowd = Crowd::gather(&chat, 10, 50).await?;
+    crowd.talk();
+    crowd.rounds(1).await?;
+    let business = chat.program.process("chat-business/0").await?;
+    business.suspend();
+    let stands_still =
+        |status: &Status| status.slot("chat-business/0").is_ok_and(|slot| !slot.answered);
+    chat.program.until("the business to be seen as busy", stands_still).await?;
+    business.resume();
+    crowd.rounds(2).await?;
+    let report = crowd.part().await?;
+
+    assert_eq!(report.faults, Vec::<String>::new(), "nothing twice, nothing out of order");
+    assert!(report.missing.is_empty(), "not heard by all: {:?}", report.missing);
+    assert_eq!(chat.program.status().await?.gauge("chat-gateway", "lost_events"), 0);
     Ok(())
 }
 
@@ -91,7 +116,7 @@ async fn a_slot_that_crashes_in_a_loop_is_marked_and_the_others_go_on() -> Resul
     let mut client = echo.client().await?;
     tokio::fs::write(&marker, "the cellar is flooded").await?;
     echo.program.kill("fragile/0").await?;
-    let is_marked = |status: &lineman_testkit::Status| {
+    let is_marked = |status: &Status| {
         status.slot("fragile/0").is_ok_and(|slot| slot.state == "failed" && slot.pid.is_none())
     };
     let status = echo.program.until("the crash loop to be marked", is_marked).await?;

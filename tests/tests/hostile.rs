@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lineman_testkit::Process;
 use lineman_tests::alone;
 use lineman_tests::person::Person;
@@ -163,6 +163,30 @@ async fn floods_of_control_frames_and_unread_answers_stay_within_the_bounds() ->
         }
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn a_member_who_does_not_read_is_cut_and_the_others_go_on() -> Result<()> {
+    let _machine = alone().await;
+    let chat = chat()?.started().await?;
+    let mut talker = Person::enter(&chat, "here", "talker").await?;
+    let mut deaf = Raw::websocket(&chat.port.address()).await?;
+    deaf.send(&frame(TEXT, br#"{"type":"login","client_name":"deaf","room_id":"here"}"#)?).await?;
+    let long = "a".repeat(4000);
+    // The kernel takes some megabytes on its behalf before the gateway's own queue fills.
+    for _ in 0..20 {
+        for _ in 0..500 {
+            talker.say(&long).await?;
+            talker.hears("talker", &long).await?;
+        }
+        if chat.program.status().await?.gauge("chat-gateway", "slow_clients") > 0 {
+            let left = talker.sees_leave().await?;
+            assert_eq!(left, "deaf");
+            deaf.rest().await?;
+            return Ok(());
+        }
+    }
+    bail!("a member who does not read stays")
 }
 
 #[tokio::test]

@@ -68,6 +68,16 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// Sends SIGSTOP: it stands still and keeps everything it has.
+    pub fn suspend(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Sends SIGCONT: it goes on after [`Process::suspend`].
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Returns whether it still runs.
     pub fn is_alive(&self) -> bool {
         !self.gone_within(Duration::ZERO)

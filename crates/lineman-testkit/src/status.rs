@@ -51,6 +51,8 @@ pub struct Slot {
     pub generation: u64,
     /// How the slot's last process ended.
     pub last_exit: Option<String>,
+    /// Whether the process answered in time; a busy one does not.
+    pub answered: bool,
     /// What its service counts.
     pub gauges: BTreeMap<String, u64>,
     /// What its connection table counts, as JSON; null when it did not answer.
