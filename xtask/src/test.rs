@@ -23,7 +23,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut problems = if arguments.tests_only { Vec::new() } else { formatting_and_lints() };
     // The black-box tests start these programs; cargo builds no binary for another package's test.
     run_step(&["build", "--workspace", "--bins"], &[])?;
-    note(&mut problems, run_step(&["test", "--workspace"], &arguments.cargo_test));
+    note(
+        &mut problems,
+        run_step(&["test", "--workspace", "--no-fail-fast"], &arguments.cargo_test),
+    );
     report(&problems)
 }
 

@@ -11,6 +11,10 @@ use crate::control::ExitCode;
 use crate::control::environment;
 use crate::control::request::Manner;
 
+/// A text of its own, for what reads well in documentation has marks that a terminal would show.
+const RUNTIME_DIR_HELP: &str = "Folder of lock, control socket and log [default: \
+    $XDG_RUNTIME_DIR/NAME, /run/NAME as root, else /tmp/lineman-UID/NAME]";
+
 /// The parsed command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -19,9 +23,8 @@ use crate::control::request::Manner;
     arg_required_else_help = true
 )]
 pub(super) struct Arguments {
-    /// Folder of lock, control socket and log [default: `$XDG_RUNTIME_DIR/NAME`, `/run/NAME` as
-    /// root, else `/tmp/lineman-UID/NAME`]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Folder of lock, control socket and log.
+    #[arg(long, global = true, value_name = "DIR", help = RUNTIME_DIR_HELP)]
     pub(super) runtime_dir: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
