@@ -1,12 +1,17 @@
 //! `stop` and `reload`: what the master does step by step, on stderr, and the result on stdout.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::arguments::Leave;
 use super::{Failure, Outcome, ask, cut_off};
 use crate::control::ExitCode;
-use crate::control::client::{self, Call};
+use crate::control::client::Call;
 use crate::control::folder::RuntimeFolder;
 use crate::control::report::{Progress, Step};
 use crate::control::request::{Answer, Request};
@@ -15,18 +20,15 @@ use crate::terminal::{Printer, units};
 /// How long a master that has stopped everything may take to end itself.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether it has.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-
 /// How often a drain is mentioned when nothing changes but the time.
 const MENTION_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs `stop`: returns when the master is gone.
 pub(super) fn stop(folder: &RuntimeFolder, how: &Leave) -> Outcome {
     let request = Request::Stop { manner: how.manner(), timeout_ms: how.timeout_ms() };
-    let call = ask(folder, &request)?;
-    let (code, text) = follow(call)?;
-    wait_for_the_end(folder)?;
+    let master = Master::watch(folder)?;
+    let (code, text) = follow(ask(folder, &request)?)?;
+    master.wait_for_its_end()?;
     conclude(code, &text)
 }
 
@@ -62,16 +64,37 @@ fn follow(mut call: Call) -> Result<(ExitCode, String), Failure> {
     Err(cut_off())
 }
 
-fn wait_for_the_end(folder: &RuntimeFolder) -> Result<(), Failure> {
-    let end = Instant::now() + END_LIMIT;
-    while let Some(holder) = client::running(folder)? {
-        if Instant::now() > end {
-            let text = format!("pid {} has stopped its processes but does not end", holder.pid);
-            return Err(Failure::new(ExitCode::Failed, text));
-        }
-        std::thread::sleep(LOOK_EVERY);
+/// The master's process. Held by a descriptor, so that another process of the same number, later,
+/// is not taken for it; `None` when it was gone before we could.
+struct Master {
+    pid: u32,
+    process: Option<OwnedFd>,
+}
+
+impl Master {
+    fn watch(folder: &RuntimeFolder) -> Result<Self, Failure> {
+        let pid = super::running(folder)?.pid;
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let process = number.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        Ok(Self { pid, process })
     }
-    Ok(())
+
+    fn wait_for_its_end(&self) -> Result<(), Failure> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let end = Instant::now() + END_LIMIT;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let limit = Timespec::try_from(left).ok();
+            let mut watched = [PollFd::new(process, PollFlags::IN)];
+            match poll(&mut watched, limit.as_ref()) {
+                Ok(0) => break,
+                Err(Errno::INTR) => {}
+                Ok(_) | Err(_) => return Ok(()),
+            }
+        }
+        let text = format!("pid {} has stopped its processes but does not end", self.pid);
+        Err(Failure::new(ExitCode::Failed, text))
+    }
 }
 
 /// What was said of each process last: a drain reports several times a second.
