@@ -61,6 +61,10 @@ impl<D: Driver> Entry<D> {
         if self.state.get() != State::Closing || self.flags.awaits.get() {
             return;
         }
+        // `on_drain` may have closed with a last message: the flush of that comes here again.
+        if !self.queue.borrow().is_empty() {
+            return;
+        }
         let by_peer = matches!(self.reason.borrow().as_deref(), Some(CloseReason::Peer { .. }));
         if by_peer || self.flags.eof.get() {
             return self.finish_as_begun();

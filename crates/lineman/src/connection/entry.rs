@@ -141,7 +141,8 @@ impl<D: Driver> Entry<D> {
             tracing::warn!(connection = self.id, peer = %self.peer, %error, "handler failed");
             self.begin_close(CloseReason::HandlerFailed(error.to_string()));
         } else if self.flags.opening.replace(false) && self.state.get() == State::Handshake {
-            self.answer_handshake();
+            // Its own event settles the rest, and may have left a task that is not done yet.
+            return self.answer_handshake();
         }
         if self.state.get() == State::Closed && self.flags.close_due.replace(false) {
             self.report_close();

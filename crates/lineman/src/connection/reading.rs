@@ -87,7 +87,9 @@ impl<D: Driver> Entry<D> {
         if self.state.get() == State::Closed {
             return;
         }
-        if !self.flags.busy.get() && !self.flags.paused.get() {
+        // A pause ends with the conversation: the peer's own farewell may be among what is here.
+        let paused = self.flags.paused.get() && self.state.get() <= State::Open;
+        if !self.flags.busy.get() && !paused {
             let mut own = self.unread.take();
             if !own.is_empty() {
                 self.decode(&mut own);
@@ -165,6 +167,8 @@ impl<D: Driver> Entry<D> {
             Ok(Step::Message(_)) if self.state.get() == State::Closing => {}
             Ok(Step::Message(message)) => {
                 self.table.add(|counters| &counters.messages_in, 1);
+                // What is unfinished behind it is another message, with a time of its own.
+                self.clear_deadline();
                 self.dispatch(Event::Message(message));
             }
             Ok(Step::Opening(opening)) => {
@@ -203,7 +207,9 @@ impl<D: Driver> Entry<D> {
             self.unread.replace(own);
         }
         let too_big = self.unread.borrow().len() > self.driver.borrow().max_undecoded();
-        if too_big && !self.flags.busy.get() && self.state.get() <= State::Open {
+        // Behind a busy handler or a pause there may be many whole messages.
+        let stopped = self.flags.busy.get() || self.flags.paused.get();
+        if too_big && !stopped && self.state.get() <= State::Open {
             self.table.add(|counters| &counters.protocol_errors, 1);
             self.begin_close(CloseReason::TooBig);
         }

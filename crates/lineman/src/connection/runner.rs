@@ -62,15 +62,11 @@ impl<D: Driver> Handler<D> for Handlers<D> {
     }
 
     fn on_full(&self, connection: &Connection<D>) {
-        if let Some(handler) = &self.full {
-            handler(connection);
-        }
+        signal(connection, self.full.as_ref());
     }
 
     fn on_drain(&self, connection: &Connection<D>) {
-        if let Some(handler) = &self.drain {
-            handler(connection);
-        }
+        signal(connection, self.drain.as_ref());
     }
 }
 
@@ -206,6 +202,14 @@ fn go_on<D: Driver>(
         }
     });
     Turn::Busy
+}
+
+/// Runs `on_full` or `on_drain`, in the middle of a send or a flush that has to go on.
+fn signal<D: Driver>(connection: &Connection<D>, handler: Option<&Signal<D>>) {
+    let Some(handler) = handler else { return };
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| handler(connection))) {
+        panicked(connection, &*panic);
+    }
 }
 
 /// A panic costs its own connection and nothing else.

@@ -135,3 +135,89 @@ fn a_message_that_is_not_finished_in_time_closes() {
         assert_eq!(table.len(), 1);
     });
 }
+
+#[test]
+fn messages_that_overlap_in_the_reads_have_a_time_each() {
+    with_table(async |table| {
+        let handlers = Handlers {
+            message: Some(messages(async |connection: Connection<Text>, line| {
+                connection.send(line)
+            })),
+            ..Handlers::default()
+        };
+        let limits = Limits { message_time: Duration::from_secs(1), ..Limits::default() };
+        let address = serve(&table, Serve::peers(Text::default, Rc::new(handlers)).limits(limits));
+        let mut peer = connect(address).await;
+        say(&mut peer, "be").await;
+        for _ in 0..12 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            // The end of one and the beginning of the next, in one read.
+            say(&mut peer, "gin\nbe").await;
+            hear(&mut peer, "begin\n").await;
+        }
+    });
+}
+
+#[test]
+fn whole_messages_behind_a_pause_are_not_one_that_is_too_big() {
+    with_table(async |table| {
+        let log = Log::default();
+        let heard = log.clone();
+        let handlers = Handlers {
+            message: Some(messages(async move |connection: Connection<Text>, line: String| {
+                connection.pause();
+                heard.add(line);
+                tokio::task::spawn_local(async move {
+                    tokio::task::yield_now().await;
+                    connection.resume();
+                });
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let address = serve(&table, Serve::peers(|| Text::with_max_size(10), Rc::new(handlers)));
+        let mut peer = connect(address).await;
+        say(&mut peer, "first\nsecond\nthird\nlast\n").await;
+        log.until("last").await;
+        assert_eq!(log.lines(), ["first", "second", "third", "last"]);
+        assert_eq!(table.stats().protocol_errors, 0);
+    });
+}
+
+/// A handler that fills the send queue of 1 KiB once, and does something when it has drained.
+fn floods(drain: impl Fn(&Connection<Text>) + 'static) -> Handlers<Text> {
+    Handlers {
+        message: Some(messages(async |connection: Connection<Text>, _: String| {
+            connection.send("y".repeat(2000))
+        })),
+        drain: Some(Box::new(drain)),
+        ..Handlers::default()
+    }
+}
+
+#[test]
+fn a_last_message_of_on_drain_is_sent_before_the_close() {
+    with_table(async |table| {
+        let handlers = floods(|connection| connection.close_with("bye").expect("room"));
+        let limits = Limits { send_queue: 1024, ..Limits::default() };
+        let address = serve(&table, Serve::peers(Text::default, Rc::new(handlers)).limits(limits));
+        let mut peer = connect(address).await;
+        say(&mut peer, "go\n").await;
+        assert!(rest(&mut peer).await.ends_with(b"y\nbye\n"));
+    });
+}
+
+#[test]
+fn a_panic_of_on_drain_costs_its_own_connection() {
+    with_table(async |table| {
+        let handlers = floods(|_| std::panic::panic_any("a handler's mistake"));
+        let limits = Limits { send_queue: 1024, ..Limits::default() };
+        let address = serve(&table, Serve::peers(Text::default, Rc::new(handlers)).limits(limits));
+        for _ in 0..2 {
+            let mut peer = connect(address).await;
+            say(&mut peer, "go\n").await;
+            assert_eq!(rest(&mut peer).await.len(), 2001);
+        }
+        assert_eq!(table.stats().handler_errors, 2);
+    });
+}

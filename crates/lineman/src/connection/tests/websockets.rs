@@ -204,3 +204,33 @@ fn a_handler_may_refuse_the_upgrade() {
         assert!(rest(&mut stream).await.starts_with(b"HTTP/1.1 500 "));
     });
 }
+
+#[test]
+fn a_close_waits_for_an_on_connect_that_aborts_and_goes_on() {
+    with_table(async |table| {
+        let (gate, log) = (Rc::new(tokio::sync::Notify::new()), Log::default());
+        let (held, logged, closed) = (Rc::clone(&gate), log.clone(), log.clone());
+        let handlers = Handlers {
+            connect: Some(boxed(async move |connection: Connection<WebSocket>| {
+                logged.add("begin");
+                connection.abort();
+                held.notified().await;
+                logged.add("end");
+                Ok(())
+            })),
+            close: Some(boxed_with(async move |_: Connection<WebSocket>, _: CloseReason| {
+                closed.add("closed");
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let address = serve(&table, Serve::peers(WebSocket::server, Rc::new(handlers)));
+        let mut peer = connect(address).await;
+        say(&mut peer, REQUEST).await;
+        assert_eq!(rest(&mut peer).await, b"");
+        gate.notify_one();
+        log.until("closed").await;
+        log.until("end").await;
+        assert_eq!(log.lines(), ["begin", "end", "closed"]);
+    });
+}
