@@ -69,8 +69,10 @@ impl Table {
             tracing::debug!(%error, "cannot deregister a socket");
         }
         self.0.items.borrow_mut().try_remove(key);
-        if weight == Weight::Peer {
-            self.leave();
+        match weight {
+            Weight::Peer => self.leave(),
+            // What waited on it to be sent waits no more.
+            Weight::Link => self.0.changed.notify_waiters(),
         }
     }
 
