@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use mio::net::TcpStream;
 use tokio::io::AsyncReadExt;
+use tokio_io_timeout::TimeoutWriter;
 use tower::Service;
 
 use crate::BoxError;
@@ -25,6 +26,10 @@ use crate::connection::{Phase, Table};
 
 /// Time for a request's header block, and for the next request on a connection that is kept alive.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// How long a peer may take no byte of an answer that waits for it; then the connection is dropped.
+/// As long as a message may take on the table: a phone in a tunnel, not one that never reads.
+const STALL_TIME: Duration = Duration::from_mins(1);
 
 /// The largest header block, in bytes; as the WebSocket handshake's. Then 431.
 const HEADER_SIZE: usize = 16 * 1024;
@@ -110,7 +115,9 @@ where
 {
     let socket = std::net::TcpStream::from(OwnedFd::from(taken.socket));
     let (reader, writer) = tokio::net::TcpStream::from_std(socket)?.into_split();
-    let stream = tokio::io::join(Cursor::new(taken.bytes).chain(reader), writer);
+    let mut writer = TimeoutWriter::new(writer);
+    writer.set_timeout(Some(STALL_TIME));
+    let stream = tokio::io::join(Cursor::new(taken.bytes).chain(reader), Box::pin(writer));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
@@ -132,5 +139,44 @@ async fn within(
     tokio::select! {
         ended = connection => Ok(ended?),
         () = table.reached(Phase::Closing) => Err("cut: the process is going away".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use tokio::io::AsyncWriteExt;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    /// Time is paused, so it leaps to the next deadline as soon as nobody has anything to do.
+    #[test]
+    fn a_peer_that_never_reads_its_answer_is_dropped() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        LocalSet::new().block_on(&runtime, async {
+            let table = Table::new().expect("a table");
+            let served = table.clone();
+            tokio::task::spawn_local(async move { served.run().await });
+            let service = tower::service_fn(async |_: Request<Incoming>| {
+                // More than the kernel holds for both ends.
+                let body = "x".repeat(64 * 1024 * 1024);
+                let answer = Response::builder().status(StatusCode::OK).body(body);
+                Ok::<_, Infallible>(answer.expect("a sound answer"))
+            });
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = listener.local_addr().expect("an address");
+            table.listen_http(listener, Http::new(service)).expect("a place in the table");
+            let mut peer = tokio::net::TcpStream::connect(address).await.expect("connected");
+            peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
+            while table.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            table.emptied().await;
+        });
     }
 }

@@ -34,7 +34,7 @@ impl Timer {
 ///
 /// fn main() -> Result {
 ///     Worker::task("clock")
-///         .on_start(async || {
+///         .on_start(async |_slot| {
 ///             timer::every(Duration::from_secs(1), async || println!("tick"));
 ///             Ok(())
 ///         })

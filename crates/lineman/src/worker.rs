@@ -210,6 +210,8 @@ impl<D: Driver> Worker<Peers<D>> {
     }
 
     /// Runs once for each connection, when it has ended, with the reason.
+    ///
+    /// Not for a peer that never finished its handshake: no handler has heard of that one.
     #[must_use]
     pub fn on_close(
         mut self,

@@ -143,6 +143,10 @@ impl<D: Driver> Entry<D> {
     pub(super) fn report_close(self: &Rc<Self>) {
         let reason = self.reason.borrow().as_deref().cloned().unwrap_or(CloseReason::Local);
         tracing::debug!(connection = self.id, peer = %self.peer, %reason, "closed");
+        // A peer that never finished its handshake came and went without a handler knowing.
+        if !self.flags.announced.get() {
+            return;
+        }
         self.dispatch(Event::Close(reason));
     }
 

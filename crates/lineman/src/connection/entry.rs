@@ -52,6 +52,8 @@ pub(super) struct Flags {
     pub(super) busy: Cell<bool>,
     /// Somebody asked not to read.
     pub(super) paused: Cell<bool>,
+    /// The handler has heard of it: it is told of the end as well.
+    pub(super) announced: Cell<bool>,
     /// In the table's list of entries to flush.
     pub(super) touched: Cell<bool>,
     /// The kernel may have more bytes: an edge was seen and not used up.
@@ -124,6 +126,7 @@ impl<D: Driver> Entry<D> {
     /// Hands an event to the handler, and deals with what it answers.
     pub(super) fn dispatch(self: &Rc<Self>, event: Event<D>) {
         self.flags.busy.set(true);
+        self.flags.announced.set(true);
         let connection = Connection::of(self);
         match self.handler.on_event(&connection, event) {
             Turn::Done(result) => {

@@ -265,6 +265,8 @@ impl Table {
         let socket = TcpStream::connect(address).map_err(failed)?;
         socket.set_nodelay(true).map_err(failed)?;
         let entry = insert(self, serve, State::Connecting, socket, address).map_err(failed)?;
+        // Who connects knows of it before any event, and has to hear that it failed.
+        entry.flags.announced.set(true);
         entry.set_deadline(entry.limits.handshake_time);
         Ok(Connection::of(&entry))
     }

@@ -67,7 +67,7 @@ pub struct Row {
     pub id: u64,
     /// What it speaks.
     pub protocol: String,
-    /// `handshake`, `open`, `closing`.
+    /// `connecting`, `handshake`, `open`, `closing`, `lingering`.
     pub state: String,
     /// The local address.
     pub local: String,

@@ -2,6 +2,7 @@
 //! frames between. The rules are `lineman-wire`'s; here is when they apply.
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::StatusCode;
 use lineman_wire::BoxError;
 use lineman_wire::websocket::{
     CloseFrame, Decoder, Error, Event, HandshakeError, Message, Request, RequestParser, Role,
@@ -184,12 +185,17 @@ fn close_frame(reason: &CloseReason) -> CloseFrame {
 /// The answer to a request that is not refused for what it says.
 fn refusal(reason: &CloseReason) -> String {
     let status = match reason {
-        CloseReason::HandshakeTimeout => "408 Request Timeout",
+        CloseReason::HandshakeTimeout => StatusCode::REQUEST_TIMEOUT,
         CloseReason::HandlerFailed(_) | CloseReason::HandlerPanicked(_) => {
-            "500 Internal Server Error"
+            StatusCode::INTERNAL_SERVER_ERROR
         }
-        CloseReason::Refused(426) => "426 Upgrade Required\r\nUpgrade: websocket",
-        _ => "503 Service Unavailable",
+        CloseReason::Refused(status) => {
+            StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+        _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    // RFC 9110 section 15.5.22: it says to what.
+    let upgrade =
+        if status == StatusCode::UPGRADE_REQUIRED { "Upgrade: websocket\r\n" } else { "" };
+    format!("HTTP/1.1 {status}\r\n{upgrade}Connection: close\r\nContent-Length: 0\r\n\r\n")
 }

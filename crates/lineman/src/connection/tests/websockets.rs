@@ -234,3 +234,48 @@ fn a_close_waits_for_an_on_connect_that_aborts_and_goes_on() {
         assert_eq!(log.lines(), ["begin", "end", "closed"]);
     });
 }
+
+#[test]
+fn a_handler_hears_nothing_of_a_handshake_that_never_ended() {
+    with_table(async |table| {
+        let log = Log::default();
+        let (opened, closed) = (log.clone(), log.clone());
+        let handlers = Handlers {
+            connect: Some(boxed(async move |_: Connection<WebSocket>| {
+                opened.add("opened");
+                Ok(())
+            })),
+            close: Some(boxed_with(async move |_: Connection<WebSocket>, _: CloseReason| {
+                closed.add("closed");
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let address = serve(&table, Serve::peers(WebSocket::server, Rc::new(handlers)));
+        let mut scanner = connect(address).await;
+        say(&mut scanner, "HELO\r\n\r\n").await;
+        assert!(rest(&mut scanner).await.starts_with(b"HTTP/1.1 400 "));
+        drop(scanner);
+        table.emptied().await;
+        drop(Client::open(address).await);
+        log.until("closed").await;
+        assert_eq!(log.lines(), ["opened", "closed"]);
+    });
+}
+
+#[test]
+fn a_refusal_has_the_status_it_names() {
+    with_table(async |table| {
+        let handlers = Handlers::<WebSocket> {
+            open: Some(boxed_with(async |connection: Connection<WebSocket>, _| {
+                connection.close(CloseReason::Refused(403));
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let address = serve(&table, Serve::peers(WebSocket::server, Rc::new(handlers)));
+        let mut stream = connect(address).await;
+        say(&mut stream, REQUEST).await;
+        assert!(rest(&mut stream).await.starts_with(b"HTTP/1.1 403 Forbidden\r\n"));
+    });
+}
