@@ -219,7 +219,11 @@ mod tests {
     #[test]
     fn signals_are_the_masters() {
         let text = "//! Head.\nuse rustix::process::kill_process;\n";
-        check_problem("crates/lineman/src/command/stop.rs", text, "2: only crates/lineman/src/master");
+        check_problem(
+            "crates/lineman/src/command/stop.rs",
+            text,
+            "2: only crates/lineman/src/master",
+        );
         assert_eq!(problems("crates/lineman/src/master/stop.rs", text), Vec::<String>::new());
     }
 
