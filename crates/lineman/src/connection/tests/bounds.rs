@@ -138,7 +138,7 @@ fn a_message_that_is_not_finished_in_time_closes() {
 
 #[test]
 fn messages_that_overlap_in_the_reads_have_a_time_each() {
-    with_table(async |table| {
+    with_table_and_paused_clock(async |table| {
         let handlers = Handlers {
             message: Some(messages(async |connection: Connection<Text>, line| {
                 connection.send(line)

@@ -30,6 +30,22 @@ fn with_table<F: Future<Output = ()>>(test: impl FnOnce(Table) -> F) {
     });
 }
 
+/// As [`with_table`], with the clock paused: it leaps to the next deadline when nobody has anything to
+/// do. Bytes on the loopback are there at once, so it never leaps over them.
+fn with_table_and_paused_clock<F: Future<Output = ()>>(test: impl FnOnce(Table) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let table = Table::new().expect("a table");
+        let served = table.clone();
+        tokio::task::spawn_local(async move { served.run().await });
+        test(table).await;
+    });
+}
+
 /// Serves on a free port.
 fn serve<D: Driver>(table: &Table, serve: Serve<D>) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
