@@ -64,7 +64,7 @@ struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGTERM lets a master take its workers along; the floor just ends.
+        // SIGINT lets a master take its workers along at once; the floor just ends.
         let pid = rustix::process::Pid::from_child(&self.process);
         let asked = rustix::process::kill_process(pid, rustix::process::Signal::INT);
         let ended = asked.map_err(std::io::Error::from).and_then(|()| self.process.wait());

@@ -52,14 +52,6 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
-    /// A worker did not come up.
-    #[error("{slot} failed to start: {reason}")]
-    Start {
-        /// Which slot.
-        slot: String,
-        /// The error's chain, or how the process ended.
-        reason: String,
-    },
 }
 
 fn listen_hint(source: &io::Error) -> &'static str {

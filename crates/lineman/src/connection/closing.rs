@@ -129,8 +129,9 @@ impl<D: Driver> Entry<D> {
         self.state.set(State::Closed);
         self.clear_deadline();
         self.reason.borrow_mut().get_or_insert_with(|| Box::new(reason));
-        let socket = self.socket.take();
-        self.table.remove(self.key, self.weight, socket);
+        if let Some(mut socket) = self.socket.take() {
+            self.table.forget(self.key, self.weight, &mut socket);
+        }
         self.queue.borrow_mut().clear();
         self.unread.take();
         if self.flags.busy.get() {

@@ -51,18 +51,6 @@ impl Table {
         Ok(())
     }
 
-    /// Takes a closed connection out of the slab; its socket closes with it.
-    pub(in crate::connection) fn remove(
-        &self,
-        key: usize,
-        weight: Weight,
-        socket: Option<TcpStream>,
-    ) {
-        if let Some(mut socket) = socket {
-            self.forget(key, weight, &mut socket);
-        }
-    }
-
     /// Takes a connection out of the slab and its socket out of the poll set.
     pub(in crate::connection) fn forget(&self, key: usize, weight: Weight, socket: &mut TcpStream) {
         if let Err(error) = self.0.registry.deregister(socket) {

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
 
 use super::*;
 
@@ -20,12 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a test with a table in it.
 fn with_table<F: Future<Output = ()>>(test: impl FnOnce(Table) -> F) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        let table = Table::new().expect("a table");
-        let served = table.clone();
-        tokio::task::spawn_local(async move { served.run().await });
+    run(&mut Builder::new_current_thread(), async |table| {
         tokio::time::timeout(PATIENCE, test(table)).await.expect("the test does not hang");
     });
 }
@@ -33,12 +30,12 @@ fn with_table<F: Future<Output = ()>>(test: impl FnOnce(Table) -> F) {
 /// As [`with_table`], with the clock paused: it leaps to the next deadline when nobody has anything to
 /// do. Bytes on the loopback are there at once, so it never leaps over them.
 fn with_table_and_paused_clock<F: Future<Output = ()>>(test: impl FnOnce(Table) -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, async {
+    run(Builder::new_current_thread().start_paused(true), test);
+}
+
+fn run<F: Future<Output = ()>>(builder: &mut Builder, test: impl FnOnce(Table) -> F) {
+    let runtime = builder.enable_all().build().expect("a runtime");
+    LocalSet::new().block_on(&runtime, async {
         let table = Table::new().expect("a table");
         let served = table.clone();
         tokio::task::spawn_local(async move { served.run().await });
