@@ -130,7 +130,8 @@ async fn attend(table: Table, visitor: Rc<Visitor>) {
 async fn visit(table: &Table, visitor: &Rc<Visitor>) -> Result {
     let address = resolve(&visitor.address).await?;
     let handler = Rc::clone(visitor) as Rc<dyn Handler<Text>>;
-    let connection = Hangup(table.connect(address, &Serve::links(Text::default, handler))?);
+    let connection =
+        Hangup(table.connect(address, &Rc::new(Serve::links(Text::default, handler)))?);
     loop {
         let ended = visitor.ended.notified();
         if address.ip().is_loopback() {

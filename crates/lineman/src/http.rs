@@ -4,8 +4,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::io::Cursor;
-use std::net::SocketAddr;
+use std::io::{self, Cursor};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,13 +15,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use mio::net::TcpStream;
 use tokio::io::AsyncReadExt;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_io_timeout::TimeoutWriter;
+use tokio_util::either::Either;
 use tower::Service;
 
 use crate::BoxError;
-use crate::connection::{Phase, Table};
+use crate::connection::{Address, Phase, Stream, Table, Transport};
 
 /// Time for a request's header block, and for the next request on a connection that is kept alive.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -74,8 +74,8 @@ pub(crate) trait Takeover {
 
 /// A connection that becomes HTTP.
 pub(crate) struct Taken {
-    pub(crate) socket: TcpStream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) peer: Address,
     /// What was read already; hyper gets it first.
     pub(crate) bytes: Bytes,
     pub(crate) keep_alive: KeepAlive,
@@ -94,7 +94,7 @@ where
 {
     fn take(&self, table: &Table, taken: Taken) {
         let (table, service) = (table.clone(), self.service.clone());
-        let peer = taken.peer;
+        let peer = taken.peer.clone();
         table.enter();
         tokio::task::spawn_local(async move {
             if let Err(error) = serve(&table, service, taken).await {
@@ -113,8 +113,7 @@ where
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
 {
-    let socket = std::net::TcpStream::from(OwnedFd::from(taken.socket));
-    let (reader, writer) = tokio::net::TcpStream::from_std(socket)?.into_split();
+    let (reader, writer) = tokio::io::split(stream(taken.transport.into_stream())?);
     let mut writer = TimeoutWriter::new(writer);
     writer.set_timeout(Some(STALL_TIME));
     let stream = tokio::io::join(Cursor::new(taken.bytes).chain(reader), Box::pin(writer));
@@ -130,6 +129,17 @@ where
         () = table.reached(Phase::Draining) => connection.as_mut().graceful_shutdown(),
     }
     within(table, connection).await
+}
+
+/// The same socket for tokio.
+fn stream(stream: Stream) -> io::Result<Either<TcpStream, UnixStream>> {
+    let is_tcp = matches!(stream, Stream::Tcp(_));
+    let socket = OwnedFd::from(stream);
+    Ok(if is_tcp {
+        Either::Left(TcpStream::from_std(socket.into())?)
+    } else {
+        Either::Right(UnixStream::from_std(socket.into())?)
+    })
 }
 
 async fn within(
@@ -171,7 +181,7 @@ mod tests {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
             let address = listener.local_addr().expect("an address");
             table.listen_http(listener, Http::new(service)).expect("a place in the table");
-            let mut peer = tokio::net::TcpStream::connect(address).await.expect("connected");
+            let mut peer = TcpStream::connect(address).await.expect("connected");
             peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
             while table.is_empty() {
                 tokio::task::yield_now().await;

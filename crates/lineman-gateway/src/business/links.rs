@@ -88,7 +88,7 @@ impl<E: Events> Core<E> {
         let handler = Rc::new(LinkHandler { core: Rc::clone(self), gateway });
         let limits = Limits { send_queue: SEND_QUEUE, ..Limits::default() };
         let serve = Serve::links(Codec::new, handler as Rc<dyn Handler<Codec>>).limits(limits);
-        match self.table.connect(gateway, &serve) {
+        match self.table.connect(gateway, &Rc::new(serve)) {
             Ok(connection) => {
                 if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
                     known.link = Some(Link::new(connection));

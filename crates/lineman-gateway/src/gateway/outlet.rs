@@ -22,8 +22,10 @@ impl<D: Driver> Outlet for Connection<D> {
         self.id()
     }
 
+    /// Packets have no place for a Unix socket: its clients show as `0.0.0.0:0`.
     fn peer(&self) -> SocketAddr {
-        self.peer_addr()
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.peer_addr().internet().unwrap_or(nowhere)
     }
 
     fn send(&self, wire: Bytes) -> Result<(), SendError> {

@@ -61,7 +61,7 @@ impl<D: Dialect> Handler<D> for ClientDoor<D> {
             Event::Connect => Input::ClientCame(connection.clone(), bytes::Bytes::new()),
             Event::Open(opening) => {
                 let port = self.0.clients_port();
-                let handshake = D::handshake(&opening, connection.peer_addr(), port);
+                let handshake = D::handshake(&opening, connection.peer(), port);
                 Input::ClientCame(connection.clone(), handshake)
             }
             Event::Opened => return Turn::Done(Ok(())),

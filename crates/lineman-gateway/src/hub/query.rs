@@ -73,7 +73,7 @@ impl Queries {
         }
         let asked = Rc::new(Asked { connection: RefCell::default(), pending: RefCell::default() });
         let handler = Rc::clone(&asked) as Rc<dyn Handler<ReplyCodec>>;
-        let serve = Serve::links(ReplyCodec::new, handler);
+        let serve = Rc::new(Serve::links(ReplyCodec::new, handler));
         let lost = |problem: String| HubError::Lost { gateway, problem };
         let connection =
             self.table.connect(gateway, &serve).map_err(|error| lost(error.to_string()))?;

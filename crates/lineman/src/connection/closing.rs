@@ -1,17 +1,16 @@
 //! How a connection ends: a farewell with the reason, a wait for its answer, a lingering close so
 //! that the farewell is not lost to a reset, and exactly one `Close` event.
 
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
 use super::driver::Farewell;
-use super::entry::{Entry, State};
+use super::entry::{Entry, Peer as _, State};
 use super::handler::Event;
 use super::{CloseReason, Driver};
-use crate::http::{KeepAlive, Taken};
+use crate::http::Taken;
 
 /// How long the peer may take to end its side after we have ended ours. It has read the farewell by
 /// then or never will; Workerman lingers as long.
@@ -22,6 +21,10 @@ impl<D: Driver> Entry<D> {
     pub(super) fn begin_close(self: &Rc<Self>, reason: CloseReason) {
         match self.state.get() {
             State::Connecting => return self.finish(reason),
+            State::Preparing => {
+                self.start_closing(reason);
+                return self.flags.awaits.set(false);
+            }
             State::Handshake | State::Open => {}
             State::Closing | State::Lingering | State::Closed => return,
         }
@@ -34,7 +37,9 @@ impl<D: Driver> Entry<D> {
     pub(super) fn close_answered(self: &Rc<Self>, reason: CloseReason) {
         self.flags.awaits.set(false);
         match self.state.get() {
-            State::Connecting | State::Handshake | State::Open => self.start_closing(reason),
+            State::Connecting | State::Preparing | State::Handshake | State::Open => {
+                self.start_closing(reason);
+            }
             State::Closing => self.touch(),
             State::Lingering | State::Closed => {}
         }
@@ -44,14 +49,21 @@ impl<D: Driver> Entry<D> {
         self.leave_handshake();
         self.state.set(State::Closing);
         self.reason.replace(Some(Box::new(reason)));
-        self.set_deadline(self.limits.close_time);
+        self.set_deadline(self.limits().close_time);
         self.touch();
         // A pause left the peer's bytes unread, its own farewell perhaps among them.
         self.read_again();
     }
 
-    fn leave_handshake(&self) {
-        if self.state.get() == State::Handshake && D::HANDSHAKE {
+    /// It counts as half-open from here, and has a deadline.
+    pub(super) fn enter_handshake(&self) {
+        self.flags.half_open.set(true);
+        self.table.handshake_begun();
+        self.set_deadline(self.limits().handshake_time);
+    }
+
+    pub(super) fn leave_handshake(&self) {
+        if self.flags.half_open.replace(false) {
             self.table.handshake_over();
         }
     }
@@ -62,15 +74,15 @@ impl<D: Driver> Entry<D> {
             return;
         }
         // `on_drain` may have closed with a last message: the flush of that comes here again.
-        if !self.queue.borrow().is_empty() {
+        if self.queued() > 0 {
             return;
         }
         let by_peer = matches!(self.reason.borrow().as_deref(), Some(CloseReason::Peer { .. }));
         if by_peer || self.flags.eof.get() {
             return self.finish_as_begun();
         }
-        let ended = match self.socket.borrow().as_ref() {
-            Some(socket) => socket.shutdown(Shutdown::Write).is_ok(),
+        let ended = match self.transport.borrow().as_ref() {
+            Some(transport) => transport.stream().end_writing().is_ok(),
             None => false,
         };
         if !ended {
@@ -86,11 +98,11 @@ impl<D: Driver> Entry<D> {
     /// The peer has ended its side, and everything before that was handled.
     pub(super) fn peer_ended(self: &Rc<Self>) {
         match self.state.get() {
-            State::Open | State::Handshake if self.queue.borrow().is_empty() => {
+            State::Preparing | State::Handshake | State::Open if self.queued() == 0 => {
                 self.finish(CloseReason::Peer { code: None, reason: String::new() });
             }
             // It may still read what waits for it: a half-closed peer gets its answers.
-            State::Open | State::Handshake => {
+            State::Preparing | State::Handshake | State::Open => {
                 self.start_closing(CloseReason::Peer { code: None, reason: String::new() });
             }
             State::Closing => {
@@ -108,7 +120,7 @@ impl<D: Driver> Entry<D> {
             State::Connecting => {
                 self.finish(CloseReason::ConnectFailed("no answer in time".to_owned()));
             }
-            State::Handshake => self.begin_close(CloseReason::HandshakeTimeout),
+            State::Preparing | State::Handshake => self.begin_close(CloseReason::HandshakeTimeout),
             State::Open if self.flags.paused.get() || self.flags.busy.get() => {}
             State::Open => self.begin_close(CloseReason::MessageTimeout),
             State::Closing | State::Lingering => self.finish_as_begun(),
@@ -129,8 +141,8 @@ impl<D: Driver> Entry<D> {
         self.state.set(State::Closed);
         self.clear_deadline();
         self.reason.borrow_mut().get_or_insert_with(|| Box::new(reason));
-        if let Some(mut socket) = self.socket.take() {
-            self.table.forget(self.key, self.weight, &mut socket);
+        if let Some(mut transport) = self.transport.take() {
+            self.table.forget(self.key, self.serve.weight, transport.stream_mut());
         }
         self.queue.borrow_mut().clear();
         self.unread.take();
@@ -143,7 +155,7 @@ impl<D: Driver> Entry<D> {
 
     pub(super) fn report_close(self: &Rc<Self>) {
         let reason = self.reason.borrow().as_deref().cloned().unwrap_or(CloseReason::Local);
-        tracing::debug!(connection = self.id, peer = %self.peer, %reason, "closed");
+        tracing::debug!(connection = self.id, peer = %self.peer(), %reason, "closed");
         // A peer that never finished its handshake came and went without a handler knowing.
         if !self.flags.announced.get() {
             return;
@@ -153,7 +165,7 @@ impl<D: Driver> Entry<D> {
 
     /// A plain HTTP request leaves the table with its bytes.
     pub(super) fn hand_over_http(self: &Rc<Self>, input: &mut BytesMut) {
-        let Some(http) = self.http.clone() else {
+        let Some(http) = self.serve.http.clone() else {
             return self.begin_close(CloseReason::Refused(426));
         };
         self.leave_handshake();
@@ -161,10 +173,10 @@ impl<D: Driver> Entry<D> {
         self.clear_deadline();
         self.reason.replace(Some(Box::new(CloseReason::BecameHttp)));
         let bytes = input.split().freeze();
-        if let Some(mut socket) = self.socket.take() {
-            self.table.forget(self.key, self.weight, &mut socket);
-            let keep_alive = KeepAlive::Off;
-            http.take(&self.table, Taken { socket, peer: self.peer, bytes, keep_alive });
+        if let Some(mut transport) = self.transport.take() {
+            self.table.forget(self.key, self.serve.weight, transport.stream_mut());
+            let keep_alive = self.serve.keep_alive;
+            http.take(&self.table, Taken { transport, peer: self.peer(), bytes, keep_alive });
         }
     }
 }

@@ -4,27 +4,28 @@
 //! events to the handler, and flushing. No method holds a borrow while a handler runs.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use mio::net::TcpStream;
 use tokio_util::time::delay_queue::Key;
 
-use super::handler::{Event, Handler, Turn};
-use super::limits::Limits;
+use super::handler::{Event, Turn};
+use super::listener::Serve;
 use super::queue::SendQueue;
 use super::stats::Row;
-use super::table::Table;
-use super::{CloseReason, Connection, Driver};
+use super::table::{Scratch, Table};
+use super::transport::Transport;
+use super::{Address, CloseReason, Connection, Driver, Limits};
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
     /// An outgoing connection whose transport is not up.
     Connecting,
-    /// The transport is up, the protocol's handshake is not done.
+    /// The transport is up; what comes before the protocol is not done: a PROXY header, TLS.
+    Preparing,
+    /// The protocol's handshake is not done.
     Handshake,
     /// Messages flow.
     Open,
@@ -54,6 +55,8 @@ pub(super) struct Flags {
     pub(super) paused: Cell<bool>,
     /// The handler has heard of it: it is told of the end as well.
     pub(super) announced: Cell<bool>,
+    /// Its handshake, or what comes before it, is under way and counted.
+    pub(super) half_open: Cell<bool>,
     /// In the table's list of entries to flush.
     pub(super) touched: Cell<bool>,
     /// The kernel may have more bytes: an edge was seen and not used up.
@@ -79,14 +82,13 @@ pub(crate) struct Entry<D: Driver> {
     pub(super) id: u64,
     pub(super) key: usize,
     pub(super) table: Table,
-    pub(super) socket: RefCell<Option<TcpStream>>,
-    pub(super) peer: SocketAddr,
-    pub(super) weight: Weight,
+    pub(super) transport: RefCell<Option<Transport>>,
+    pub(super) peer: RefCell<Address>,
     pub(super) state: Cell<State>,
     pub(super) flags: Flags,
     pub(super) driver: RefCell<D>,
-    pub(super) handler: Rc<dyn Handler<D>>,
-    pub(super) limits: Rc<Limits>,
+    /// What all connections of a listener have in common.
+    pub(super) serve: Rc<Serve<D>>,
     /// Bytes received that make no whole message yet, or wait for a busy handler.
     pub(super) unread: RefCell<BytesMut>,
     pub(super) queue: RefCell<SendQueue>,
@@ -94,8 +96,6 @@ pub(crate) struct Entry<D: Driver> {
     pub(super) bytes_out: Cell<u64>,
     pub(super) deadline: Cell<Option<Key>>,
     pub(super) reason: RefCell<Option<Box<CloseReason>>>,
-    /// Takes over a plain HTTP request; `None` on listeners without an HTTP service.
-    pub(super) http: Option<Rc<dyn crate::http::Takeover>>,
 }
 
 /// What the kernel says of a socket.
@@ -114,8 +114,8 @@ pub(super) trait Peer {
     fn state(&self) -> State;
     fn row(&self) -> Row;
     fn queued(&self) -> usize;
-    fn ready(self: Rc<Self>, readiness: Readiness, scratch: &mut BytesMut);
-    fn again(self: Rc<Self>, scratch: &mut BytesMut);
+    fn ready(self: Rc<Self>, readiness: Readiness, scratch: &mut Scratch);
+    fn again(self: Rc<Self>, scratch: &mut Scratch);
     fn flush(self: Rc<Self>);
     fn expired(self: Rc<Self>);
     fn close(self: Rc<Self>, reason: CloseReason);
@@ -128,7 +128,7 @@ impl<D: Driver> Entry<D> {
         self.flags.busy.set(true);
         self.flags.announced.set(true);
         let connection = Connection::of(self);
-        match self.handler.on_event(&connection, event) {
+        match self.serve.handler.on_event(&connection, event) {
             Turn::Done(result) => {
                 self.flags.busy.set(false);
                 self.settle(result);
@@ -141,7 +141,7 @@ impl<D: Driver> Entry<D> {
     fn settle(self: &Rc<Self>, result: crate::Result) {
         if let Err(error) = result {
             self.table.add(|counters| &counters.handler_errors, 1);
-            tracing::warn!(connection = self.id, peer = %self.peer, %error, "handler failed");
+            tracing::warn!(connection = self.id, peer = %self.peer(), %error, "handler failed");
             self.begin_close(CloseReason::HandlerFailed(error.to_string()));
         } else if self.flags.opening.replace(false) && self.state.get() == State::Handshake {
             // Its own event settles the rest, and may have left a task that is not done yet.
@@ -163,7 +163,7 @@ impl<D: Driver> Entry<D> {
 
     pub(super) fn opened(self: &Rc<Self>) {
         self.state.set(State::Open);
-        self.table.handshake_over();
+        self.leave_handshake();
         self.clear_deadline();
         self.dispatch(Event::Opened);
     }
@@ -197,11 +197,11 @@ impl<D: Driver> Entry<D> {
             return;
         }
         let mut queue = self.queue.borrow_mut();
-        let written = match self.socket.borrow_mut().as_mut() {
-            Some(socket) => queue.write_to(socket),
-            None => return,
-        };
-        let drained = queue.is_empty();
+        let mut transport = self.transport.borrow_mut();
+        let Some(transport_now) = transport.as_mut() else { return };
+        let written = transport_now.write(&mut queue);
+        let drained = queue.is_empty() && transport_now.pending() == 0;
+        drop(transport);
         if drained {
             self.table.release(&mut queue);
         }
@@ -220,9 +220,17 @@ impl<D: Driver> Entry<D> {
 
     fn drained(self: &Rc<Self>) {
         if self.flags.full.replace(false) && self.state.get() == State::Open {
-            self.handler.on_drain(&Connection::of(self));
+            self.serve.handler.on_drain(&Connection::of(self));
         }
         self.said_everything();
+    }
+
+    pub(super) fn peer(&self) -> Address {
+        self.peer.borrow().clone()
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.serve.limits
     }
 
     pub(super) fn set_deadline(&self, after: Duration) {
@@ -247,7 +255,7 @@ impl<D: Driver> Peer for Entry<D> {
     }
 
     fn weight(&self) -> Weight {
-        self.weight
+        self.serve.weight
     }
 
     fn state(&self) -> State {
@@ -255,25 +263,28 @@ impl<D: Driver> Peer for Entry<D> {
     }
 
     fn queued(&self) -> usize {
-        self.queue.borrow().len()
+        let pending = self.transport.borrow().as_ref().map_or(0, Transport::pending);
+        self.queue.borrow().len() + pending
     }
 
     fn row(&self) -> Row {
-        let local = self.socket.borrow().as_ref().and_then(|socket| socket.local_addr().ok());
+        let transport = self.transport.borrow();
+        let local = transport.as_ref().and_then(|transport| transport.stream().local_addr().ok());
+        let undecoded = transport.as_ref().map_or(0, Transport::undecoded);
         Row {
             id: self.id,
             protocol: D::name().to_owned(),
             state: format!("{:?}", self.state.get()).to_lowercase(),
             local: local.map_or_else(|| "-".to_owned(), |address| address.to_string()),
-            peer: self.peer.to_string(),
+            peer: self.peer().to_string(),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
-            receive_queue: self.unread.borrow().len() as u64,
+            receive_queue: (self.unread.borrow().len() + undecoded) as u64,
             send_queue: self.queued() as u64,
         }
     }
 
-    fn ready(self: Rc<Self>, readiness: Readiness, scratch: &mut BytesMut) {
+    fn ready(self: Rc<Self>, readiness: Readiness, scratch: &mut Scratch) {
         if readiness.writable && self.state.get() == State::Connecting {
             self.transport_up();
         }
@@ -289,7 +300,7 @@ impl<D: Driver> Peer for Entry<D> {
         }
     }
 
-    fn again(self: Rc<Self>, scratch: &mut BytesMut) {
+    fn again(self: Rc<Self>, scratch: &mut Scratch) {
         self.flags.again.set(false);
         self.go_on_reading(scratch);
     }

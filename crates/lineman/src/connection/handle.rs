@@ -1,13 +1,12 @@
 //! What handlers hold: a connection, to send on, to close, to ask about.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::entry::{Entry, State};
-use super::{CloseReason, Driver};
+use super::{Address, CloseReason, Driver};
 use crate::{BoxError, Result};
 
 /// One connection of this process; a handle that is cheap to clone and may outlive it.
@@ -43,13 +42,13 @@ impl<D: Driver> Connection<D> {
     }
 
     /// Returns the peer's address.
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.entry.peer
+    pub fn peer_addr(&self) -> Address {
+        self.entry.peer()
     }
 
     /// Returns our own address on this connection, or `None` when it is closed.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.entry.socket.borrow().as_ref()?.local_addr().ok()
+    pub fn local_addr(&self) -> Option<Address> {
+        self.entry.transport.borrow().as_ref()?.stream().local_addr().ok()
     }
 
     /// Queues a message.
@@ -92,11 +91,13 @@ impl<D: Driver> Connection<D> {
     fn may_send(&self) -> Result<(), SendError> {
         match self.entry.state.get() {
             State::Open => {}
-            State::Connecting if !D::HANDSHAKE => {}
-            State::Connecting | State::Handshake => return Err(SendError::NotOpen),
+            State::Connecting | State::Preparing if !D::HANDSHAKE => {}
+            State::Connecting | State::Preparing | State::Handshake => {
+                return Err(SendError::NotOpen);
+            }
             State::Closing | State::Lingering | State::Closed => return Err(SendError::Closed),
         }
-        if self.entry.queue.borrow().len() < self.entry.limits.send_queue {
+        if self.entry.queue.borrow().len() < self.entry.limits().send_queue {
             return Ok(());
         }
         self.entry.table.add(|counters| &counters.refused, 1);
@@ -106,8 +107,8 @@ impl<D: Driver> Connection<D> {
     fn sent(&self, queued: usize) {
         self.entry.table.add(|counters| &counters.messages_out, 1);
         self.entry.touch();
-        if queued >= self.entry.limits.send_queue && !self.entry.flags.full.replace(true) {
-            self.entry.handler.on_full(self);
+        if queued >= self.entry.limits().send_queue && !self.entry.flags.full.replace(true) {
+            self.entry.serve.handler.on_full(self);
         }
     }
 
@@ -183,7 +184,7 @@ impl<D: Driver> fmt::Debug for Connection<D> {
             .debug_struct("Connection")
             .field("id", &self.entry.id)
             .field("protocol", &D::name())
-            .field("peer", &self.entry.peer)
+            .field("peer", &self.entry.peer())
             .field("state", &self.entry.state.get())
             .finish()
     }

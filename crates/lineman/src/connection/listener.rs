@@ -8,36 +8,49 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use mio::net::{TcpListener, TcpStream};
+use bytes::BytesMut;
+use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::deadlines::Whose;
 use super::entry::{Entry, Flags, State, Weight};
+use super::http_only::HttpOnly;
 use super::limits::Limits;
 use super::queue::SendQueue;
+use super::stream::{Stream, StreamListener};
 use super::table::Table;
-use super::{Connection, Driver, Handler};
+use super::transport::Transport;
+use super::{Address, Connection, Driver, Handler};
 use crate::Error;
-use crate::http::{Http, KeepAlive, Taken, Takeover};
+use crate::http::{Http, KeepAlive, Takeover};
 
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
 const REST: Duration = Duration::from_millis(100);
 
-/// What is made of the connections of one listener, or of an outgoing one.
+/// Connections accepted in one turn: a flood of them leaves the others their turn.
+const ACCEPTS: usize = 256;
+
+/// What all connections of a listener have in common, or those a service opens itself.
 pub struct Serve<D: Driver> {
     make: Box<dyn Fn() -> D>,
-    handler: Rc<dyn Handler<D>>,
-    limits: Rc<Limits>,
-    weight: Weight,
-    http: Option<Rc<dyn Takeover>>,
+    pub(super) handler: Rc<dyn Handler<D>>,
+    pub(super) limits: Limits,
+    pub(super) weight: Weight,
+    pub(super) http: Option<Rc<dyn Takeover>>,
+    pub(super) keep_alive: KeepAlive,
 }
 
 impl<D: Driver> Serve<D> {
     /// Returns peers: each gets a protocol state from `make`, and `handler` hears its events.
     pub fn peers(make: impl Fn() -> D + 'static, handler: Rc<dyn Handler<D>>) -> Self {
-        let limits = Rc::new(Limits::default());
-        Self { make: Box::new(make), handler, limits, weight: Weight::Peer, http: None }
+        Self {
+            make: Box::new(make),
+            handler,
+            limits: Limits::default(),
+            weight: Weight::Peer,
+            http: None,
+            keep_alive: KeepAlive::Off,
+        }
     }
 
     /// Returns links between processes of a cluster: not counted as peers, and not closed by a drain.
@@ -48,7 +61,7 @@ impl<D: Driver> Serve<D> {
     /// Sets the bounds of each connection.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = Rc::new(limits);
+        self.limits = limits;
         self
     }
 
@@ -57,30 +70,6 @@ impl<D: Driver> Serve<D> {
     pub fn http(mut self, http: Option<Http>) -> Self {
         self.http = http.map(|http| http.0);
         self
-    }
-
-    /// An entry without its socket, which follows once it is registered.
-    fn entry(&self, table: &Table, key: usize, state: State, peer: SocketAddr) -> Rc<Entry<D>> {
-        Rc::new(Entry {
-            id: table.next_id(),
-            key,
-            table: table.clone(),
-            socket: RefCell::new(None),
-            peer,
-            weight: self.weight,
-            state: Cell::new(state),
-            flags: Flags::default(),
-            driver: RefCell::new((self.make)()),
-            handler: Rc::clone(&self.handler),
-            limits: Rc::clone(&self.limits),
-            unread: RefCell::new(BytesMut::new()),
-            queue: RefCell::new(SendQueue::default()),
-            bytes_in: Cell::new(0),
-            bytes_out: Cell::new(0),
-            deadline: Cell::new(None),
-            reason: RefCell::new(None),
-            http: self.http.clone(),
-        })
     }
 }
 
@@ -94,26 +83,26 @@ impl<D: Driver> fmt::Debug for Serve<D> {
     }
 }
 
-/// What `accept` gives.
-type Arrival = (TcpStream, SocketAddr);
-
 /// What a listener does with an arrival.
 trait Accept {
-    fn accept(&self, table: &Table, arrival: Arrival) -> io::Result<()>;
+    fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()>;
 }
 
 struct AcceptPeers<D: Driver> {
-    serve: Serve<D>,
+    serve: Rc<Serve<D>>,
     /// Connections that were in their handshake when they came, oldest first.
     half_open: RefCell<VecDeque<Whose>>,
 }
 
 impl<D: Driver> Accept for AcceptPeers<D> {
-    fn accept(&self, table: &Table, (socket, peer): Arrival) -> io::Result<()> {
-        socket.set_nodelay(true)?;
-        let entry = insert(table, &self.serve, State::Handshake, socket, peer)?;
+    fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()> {
+        if let Stream::Tcp(stream) = &stream {
+            stream.set_nodelay(true)?;
+        }
+        let transport = Transport::new(stream, None);
+        let entry = insert(table, &self.serve, State::Preparing, transport, peer)?;
         entry.begin();
-        if D::HANDSHAKE {
+        if entry.flags.half_open.get() {
             self.bound_handshakes(table, (entry.key, entry.id));
         }
         Ok(())
@@ -142,22 +131,25 @@ impl<D: Driver> AcceptPeers<D> {
 
 /// A listening socket in the table's poll set.
 pub(super) struct Listener {
-    socket: RefCell<TcpListener>,
+    socket: RefCell<StreamListener>,
     accept: Box<dyn Accept>,
     resting: Cell<bool>,
 }
 
 impl Listener {
-    /// Takes every connection that waits.
-    pub(super) fn accept_all(self: &Rc<Self>, table: &Table) {
-        while !self.resting.get() {
+    /// Takes the connections that wait; those beyond a turn's number have theirs in the next one.
+    pub(super) fn accept_some(self: &Rc<Self>, table: &Table) {
+        for _ in 0..ACCEPTS {
+            if self.resting.get() {
+                return;
+            }
             let arrival = self.socket.borrow().accept();
             match arrival {
-                Ok(arrival) => {
+                Ok((stream, peer)) => {
                     table.add(|counters| &counters.accepted, 1);
-                    let peer = arrival.1;
-                    if let Err(error) = self.accept.accept(table, arrival) {
-                        tracing::debug!(%peer, %error, "connection lost while it was accepted");
+                    let from = peer.clone();
+                    if let Err(error) = self.accept.accept(table, stream, peer) {
+                        tracing::debug!(peer = %from, %error, "connection lost while it was accepted");
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -165,6 +157,7 @@ impl Listener {
                 Err(error) => return self.rest(table, &error),
             }
         }
+        table.accept_again(Rc::clone(self));
     }
 
     /// Leaves the poll set. Closing alone would not do: the master holds the same socket open, and
@@ -184,7 +177,7 @@ impl Listener {
             tokio::time::sleep(REST).await;
             if table.is_accepting() {
                 listener.resting.set(false);
-                listener.accept_all(&table);
+                listener.accept_some(&table);
             }
         });
     }
@@ -201,17 +194,36 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn insert<D: Driver>(
+/// Gives a socket its entry.
+pub(super) fn insert<D: Driver>(
     table: &Table,
-    serve: &Serve<D>,
+    serve: &Rc<Serve<D>>,
     state: State,
-    mut socket: TcpStream,
-    peer: SocketAddr,
+    mut transport: Transport,
+    peer: Address,
 ) -> io::Result<Rc<Entry<D>>> {
-    let make = |key| (serve.entry(table, key, state, peer), serve.weight);
-    let entry = table.insert(&mut socket, make)?;
-    entry.socket.replace(Some(socket));
-    Ok(entry)
+    table.insert(serve.weight, |key, registry| {
+        // Edge-triggered: both interests at once cost one call in a connection's life.
+        let wish = Interest::READABLE | Interest::WRITABLE;
+        registry.register(transport.stream_mut(), Token(key), wish)?;
+        Ok(Rc::new(Entry {
+            id: table.next_id(),
+            key,
+            table: table.clone(),
+            transport: RefCell::new(Some(transport)),
+            peer: RefCell::new(peer),
+            state: Cell::new(state),
+            flags: Flags::default(),
+            driver: RefCell::new((serve.make)()),
+            serve: Rc::clone(serve),
+            unread: RefCell::new(BytesMut::new()),
+            queue: RefCell::new(SendQueue::default()),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            deadline: Cell::new(None),
+            reason: RefCell::new(None),
+        }))
+    })
 }
 
 impl Table {
@@ -221,35 +233,28 @@ impl Table {
     /// When the listener cannot be put into the poll set.
     pub fn listen<D: Driver>(
         &self,
-        listener: std::net::TcpListener,
+        listener: impl TryInto<StreamListener, Error = io::Error>,
         serve: Serve<D>,
     ) -> Result<(), Error> {
-        let accept = Box::new(AcceptPeers { serve, half_open: RefCell::default() });
-        self.listen_with(listener, accept)
-    }
-
-    /// Hands every connection of a listener to the HTTP service, with no byte read.
-    pub(crate) fn listen_http(
-        &self,
-        listener: std::net::TcpListener,
-        http: Http,
-    ) -> Result<(), Error> {
-        self.listen_with(listener, Box::new(AcceptHttp { http: http.0 }))
-    }
-
-    fn listen_with(
-        &self,
-        listener: std::net::TcpListener,
-        accept: Box<dyn Accept>,
-    ) -> Result<(), Error> {
         let failed = |source| Error::Os { action: "watch a listener", source };
-        listener.set_nonblocking(true).map_err(failed)?;
+        let mut socket = listener.try_into().map_err(failed)?;
+        let accept = AcceptPeers { serve: Rc::new(serve), half_open: RefCell::default() };
         self.insert_listener(|key, registry| {
-            let mut socket = TcpListener::from_std(listener);
             registry.register(&mut socket, Token(key), Interest::READABLE)?;
-            Ok(Listener { socket: RefCell::new(socket), accept, resting: Cell::new(false) })
+            let (socket, accept) = (RefCell::new(socket), Box::new(accept));
+            Ok(Listener { socket, accept, resting: Cell::new(false) })
         })
         .map_err(failed)
+    }
+
+    /// Hands every connection of a listener to the HTTP service, once its first byte is there.
+    pub(crate) fn listen_http(
+        &self,
+        listener: impl TryInto<StreamListener, Error = io::Error>,
+        http: Http,
+    ) -> Result<(), Error> {
+        let serve = Serve::peers(|| HttpOnly, Rc::new(HttpOnly)).http(Some(http));
+        self.listen(listener, Serve { keep_alive: KeepAlive::On, ..serve })
     }
 
     /// Starts an outgoing connection; its first event is `Connect` (or `Opened`), or `Close`.
@@ -259,28 +264,17 @@ impl Table {
     pub fn connect<D: Driver>(
         &self,
         address: SocketAddr,
-        serve: &Serve<D>,
+        serve: &Rc<Serve<D>>,
     ) -> Result<Connection<D>, Error> {
         let failed = |source| Error::Connect { address, source };
-        let socket = TcpStream::connect(address).map_err(failed)?;
-        socket.set_nodelay(true).map_err(failed)?;
-        let entry = insert(self, serve, State::Connecting, socket, address).map_err(failed)?;
+        let stream = TcpStream::connect(address).map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let transport = Transport::new(Stream::Tcp(stream), None);
+        let entry = insert(self, serve, State::Connecting, transport, address.into());
+        let entry = entry.map_err(failed)?;
         // Who connects knows of it before any event, and has to hear that it failed.
         entry.flags.announced.set(true);
-        entry.set_deadline(entry.limits.handshake_time);
+        entry.set_deadline(entry.limits().handshake_time);
         Ok(Connection::of(&entry))
-    }
-}
-
-struct AcceptHttp {
-    http: Rc<dyn Takeover>,
-}
-
-impl Accept for AcceptHttp {
-    fn accept(&self, table: &Table, (socket, peer): Arrival) -> io::Result<()> {
-        socket.set_nodelay(true)?;
-        let (bytes, keep_alive) = (Bytes::new(), KeepAlive::On);
-        self.http.take(table, Taken { socket, peer, bytes, keep_alive });
-        Ok(())
     }
 }

@@ -5,24 +5,29 @@
 //! entry's [`queue`], and the table flushes each touched entry once at the end of the turn.
 //! It knows nothing of processes, and no handler runs inside a borrow of its state.
 
+mod address;
 mod closing;
 mod deadlines;
 mod driver;
 mod entry;
 mod handle;
 mod handler;
+mod http_only;
 mod limits;
 mod listener;
 mod queue;
 mod reading;
 mod reason;
 mod runner;
+mod stream;
 pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
 mod table;
+mod transport;
 mod websocket;
 
+pub use address::Address;
 pub use driver::{Driver, Farewell, Step};
 pub use handle::{Connection, SendError};
 pub use handler::{Event, Handler, Turn};
@@ -31,6 +36,9 @@ pub use listener::Serve;
 pub use reason::CloseReason;
 pub(crate) use runner::{Handlers, boxed, boxed_with, messages};
 pub use stats::{Row, Stats};
+pub(crate) use stream::Stream;
+pub use stream::StreamListener;
 pub(crate) use table::Phase;
 pub use table::Table;
+pub(crate) use transport::Transport;
 pub use websocket::WebSocket;

@@ -9,6 +9,8 @@ use bytes::BytesMut;
 use super::driver::Step;
 use super::entry::{Entry, State};
 use super::handler::Event;
+use super::table::Scratch;
+use super::transport::Failure;
 use super::{CloseReason, Driver};
 
 /// One read takes at most this much: the size of the shared buffer. Larger reads save nothing
@@ -30,9 +32,9 @@ enum Got {
 impl<D: Driver> Entry<D> {
     /// The transport of an outgoing connection is up, or failed.
     pub(super) fn transport_up(self: &Rc<Self>) {
-        let outcome = match self.socket.borrow().as_ref() {
-            Some(socket) => match socket.take_error() {
-                Ok(None) => socket.peer_addr().map(drop),
+        let outcome = match self.transport.borrow().as_ref() {
+            Some(transport) => match transport.stream().take_error() {
+                Ok(None) => transport.stream().peer_addr().map(drop),
                 Ok(Some(error)) | Err(error) => Err(error),
             },
             None => return,
@@ -44,15 +46,31 @@ impl<D: Driver> Entry<D> {
         }
     }
 
-    /// The transport is up: the driver starts, and without a handshake the connection is open.
+    /// The socket is connected: the layers begin, or else the protocol.
     pub(super) fn begin(self: &Rc<Self>) {
         self.clear_deadline();
+        self.state.set(State::Preparing);
+        let begun = match self.transport.borrow_mut().as_mut() {
+            Some(transport) => transport.start().map(|()| transport.is_up()),
+            None => return,
+        };
+        if D::HANDSHAKE || !matches!(begun, Ok(true)) {
+            self.enter_handshake();
+        }
+        match begun {
+            Ok(true) => self.begin_protocol(),
+            Ok(false) => self.touch(),
+            Err(reason) => self.begin_close(reason),
+        }
+    }
+
+    /// The transport is up: the driver starts, and without a handshake the connection is open.
+    fn begin_protocol(self: &Rc<Self>) {
         self.state.set(State::Handshake);
-        self.driver.borrow_mut().start(self.queue.borrow_mut().tail(), &self.limits);
-        if D::HANDSHAKE {
-            self.table.handshake_begun();
-            self.set_deadline(self.limits.handshake_time);
-        } else {
+        self.driver.borrow_mut().start(self.queue.borrow_mut().tail(), self.limits());
+        if !D::HANDSHAKE {
+            self.leave_handshake();
+            self.clear_deadline();
             self.state.set(State::Open);
             self.dispatch(Event::Connect);
         }
@@ -62,13 +80,14 @@ impl<D: Driver> Entry<D> {
     }
 
     /// The socket is readable: one read, then everything that can be decoded.
-    pub(super) fn read(self: &Rc<Self>, scratch: &mut BytesMut) {
+    pub(super) fn read(self: &Rc<Self>, scratch: &mut Scratch) {
         if self.may_not_read() {
             return;
         }
         let mut own = self.unread.take();
-        let buffer = if own.is_empty() { &mut *scratch } else { &mut own };
-        let got = self.receive(buffer);
+        let Scratch { plain, raw } = scratch;
+        let buffer = if own.is_empty() { &mut *plain } else { &mut own };
+        let got = self.receive(buffer, raw);
         if !matches!(got, Ok(Got::Some)) {
             self.flags.readable.set(false);
         }
@@ -76,14 +95,19 @@ impl<D: Driver> Entry<D> {
             Ok(Got::All | Got::Some) => self.decode(buffer),
             Ok(Got::Nothing) => {}
             Ok(Got::End) => self.flags.eof.set(true),
-            Err(error) => return self.finish(CloseReason::Broken(error.to_string())),
+            Err(Failure::Io(error)) => return self.finish(CloseReason::Broken(error.to_string())),
+            Err(Failure::Close(reason)) => {
+                buffer.clear();
+                self.table.add(|counters| &counters.protocol_errors, 1);
+                self.begin_close(reason);
+            }
         }
-        self.keep_rest(own, scratch);
+        self.keep_rest(own, plain);
         self.after_reading();
     }
 
     /// Goes on where a pause, a busy handler or fairness stopped: first with what is here.
-    pub(super) fn go_on_reading(self: &Rc<Self>, scratch: &mut BytesMut) {
+    pub(super) fn go_on_reading(self: &Rc<Self>, scratch: &mut Scratch) {
         if self.state.get() == State::Closed {
             return;
         }
@@ -94,7 +118,7 @@ impl<D: Driver> Entry<D> {
             if !own.is_empty() {
                 self.decode(&mut own);
             }
-            self.keep_rest(own, scratch);
+            self.keep_rest(own, &mut scratch.plain);
             self.after_reading();
         }
         if self.flags.readable.get() {
@@ -103,30 +127,39 @@ impl<D: Driver> Entry<D> {
     }
 
     fn may_not_read(&self) -> bool {
-        let ahead = self.flags.busy.get() && self.unread.borrow().len() >= self.limits.read_ahead;
+        let ahead = self.flags.busy.get() && self.unread.borrow().len() >= self.limits().read_ahead;
         let paused = self.flags.paused.get() && self.state.get() <= State::Open;
         ahead || paused || matches!(self.state.get(), State::Connecting | State::Closed)
     }
 
-    fn receive(&self, buffer: &mut BytesMut) -> io::Result<Got> {
-        buffer.reserve(READ_SIZE);
-        let room = buffer.capacity() - buffer.len();
-        let socket = self.socket.borrow();
-        let Some(socket) = socket.as_ref() else { return Ok(Got::Nothing) };
-        let count = loop {
-            match crate::os::read_into(socket, buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Got::Nothing),
-                outcome => break outcome?,
+    fn receive(self: &Rc<Self>, plain: &mut BytesMut, raw: &mut BytesMut) -> Result<Got, Failure> {
+        let mut transport = self.transport.borrow_mut();
+        let Some(transport_now) = transport.as_mut() else { return Ok(Got::Nothing) };
+        let before = transport_now.pending();
+        let received = match transport_now.receive(plain, raw) {
+            Err(Failure::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Got::Nothing);
             }
+            received => received,
         };
-        if count == 0 {
+        if transport_now.pending() > before {
+            self.touch();
+        }
+        drop(transport);
+        let received = received?;
+        if received.count == 0 {
             return Ok(Got::End);
         }
-        self.bytes_in.set(self.bytes_in.get() + count as u64);
-        self.table.add(|counters| &counters.bytes_in, count as u64);
+        self.bytes_in.set(self.bytes_in.get() + received.count as u64);
+        self.table.add(|counters| &counters.bytes_in, received.count as u64);
+        if let Some(peer) = received.peer {
+            self.peer.replace(peer);
+        }
+        if received.up {
+            self.begin_protocol();
+        }
         // A short read has used up the edge, unless that edge announced the end as well.
-        Ok(if count < room && !self.flags.ended.get() { Got::All } else { Got::Some })
+        Ok(if received.short && !self.flags.ended.get() { Got::All } else { Got::Some })
     }
 
     /// Decodes until the input is used up or somebody stops it.
@@ -135,7 +168,8 @@ impl<D: Driver> Entry<D> {
             match self.state.get() {
                 State::Closed | State::Lingering => return input.clear(),
                 State::Closing if !self.flags.awaits.get() => return input.clear(),
-                State::Connecting | State::Handshake | State::Open | State::Closing => {}
+                State::Connecting | State::Preparing => return,
+                State::Handshake | State::Open | State::Closing => {}
             }
             if self.flags.busy.get() || self.flags.paused.get() && self.state.get() == State::Open {
                 return;
@@ -143,7 +177,7 @@ impl<D: Driver> Entry<D> {
             let (step, replied) = {
                 let mut queue = self.queue.borrow_mut();
                 let before = queue.tail().len();
-                let step = self.driver.borrow_mut().decode(input, queue.tail(), &self.limits);
+                let step = self.driver.borrow_mut().decode(input, queue.tail(), self.limits());
                 (step, queue.tail().len() != before)
             };
             if replied {
@@ -195,14 +229,14 @@ impl<D: Driver> Entry<D> {
     }
 
     /// Keeps what could not be decoded yet, in a buffer of the connection's own.
-    fn keep_rest(self: &Rc<Self>, own: BytesMut, scratch: &mut BytesMut) {
+    fn keep_rest(self: &Rc<Self>, own: BytesMut, plain: &mut BytesMut) {
         if self.state.get() == State::Closed {
-            scratch.clear();
+            plain.clear();
             return;
         }
-        if own.is_empty() && !scratch.is_empty() {
-            self.unread.replace(BytesMut::from(&scratch[..]));
-            scratch.clear();
+        if own.is_empty() && !plain.is_empty() {
+            self.unread.replace(BytesMut::from(&plain[..]));
+            plain.clear();
         } else if !own.is_empty() {
             self.unread.replace(own);
         }
@@ -230,7 +264,7 @@ impl<D: Driver> Entry<D> {
         if self.state.get() == State::Open && !self.flags.busy.get() {
             let unfinished = !self.flags.paused.get() && self.driver.borrow().unfinished(rest);
             match (unfinished, self.has_deadline()) {
-                (true, false) => self.set_deadline(self.limits.message_time),
+                (true, false) => self.set_deadline(self.limits().message_time),
                 (false, true) => self.clear_deadline(),
                 (true, true) | (false, false) => {}
             }

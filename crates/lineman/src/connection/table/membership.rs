@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::Registry;
 use tokio_util::time::delay_queue::Key;
 
 use super::{Item, Table};
@@ -15,24 +14,22 @@ use crate::connection::entry::{Peer, State, Weight};
 use crate::connection::listener::Listener;
 use crate::connection::queue::SendQueue;
 use crate::connection::stats::Counters;
+use crate::connection::stream::Stream;
 
 impl Table {
     pub(in crate::connection) fn next_id(&self) -> u64 {
         self.0.next_id.replace(self.0.next_id.get() + 1)
     }
 
-    /// Reserves a place, registers the socket under it, and fills it with what `make` returns.
+    /// Reserves a place, and fills it with what `make` has registered under it.
     pub(in crate::connection) fn insert<P: Peer + 'static>(
         &self,
-        socket: &mut TcpStream,
-        make: impl FnOnce(usize) -> (Rc<P>, Weight),
+        weight: Weight,
+        make: impl FnOnce(usize, &Registry) -> std::io::Result<Rc<P>>,
     ) -> std::io::Result<Rc<P>> {
         let mut items = self.0.items.borrow_mut();
         let place = items.vacant_entry();
-        let key = place.key();
-        // Edge-triggered: both interests at once cost one call in a connection's life.
-        self.0.registry.register(socket, Token(key), Interest::READABLE | Interest::WRITABLE)?;
-        let (peer, weight) = make(key);
+        let peer = make(place.key(), &self.0.registry)?;
         place.insert(Item::Peer(Rc::clone(&peer) as Rc<dyn Peer>));
         if weight == Weight::Peer {
             self.0.peers.set(self.0.peers.get() + 1);
@@ -52,7 +49,7 @@ impl Table {
     }
 
     /// Takes a connection out of the slab and its socket out of the poll set.
-    pub(in crate::connection) fn forget(&self, key: usize, weight: Weight, socket: &mut TcpStream) {
+    pub(in crate::connection) fn forget(&self, key: usize, weight: Weight, socket: &mut Stream) {
         if let Err(error) = self.0.registry.deregister(socket) {
             tracing::debug!(%error, "cannot deregister a socket");
         }
@@ -100,11 +97,17 @@ impl Table {
 
     fn handshaking(&self, (key, id): Whose) -> Option<Rc<dyn Peer>> {
         match self.0.items.borrow().get(key) {
-            Some(Item::Peer(peer)) if peer.id() == id && peer.state() == State::Handshake => {
+            Some(Item::Peer(peer)) if peer.id() == id && is_half_open(peer.state()) => {
                 Some(Rc::clone(peer))
             }
             Some(Item::Peer(_) | Item::Listener(_)) | None => None,
         }
+    }
+
+    /// Puts a listener on the list of those that go on accepting in the next turn.
+    pub(in crate::connection) fn accept_again(&self, listener: Rc<Listener>) {
+        self.0.accepting.borrow_mut().push(listener);
+        self.wake();
     }
 
     pub(in crate::connection) fn touched(&self, peer: Rc<dyn Peer>) {
@@ -141,4 +144,8 @@ impl Table {
         let counter = counter(&self.0.counters);
         counter.set(counter.get() + count);
     }
+}
+
+fn is_half_open(state: State) -> bool {
+    matches!(state, State::Preparing | State::Handshake)
 }

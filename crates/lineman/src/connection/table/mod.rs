@@ -67,6 +67,8 @@ struct Inner {
     jobs: RefCell<Vec<Job>>,
     /// Entries that go on reading in the next turn.
     again: RefCell<Vec<Rc<dyn Peer>>>,
+    /// Listeners that go on accepting in the next turn.
+    accepting: RefCell<Vec<Rc<Listener>>>,
     pool: RefCell<Pool>,
     counters: Counters,
     next_id: Cell<u64>,
@@ -101,6 +103,7 @@ impl Table {
             touched: RefCell::default(),
             jobs: RefCell::default(),
             again: RefCell::default(),
+            accepting: RefCell::default(),
             pool: RefCell::default(),
             counters: Counters::default(),
             next_id: Cell::new(1),
@@ -116,7 +119,7 @@ impl Table {
     /// Serves the connections; runs as long as the process does.
     pub async fn run(&self) {
         let mut turn = Turns {
-            scratch: BytesMut::with_capacity(READ_SIZE),
+            scratch: Scratch { plain: BytesMut::with_capacity(READ_SIZE), raw: BytesMut::new() },
             ready: Vec::with_capacity(EVENTS),
             entries: Vec::new(),
         };
@@ -135,7 +138,8 @@ impl Table {
         self.0.changed.notify_waiters();
         // Other tasks get their turn between two of ours; what is left wakes us at once. Asking again
         // also leaves our waker with the descriptor.
-        let more = !all || !self.0.again.borrow().is_empty();
+        let more =
+            !all || !self.0.again.borrow().is_empty() || !self.0.accepting.borrow().is_empty();
         if more || self.0.readiness.poll_read_ready(context).is_ready() {
             context.waker().wake_by_ref();
         }
@@ -195,13 +199,16 @@ impl Table {
             let item = self.0.items.borrow().get(key).cloned();
             match item {
                 Some(Item::Peer(peer)) => peer.ready(readiness, scratch),
-                Some(Item::Listener(listener)) => listener.accept_all(self),
+                Some(Item::Listener(listener)) => listener.accept_some(self),
                 None => {}
             }
         }
     }
 
     fn serve_again(&self, turns: &mut Turns) {
+        for listener in self.0.accepting.take() {
+            listener.accept_some(self);
+        }
         let Turns { scratch, entries, .. } = turns;
         std::mem::swap(entries, &mut *self.0.again.borrow_mut());
         for peer in entries.drain(..) {
@@ -237,10 +244,17 @@ impl Table {
 /// What is done at the end of a turn.
 type Job = Box<dyn FnOnce()>;
 
+/// The buffers that everything is read into.
+pub(super) struct Scratch {
+    /// What the protocols decode.
+    pub(super) plain: BytesMut,
+    /// What comes off the wire of a connection with layers.
+    pub(super) raw: BytesMut,
+}
+
 /// What the loop owns between two turns.
 struct Turns {
-    /// The one buffer that everything is read into.
-    scratch: BytesMut,
+    scratch: Scratch,
     ready: Vec<(Token, Readiness)>,
     /// Entries that a list of the table was emptied into; its memory changes places with theirs.
     entries: Vec<Rc<dyn Peer>>,

@@ -152,7 +152,7 @@ fn a_connect_that_fails_is_a_close_event() {
         let nobody = free.local_addr().expect("an address");
         drop(free);
         let links = Serve::links(Text::default, Rc::new(handlers));
-        table.connect(nobody, &links).expect("begun");
+        table.connect(nobody, &Rc::new(links)).expect("begun");
         assert!(log.until("connect failed").await.contains("refused"));
     });
 }
@@ -171,7 +171,7 @@ fn two_tables_talk_and_early_sends_are_kept() {
             ..Handlers::default()
         };
         let links = Serve::links(Text::default, Rc::new(handlers));
-        let link = table.connect(address, &links).expect("begun");
+        let link = table.connect(address, &Rc::new(links)).expect("begun");
         link.send("before the connection is up".to_owned()).expect("queued");
         log.until("before the connection").await;
         assert_eq!(table.len(), 1, "the link itself does not count as a peer");
