@@ -1,6 +1,8 @@
 //! A worker: an address, a protocol and the handlers of its connections, in as many processes as
 //! asked for. The ten-line server; what the README begins with.
 
+mod peers;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
@@ -8,19 +10,18 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use lineman_wire::Protocol;
 use lineman_wire::framed::Framed;
 use lineman_wire::text::Text;
-use lineman_wire::{Protocol, websocket};
 
-use crate::connection::{
-    CloseReason, Connection, Driver, Handlers, Limits, Serve, WebSocket, boxed, boxed_with,
-    messages,
-};
+use crate::connection::{Driver, Handlers, Limits, WebSocket};
 use crate::http::Http;
 use crate::service::{
     Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, Slot, StopOrder,
 };
 use crate::{App, BoxError, Result, Table};
+
+pub use peers::Peers;
 
 /// A service with handlers of its own.
 ///
@@ -48,13 +49,6 @@ pub struct Worker<K = ()> {
     on_stop: Option<Box<dyn FnOnce() -> LocalFuture<Result>>>,
     http: Option<Http>,
     kind: K,
-}
-
-/// A worker's connections speak a protocol, and handlers get their messages.
-pub struct Peers<D: Driver> {
-    make: Box<dyn Fn() -> D>,
-    limits: Limits,
-    handlers: Handlers<D>,
 }
 
 /// A worker without message handlers: HTTP, or no connections at all.
@@ -189,89 +183,6 @@ where
     }
 }
 
-impl<D: Driver> Worker<Peers<D>> {
-    /// Runs when a connection is up, with its handshake done.
-    #[must_use]
-    pub fn on_connect(mut self, handler: impl AsyncFn(Connection<D>) -> Result + 'static) -> Self {
-        self.kind.handlers.connect = Some(boxed(handler));
-        self
-    }
-
-    /// Runs for each message, one at a time and in order on each connection.
-    ///
-    /// An error is logged with its connection, and closes it (1011).
-    #[must_use]
-    pub fn on_message(
-        mut self,
-        handler: impl AsyncFn(Connection<D>, D::Inbound) -> Result + 'static,
-    ) -> Self {
-        self.kind.handlers.message = Some(messages(handler));
-        self
-    }
-
-    /// Runs once for each connection, when it has ended, with the reason.
-    ///
-    /// Not for a peer that never finished its handshake: no handler has heard of that one.
-    #[must_use]
-    pub fn on_close(
-        mut self,
-        handler: impl AsyncFn(Connection<D>, CloseReason) -> Result + 'static,
-    ) -> Self {
-        self.kind.handlers.close = Some(boxed_with(handler));
-        self
-    }
-
-    /// Runs when a connection's send queue has reached its bound: sends fail until it has drained.
-    #[must_use]
-    pub fn on_full(mut self, handler: impl Fn(&Connection<D>) + 'static) -> Self {
-        self.kind.handlers.full = Some(Box::new(handler));
-        self
-    }
-
-    /// Runs when a send queue that was full is empty again.
-    #[must_use]
-    pub fn on_drain(mut self, handler: impl Fn(&Connection<D>) + 'static) -> Self {
-        self.kind.handlers.drain = Some(Box::new(handler));
-        self
-    }
-
-    /// Sets the bounds of each connection.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.kind.limits = limits;
-        self
-    }
-}
-
-impl Worker<Peers<WebSocket>> {
-    /// Runs when the upgrade was asked for, before it is answered; an error refuses it (500).
-    #[must_use]
-    pub fn on_websocket_connect(
-        mut self,
-        handler: impl AsyncFn(Connection<WebSocket>, websocket::Request) -> Result + 'static,
-    ) -> Self {
-        self.kind.handlers.open = Some(boxed_with(handler));
-        self
-    }
-
-    /// Serves requests on the same port that are no upgrade: the page that opens the WebSocket.
-    ///
-    /// Not called `http`, which would make [`Worker::http`] ambiguous.
-    #[must_use]
-    pub fn with_http<S, B>(mut self, service: S) -> Self
-    where
-        S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + 'static,
-        S::Future: 'static,
-        B: http_body::Body + 'static,
-        B::Error: Into<BoxError>,
-    {
-        self.http = Some(Http::new(service));
-        self
-    }
-}
-
 /// How a worker of one kind puts its listeners to use.
 trait Listens {
     fn listen(
@@ -280,23 +191,6 @@ trait Listens {
         sockets: Vec<std::net::TcpListener>,
         http: Option<Http>,
     ) -> Result;
-}
-
-impl<D: Driver> Listens for Peers<D> {
-    fn listen(
-        self,
-        table: &Table,
-        sockets: Vec<std::net::TcpListener>,
-        http: Option<Http>,
-    ) -> Result {
-        let handler = Rc::new(self.handlers);
-        let serve = Serve::peers(self.make, handler).limits(self.limits).http(http);
-        // A worker has one address.
-        if let Some(socket) = sockets.into_iter().next() {
-            table.listen(socket, serve)?;
-        }
-        Ok(())
-    }
 }
 
 impl Listens for Plain {
@@ -384,11 +278,5 @@ impl<K> fmt::Debug for Worker<K> {
             .field("address", &self.address)
             .field("count", &self.count)
             .finish_non_exhaustive()
-    }
-}
-
-impl<D: Driver> fmt::Debug for Peers<D> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Peers").field("protocol", &D::name()).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,130 @@
+//! Workers whose connections speak a protocol: their handlers, and what only WebSockets have.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use lineman_wire::websocket;
+
+use super::{Listens, Worker};
+use crate::connection::{
+    CloseReason, Connection, Driver, Handlers, Limits, Serve, WebSocket, boxed, boxed_with,
+    messages,
+};
+use crate::http::Http;
+use crate::{BoxError, Result, Table};
+
+/// A worker's connections speak a protocol, and handlers get their messages.
+pub struct Peers<D: Driver> {
+    pub(super) make: Box<dyn Fn() -> D>,
+    pub(super) limits: Limits,
+    pub(super) handlers: Handlers<D>,
+}
+
+impl<D: Driver> Worker<Peers<D>> {
+    /// Runs when a connection is up, with its handshake done.
+    #[must_use]
+    pub fn on_connect(mut self, handler: impl AsyncFn(Connection<D>) -> Result + 'static) -> Self {
+        self.kind.handlers.connect = Some(boxed(handler));
+        self
+    }
+
+    /// Runs for each message, one at a time and in order on each connection.
+    ///
+    /// An error is logged with its connection, and closes it (1011).
+    #[must_use]
+    pub fn on_message(
+        mut self,
+        handler: impl AsyncFn(Connection<D>, D::Inbound) -> Result + 'static,
+    ) -> Self {
+        self.kind.handlers.message = Some(messages(handler));
+        self
+    }
+
+    /// Runs once for each connection, when it has ended, with the reason.
+    ///
+    /// Not for a peer that never finished its handshake: no handler has heard of that one.
+    #[must_use]
+    pub fn on_close(
+        mut self,
+        handler: impl AsyncFn(Connection<D>, CloseReason) -> Result + 'static,
+    ) -> Self {
+        self.kind.handlers.close = Some(boxed_with(handler));
+        self
+    }
+
+    /// Runs when a connection's send queue has reached its bound: sends fail until it has drained.
+    #[must_use]
+    pub fn on_full(mut self, handler: impl Fn(&Connection<D>) + 'static) -> Self {
+        self.kind.handlers.full = Some(Box::new(handler));
+        self
+    }
+
+    /// Runs when a send queue that was full is empty again.
+    #[must_use]
+    pub fn on_drain(mut self, handler: impl Fn(&Connection<D>) + 'static) -> Self {
+        self.kind.handlers.drain = Some(Box::new(handler));
+        self
+    }
+
+    /// Sets the bounds of each connection.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.kind.limits = limits;
+        self
+    }
+}
+
+impl Worker<Peers<WebSocket>> {
+    /// Runs when the upgrade was asked for, before it is answered; an error refuses it (500).
+    #[must_use]
+    pub fn on_websocket_connect(
+        mut self,
+        handler: impl AsyncFn(Connection<WebSocket>, websocket::Request) -> Result + 'static,
+    ) -> Self {
+        self.kind.handlers.open = Some(boxed_with(handler));
+        self
+    }
+
+    /// Serves requests on the same port that are no upgrade: the page that opens the WebSocket.
+    ///
+    /// Not called `http`, which would make [`Worker::http`] ambiguous.
+    #[must_use]
+    pub fn with_http<S, B>(mut self, service: S) -> Self
+    where
+        S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + 'static,
+        S::Future: 'static,
+        B: http_body::Body + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.http = Some(Http::new(service));
+        self
+    }
+}
+
+impl<D: Driver> Listens for Peers<D> {
+    fn listen(
+        self,
+        table: &Table,
+        sockets: Vec<std::net::TcpListener>,
+        http: Option<Http>,
+    ) -> Result {
+        let handler = Rc::new(self.handlers);
+        let serve = Serve::peers(self.make, handler).limits(self.limits).http(http);
+        // A worker has one address.
+        if let Some(socket) = sockets.into_iter().next() {
+            table.listen(socket, serve)?;
+        }
+        Ok(())
+    }
+}
+
+impl<D: Driver> fmt::Debug for Peers<D> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Peers").field("protocol", &D::name()).finish_non_exhaustive()
+    }
+}
