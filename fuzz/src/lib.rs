@@ -4,14 +4,17 @@
 //! file and runs `seeds/<target>/*` through them. A target panics if a decoder does, or if its
 //! answer depends on how the bytes were cut into pieces.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, net::IpAddr};
 
 use bytes::{Buf, BytesMut};
 use lineman_wire::{
     Protocol,
+    forwarded::{forwarded, x_forwarded_for},
     framed::Framed,
+    http_connect::HttpConnect,
     link::{Codec, Event as LinkEvent, Packet, ReplyCodec, Request, register::Line},
-    php,
+    php, proxy_protocol,
+    socks5::Socks5,
     text::Text,
     websocket::{
         Decoder, Error, Event, HandshakeLimits, Limits, RequestParser, ResponseParser, Role, accept,
@@ -24,7 +27,7 @@ const LIMIT: usize = 300;
 /// A target's name, which is also that of its file and of its folder of seeds, and its body.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 11] = [
+const TARGETS: [Target; 15] = [
     ("text", |data| protocol(|| Text::with_max_size(LIMIT), data)),
     ("framed", |data| protocol(|| Framed::with_max_size(LIMIT), data)),
     ("websocket_server", |data| websocket(Role::Server, data)),
@@ -36,6 +39,10 @@ const TARGETS: [Target; 11] = [
     ("register_line", register_line),
     ("php_unserialize", php_unserialize),
     ("php_query", php_query),
+    ("proxy_protocol", proxy_protocol_header),
+    ("forwarded", forwarded_lines),
+    ("socks5", socks5_dialogue),
+    ("http_connect", http_connect_dialogue),
 ];
 
 /// Runs the target of that name.
@@ -226,4 +233,81 @@ fn php_unserialize(data: &[u8]) {
 fn php_query(data: &[u8]) {
     let (_, data) = piece_size(data);
     let (_query, _cookies) = (php::parse_query(data), php::parse_cookies(data));
+}
+
+/// Feeds `data` in pieces until there is an outcome; returns it, and how many bytes are left.
+fn until<T, E>(
+    data: &[u8],
+    size: usize,
+    mut step: impl FnMut(&mut BytesMut) -> Result<Option<T>, E>,
+) -> (Option<Result<T, E>>, usize) {
+    let (mut input, mut fed) = (BytesMut::new(), 0);
+    for piece in data.chunks(size) {
+        input.extend_from_slice(piece);
+        fed += piece.len();
+        if let Some(outcome) = step(&mut input).transpose() {
+            return (Some(outcome), input.len() + data.len() - fed);
+        }
+    }
+    (None, input.len())
+}
+
+fn proxy_protocol_header(data: &[u8]) {
+    let (size, data) = piece_size(data);
+    let whole = until(data, data.len().max(1), proxy_protocol::decode);
+    assert_eq!(until(data, size, proxy_protocol::decode), whole);
+    match whole {
+        (None, waiting) => assert!(waiting < proxy_protocol::MAX_SIZE),
+        (Some(Ok(header)), _) => {
+            let mut bytes = BytesMut::new();
+            if header.encode_v2(&mut bytes).is_ok() {
+                let again = proxy_protocol::decode(&mut bytes);
+                assert_eq!((again, bytes.len()), (Ok(Some(header)), 0));
+            }
+        }
+        (Some(Err(_)), _) => {}
+    }
+}
+
+fn forwarded_lines(data: &[u8]) {
+    let (_, data) = piece_size(data);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (proxy, client) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([192, 0, 2, 1]));
+    let _client = forwarded(proxy, text.lines(), |_| true);
+    let _client = x_forwarded_for(proxy, text.lines(), |_| true);
+    // Whatever a client sends, the address that our proxy saw is found.
+    let is_trusted = |ip| ip == proxy;
+    let line = format!("{text},for={client}");
+    assert_eq!(forwarded(proxy, [&line[..]], is_trusted), client);
+    let line = format!("{text},{client}");
+    assert_eq!(x_forwarded_for(proxy, [&line[..]], is_trusted), client);
+}
+
+fn socks5_dialogue(data: &[u8]) {
+    let (size, data) = piece_size(data);
+    let play = |size| {
+        let credentials = Some(("user", "password"));
+        let mut dialogue = Socks5::new("a", 1, credentials).expect("they fit");
+        let mut output = BytesMut::new();
+        dialogue.start(&mut output);
+        (until(data, size, |input| dialogue.advance(input, &mut output)), output)
+    };
+    let whole = play(data.len().max(1));
+    assert!(whole.0.0.is_some() || whole.0.1 <= 262);
+    assert_eq!(play(size), whole);
+}
+
+fn http_connect_dialogue(data: &[u8]) {
+    let (size, data) = piece_size(data);
+    let play = |size| {
+        let mut dialogue = HttpConnect::new("a", 1, None).expect("it fits");
+        let mut output = BytesMut::new();
+        until(data, size, |input| dialogue.advance(input, &mut output))
+    };
+    let (outcome, left) = play(data.len().max(1));
+    let (in_pieces, left_of_pieces) = play(size);
+    assert_eq!(in_pieces, outcome);
+    if outcome == Some(Ok(())) {
+        assert_eq!(left_of_pieces, left);
+    }
 }

@@ -10,5 +10,9 @@ pub mod framed;
 pub mod websocket;
 pub mod link;
 pub mod php;
+pub mod proxy_protocol;
+pub mod forwarded;
+pub mod socks5;
+pub mod http_connect;
 
 pub use protocol::{BoxError, Protocol, Result};
