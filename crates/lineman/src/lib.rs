@@ -19,6 +19,7 @@ mod blocking;
 pub mod http;
 pub mod service;
 pub mod config;
+mod networks;
 mod error;
 mod master;
 mod process;
@@ -31,6 +32,7 @@ pub use app::App;
 pub use blocking::blocking;
 pub use connection::Table;
 pub use error::{BoxError, Error, Result};
+pub use networks::{Networks, NetworksError};
 pub use worker::Worker;
 
 /// What a program of Lineman's begins with: `use lineman::prelude::*;`.
