@@ -5,6 +5,7 @@ pub mod programs;
 pub mod person;
 pub mod crowd;
 pub mod raw;
+pub mod peer;
 
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -68,7 +68,7 @@ pub fn chat() -> Result<Server> {
 }
 
 /// Returns the path of a binary of this workspace, in the folder this test was built into.
-fn built(name: &str, package: &str) -> Result<PathBuf> {
+pub(crate) fn built(name: &str, package: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().nth(2).context("a test in a target folder")?;
     let binary = folder.join(name);

@@ -2,7 +2,9 @@
 
 mod bench;
 mod check;
+mod conformance;
 mod packages;
+mod peers;
 mod step;
 mod test;
 mod tidy;
@@ -20,6 +22,7 @@ use clap::{Parser, Subcommand};
   cargo xtask test                      all that CI runs
   cargo xtask test -- --test browser    one file of tests
   cargo xtask check && git commit       before a commit
+  cargo xtask conformance --all         all 517 WebSocket cases, both sides
   cargo xtask bench echo --runs 5       our echo server beside its floor"
 )]
 struct Arguments {
@@ -31,9 +34,10 @@ struct Arguments {
 enum Command {
     /// Install what the tests need, check, build the programs, run every test
     ///
-    /// The browser tests need Debian's chromium and chromium-driver. As root on Debian or Ubuntu they
-    /// are installed if missing; otherwise the command to type is printed. Formatting and clippy are
-    /// checked where the toolchain has them.
+    /// The tests need Debian's chromium, chromium-driver, curl, openssl, python3, python3-venv, nodejs
+    /// and npm. As root on Debian or Ubuntu they are installed if missing; otherwise the command to
+    /// type is printed. The peers that tests/peers names come by pip and npm, into target. Formatting
+    /// and clippy are checked where the toolchain has them.
     Test(test::Arguments),
     /// Check formatting, lints and documentation; runs no test
     Check,
@@ -42,6 +46,10 @@ enum Command {
     /// Heads and lengths of files, who may import whom, where unsafe code is, what must not be
     /// committed. `cargo test` runs the same rules.
     Tidy,
+    /// Run Autobahn's WebSocket cases against our server and our client
+    ///
+    /// Any difference to tests/expected/autobahn-*.txt fails. `test` runs most of them.
+    Conformance(conformance::Arguments),
     /// Measure Lineman beside a floor program, in turns in one run
     ///
     /// What counts is the ratio: absolute figures of a shared machine mean nothing.
@@ -53,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(arguments) => test::run(&arguments),
         Command::Check => check::command(),
         Command::Tidy => tidy::run(),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -1,40 +1,71 @@
-//! What the tests need beside the Rust toolchain: a browser and its driver, from the distribution.
+//! What the tests need beside the Rust toolchain, from the distribution: a browser and its driver,
+//! the programs and languages of the peers. What those need in turn is in `peers.rs`.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::step::{is_installed, run_quietly, say};
+use crate::peers;
+use crate::step::{is_installed, run_quietly, say, succeeds};
 
-/// A program the tests start, and the Debian package it is in.
+/// Something the tests start, and the Debian package it is in.
 struct Need {
-    program: &'static str,
+    sign: Sign,
     package: &'static str,
 }
 
-const NEEDS: [Need; 2] = [
-    Need { program: "chromium", package: "chromium" },
-    Need { program: "chromedriver", package: "chromium-driver" },
+/// How to see that it is there.
+enum Sign {
+    /// A program on the search path.
+    Program(&'static str),
+    /// A module that Python can import: Debian takes `venv` apart.
+    PythonModule(&'static str),
+}
+
+const NEEDS: [Need; 8] = [
+    Need { sign: Sign::Program("chromium"), package: "chromium" },
+    Need { sign: Sign::Program("chromedriver"), package: "chromium-driver" },
+    Need { sign: Sign::Program("curl"), package: "curl" },
+    Need { sign: Sign::Program("openssl"), package: "openssl" },
+    Need { sign: Sign::Program("python3"), package: "python3" },
+    Need { sign: Sign::PythonModule("ensurepip"), package: "python3-venv" },
+    Need { sign: Sign::Program("node"), package: "nodejs" },
+    Need { sign: Sign::Program("npm"), package: "npm" },
 ];
 
 /// Installs what is missing, or says how to.
 pub(crate) fn install() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !is_installed(need.program)).collect();
-    if missing.is_empty() {
+    from_the_distribution()?;
+    peers::install()
+}
+
+fn from_the_distribution() -> Result<()> {
+    let missing = NEEDS.iter().filter(|need| !need.sign.is_there());
+    let packages: Vec<&str> = missing.map(|need| need.package).collect();
+    if packages.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     let command = format!("apt-get install --no-install-recommends {}", packages.join(" "));
     if !is_root() || !is_installed("apt-get") {
-        let programs: Vec<&str> = missing.iter().map(|need| need.program).collect();
         bail!(
-            "the browser tests need {}: on Debian or Ubuntu type `sudo {command}`",
-            programs.join(" and ")
+            "the tests need {}: on Debian or Ubuntu type `sudo {command}`",
+            packages.join(" and ")
         );
     }
-    say(&format!("installing {}, which the browser tests need", packages.join(" and ")));
+    say(&format!("installing {}, which the tests need", packages.join(" and ")));
     run_quietly(apt_get().arg("update"))?;
     run_quietly(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(&packages))
+}
+
+impl Sign {
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Program(program) => is_installed(program),
+            Self::PythonModule(module) => {
+                succeeds(Command::new("python3").args(["-c", &format!("import {module}")]))
+            }
+        }
+    }
 }
 
 fn apt_get() -> Command {

@@ -52,8 +52,12 @@ pub(crate) fn run_quietly(command: &mut Command) -> Result<()> {
 
 /// Returns whether the toolchain has a component such as `fmt` or `clippy`.
 pub(crate) fn has(component: &str) -> bool {
-    let mut command = cargo(&[component, "--version"]);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    succeeds(&mut cargo(&[component, "--version"]))
+}
+
+/// Runs a command for its exit code alone; returns whether it ended well.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 

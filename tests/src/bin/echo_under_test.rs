@@ -2,6 +2,7 @@
 //!
 //! - `ECHO_LISTEN`: the address; `ECHO_COUNT`: processes (1);
 //! - `ECHO_MESSAGE_MS`, `ECHO_HANDSHAKE_MS`, `ECHO_DRAIN_MS`: the limits of that name;
+//! - `ECHO_MESSAGE_BYTES`: the longest message, in one frame or in many;
 //! - `ECHO_BROKEN_IF`: while this file exists, `echo` fails to start and says why from the file;
 //! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists.
 //!
@@ -58,6 +59,10 @@ fn limits() -> Limits {
     }
     if let Some(millis) = knob("ECHO_HANDSHAKE_MS") {
         limits.handshake_time = Duration::from_millis(millis);
+    }
+    if let Some(bytes) = knob("ECHO_MESSAGE_BYTES") {
+        limits.websocket.max_message_size = bytes;
+        limits.websocket.max_frame_size = bytes;
     }
     limits
 }
