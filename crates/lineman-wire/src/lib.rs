@@ -7,6 +7,7 @@
 pub mod protocol;
 pub mod text;
 pub mod framed;
+pub mod raw;
 pub mod websocket;
 pub mod link;
 pub mod php;

@@ -22,7 +22,7 @@ use tokio_util::either::Either;
 use tower::Service;
 
 use crate::BoxError;
-use crate::connection::{Address, Phase, Stream, Table, Transport};
+use crate::connection::{Address, Admission, Phase, Stream, Table, Transport};
 
 /// Time for a request's header block, and for the next request on a connection that is kept alive.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -79,6 +79,8 @@ pub(crate) struct Taken {
     /// What was read already; hyper gets it first.
     pub(crate) bytes: Bytes,
     pub(crate) keep_alive: KeepAlive,
+    /// Its place among the connections of its listener.
+    pub(crate) admission: Admission,
 }
 
 struct Mounted<S> {
@@ -113,6 +115,7 @@ where
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
 {
+    let _place = taken.admission;
     let (reader, writer) = tokio::io::split(stream(taken.transport.into_stream())?);
     let mut writer = TimeoutWriter::new(writer);
     writer.set_timeout(Some(STALL_TIME));

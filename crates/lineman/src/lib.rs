@@ -42,6 +42,7 @@ pub mod prelude {
     pub use bytes::{Bytes, BytesMut};
     pub use lineman_wire::Protocol;
     pub use lineman_wire::framed::Framed;
+    pub use lineman_wire::raw::Raw;
     pub use lineman_wire::text::Text;
     pub use lineman_wire::websocket::Message;
 }

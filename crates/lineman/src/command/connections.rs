@@ -114,6 +114,8 @@ mod tests {
             state: "open".to_owned(),
             local: "127.0.0.1:2346".to_owned(),
             peer: "127.0.0.1:50000".to_owned(),
+            messages_in: 3,
+            messages_out: 0,
             bytes_in: 1536,
             bytes_out: 0,
             receive_queue: 0,

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use super::driver::Farewell;
 use super::entry::{Entry, Peer as _, State};
 use super::handler::Event;
-use super::{CloseReason, Driver};
+use super::{Admission, CloseReason, Driver};
 use crate::http::Taken;
 
 /// How long the peer may take to end its side after we have ended ours. It has read the farewell by
@@ -22,6 +22,7 @@ impl<D: Driver> Entry<D> {
         match self.state.get() {
             State::Connecting => return self.finish(reason),
             State::Preparing => {
+                self.queue.borrow_mut().clear();
                 self.start_closing(reason);
                 return self.flags.awaits.set(false);
             }
@@ -48,7 +49,7 @@ impl<D: Driver> Entry<D> {
     fn start_closing(self: &Rc<Self>, reason: CloseReason) {
         self.leave_handshake();
         self.state.set(State::Closing);
-        self.reason.replace(Some(Box::new(reason)));
+        self.extra(|extra| extra.reason = Some(reason));
         self.set_deadline(self.limits().close_time);
         self.touch();
         // A pause left the peer's bytes unread, its own farewell perhaps among them.
@@ -68,6 +69,54 @@ impl<D: Driver> Entry<D> {
         }
     }
 
+    /// Ends our side of an open connection once everything is sent; the peer's goes on for a moment.
+    pub(super) fn end(self: &Rc<Self>) {
+        if !D::HALF_CLOSES {
+            return self.begin_close(CloseReason::Local);
+        }
+        if self.state.get() == State::Open && !self.flags.ending.replace(true) {
+            self.touch();
+        }
+    }
+
+    /// Everything is sent: the peer sees the end of our side.
+    pub(super) fn end_writing(self: &Rc<Self>) {
+        if self.flags.half_closed.get() || self.queued() > 0 {
+            return;
+        }
+        let ended = match self.transport.borrow().as_ref() {
+            Some(transport) => transport.stream().end_writing().is_ok(),
+            None => return,
+        };
+        if !ended {
+            return self.finish_as_begun();
+        }
+        self.flags.half_closed.set(true);
+        self.set_deadline(self.limits().end_time);
+    }
+
+    fn reason(&self) -> Option<CloseReason> {
+        self.extra.borrow().as_ref().and_then(|extra| extra.reason.clone())
+    }
+
+    /// Gives its place to another connection.
+    pub(super) fn leave_population(&self) {
+        self.serve.population.leave(self.counted_for());
+    }
+
+    /// Runs what others wanted done when this connection is gone.
+    fn tell_those_who_wait(&self) {
+        let mut extra = self.extra.borrow_mut();
+        let Some(extra_now) = extra.as_mut() else { return };
+        extra_now.forward = None;
+        let waiting = std::mem::take(&mut extra_now.when_drained);
+        let gone = std::mem::take(&mut extra_now.when_gone);
+        drop(extra);
+        for job in waiting.into_iter().chain(gone) {
+            job();
+        }
+    }
+
     /// The queue is empty: a closing connection goes one step further.
     pub(super) fn said_everything(self: &Rc<Self>) {
         if self.state.get() != State::Closing || self.flags.awaits.get() {
@@ -77,7 +126,7 @@ impl<D: Driver> Entry<D> {
         if self.queued() > 0 {
             return;
         }
-        let by_peer = matches!(self.reason.borrow().as_deref(), Some(CloseReason::Peer { .. }));
+        let by_peer = matches!(self.reason(), Some(CloseReason::Peer { .. }));
         if by_peer || self.flags.eof.get() {
             return self.finish_as_begun();
         }
@@ -98,6 +147,7 @@ impl<D: Driver> Entry<D> {
     /// The peer has ended its side, and everything before that was handled.
     pub(super) fn peer_ended(self: &Rc<Self>) {
         match self.state.get() {
+            State::Open if self.flags.half_closed.get() => self.finish_as_begun(),
             State::Preparing | State::Handshake | State::Open if self.queued() == 0 => {
                 self.finish(CloseReason::Peer { code: None, reason: String::new() });
             }
@@ -120,7 +170,12 @@ impl<D: Driver> Entry<D> {
             State::Connecting => {
                 self.finish(CloseReason::ConnectFailed("no answer in time".to_owned()));
             }
-            State::Preparing | State::Handshake => self.begin_close(CloseReason::HandshakeTimeout),
+            State::Preparing | State::Handshake => {
+                self.table.add(|counters| &counters.handshakes_failed, 1);
+                self.begin_close(CloseReason::HandshakeTimeout);
+            }
+            State::Open if self.flags.half_closed.get() => self.finish_as_begun(),
+            State::Open if self.flags.throttled.replace(false) => self.read_again(),
             State::Open if self.flags.paused.get() || self.flags.busy.get() => {}
             State::Open => self.begin_close(CloseReason::MessageTimeout),
             State::Closing | State::Lingering => self.finish_as_begun(),
@@ -140,12 +195,16 @@ impl<D: Driver> Entry<D> {
         self.leave_handshake();
         self.state.set(State::Closed);
         self.clear_deadline();
-        self.reason.borrow_mut().get_or_insert_with(|| Box::new(reason));
+        self.extra(|extra| {
+            extra.reason.get_or_insert(reason);
+        });
         if let Some(mut transport) = self.transport.take() {
             self.table.forget(self.key, self.serve.weight, transport.stream_mut());
         }
+        self.leave_population();
         self.queue.borrow_mut().clear();
         self.unread.take();
+        self.tell_those_who_wait();
         if self.flags.busy.get() {
             self.flags.close_due.set(true);
         } else {
@@ -154,7 +213,7 @@ impl<D: Driver> Entry<D> {
     }
 
     pub(super) fn report_close(self: &Rc<Self>) {
-        let reason = self.reason.borrow().as_deref().cloned().unwrap_or(CloseReason::Local);
+        let reason = self.reason().unwrap_or(CloseReason::Local);
         tracing::debug!(connection = self.id, peer = %self.peer(), %reason, "closed");
         // A peer that never finished its handshake came and went without a handler knowing.
         if !self.flags.announced.get() {
@@ -171,12 +230,14 @@ impl<D: Driver> Entry<D> {
         self.leave_handshake();
         self.state.set(State::Closed);
         self.clear_deadline();
-        self.reason.replace(Some(Box::new(CloseReason::BecameHttp)));
+        self.extra(|extra| extra.reason = Some(CloseReason::BecameHttp));
         let bytes = input.split().freeze();
         if let Some(mut transport) = self.transport.take() {
             self.table.forget(self.key, self.serve.weight, transport.stream_mut());
             let keep_alive = self.serve.keep_alive;
-            http.take(&self.table, Taken { transport, peer: self.peer(), bytes, keep_alive });
+            let admission = Admission::new(&self.serve.population, self.counted_for());
+            let peer = self.peer();
+            http.take(&self.table, Taken { transport, peer, bytes, keep_alive, admission });
         }
     }
 }

@@ -24,6 +24,9 @@ pub trait Driver: Sized + 'static {
     /// Whether the connection has to be opened by a handshake before messages flow.
     const HANDSHAKE: bool;
 
+    /// Whether one side may end while the other goes on; otherwise an end is a close.
+    const HALF_CLOSES: bool = true;
+
     /// Returns the name for `connections`: `websocket`, `text`, ….
     fn name() -> &'static str;
 
@@ -62,6 +65,12 @@ pub trait Driver: Sized + 'static {
     fn farewell(&mut self, reason: &CloseReason, output: &mut BytesMut) -> Farewell {
         let _ = (reason, output);
         Farewell::Said
+    }
+
+    /// Appends a question that the peer has to answer; `false` if the protocol has none.
+    fn ping(&mut self, output: &mut BytesMut) -> bool {
+        let _ = output;
+        false
     }
 
     /// Returns whether a message has begun; `rest` is how many undecoded bytes there are.

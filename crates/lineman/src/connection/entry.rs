@@ -4,12 +4,14 @@
 //! events to the handler, and flushing. No method holds a borrow while a handler runs.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio_util::time::delay_queue::Key;
 
+use super::extra::Extra;
 use super::handler::{Event, Turn};
 use super::listener::Serve;
 use super::queue::SendQueue;
@@ -57,6 +59,20 @@ pub(super) struct Flags {
     pub(super) announced: Cell<bool>,
     /// Its handshake, or what comes before it, is under way and counted.
     pub(super) half_open: Cell<bool>,
+    /// Something came since the last beat.
+    pub(super) heard: Cell<bool>,
+    /// It was pinged at the last beat.
+    pub(super) pinged: Cell<bool>,
+    /// It has sent more than its rate: not read until its deadline.
+    pub(super) throttled: Cell<bool>,
+    /// Nothing more is sent: the end of our side follows what is queued.
+    pub(super) ending: Cell<bool>,
+    /// The end of our side was sent, the peer's is awaited.
+    pub(super) half_closed: Cell<bool>,
+    /// Its address counts against the bound of addresses.
+    pub(super) counted: Cell<bool>,
+    /// It changes to another protocol as soon as nothing runs.
+    pub(super) changing: Cell<bool>,
     /// In the table's list of entries to flush.
     pub(super) touched: Cell<bool>,
     /// The kernel may have more bytes: an edge was seen and not used up.
@@ -83,7 +99,8 @@ pub(crate) struct Entry<D: Driver> {
     pub(super) key: usize,
     pub(super) table: Table,
     pub(super) transport: RefCell<Option<Transport>>,
-    pub(super) peer: RefCell<Address>,
+    /// Where it came from; a proxy may have told another address.
+    pub(super) origin: Address,
     pub(super) state: Cell<State>,
     pub(super) flags: Flags,
     pub(super) driver: RefCell<D>,
@@ -92,10 +109,12 @@ pub(crate) struct Entry<D: Driver> {
     /// Bytes received that make no whole message yet, or wait for a busy handler.
     pub(super) unread: RefCell<BytesMut>,
     pub(super) queue: RefCell<SendQueue>,
+    pub(super) messages_in: Cell<u64>,
+    pub(super) messages_out: Cell<u64>,
     pub(super) bytes_in: Cell<u64>,
     pub(super) bytes_out: Cell<u64>,
     pub(super) deadline: Cell<Option<Key>>,
-    pub(super) reason: RefCell<Option<Box<CloseReason>>>,
+    pub(super) extra: RefCell<Option<Box<Extra<D>>>>,
 }
 
 /// What the kernel says of a socket.
@@ -116,6 +135,8 @@ pub(super) trait Peer {
     fn queued(&self) -> usize;
     fn ready(self: Rc<Self>, readiness: Readiness, scratch: &mut Scratch);
     fn again(self: Rc<Self>, scratch: &mut Scratch);
+    /// Looks after a connection whose listener has this heartbeat.
+    fn beat(self: Rc<Self>, period: Duration);
     fn flush(self: Rc<Self>);
     fn expired(self: Rc<Self>);
     fn close(self: Rc<Self>, reason: CloseReason);
@@ -222,11 +243,31 @@ impl<D: Driver> Entry<D> {
         if self.flags.full.replace(false) && self.state.get() == State::Open {
             self.serve.handler.on_drain(&Connection::of(self));
         }
+        if self.flags.ending.get() && self.state.get() == State::Open {
+            self.end_writing();
+        }
+        let waiting = match self.extra.borrow_mut().as_mut() {
+            Some(extra) => std::mem::take(&mut extra.when_drained),
+            None => Vec::new(),
+        };
+        for job in waiting {
+            job();
+        }
         self.said_everything();
     }
 
+    /// Returns the address the connection counts for, if addresses count.
+    pub(super) fn counted_for(&self) -> Option<IpAddr> {
+        self.peer().ip().filter(|_| self.flags.counted.get())
+    }
+
+    pub(super) fn extra<R>(&self, use_it: impl FnOnce(&mut Extra<D>) -> R) -> R {
+        use_it(self.extra.borrow_mut().get_or_insert_default())
+    }
+
     pub(super) fn peer(&self) -> Address {
-        self.peer.borrow().clone()
+        let told = self.extra.borrow().as_ref().and_then(|extra| extra.peer.clone());
+        told.unwrap_or_else(|| self.origin.clone())
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -277,6 +318,8 @@ impl<D: Driver> Peer for Entry<D> {
             state: format!("{:?}", self.state.get()).to_lowercase(),
             local: local.map_or_else(|| "-".to_owned(), |address| address.to_string()),
             peer: self.peer().to_string(),
+            messages_in: self.messages_in.get(),
+            messages_out: self.messages_out.get(),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
             receive_queue: (self.unread.borrow().len() + undecoded) as u64,
@@ -305,6 +348,26 @@ impl<D: Driver> Peer for Entry<D> {
         self.go_on_reading(scratch);
     }
 
+    fn beat(self: Rc<Self>, period: Duration) {
+        if self.state.get() != State::Open || self.limits().heartbeat != Some(period) {
+            return;
+        }
+        if self.flags.heard.replace(false) {
+            return self.flags.pinged.set(false);
+        }
+        // Who is not read may have answered.
+        if self.flags.paused.get() || self.flags.busy.get() || self.flags.throttled.get() {
+            return;
+        }
+        let asked = !self.flags.pinged.replace(true)
+            && self.driver.borrow_mut().ping(self.queue.borrow_mut().tail());
+        if asked {
+            return self.touch();
+        }
+        self.table.add(|counters| &counters.heartbeats_missed, 1);
+        self.begin_close(CloseReason::HeartbeatTimeout);
+    }
+
     fn flush(self: Rc<Self>) {
         self.flush_queue();
     }
@@ -331,6 +394,6 @@ mod tests {
     /// Memory of a silent connection is the product: whoever adds a field sees what it costs.
     #[test]
     fn an_idle_websocket_owns_this_much_and_no_more() {
-        assert!(size_of::<Entry<WebSocket>>() <= 360, "{}", size_of::<Entry<WebSocket>>());
+        assert!(size_of::<Entry<WebSocket>>() <= 368, "{}", size_of::<Entry<WebSocket>>());
     }
 }

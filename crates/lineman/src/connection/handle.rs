@@ -1,7 +1,7 @@
 //! What handlers hold: a connection, to send on, to close, to ask about.
 
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
@@ -14,6 +14,28 @@ use crate::{BoxError, Result};
 /// Sending never waits. The order of what is sent is kept; it leaves at the end of the loop's turn.
 pub struct Connection<D: Driver> {
     entry: Rc<Entry<D>>,
+}
+
+/// A connection that may be gone.
+pub(super) struct Distant<D: Driver>(Weak<Entry<D>>);
+
+impl<D: Driver> Distant<D> {
+    pub(super) fn upgrade(&self) -> Option<Connection<D>> {
+        Some(Connection { entry: self.0.upgrade()? })
+    }
+}
+
+/// What went over one connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages received.
+    pub messages_in: u64,
+    /// Messages accepted by `send`.
+    pub messages_out: u64,
+    /// Bytes off the wire.
+    pub bytes_in: u64,
+    /// Bytes given to the kernel.
+    pub bytes_out: u64,
 }
 
 /// Why a message was not taken. `send` returns it boxed: `error.is::<SendError>()`.
@@ -51,13 +73,76 @@ impl<D: Driver> Connection<D> {
         self.entry.transport.borrow().as_ref()?.stream().local_addr().ok()
     }
 
+    pub(super) fn entry(&self) -> &Rc<Entry<D>> {
+        &self.entry
+    }
+
+    /// Returns a handle that does not keep the connection's state alive.
+    pub(super) fn downgrade(&self) -> Distant<D> {
+        Distant(Rc::downgrade(&self.entry))
+    }
+
+    /// Returns how many messages and bytes came, and how many left.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            messages_in: self.entry.messages_in.get(),
+            messages_out: self.entry.messages_out.get(),
+            bytes_in: self.entry.bytes_in.get(),
+            bytes_out: self.entry.bytes_out.get(),
+        }
+    }
+
+    /// Keeps a value of the application's with the connection, in place of the one before.
+    pub fn set_data<T: 'static>(&self, value: T) {
+        self.entry.extra(|extra| extra.data = Some(Box::new(value)));
+    }
+
+    /// Lets `use_it` work with the value that [`Connection::set_data`] kept.
+    ///
+    /// Returns `None` if there is none of this type. Do not call it within itself.
+    ///
+    /// ```no_run
+    /// use lineman::prelude::*;
+    ///
+    /// #[derive(Default)]
+    /// struct Visits(u32);
+    ///
+    /// fn main() -> Result {
+    ///     Worker::text("127.0.0.1:2347")
+    ///         .on_connect(async |connection| {
+    ///             connection.set_data(Visits::default());
+    ///             Ok(())
+    ///         })
+    ///         .on_message(async |connection, _line| {
+    ///             let visits = connection.with_data(|visits: &mut Visits| {
+    ///                 visits.0 += 1;
+    ///                 visits.0
+    ///             });
+    ///             connection.send(format!("{visits:?}"))
+    ///         })
+    ///         .run()
+    /// }
+    /// ```
+    pub fn with_data<T: 'static, R>(&self, use_it: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // It is taken out meanwhile, so that `use_it` may use the connection.
+        let mut data = self.entry.extra(|extra| extra.data.take())?;
+        let result = data.downcast_mut::<T>().map(use_it);
+        self.entry.extra(|extra| {
+            extra.data.get_or_insert(data);
+        });
+        result
+    }
+
     /// Queues a message.
     ///
     /// # Errors
     /// [`SendError`] when it was not queued; the protocol's own error when it cannot say that.
     pub fn send(&self, message: impl Into<D::Outbound>) -> Result {
         self.may_send()?;
-        let message = message.into();
+        self.append(message.into())
+    }
+
+    fn append(&self, message: D::Outbound) -> Result {
         let mut queue = self.entry.queue.borrow_mut();
         self.entry.table.prepare(&mut queue);
         let before = queue.tail().len();
@@ -88,8 +173,15 @@ impl<D: Driver> Connection<D> {
         Ok(())
     }
 
-    fn may_send(&self) -> Result<(), SendError> {
+    /// Queues a message whatever waits already: the sender stops after this one.
+    pub(super) fn push(&self, message: impl Into<D::Outbound>) -> Result {
+        self.takes_messages()?;
+        self.append(message.into())
+    }
+
+    fn takes_messages(&self) -> Result<(), SendError> {
         match self.entry.state.get() {
+            State::Open if self.entry.flags.ending.get() => return Err(SendError::Closed),
             State::Open => {}
             State::Connecting | State::Preparing if !D::HANDSHAKE => {}
             State::Connecting | State::Preparing | State::Handshake => {
@@ -97,15 +189,26 @@ impl<D: Driver> Connection<D> {
             }
             State::Closing | State::Lingering | State::Closed => return Err(SendError::Closed),
         }
-        if self.entry.queue.borrow().len() < self.entry.limits().send_queue {
-            return Ok(());
+        Ok(())
+    }
+
+    /// Returns whether the send queue is at its bound.
+    pub fn is_full(&self) -> bool {
+        self.entry.queue.borrow().len() >= self.entry.limits().send_queue
+    }
+
+    fn may_send(&self) -> Result<(), SendError> {
+        self.takes_messages()?;
+        if self.is_full() {
+            self.entry.table.add(|counters| &counters.refused, 1);
+            return Err(SendError::Full);
         }
-        self.entry.table.add(|counters| &counters.refused, 1);
-        Err(SendError::Full)
+        Ok(())
     }
 
     fn sent(&self, queued: usize) {
         self.entry.table.add(|counters| &counters.messages_out, 1);
+        self.entry.messages_out.set(self.entry.messages_out.get() + 1);
         self.entry.touch();
         if queued >= self.entry.limits().send_queue && !self.entry.flags.full.replace(true) {
             self.entry.serve.handler.on_full(self);
@@ -125,6 +228,28 @@ impl<D: Driver> Connection<D> {
         let sent = self.send(farewell);
         self.close(CloseReason::Local);
         sent
+    }
+
+    /// Ends our side once everything queued is sent, and still hears the peer's last messages, for up
+    /// to [`Limits::end_time`](super::Limits::end_time): a half-close. Nothing can be sent after it.
+    ///
+    /// On protocols with a farewell of their own, a WebSocket, it is [`Connection::close`].
+    pub fn end(&self) {
+        self.entry.end();
+    }
+
+    /// Runs `job` when nothing waits to be sent, or the connection is gone.
+    pub(super) fn when_drained(&self, job: impl FnOnce() + 'static) {
+        self.entry.extra(|extra| extra.when_drained.push(Box::new(job)));
+    }
+
+    /// Runs `job` when the connection is gone.
+    pub(super) fn when_gone(&self, job: impl FnOnce() + 'static) {
+        self.entry.extra(|extra| extra.when_gone.push(Box::new(job)));
+    }
+
+    pub(super) fn forward_to(&self, forward: impl Fn(D::Inbound) + 'static) {
+        self.entry.extra(|extra| extra.forward = Some(Rc::new(forward)));
     }
 
     /// Drops the connection now; what is queued is lost.

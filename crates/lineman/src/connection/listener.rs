@@ -12,15 +12,17 @@ use bytes::BytesMut;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::admission::Population;
 use super::deadlines::Whose;
 use super::entry::{Entry, Flags, State, Weight};
+use super::extra::Extra;
 use super::http_only::HttpOnly;
 use super::limits::Limits;
 use super::queue::SendQueue;
 use super::stream::{Stream, StreamListener};
 use super::table::Table;
 use super::transport::Transport;
-use super::{Address, Connection, Driver, Handler};
+use super::{Address, Admission, Connection, Driver, Handler};
 use crate::Error;
 use crate::http::{Http, KeepAlive, Takeover};
 
@@ -38,15 +40,18 @@ pub struct Serve<D: Driver> {
     pub(super) weight: Weight,
     pub(super) http: Option<Rc<dyn Takeover>>,
     pub(super) keep_alive: KeepAlive,
+    pub(super) population: Rc<Population>,
 }
 
 impl<D: Driver> Serve<D> {
     /// Returns peers: each gets a protocol state from `make`, and `handler` hears its events.
     pub fn peers(make: impl Fn() -> D + 'static, handler: Rc<dyn Handler<D>>) -> Self {
+        let limits = Limits::default();
         Self {
             make: Box::new(make),
             handler,
-            limits: Limits::default(),
+            population: Population::new(&limits),
+            limits,
             weight: Weight::Peer,
             http: None,
             keep_alive: KeepAlive::Off,
@@ -61,6 +66,7 @@ impl<D: Driver> Serve<D> {
     /// Sets the bounds of each connection.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
+        self.population = Population::new(&limits);
         self.limits = limits;
         self
     }
@@ -96,11 +102,19 @@ struct AcceptPeers<D: Driver> {
 
 impl<D: Driver> Accept for AcceptPeers<D> {
     fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()> {
+        if let Err(limit) = self.serve.population.admit(peer.ip()) {
+            tracing::debug!(%peer, %limit, "connection refused");
+            table.add(|counters| counters.limited(limit), 1);
+            return Ok(());
+        }
+        let admission = Admission::new(&self.serve.population, peer.ip());
         if let Stream::Tcp(stream) = &stream {
             stream.set_nodelay(true)?;
         }
         let transport = Transport::new(stream, None);
         let entry = insert(table, &self.serve, State::Preparing, transport, peer)?;
+        // From here on the entry gives the place back.
+        admission.keep();
         entry.begin();
         if entry.flags.half_open.get() {
             self.bound_handshakes(table, (entry.key, entry.id));
@@ -123,6 +137,7 @@ impl<D: Driver> AcceptPeers<D> {
         }
         while let Some(oldest) = half_open.pop_front() {
             if table.evict(oldest) {
+                table.add(|counters| &counters.handshakes_failed, 1);
                 return;
             }
         }
@@ -194,7 +209,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Gives a socket its entry.
+/// Gives a socket its entry, which counts among the listener's connections.
 pub(super) fn insert<D: Driver>(
     table: &Table,
     serve: &Rc<Serve<D>>,
@@ -206,24 +221,40 @@ pub(super) fn insert<D: Driver>(
         // Edge-triggered: both interests at once cost one call in a connection's life.
         let wish = Interest::READABLE | Interest::WRITABLE;
         registry.register(transport.stream_mut(), Token(key), wish)?;
-        Ok(Rc::new(Entry {
-            id: table.next_id(),
-            key,
-            table: table.clone(),
-            transport: RefCell::new(Some(transport)),
-            peer: RefCell::new(peer),
-            state: Cell::new(state),
-            flags: Flags::default(),
-            driver: RefCell::new((serve.make)()),
-            serve: Rc::clone(serve),
-            unread: RefCell::new(BytesMut::new()),
-            queue: RefCell::new(SendQueue::default()),
-            bytes_in: Cell::new(0),
-            bytes_out: Cell::new(0),
-            deadline: Cell::new(None),
-            reason: RefCell::new(None),
-        }))
+        Ok(Rc::new(entry(table, key, serve, state, transport, peer)))
     })
+}
+
+/// Makes the entry of a place in the table.
+pub(super) fn entry<D: Driver>(
+    table: &Table,
+    key: usize,
+    serve: &Rc<Serve<D>>,
+    state: State,
+    transport: Transport,
+    peer: Address,
+) -> Entry<D> {
+    let flags = Flags::default();
+    flags.counted.set(true);
+    Entry {
+        id: table.next_id(),
+        key,
+        table: table.clone(),
+        transport: RefCell::new(Some(transport)),
+        origin: peer,
+        state: Cell::new(state),
+        flags,
+        driver: RefCell::new((serve.make)()),
+        serve: Rc::clone(serve),
+        unread: RefCell::new(BytesMut::new()),
+        queue: RefCell::new(SendQueue::default()),
+        messages_in: Cell::new(0),
+        messages_out: Cell::new(0),
+        bytes_in: Cell::new(0),
+        bytes_out: Cell::new(0),
+        deadline: Cell::new(None),
+        extra: RefCell::new(Extra::new(&serve.limits)),
+    }
 }
 
 impl Table {
@@ -238,6 +269,9 @@ impl Table {
     ) -> Result<(), Error> {
         let failed = |source| Error::Os { action: "watch a listener", source };
         let mut socket = listener.try_into().map_err(failed)?;
+        if let Some(period) = serve.limits.heartbeat {
+            self.beat_every(period);
+        }
         let accept = AcceptPeers { serve: Rc::new(serve), half_open: RefCell::default() };
         self.insert_listener(|key, registry| {
             registry.register(&mut socket, Token(key), Interest::READABLE)?;
@@ -272,6 +306,7 @@ impl Table {
         let transport = Transport::new(Stream::Tcp(stream), None);
         let entry = insert(self, serve, State::Connecting, transport, address.into());
         let entry = entry.map_err(failed)?;
+        serve.population.enter(entry.counted_for());
         // Who connects knows of it before any event, and has to hear that it failed.
         entry.flags.announced.set(true);
         entry.set_deadline(entry.limits().handshake_time);

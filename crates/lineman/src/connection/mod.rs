@@ -6,16 +6,21 @@
 //! It knows nothing of processes, and no handler runs inside a borrow of its state.
 
 mod address;
+mod admission;
 mod closing;
 mod deadlines;
 mod driver;
 mod entry;
+mod extra;
 mod handle;
 mod handler;
 mod http_only;
 mod limits;
+mod pipe;
+mod succession;
 mod listener;
 mod queue;
+mod rate;
 mod reading;
 mod reason;
 mod runner;
@@ -28,12 +33,14 @@ mod transport;
 mod websocket;
 
 pub use address::Address;
+pub(crate) use admission::Admission;
 pub use driver::{Driver, Farewell, Step};
-pub use handle::{Connection, SendError};
+pub use handle::{Connection, Counters, SendError};
 pub use handler::{Event, Handler, Turn};
-pub use limits::Limits;
+pub use limits::{Excess, Limits};
 pub use listener::Serve;
-pub use reason::CloseReason;
+pub use rate::Rate;
+pub use reason::{CloseReason, Limit};
 pub(crate) use runner::{Handlers, boxed, boxed_with, messages};
 pub use stats::{Row, Stats};
 pub(crate) use stream::Stream;

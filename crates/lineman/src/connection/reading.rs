@@ -11,7 +11,7 @@ use super::entry::{Entry, State};
 use super::handler::Event;
 use super::table::Scratch;
 use super::transport::Failure;
-use super::{CloseReason, Driver};
+use super::{Address, CloseReason, Driver, Excess};
 
 /// One read takes at most this much: the size of the shared buffer. Larger reads save nothing
 /// measurable, and another connection waits meanwhile.
@@ -64,6 +64,15 @@ impl<D: Driver> Entry<D> {
         }
     }
 
+    /// As [`Entry::begin`], over a transport that is up already.
+    pub(super) fn begin_at_protocol(self: &Rc<Self>) {
+        if D::HANDSHAKE {
+            self.enter_handshake();
+        }
+        self.begin_protocol();
+        self.read_again();
+    }
+
     /// The transport is up: the driver starts, and without a handshake the connection is open.
     fn begin_protocol(self: &Rc<Self>) {
         self.state.set(State::Handshake);
@@ -112,8 +121,9 @@ impl<D: Driver> Entry<D> {
             return;
         }
         // A pause ends with the conversation: the peer's own farewell may be among what is here.
-        let paused = self.flags.paused.get() && self.state.get() <= State::Open;
-        if !self.flags.busy.get() && !paused {
+        let stopped = self.flags.paused.get() || self.flags.throttled.get();
+        let stopped = stopped && self.state.get() <= State::Open;
+        if !self.flags.busy.get() && !stopped {
             let mut own = self.unread.take();
             if !own.is_empty() {
                 self.decode(&mut own);
@@ -127,6 +137,9 @@ impl<D: Driver> Entry<D> {
     }
 
     fn may_not_read(&self) -> bool {
+        if self.flags.throttled.get() && self.state.get() <= State::Open {
+            return true;
+        }
         let ahead = self.flags.busy.get() && self.unread.borrow().len() >= self.limits().read_ahead;
         let paused = self.flags.paused.get() && self.state.get() <= State::Open;
         ahead || paused || matches!(self.state.get(), State::Connecting | State::Closed)
@@ -152,14 +165,65 @@ impl<D: Driver> Entry<D> {
         }
         self.bytes_in.set(self.bytes_in.get() + received.count as u64);
         self.table.add(|counters| &counters.bytes_in, received.count as u64);
+        self.flags.heard.set(true);
+        self.count(0, received.count);
         if let Some(peer) = received.peer {
-            self.peer.replace(peer);
+            self.readdress(peer).map_err(Failure::Close)?;
         }
         if received.up {
             self.begin_protocol();
         }
         // A short read has used up the edge, unless that edge announced the end as well.
         Ok(if received.short && !self.flags.ended.get() { Got::All } else { Got::Some })
+    }
+
+    /// Tells the handler of a message, or sends it down the pipe.
+    fn deliver(self: &Rc<Self>, message: D::Inbound) {
+        let forward = self.extra.borrow().as_ref().and_then(|extra| extra.forward.clone());
+        match forward {
+            Some(forward) => forward(message),
+            None => self.dispatch(Event::Message(message)),
+        }
+    }
+
+    /// Counts what came against the connection's rates.
+    fn count(self: &Rc<Self>, messages: u32, bytes: usize) {
+        let exceeded = self.extra.borrow_mut().as_mut().and_then(|it| it.spend(messages, bytes));
+        let Some((limit, time)) = exceeded else { return };
+        if self.state.get() != State::Open || self.flags.throttled.get() {
+            return;
+        }
+        self.table.add(|counters| counters.limited(limit), 1);
+        match self.limits().excess {
+            Excess::Delay => {
+                self.flags.throttled.set(true);
+                self.set_deadline(time);
+            }
+            Excess::Close => self.begin_close(CloseReason::Limited(limit)),
+        }
+    }
+
+    /// A proxy told who the peer is: its bound is that address's from now on.
+    fn readdress(&self, peer: Address) -> Result<(), CloseReason> {
+        let told = peer.ip();
+        let came_from = self.peer().ip();
+        let before = if self.flags.counted.get() { came_from } else { None };
+        match self.serve.population.readdress(before, told) {
+            Ok(()) => {
+                self.extra(|extra| extra.peer = Some(peer));
+                self.flags.counted.set(true);
+                Ok(())
+            }
+            Err(limit) => {
+                self.table.add(|counters| counters.limited(limit), 1);
+                Err(CloseReason::Limited(limit))
+            }
+        }
+    }
+
+    /// The deadline is not that of a message: it belongs to a rate, or to the end of our side.
+    fn has_other_deadline(&self) -> bool {
+        self.flags.throttled.get() || self.flags.half_closed.get()
     }
 
     /// Decodes until the input is used up or somebody stops it.
@@ -171,7 +235,11 @@ impl<D: Driver> Entry<D> {
                 State::Connecting | State::Preparing => return,
                 State::Handshake | State::Open | State::Closing => {}
             }
-            if self.flags.busy.get() || self.flags.paused.get() && self.state.get() == State::Open {
+            let stopped = self.flags.paused.get() || self.flags.throttled.get();
+            if self.flags.busy.get()
+                || self.flags.changing.get()
+                || stopped && self.state.get() == State::Open
+            {
                 return;
             }
             let (step, replied) = {
@@ -201,9 +269,13 @@ impl<D: Driver> Entry<D> {
             Ok(Step::Message(_)) if self.state.get() == State::Closing => {}
             Ok(Step::Message(message)) => {
                 self.table.add(|counters| &counters.messages_in, 1);
+                self.messages_in.set(self.messages_in.get() + 1);
                 // What is unfinished behind it is another message, with a time of its own.
-                self.clear_deadline();
-                self.dispatch(Event::Message(message));
+                if !self.has_other_deadline() {
+                    self.clear_deadline();
+                }
+                self.deliver(message);
+                self.count(1, 0);
             }
             Ok(Step::Opening(opening)) => {
                 self.flags.opening.set(true);
@@ -242,7 +314,10 @@ impl<D: Driver> Entry<D> {
         }
         let too_big = self.unread.borrow().len() > self.driver.borrow().max_undecoded();
         // Behind a busy handler or a pause there may be many whole messages.
-        let stopped = self.flags.busy.get() || self.flags.paused.get();
+        let stopped = self.flags.busy.get()
+            || self.flags.paused.get()
+            || self.flags.throttled.get()
+            || self.flags.changing.get();
         if too_big && !stopped && self.state.get() <= State::Open {
             self.table.add(|counters| &counters.protocol_errors, 1);
             self.begin_close(CloseReason::TooBig);
@@ -254,6 +329,9 @@ impl<D: Driver> Entry<D> {
         if self.state.get() == State::Closed {
             return;
         }
+        if self.flags.changing.get() && !self.flags.busy.get() {
+            return self.change();
+        }
         let rest = self.unread.borrow().len();
         if self.flags.eof.get() && !self.flags.busy.get() {
             return self.peer_ended();
@@ -261,7 +339,7 @@ impl<D: Driver> Entry<D> {
         if self.flags.readable.get() && !self.may_not_read() {
             self.read_again();
         }
-        if self.state.get() == State::Open && !self.flags.busy.get() {
+        if self.state.get() == State::Open && !self.flags.busy.get() && !self.has_other_deadline() {
             let unfinished = !self.flags.paused.get() && self.driver.borrow().unfinished(rest);
             match (unfinished, self.has_deadline()) {
                 (true, false) => self.set_deadline(self.limits().message_time),

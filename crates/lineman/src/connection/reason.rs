@@ -50,6 +50,41 @@ pub enum CloseReason {
     BecameHttp,
     /// A request to upgrade was refused with this HTTP status.
     Refused(u16),
+    /// A bound of the service was met (1013), or one of the connection's rates (1008).
+    Limited(Limit),
+    /// TLS failed: the handshake, a record, an alert of the peer's.
+    Tls(String),
+    /// The PROXY header was missing or wrong, or came from an address that is not trusted.
+    ProxyHeader(String),
+    /// The connection goes on with another protocol and other handlers.
+    BecameOther,
+}
+
+/// A bound of a service; each is a field of [`Limits`](super::Limits), and is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// [`Limits::connections`](super::Limits::connections).
+    Connections,
+    /// [`Limits::connections_per_address`](super::Limits::connections_per_address).
+    ConnectionsPerAddress,
+    /// [`Limits::connection_rate`](super::Limits::connection_rate).
+    ConnectionRate,
+    /// [`Limits::message_rate`](super::Limits::message_rate).
+    MessageRate,
+    /// [`Limits::byte_rate`](super::Limits::byte_rate).
+    ByteRate,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Connections => "too many connections",
+            Self::ConnectionsPerAddress => "too many connections from one address",
+            Self::ConnectionRate => "too many new connections",
+            Self::MessageRate => "too many messages",
+            Self::ByteRate => "too many bytes",
+        })
+    }
 }
 
 impl CloseReason {
@@ -60,14 +95,19 @@ impl CloseReason {
             Self::GoingAway | Self::HeartbeatTimeout => 1001,
             Self::Protocol { code, .. } => *code,
             Self::TooBig => 1009,
-            Self::MessageTimeout => 1008,
-            Self::SlowPeer | Self::Unavailable(_) | Self::HandshakeEvicted => 1013,
+            Self::MessageTimeout | Self::Limited(Limit::MessageRate | Limit::ByteRate) => 1008,
+            Self::SlowPeer | Self::Unavailable(_) | Self::HandshakeEvicted | Self::Limited(_) => {
+                1013
+            }
             Self::HandlerFailed(_) | Self::HandlerPanicked(_) => 1011,
             Self::Local
             | Self::Broken(_)
             | Self::HandshakeTimeout
             | Self::ConnectFailed(_)
             | Self::BecameHttp
+            | Self::BecameOther
+            | Self::Tls(_)
+            | Self::ProxyHeader(_)
             | Self::Refused(_) => 1000,
         }
     }
@@ -97,6 +137,10 @@ impl fmt::Display for CloseReason {
             Self::HandlerPanicked(problem) => write!(formatter, "handler panicked: {problem}"),
             Self::Unavailable(problem) => write!(formatter, "unavailable: {problem}"),
             Self::ConnectFailed(problem) => write!(formatter, "connect failed: {problem}"),
+            Self::Limited(limit) => limit.fmt(formatter),
+            Self::Tls(problem) => write!(formatter, "TLS: {problem}"),
+            Self::ProxyHeader(problem) => write!(formatter, "PROXY header: {problem}"),
+            Self::BecameOther => formatter.write_str("went on with another protocol"),
             Self::BecameHttp => formatter.write_str("became an HTTP connection"),
             Self::Refused(status) => write!(formatter, "refused with status {status}"),
         }

@@ -4,58 +4,87 @@ use std::cell::Cell;
 
 use serde::{Deserialize, Serialize};
 
-/// The sums of one worker process since it started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stats {
-    /// Connections open now, outgoing ones and HTTP requests included.
-    pub connections: u64,
-    /// Connections accepted so far.
-    pub accepted: u64,
-    /// Bytes received from peers.
-    pub bytes_in: u64,
-    /// Bytes given to the kernel.
-    pub bytes_out: u64,
-    /// Messages handed to handlers.
-    pub messages_in: u64,
-    /// Messages accepted by `send`.
-    pub messages_out: u64,
-    /// Bytes that wait in send queues.
-    pub queued_bytes: u64,
-    /// Messages refused because a send queue was full.
-    pub refused: u64,
-    /// Handlers that returned an error or panicked.
-    pub handler_errors: u64,
-    /// Connections closed because of what the peer sent.
-    pub protocol_errors: u64,
+use super::reason::Limit;
+
+/// Makes, of one list of counters, the sums that cross to the master and the cells the table has.
+macro_rules! counters {
+    ($($(#[$about:meta])* $name:ident,)*) => {
+        /// The sums of one worker process since it started.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct Stats {
+            /// Connections open now, outgoing ones and HTTP requests included.
+            pub connections: u64,
+            /// Bytes that wait in send queues.
+            pub queued_bytes: u64,
+            $($(#[$about])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// Adds the sums of another process.
+            pub(crate) fn add(&mut self, other: &Self) {
+                self.connections += other.connections;
+                self.queued_bytes += other.queued_bytes;
+                $(self.$name += other.$name;)*
+            }
+        }
+
+        /// The sums as the table keeps them: a cell each, for messages are counted one by one.
+        #[derive(Debug, Default)]
+        pub(super) struct Counters {
+            $(pub(super) $name: Cell<u64>,)*
+        }
+
+        impl Counters {
+            /// Returns the sums, with what is counted when asked for.
+            pub(super) fn stats(&self, connections: u64, queued_bytes: u64) -> Stats {
+                Stats { connections, queued_bytes, $($name: self.$name.get(),)* }
+            }
+        }
+    };
 }
 
-/// The sums as the table keeps them: a cell each, for messages are counted one by one.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) accepted: Cell<u64>,
-    pub(super) bytes_in: Cell<u64>,
-    pub(super) bytes_out: Cell<u64>,
-    pub(super) messages_in: Cell<u64>,
-    pub(super) messages_out: Cell<u64>,
-    pub(super) refused: Cell<u64>,
-    pub(super) handler_errors: Cell<u64>,
-    pub(super) protocol_errors: Cell<u64>,
+counters! {
+    /// Connections accepted so far.
+    accepted,
+    /// Bytes received from peers.
+    bytes_in,
+    /// Bytes given to the kernel.
+    bytes_out,
+    /// Messages handed to handlers.
+    messages_in,
+    /// Messages accepted by `send`.
+    messages_out,
+    /// Messages refused because a send queue was full.
+    refused,
+    /// Handlers that returned an error or panicked.
+    handler_errors,
+    /// Connections closed because of what the peer sent.
+    protocol_errors,
+    /// Handshakes given up: too slow, or too many under way.
+    handshakes_failed,
+    /// Connections refused at the bound of [`Limits::connections`](super::Limits::connections).
+    limited_connections,
+    /// Connections refused at the bound of their address.
+    limited_addresses,
+    /// Connections refused because too many were new.
+    limited_arrivals,
+    /// Times a peer sent more messages than its rate.
+    limited_messages,
+    /// Times a peer sent more bytes than its rate.
+    limited_bytes,
+    /// Peers closed because they were silent.
+    heartbeats_missed,
 }
 
 impl Counters {
-    /// Returns the sums, with what is counted when asked for.
-    pub(super) fn stats(&self, connections: u64, queued_bytes: u64) -> Stats {
-        Stats {
-            connections,
-            accepted: self.accepted.get(),
-            bytes_in: self.bytes_in.get(),
-            bytes_out: self.bytes_out.get(),
-            messages_in: self.messages_in.get(),
-            messages_out: self.messages_out.get(),
-            queued_bytes,
-            refused: self.refused.get(),
-            handler_errors: self.handler_errors.get(),
-            protocol_errors: self.protocol_errors.get(),
+    pub(super) fn limited(&self, limit: Limit) -> &Cell<u64> {
+        match limit {
+            Limit::Connections => &self.limited_connections,
+            Limit::ConnectionsPerAddress => &self.limited_addresses,
+            Limit::ConnectionRate => &self.limited_arrivals,
+            Limit::MessageRate => &self.limited_messages,
+            Limit::ByteRate => &self.limited_bytes,
         }
     }
 }
@@ -73,6 +102,10 @@ pub struct Row {
     pub local: String,
     /// The peer's address.
     pub peer: String,
+    /// Messages received.
+    pub messages_in: u64,
+    /// Messages accepted by `send`.
+    pub messages_out: u64,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes given to the kernel.

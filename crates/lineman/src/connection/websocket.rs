@@ -6,7 +6,7 @@ use http::StatusCode;
 use lineman_wire::BoxError;
 use lineman_wire::websocket::{
     CloseFrame, Decoder, Error, Event, HandshakeError, Message, Request, RequestParser, Role,
-    accept, encode_close, encode_message, encode_pong,
+    accept, encode_close, encode_message, encode_ping, encode_pong,
 };
 
 use super::driver::{Driver, Farewell, Step};
@@ -100,6 +100,7 @@ impl Driver for WebSocket {
     type Outbound = Message;
 
     const HANDSHAKE: bool = true;
+    const HALF_CLOSES: bool = false;
 
     fn name() -> &'static str {
         "websocket"
@@ -153,6 +154,10 @@ impl Driver for WebSocket {
                 }
             }
         }
+    }
+
+    fn ping(&mut self, output: &mut BytesMut) -> bool {
+        !self.sent_close && encode_ping(&[], None, output).is_ok()
     }
 
     fn unfinished(&self, rest: usize) -> bool {

@@ -136,36 +136,11 @@ impl Totals {
             totals.memory_bytes += slot.memory_bytes.unwrap_or(0);
             totals.cpu_ms += slot.cpu_ms.unwrap_or(0);
             if let Some(stats) = &slot.stats {
-                add(&mut totals.stats, stats);
+                totals.stats.add(stats);
             }
         }
         totals
     }
-}
-
-fn add(sum: &mut Stats, stats: &Stats) {
-    let Stats {
-        connections,
-        accepted,
-        bytes_in,
-        bytes_out,
-        messages_in,
-        messages_out,
-        queued_bytes,
-        refused,
-        handler_errors,
-        protocol_errors,
-    } = stats;
-    sum.connections += connections;
-    sum.accepted += accepted;
-    sum.bytes_in += bytes_in;
-    sum.bytes_out += bytes_out;
-    sum.messages_in += messages_in;
-    sum.messages_out += messages_out;
-    sum.queued_bytes += queued_bytes;
-    sum.refused += refused;
-    sum.handler_errors += handler_errors;
-    sum.protocol_errors += protocol_errors;
 }
 
 /// One step of a stop or reload.

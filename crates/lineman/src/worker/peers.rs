@@ -1,4 +1,4 @@
-//! Workers whose connections speak a protocol: their handlers, and what only WebSockets have.
+//! Workers whose connections speak a protocol: handlers, and what only a WebSocket has.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -69,7 +69,7 @@ impl<D: Driver> Worker<Peers<D>> {
         self
     }
 
-    /// Sets the bounds of each connection.
+    /// Sets the bounds of each connection, and of all of them together.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.kind.limits = limits;

@@ -2,11 +2,16 @@
 //! they are gone, to list them.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Item, Phase, Table};
 use crate::connection::CloseReason;
 use crate::connection::entry::{Peer, State, Weight};
 use crate::connection::stats::{Row, Stats};
+use crate::timer;
+
+/// Entries looked at in one go.
+const SLICE: usize = 4096;
 
 impl Table {
     /// Returns how many peers are connected: links between our own processes do not count.
@@ -123,11 +128,38 @@ impl Table {
         (rows, None)
     }
 
+    /// Looks after the silent connections of listeners with this heartbeat from now on: a sweep over
+    /// the table in slices, with other work between them.
+    pub(in crate::connection) fn beat_every(&self, period: Duration) {
+        let mut beats = self.0.beats.borrow_mut();
+        if beats.contains(&period) {
+            return;
+        }
+        beats.push(period);
+        let table = self.clone();
+        timer::every(period, async move || table.beat(period).await);
+    }
+
+    async fn beat(&self, period: Duration) {
+        let mut from = 0;
+        loop {
+            let peers: Vec<_> = {
+                let items = self.0.items.borrow();
+                let end = items.capacity().min(from + SLICE);
+                (from..end).filter_map(|key| items.get(key).and_then(Item::peer)).collect()
+            };
+            for peer in peers {
+                peer.beat(period);
+            }
+            from += SLICE;
+            if from >= self.0.items.borrow().capacity() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn peers(&self) -> Vec<Rc<dyn Peer>> {
-        let of_item = |(_, item): (usize, &Item)| match item {
-            Item::Peer(peer) => Some(Rc::clone(peer)),
-            Item::Listener(_) => None,
-        };
-        self.0.items.borrow().iter().filter_map(of_item).collect()
+        self.0.items.borrow().iter().filter_map(|(_, item)| item.peer()).collect()
     }
 }

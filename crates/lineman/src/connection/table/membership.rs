@@ -37,6 +37,13 @@ impl Table {
         Ok(peer)
     }
 
+    /// Gives a place to the successor of the entry that had it.
+    pub(in crate::connection) fn replace(&self, key: usize, successor: Rc<dyn Peer>) {
+        if let Some(item) = self.0.items.borrow_mut().get_mut(key) {
+            *item = Item::Peer(successor);
+        }
+    }
+
     pub(in crate::connection) fn insert_listener(
         &self,
         make: impl FnOnce(usize, &Registry) -> std::io::Result<Listener>,

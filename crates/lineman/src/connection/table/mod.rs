@@ -55,6 +55,15 @@ pub(super) enum Item {
     Listener(Rc<Listener>),
 }
 
+impl Item {
+    fn peer(&self) -> Option<Rc<dyn Peer>> {
+        match self {
+            Self::Peer(peer) => Some(Rc::clone(peer)),
+            Self::Listener(_) => None,
+        }
+    }
+}
+
 struct Inner {
     poll: RefCell<(mio::Poll, Events)>,
     registry: Registry,
@@ -69,6 +78,8 @@ struct Inner {
     again: RefCell<Vec<Rc<dyn Peer>>>,
     /// Listeners that go on accepting in the next turn.
     accepting: RefCell<Vec<Rc<Listener>>>,
+    /// The periods in which silent connections are looked after.
+    beats: RefCell<Vec<Duration>>,
     pool: RefCell<Pool>,
     counters: Counters,
     next_id: Cell<u64>,
@@ -104,6 +115,7 @@ impl Table {
             jobs: RefCell::default(),
             again: RefCell::default(),
             accepting: RefCell::default(),
+            beats: RefCell::default(),
             pool: RefCell::default(),
             counters: Counters::default(),
             next_id: Cell::new(1),

@@ -1,6 +1,8 @@
 //! The table on real sockets of the loopback: one runtime holds the server and its clients.
 
 mod bounds;
+mod features;
+mod limits;
 mod order;
 mod websockets;
 
