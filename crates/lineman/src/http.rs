@@ -22,7 +22,7 @@ use tokio_util::either::Either;
 use tower::Service;
 
 use crate::BoxError;
-use crate::connection::{Address, Admission, Phase, Stream, Table, Transport};
+use crate::connection::{Address, Admission, Front, Phase, Stream, Table, Transport};
 
 /// Time for a request's header block, and for the next request on a connection that is kept alive.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -81,6 +81,8 @@ pub(crate) struct Taken {
     pub(crate) keep_alive: KeepAlive,
     /// Its place among the connections of its listener.
     pub(crate) admission: Admission,
+    /// What its listener trusts and bounds.
+    pub(crate) front: Rc<Front>,
 }
 
 struct Mounted<S> {
@@ -115,7 +117,7 @@ where
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
 {
-    let _place = taken.admission;
+    let _place = (taken.admission, taken.front);
     let (reader, writer) = tokio::io::split(stream(taken.transport.into_stream())?);
     let mut writer = TimeoutWriter::new(writer);
     writer.set_timeout(Some(STALL_TIME));
@@ -183,7 +185,9 @@ mod tests {
             });
             let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
             let address = listener.local_addr().expect("an address");
-            table.listen_http(listener, Http::new(service)).expect("a place in the table");
+            table
+                .listen_http(listener, Http::new(service), Front::default())
+                .expect("a place in the table");
             let mut peer = TcpStream::connect(address).await.expect("connected");
             peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
             while table.is_empty() {

@@ -237,7 +237,9 @@ impl<D: Driver> Entry<D> {
             let keep_alive = self.serve.keep_alive;
             let admission = Admission::new(&self.serve.population, self.counted_for());
             let peer = self.peer();
-            http.take(&self.table, Taken { transport, peer, bytes, keep_alive, admission });
+            let front = Rc::clone(&self.serve.front);
+            let taken = Taken { transport, peer, bytes, keep_alive, admission, front };
+            http.take(&self.table, taken);
         }
     }
 }

@@ -46,6 +46,12 @@ pub trait Driver: Sized + 'static {
         limits: &Limits,
     ) -> Result<Step<Self>, CloseReason>;
 
+    /// Returns the values of a header that the handshake's request has.
+    fn header_lines<'o>(opening: &'o Self::Opening, name: &str) -> Vec<&'o str> {
+        let _ = (opening, name);
+        Vec::new()
+    }
+
     /// Appends the answer that completes the handshake.
     ///
     /// # Errors

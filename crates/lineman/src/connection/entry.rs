@@ -271,7 +271,7 @@ impl<D: Driver> Entry<D> {
     }
 
     pub(super) fn limits(&self) -> &Limits {
-        &self.serve.limits
+        &self.serve.front.limits
     }
 
     pub(super) fn set_deadline(&self, after: Duration) {

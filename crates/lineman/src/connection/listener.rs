@@ -17,12 +17,11 @@ use super::deadlines::Whose;
 use super::entry::{Entry, Flags, State, Weight};
 use super::extra::Extra;
 use super::http_only::HttpOnly;
-use super::limits::Limits;
 use super::queue::SendQueue;
 use super::stream::{Stream, StreamListener};
 use super::table::Table;
 use super::transport::Transport;
-use super::{Address, Admission, Connection, Driver, Handler};
+use super::{Address, Admission, Connection, Driver, Front, Handler, Limits};
 use crate::Error;
 use crate::http::{Http, KeepAlive, Takeover};
 
@@ -36,7 +35,7 @@ const ACCEPTS: usize = 256;
 pub struct Serve<D: Driver> {
     make: Box<dyn Fn() -> D>,
     pub(super) handler: Rc<dyn Handler<D>>,
-    pub(super) limits: Limits,
+    pub(super) front: Rc<Front>,
     pub(super) weight: Weight,
     pub(super) http: Option<Rc<dyn Takeover>>,
     pub(super) keep_alive: KeepAlive,
@@ -46,12 +45,12 @@ pub struct Serve<D: Driver> {
 impl<D: Driver> Serve<D> {
     /// Returns peers: each gets a protocol state from `make`, and `handler` hears its events.
     pub fn peers(make: impl Fn() -> D + 'static, handler: Rc<dyn Handler<D>>) -> Self {
-        let limits = Limits::default();
+        let front = Rc::new(Front::default());
         Self {
             make: Box::new(make),
             handler,
-            population: Population::new(&limits),
-            limits,
+            population: Population::new(&front.limits),
+            front,
             weight: Weight::Peer,
             http: None,
             keep_alive: KeepAlive::Off,
@@ -63,11 +62,18 @@ impl<D: Driver> Serve<D> {
         Self { weight: Weight::Link, ..Self::peers(make, handler) }
     }
 
-    /// Sets the bounds of each connection.
+    /// Sets the bounds of each connection, and of all of them together.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.population = Population::new(&limits);
-        self.limits = limits;
+    pub fn limits(self, limits: Limits) -> Self {
+        let front = Front { limits, ..Front::clone(&self.front) };
+        self.front(front)
+    }
+
+    /// Sets everything that does not depend on the protocol.
+    #[must_use]
+    pub fn front(mut self, front: Front) -> Self {
+        self.population = Population::new(&front.limits);
+        self.front = Rc::new(front);
         self
     }
 
@@ -102,19 +108,24 @@ struct AcceptPeers<D: Driver> {
 
 impl<D: Driver> Accept for AcceptPeers<D> {
     fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()> {
-        if let Err(limit) = self.serve.population.admit(peer.ip()) {
+        let proxies = self.serve.front.proxies.as_ref();
+        let counts = proxies.is_none_or(|proxies| !proxies.will_tell(&peer));
+        let address = peer.ip().filter(|_| counts);
+        if let Err(limit) = self.serve.population.admit(address) {
             tracing::debug!(%peer, %limit, "connection refused");
             table.add(|counters| counters.limited(limit), 1);
             return Ok(());
         }
-        let admission = Admission::new(&self.serve.population, peer.ip());
+        let admission = Admission::new(&self.serve.population, address);
         if let Stream::Tcp(stream) = &stream {
             stream.set_nodelay(true)?;
         }
-        let transport = Transport::new(stream, None);
+        let prelude = proxies.and_then(|proxies| proxies.prelude(&peer));
+        let transport = Transport::new(stream, prelude);
         let entry = insert(table, &self.serve, State::Preparing, transport, peer)?;
         // From here on the entry gives the place back.
         admission.keep();
+        entry.flags.counted.set(counts);
         entry.begin();
         if entry.flags.half_open.get() {
             self.bound_handshakes(table, (entry.key, entry.id));
@@ -128,9 +139,9 @@ impl<D: Driver> AcceptPeers<D> {
     fn bound_handshakes(&self, table: &Table, newest: Whose) {
         let mut half_open = self.half_open.borrow_mut();
         half_open.push_back(newest);
-        if table.handshakes() <= self.serve.limits.handshakes {
+        if table.handshakes() <= self.serve.front.limits.handshakes {
             // Those that are done leave the list when it has grown to twice what can be under way.
-            if half_open.len() > 2 * self.serve.limits.handshakes {
+            if half_open.len() > 2 * self.serve.front.limits.handshakes {
                 half_open.retain(|&whose| table.in_handshake(whose));
             }
             return;
@@ -253,7 +264,7 @@ pub(super) fn entry<D: Driver>(
         bytes_in: Cell::new(0),
         bytes_out: Cell::new(0),
         deadline: Cell::new(None),
-        extra: RefCell::new(Extra::new(&serve.limits)),
+        extra: RefCell::new(Extra::new(&serve.front.limits)),
     }
 }
 
@@ -269,7 +280,7 @@ impl Table {
     ) -> Result<(), Error> {
         let failed = |source| Error::Os { action: "watch a listener", source };
         let mut socket = listener.try_into().map_err(failed)?;
-        if let Some(period) = serve.limits.heartbeat {
+        if let Some(period) = serve.front.limits.heartbeat {
             self.beat_every(period);
         }
         let accept = AcceptPeers { serve: Rc::new(serve), half_open: RefCell::default() };
@@ -286,8 +297,9 @@ impl Table {
         &self,
         listener: impl TryInto<StreamListener, Error = io::Error>,
         http: Http,
+        front: Front,
     ) -> Result<(), Error> {
-        let serve = Serve::peers(|| HttpOnly, Rc::new(HttpOnly)).http(Some(http));
+        let serve = Serve::peers(|| HttpOnly, Rc::new(HttpOnly)).front(front).http(Some(http));
         self.listen(listener, Serve { keep_alive: KeepAlive::On, ..serve })
     }
 

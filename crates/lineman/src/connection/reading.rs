@@ -221,6 +221,13 @@ impl<D: Driver> Entry<D> {
         }
     }
 
+    /// The request may tell who is behind a proxy.
+    fn find_client(&self, opening: &D::Opening) -> Result<(), CloseReason> {
+        let Some(proxies) = &self.serve.front.proxies else { return Ok(()) };
+        let told = proxies.client_of(&self.peer(), |name| D::header_lines(opening, name))?;
+        told.map_or(Ok(()), |client| self.readdress(client))
+    }
+
     /// The deadline is not that of a message: it belongs to a rate, or to the end of our side.
     fn has_other_deadline(&self) -> bool {
         self.flags.throttled.get() || self.flags.half_closed.get()
@@ -278,6 +285,10 @@ impl<D: Driver> Entry<D> {
                 self.count(1, 0);
             }
             Ok(Step::Opening(opening)) => {
+                if let Err(reason) = self.find_client(&opening) {
+                    self.begin_close(reason);
+                    return false;
+                }
                 self.flags.opening.set(true);
                 self.dispatch(Event::Open(opening));
             }

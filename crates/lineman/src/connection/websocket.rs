@@ -120,6 +120,12 @@ impl Driver for WebSocket {
         }
     }
 
+    fn header_lines<'o>(request: &'o Request, name: &str) -> Vec<&'o str> {
+        let lines = request.headers().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+        // What is no text names no address, and ends the walk.
+        lines.map(|(_, value)| std::str::from_utf8(value).unwrap_or("unknown")).collect()
+    }
+
     fn accept(&mut self, output: &mut BytesMut) -> Result<(), CloseReason> {
         let open = Phase::Open(Decoder::new(Role::Server));
         if let Phase::Deciding(answer) = std::mem::replace(&mut self.phase, open) {

@@ -14,7 +14,7 @@ use lineman_wire::Protocol;
 use lineman_wire::framed::Framed;
 use lineman_wire::text::Text;
 
-use crate::connection::{Driver, Handlers, Limits, WebSocket};
+use crate::connection::{Driver, Front, Handlers, Limits, Proxies, WebSocket};
 use crate::http::Http;
 use crate::service::{
     Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, Slot, StopOrder,
@@ -47,6 +47,7 @@ pub struct Worker<K = ()> {
     drain_limit: Option<Duration>,
     on_start: Option<Box<dyn FnOnce(Slot) -> LocalFuture<Result>>>,
     on_stop: Option<Box<dyn FnOnce() -> LocalFuture<Result>>>,
+    front: Front,
     http: Option<Http>,
     kind: K,
 }
@@ -104,11 +105,7 @@ impl Worker {
         address: impl Into<String>,
         make: impl Fn() -> D + 'static,
     ) -> Worker<Peers<D>> {
-        let peers = Peers {
-            make: Box::new(make),
-            limits: Limits::default(),
-            handlers: Handlers::default(),
-        };
+        let peers = Peers { make: Box::new(make), handlers: Handlers::default() };
         Self::with(name, scheme, Some(address.into()), peers)
     }
 
@@ -122,6 +119,7 @@ impl Worker {
             drain_limit: None,
             on_start: None,
             on_stop: None,
+            front: Front::default(),
             http: None,
             kind,
         }
@@ -160,6 +158,28 @@ where
         self
     }
 
+    /// Sets the bounds of each connection, and of all of them together.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.front.limits = limits;
+        self
+    }
+
+    /// Pings a WebSocket that was silent for this long and closes it if it stays silent; closes a
+    /// silent peer of another protocol: [`Limits::heartbeat`]. Default: silence is no fault.
+    #[must_use]
+    pub fn heartbeat(mut self, silence: Duration) -> Self {
+        self.front.limits.heartbeat = Some(silence);
+        self
+    }
+
+    /// Sets which proxies are believed about who a peer is. Default: none.
+    #[must_use]
+    pub fn proxies(mut self, proxies: Proxies) -> Self {
+        self.front.proxies = Some(proxies);
+        self
+    }
+
     /// Runs in each process before it serves. An error is a failed start, and `start` reports it.
     #[must_use]
     pub fn on_start(mut self, handler: impl AsyncFnOnce(Slot) -> Result + 'static) -> Self {
@@ -189,6 +209,7 @@ trait Listens {
         self,
         table: &Table,
         sockets: Vec<std::net::TcpListener>,
+        front: Front,
         http: Option<Http>,
     ) -> Result;
 }
@@ -198,11 +219,12 @@ impl Listens for Plain {
         self,
         table: &Table,
         sockets: Vec<std::net::TcpListener>,
+        front: Front,
         http: Option<Http>,
     ) -> Result {
         if let Some(http) = http {
             for socket in sockets {
-                table.listen_http(socket, http.clone())?;
+                table.listen_http(socket, http.clone(), front.clone())?;
             }
         }
         Ok(())
@@ -235,7 +257,7 @@ impl<K: Listens + 'static> Service for Worker<K> {
             if let Some(handler) = self.on_start {
                 handler(slot).await?;
             }
-            self.kind.listen(&context.table, context.listeners, self.http)?;
+            self.kind.listen(&context.table, context.listeners, self.front, self.http)?;
             Ok(Rc::new(RunningWorker { on_stop: self.on_stop.into() }) as Rc<dyn Running>)
         })
     }

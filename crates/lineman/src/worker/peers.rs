@@ -10,8 +10,7 @@ use lineman_wire::websocket;
 
 use super::{Listens, Worker};
 use crate::connection::{
-    CloseReason, Connection, Driver, Handlers, Limits, Serve, WebSocket, boxed, boxed_with,
-    messages,
+    CloseReason, Connection, Driver, Front, Handlers, Serve, WebSocket, boxed, boxed_with, messages,
 };
 use crate::http::Http;
 use crate::{BoxError, Result, Table};
@@ -19,7 +18,6 @@ use crate::{BoxError, Result, Table};
 /// A worker's connections speak a protocol, and handlers get their messages.
 pub struct Peers<D: Driver> {
     pub(super) make: Box<dyn Fn() -> D>,
-    pub(super) limits: Limits,
     pub(super) handlers: Handlers<D>,
 }
 
@@ -68,13 +66,6 @@ impl<D: Driver> Worker<Peers<D>> {
         self.kind.handlers.drain = Some(Box::new(handler));
         self
     }
-
-    /// Sets the bounds of each connection, and of all of them together.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.kind.limits = limits;
-        self
-    }
 }
 
 impl Worker<Peers<WebSocket>> {
@@ -111,10 +102,11 @@ impl<D: Driver> Listens for Peers<D> {
         self,
         table: &Table,
         sockets: Vec<std::net::TcpListener>,
+        front: Front,
         http: Option<Http>,
     ) -> Result {
         let handler = Rc::new(self.handlers);
-        let serve = Serve::peers(self.make, handler).limits(self.limits).http(http);
+        let serve = Serve::peers(self.make, handler).front(front).http(http);
         // A worker has one address.
         if let Some(socket) = sockets.into_iter().next() {
             table.listen(socket, serve)?;

@@ -4,6 +4,7 @@ mod bounds;
 mod features;
 mod limits;
 mod order;
+mod proxies;
 mod websockets;
 
 use std::cell::RefCell;
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use lineman_wire::websocket::{
     CloseFrame, Decoder, Event as Frame, Limits as Sizes, Message, Role, encode_close,
     encode_message, encode_ping,
