@@ -7,14 +7,20 @@
 //! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists.
 //!
 //! A message is echoed, but for `who` (the process answers with its pid), `slowly` (echoed after a
-//! handler has waited), `fail` and `panic` (the handler does).
+//! handler has waited), `fail` and `panic` (the handler does), and `watch`: echoed, and from then on
+//! the connection is told why each other one has ended.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use lineman::connection::Limits;
+use lineman::connection::{CloseReason, Limits};
 use lineman::prelude::*;
+
+thread_local! {
+    static WATCHERS: RefCell<Vec<Connection<WebSocket>>> = const { RefCell::new(Vec::new()) };
+}
 
 fn main() -> Result {
     let mut echo = Worker::websocket(std::env::var("ECHO_LISTEN")?)
@@ -22,7 +28,8 @@ fn main() -> Result {
         .count(knob("ECHO_COUNT").unwrap_or(1))
         .limits(limits())
         .on_start(async |_| fail_while_there("ECHO_BROKEN_IF"))
-        .on_message(answer);
+        .on_message(answer)
+        .on_close(async |_, reason| tell_the_watchers(&reason));
     if let Some(limit) = knob("ECHO_DRAIN_MS") {
         echo = echo.drain_limit(Duration::from_millis(limit));
     }
@@ -41,10 +48,21 @@ async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
             tokio::time::sleep(Duration::from_millis(200)).await;
             connection.send(message)
         }
+        Some("watch") => {
+            WATCHERS.with_borrow_mut(|watchers| watchers.push(connection.clone()));
+            connection.send(message)
+        }
         Some("fail") => Err("told to fail".into()),
         Some("panic") => told_to_panic(),
         _ => connection.send(message),
     }
+}
+
+fn tell_the_watchers(reason: &CloseReason) -> Result {
+    WATCHERS.with_borrow_mut(|watchers| {
+        watchers.retain(Connection::is_open);
+        watchers.iter().try_for_each(|watcher| watcher.send(reason.to_string().as_str()))
+    })
 }
 
 #[expect(clippy::panic, reason = "what a panic does is under test")]
