@@ -54,6 +54,17 @@ pub fn echo() -> Result<Server> {
     Ok(Server { program, port, register: None })
 }
 
+/// Returns `http_under_test`: a server of HTTP, whose routes are described in its file.
+///
+/// # Errors
+/// When it was not built.
+pub fn http() -> Result<Server> {
+    let port = Port::reserve()?;
+    let program = Program::new(built("http_under_test", "lineman-tests")?)?;
+    let program = program.env("HTTP_LISTEN", port.address());
+    Ok(Server { program, port, register: None })
+}
+
 /// Returns the example `chat`: a register, two gateways (`chat-gateway`), two businesses
 /// (`chat-business`).
 ///
