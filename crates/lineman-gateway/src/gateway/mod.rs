@@ -29,7 +29,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use lineman::connection::{Driver, Limits, WebSocket};
+use lineman::connection::{Driver, Front, Limits, Proxies, WebSocket};
 use lineman::http::Http;
 use lineman::{App, BoxError, Result};
 use lineman_wire::link::Secret;
@@ -83,7 +83,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     lan_ip: String,
     start_port: u16,
     heartbeat: Heartbeat,
-    limits: Limits,
+    front: Front,
     slow_client: SlowClient,
     no_business_limit: Duration,
     drain_limit: Option<Duration>,
@@ -190,7 +190,14 @@ impl<P: Driver> Gateway<P> {
     /// Sets the bounds of each client's connection.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.front.limits = limits;
+        self
+    }
+
+    /// Sets which proxies are believed about who a client is. Default: none.
+    #[must_use]
+    pub fn proxies(mut self, proxies: Proxies) -> Self {
+        self.front.proxies = Some(proxies);
         self
     }
 
@@ -241,7 +248,7 @@ impl<P: Dialect> Gateway<P> {
             lan_ip: "127.0.0.1".to_owned(),
             start_port: 0,
             heartbeat: Heartbeat { interval, limit: 0, data: Bytes::new() },
-            limits: Limits::default(),
+            front: Front::default(),
             slow_client: SlowClient::default(),
             no_business_limit: Duration::from_secs(30),
             drain_limit: None,
