@@ -18,8 +18,16 @@ pub enum Error {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// An address to listen on is none: the program's author or its configuration is to blame.
+    #[error("cannot listen on {address:?}: {problem}")]
+    Address {
+        /// The address as it was configured.
+        address: String,
+        /// What is wrong and how it is written.
+        problem: &'static str,
+    },
     /// The operating system does not give us an address to listen on.
-    #[error("cannot listen on {address}: {source}{}", listen_hint(.source))]
+    #[error("cannot listen on {address}: {source}{}", listen_hint(.address, .source))]
     Listen {
         /// The address as it was configured.
         address: String,
@@ -54,12 +62,16 @@ pub enum Error {
     },
 }
 
-fn listen_hint(source: &io::Error) -> &'static str {
+fn listen_hint(address: &str, source: &io::Error) -> &'static str {
+    // What we say about a Unix socket says enough.
+    if address.starts_with("unix:") {
+        return "";
+    }
     match source.kind() {
         io::ErrorKind::PermissionDenied => {
             " (hint: ports below 1024 need root or CAP_NET_BIND_SERVICE)"
         }
-        io::ErrorKind::AddrInUse => " (hint: `ss -ltnp` shows who listens there)",
+        io::ErrorKind::AddrInUse => " (hint: `ss -ltunp` shows who listens there)",
         io::ErrorKind::AddrNotAvailable => " (hint: `ip addr` shows this machine's addresses)",
         _ => "",
     }

@@ -31,6 +31,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use lineman::connection::{Driver, Front, Limits, Proxies, WebSocket};
 use lineman::http::Http;
+use lineman::service::SocketOptions;
 use lineman::{App, BoxError, Result};
 use lineman_wire::link::Secret;
 use lineman_wire::text::Text;
@@ -75,6 +76,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     kind: &'static str,
     scheme: &'static str,
     address: String,
+    socket_options: SocketOptions,
     count: usize,
     make: fn() -> P,
     wire_form: fn(lineman_wire::link::Body) -> Result<Bytes, BoxError>,
@@ -91,7 +93,7 @@ pub struct Gateway<P: Driver = WebSocket> {
 }
 
 impl Gateway {
-    /// Serves clients that speak WebSocket on `address`, `host:port`.
+    /// Serves clients that speak WebSocket on `address`, `host:port` or `unix:/path`.
     ///
     /// To a business, a client is there when it has asked to upgrade; a PHP gateway tells already
     /// when it has connected.
@@ -99,7 +101,7 @@ impl Gateway {
         Self::with("websocket", "ws", address.into(), WebSocket::server)
     }
 
-    /// Serves clients that send lines of text on `address`, `host:port`.
+    /// Serves clients that send lines of text on `address`, `host:port` or `unix:/path`.
     pub fn text(address: impl Into<String>) -> Gateway<Text> {
         Gateway::<Text>::with("text", "text", address.into(), Text::new)
     }
@@ -146,6 +148,13 @@ impl<P: Driver> Gateway<P> {
     #[must_use]
     pub fn secret_key(mut self, key: impl Into<String>) -> Self {
         self.secret_key = Secret::new(key);
+        self
+    }
+
+    /// Sets how the sockets for clients are set up: keepalive, backlog, a Unix socket's mode, ….
+    #[must_use]
+    pub fn socket_options(mut self, options: SocketOptions) -> Self {
+        self.socket_options = options;
         self
     }
 
@@ -240,6 +249,7 @@ impl<P: Dialect> Gateway<P> {
             kind,
             scheme,
             address,
+            socket_options: SocketOptions::new(),
             count: 1,
             make,
             wire_form: P::wire_form,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lineman::connection::{Connection, Limits, Serve};
 use lineman::service::{
-    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, StopOrder,
+    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, Socket, StopOrder,
 };
 use lineman::timer::{self, Timer};
 use lineman::{Error, Result, Table};
@@ -41,18 +41,13 @@ type Periodic<P> = (Duration, fn() -> Input<Connection<P>>);
 impl<P: Dialect> Service for Gateway<P> {
     fn description(&self) -> Description {
         let clients = Listen {
-            label: "clients",
-            address: self.address.clone(),
-            ports: Ports::Shared,
-            scheme: self.scheme,
             page: self.http.is_some(),
+            options: self.socket_options.clone(),
+            ..Listen::streams("clients", self.scheme, &self.address)
         };
         let links = Listen {
-            label: "links",
-            address: format!("{}:{}", self.lan_ip, self.start_port),
             ports: Ports::PerSlot,
-            scheme: "link",
-            page: false,
+            ..Listen::streams("links", "link", format!("{}:{}", self.lan_ip, self.start_port))
         };
         Description {
             name: self.name.clone(),
@@ -109,16 +104,13 @@ impl<P: Dialect> Gateway<P> {
         })
     }
 
-    fn place(
-        &self,
-        clients: &std::net::TcpListener,
-        links: &std::net::TcpListener,
-    ) -> Result<Place> {
+    fn place(&self, clients: &Socket, links: &Socket) -> Result<Place> {
         let lan_ip: Ipv4Addr = self.lan_ip.parse().map_err(|_| {
             self.wrong(&format!("lan_ip {:?} is no IPv4 address: client ids need one", self.lan_ip))
         })?;
-        let links_port = links.local_addr()?.port();
-        let clients_port = clients.local_addr()?.port();
+        let links_port = links.port().ok_or_else(|| self.wrong("the links need a port"))?;
+        // GatewayWorker has a number there; on a Unix socket it means nothing.
+        let clients_port = clients.port().unwrap_or(0);
         let epoch = format!("{:016x}", getrandom::u64()?);
         Ok(Place { lan_ip, links_port, clients_port, epoch })
     }

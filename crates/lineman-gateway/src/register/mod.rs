@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use lineman::connection::Serve;
 use lineman::service::{
-    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, StopOrder,
+    Context, Description, Listen, LocalFuture, Reload, Running, Service, StopOrder,
 };
 use lineman::{App, Result};
 use lineman_wire::link::Secret;
@@ -75,13 +75,7 @@ impl Service for Register {
             name: self.name.clone(),
             kind: "register",
             count: 1,
-            listeners: vec![Listen {
-                label: "cluster",
-                address: self.address.clone(),
-                ports: Ports::Shared,
-                scheme: "register",
-                page: false,
-            }],
+            listeners: vec![Listen::streams("cluster", "register", &self.address)],
             reload: Reload::Keep,
             drain_limit: None,
             stop_order: StopOrder::Core,

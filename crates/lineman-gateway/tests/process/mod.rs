@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::Table;
-use lineman::service::{Context, Running, Service};
+use lineman::service::{Context, Running, Service, Socket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -22,7 +22,7 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) async fn start(service: impl Service) -> Self {
         let description = service.description();
-        let listeners: Vec<_> = description
+        let listeners: Vec<TcpListener> = description
             .listeners
             .iter()
             .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
@@ -32,6 +32,7 @@ impl Process {
         let serving = table.clone();
         tokio::task::spawn_local(async move { serving.run().await });
         let (service, name) = (Box::new(service), description.name);
+        let listeners = listeners.into_iter().map(Socket::Tcp).collect();
         let context = Context { service: name, index: 0, generation: 1, listeners, table };
         let running = service.start(context).await.expect("a started service");
         Self { addresses, running }

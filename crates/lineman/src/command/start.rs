@@ -79,7 +79,8 @@ pub(super) fn table(report: &report::Start) -> String {
     }
     let mut text = format!("Lineman {lineman}  {program}  pid {pid}\n\n{}\n", table.text());
     let listens = services.iter().flat_map(|service| &service.listen);
-    let pages: Vec<String> = listens.filter(|listen| listen.page).map(page).collect();
+    let pages: Vec<String> =
+        listens.filter(|listen| listen.page && !is_unix(listen)).map(page).collect();
     if !pages.is_empty() {
         text.push('\n');
     }
@@ -117,7 +118,12 @@ fn cell(listens: &[&report::Listen]) -> String {
 }
 
 fn shown(listen: &report::Listen) -> String {
-    format!("{}://{}", listen.scheme, listen.address)
+    let report::Listen { scheme, address, .. } = listen;
+    if is_unix(listen) { format!("{scheme}+{address}") } else { format!("{scheme}://{address}") }
+}
+
+fn is_unix(listen: &report::Listen) -> bool {
+    listen.address.starts_with("unix:")
 }
 
 fn page(listen: &report::Listen) -> String {
@@ -148,6 +154,16 @@ mod tests {
             ready: processes,
             reload: "replace".to_owned(),
         }
+    }
+
+    #[test]
+    fn a_unix_socket_has_its_protocol_before_it_and_no_page() {
+        let listen = vec![listen("clients", "ws", "unix:/run/chat.sock")];
+        let services = vec![service("gateway", listen, 2)];
+        let (lineman, program) = ("1.2.3".to_owned(), "chat".to_owned());
+        let text = table(&report::Start { lineman, program, pid: 42, services });
+        assert!(text.contains("  ws+unix:/run/chat.sock  "), "{text}");
+        assert!(!text.contains("open"), "{text}");
     }
 
     #[test]

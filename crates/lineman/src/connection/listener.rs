@@ -117,9 +117,6 @@ impl<D: Driver> Accept for AcceptPeers<D> {
             return Ok(());
         }
         let admission = Admission::new(&self.serve.population, address);
-        if let Stream::Tcp(stream) = &stream {
-            stream.set_nodelay(true)?;
-        }
         let prelude = proxies.and_then(|proxies| proxies.prelude(&peer));
         let transport = Transport::new(stream, prelude);
         let entry = insert(table, &self.serve, State::Preparing, transport, peer)?;

@@ -1,54 +1,117 @@
 //! The sockets of all slots: bound before anything starts, kept for the master's life, lent to every
-//! process of their slot.
+//! process of their slot. Reads and accepts nothing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs as _};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use super::socket_file::{self, SocketFile};
 use crate::Error;
 use crate::os::procfs;
-use crate::service::{Description, Listen, Ports};
+use crate::service::{
+    Description, Endpoint, Families, Listen, Ports, Sharing, SocketOptions, Traffic,
+};
 
-/// How many connections may wait to be accepted: a slot that is being replaced must not refuse a
-/// burst. The kernel cuts it down to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+/// One slot's socket for one address; or the one that all slots have.
+#[derive(Debug, Clone)]
+pub(super) struct Listener(Rc<Shared>);
 
-/// One slot's socket for one address.
 #[derive(Debug)]
-pub(super) struct Listener {
-    socket: Socket,
-    address: SocketAddr,
+struct Shared {
+    recipe: Recipe,
+    address: Endpoint,
+    users: Users,
+    /// Stands before the socket: see [`SocketFile`].
+    file: RefCell<Option<SocketFile>>,
+    /// `None` while it is parked, but for TCP.
+    socket: RefCell<Option<Socket>>,
     parked: Cell<bool>,
 }
 
+/// Whose socket it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Users {
+    /// That of one slot.
+    OneSlot,
+    /// That of all slots of its service.
+    AllSlots,
+}
+
 impl Listener {
+    fn open(mut recipe: Recipe, users: Users) -> io::Result<Self> {
+        let (socket, file) = recipe.open()?;
+        let address = match &mut recipe.place {
+            Place::Unix(endpoint) => endpoint.clone(),
+            Place::Internet(address) => {
+                *address = local(&socket)?;
+                Endpoint::from(*address)
+            }
+        };
+        let (file, socket) = (RefCell::new(file), RefCell::new(Some(socket)));
+        let parked = Cell::new(false);
+        Ok(Self(Rc::new(Shared { recipe, address, users, file, socket, parked })))
+    }
+
     /// Returns the address in force.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    pub(super) fn address(&self) -> &Endpoint {
+        &self.0.address
+    }
+
+    /// Returns whose socket it is.
+    pub(super) fn users(&self) -> Users {
+        self.0.users
     }
 
     /// Returns a descriptor of the same socket, for a process to inherit.
     pub(super) fn lend(&self) -> io::Result<OwnedFd> {
-        Ok(self.socket.try_clone()?.into())
+        match &*self.0.socket.borrow() {
+            Some(socket) => Ok(socket.try_clone()?.into()),
+            None => Err(io::Error::other("the socket is parked")),
+        }
     }
 
-    /// Stops listening and keeps the address: while a slot has no process, the kernel would go on
-    /// feeding its share of the connections to a socket on which nobody accepts.
+    /// Stops listening: while a slot has no process, the kernel would go on feeding its share of
+    /// what arrives to a socket that nobody reads.
+    ///
+    /// TCP keeps the address meanwhile. A Unix socket could not listen again, and UDP knows no such
+    /// state, so those are closed and bound anew; the file stays, and refuses.
     pub(super) fn park(&self) {
-        match self.socket.shutdown(std::net::Shutdown::Both) {
-            Ok(()) => self.parked.set(true),
-            Err(error) => {
-                tracing::debug!(address = %self.address, %error, "cannot park a listener");
-            }
+        if self.0.parked.replace(true) {
+            return;
+        }
+        if !self.0.recipe.is_tcp() {
+            self.0.socket.take();
+            return;
+        }
+        if let Some(socket) = &*self.0.socket.borrow()
+            && let Err(error) = socket.shutdown(Shutdown::Both)
+        {
+            tracing::debug!(address = %self.0.address, %error, "cannot park a listener");
         }
     }
 
     /// Listens again after [`Listener::park`].
     pub(super) fn unpark(&self) -> io::Result<()> {
-        if self.parked.replace(false) { self.socket.listen(BACKLOG) } else { Ok(()) }
+        if !self.0.parked.get() {
+            return Ok(());
+        }
+        let Shared { recipe, file, socket, .. } = &*self.0;
+        let mut socket = socket.borrow_mut();
+        if let Some(socket) = &*socket {
+            socket.listen(recipe.backlog())?;
+        } else {
+            // What it left behind has the place of the new one.
+            drop(file.take());
+            let (opened, its_file) = recipe.open()?;
+            file.replace(its_file);
+            *socket = Some(opened);
+        }
+        self.0.parked.set(false);
+        Ok(())
     }
 }
 
@@ -56,7 +119,8 @@ impl Listener {
 pub(super) fn bind(description: &Description) -> Result<Vec<Vec<Listener>>, Error> {
     let mut slots: Vec<Vec<Listener>> = (0..description.count).map(|_| Vec::new()).collect();
     for listen in &description.listeners {
-        let sockets = bind_address(listen, description.count)
+        let endpoint = listen.endpoint()?;
+        let sockets = bind_address(listen, endpoint, description.count)
             .map_err(|source| Error::Listen { address: listen.address.clone(), source })?;
         for (slot, listener) in slots.iter_mut().zip(sockets) {
             slot.push(listener);
@@ -66,28 +130,38 @@ pub(super) fn bind(description: &Description) -> Result<Vec<Vec<Listener>>, Erro
 }
 
 /// Says so when the kernel keeps fewer connections waiting than asked for.
-pub(super) fn note_backlog() {
+pub(super) fn note_backlog(services: &[Description]) {
+    let streams = services.iter().flat_map(|service| &service.listeners);
+    let streams = streams.filter(|listen| listen.traffic == Traffic::Streams);
+    let wanted = streams.map(|listen| listen.options.backlog).max().unwrap_or_default();
     if let Some(limit) = procfs::backlog_limit()
-        && i64::from(limit) < i64::from(BACKLOG)
+        && limit < u32::from(wanted)
     {
         tracing::warn!(
-            wanted = BACKLOG,
+            wanted,
             limit,
             "net.core.somaxconn is low: bursts of connections may be refused"
         );
     }
 }
 
-fn bind_address(listen: &Listen, count: usize) -> io::Result<Vec<Listener>> {
-    let address = resolve(&listen.address)?;
-    match listen.ports {
-        Ports::Shared => shared(address, count),
-        Ports::PerSlot => (0..count).map(|index| own(nth_port(address, index)?)).collect(),
+fn bind_address(listen: &Listen, endpoint: Endpoint, count: usize) -> io::Result<Vec<Listener>> {
+    let address = match endpoint {
+        Endpoint::Internet { host, port } => resolve(&host, port)?,
+        unix => return one_for_all(&Recipe::new(listen, Place::Unix(unix)), count),
+    };
+    let at = |address| Recipe::new(listen, Place::Internet(address));
+    match (listen.ports, listen.options.sharing) {
+        (Ports::Shared, Sharing::ReusePort) => shared(&at(address), address, count),
+        (Ports::Shared, Sharing::OneSocket) => one_for_all(&at(address), count),
+        (Ports::PerSlot, _) => {
+            (0..count).map(|index| own(&at(nth_port(address, index)?), Users::OneSlot)).collect()
+        }
     }
 }
 
-fn resolve(address: &str) -> io::Result<SocketAddr> {
-    let mut found = address.to_socket_addrs()?;
+fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let mut found = (host, port).to_socket_addrs()?;
     found.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
 }
 
@@ -101,56 +175,130 @@ fn nth_port(address: SocketAddr, index: usize) -> io::Result<SocketAddr> {
 }
 
 /// One socket with the address to itself.
-fn own(address: SocketAddr) -> io::Result<Listener> {
-    let (address, _reserved) = with_port(address)?;
-    listener(address, Sharing::No)
+fn own(recipe: &Recipe, users: Users) -> io::Result<Listener> {
+    let (recipe, _reserved) = recipe.with_port()?;
+    Listener::open(recipe, users)
+}
+
+/// One socket that all slots have.
+fn one_for_all(recipe: &Recipe, count: usize) -> io::Result<Vec<Listener>> {
+    let users = if count == 1 { Users::OneSlot } else { Users::AllSlots };
+    Ok(vec![own(recipe, users)?; count])
 }
 
 /// A socket for each slot on one address.
-fn shared(address: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
+fn shared(recipe: &Recipe, address: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
     if count == 1 {
-        return Ok(vec![own(address)?]);
+        return one_for_all(recipe, count);
     }
-    let (address, _reserved) = with_port(address)?;
-    // SO_REUSEPORT lets a second copy of the program in without a word: it would share the
-    // connections. So first ask the way that is refused when somebody listens.
-    drop(listener(address, Sharing::No)?);
-    (0..count).map(|_| listener(address, Sharing::Yes)).collect()
-}
-
-/// Lets the kernel choose the port where it is 0, and returns the socket that reserves it until the
-/// real ones are bound by its number: a socket bound to port 0 itself would lose it when parked.
-fn with_port(address: SocketAddr) -> io::Result<(SocketAddr, Option<Socket>)> {
     if address.port() != 0 {
-        return Ok((address, None));
+        // SO_REUSEPORT lets a second copy of the program in without a word: it would share the
+        // connections. So first ask the way that is refused when somebody listens.
+        drop(recipe.open()?);
     }
-    let socket = bound(address, Sharing::Yes)?;
-    let chosen = local(&socket)?;
-    Ok((chosen, Some(socket)))
+    let recipe = Recipe { reuse: Reuse::Port, ..recipe.clone() };
+    let (recipe, _reserved) = recipe.with_port()?;
+    (0..count).map(|_| Listener::open(recipe.clone(), Users::OneSlot)).collect()
 }
 
-/// Whether other sockets of this user may listen on the same address.
+/// How to make a socket, once and again after it was parked.
+#[derive(Debug, Clone)]
+struct Recipe {
+    place: Place,
+    traffic: Traffic,
+    reuse: Reuse,
+    options: SocketOptions,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Internet(SocketAddr),
+    Unix(Endpoint),
+}
+
+/// Whether other sockets of this user may be bound to the same address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sharing {
-    No,
-    Yes,
+enum Reuse {
+    Nothing,
+    Port,
 }
 
-fn listener(address: SocketAddr, sharing: Sharing) -> io::Result<Listener> {
-    let socket = bound(address, sharing)?;
-    socket.listen(BACKLOG)?;
-    Ok(Listener { address: local(&socket)?, socket, parked: Cell::new(false) })
-}
-
-fn bound(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    // Connections of the last run that linger in TIME_WAIT do not keep the address.
-    socket.set_reuse_address(true)?;
-    if sharing == Sharing::Yes {
-        socket.set_reuse_port(true)?;
+impl Recipe {
+    fn new(listen: &Listen, place: Place) -> Self {
+        let (traffic, options) = (listen.traffic, listen.options.clone());
+        Self { place, traffic, reuse: Reuse::Nothing, options }
     }
-    socket.bind(&SockAddr::from(address))?;
+
+    fn is_tcp(&self) -> bool {
+        matches!(self.place, Place::Internet(_)) && self.traffic == Traffic::Streams
+    }
+
+    fn backlog(&self) -> i32 {
+        i32::from(self.options.backlog)
+    }
+
+    /// Lets the kernel choose the port where it is 0, and returns the socket that reserves it until
+    /// the real ones are bound by its number: a TCP socket bound to port 0 itself would lose it when
+    /// parked.
+    fn with_port(&self) -> io::Result<(Self, Option<Socket>)> {
+        let sole_udp = self.traffic == Traffic::Datagrams && self.reuse == Reuse::Nothing;
+        match self.place {
+            Place::Internet(address) if address.port() == 0 && !sole_udp => {
+                let reserve = Self { reuse: Reuse::Port, ..self.clone() }.bound(address)?;
+                let place = Place::Internet(local(&reserve)?);
+                Ok((Self { place, ..self.clone() }, Some(reserve)))
+            }
+            Place::Internet(_) | Place::Unix(_) => Ok((self.clone(), None)),
+        }
+    }
+
+    fn open(&self) -> io::Result<(Socket, Option<SocketFile>)> {
+        let socket = match &self.place {
+            Place::Internet(address) => self.bound(*address)?,
+            Place::Unix(Endpoint::Path(path)) => {
+                let (socket, file) = socket_file::listen(path, &self.options)?;
+                return Ok((socket, Some(file)));
+            }
+            Place::Unix(endpoint) => unix(endpoint)?,
+        };
+        self.options.tune_buffers(&SockRef::from(&socket))?;
+        if self.traffic == Traffic::Streams {
+            socket.listen(self.backlog())?;
+        }
+        Ok((socket, None))
+    }
+
+    fn bound(&self, address: SocketAddr) -> io::Result<Socket> {
+        let (kind, protocol) = match self.traffic {
+            Traffic::Streams => (Type::STREAM, Protocol::TCP),
+            Traffic::Datagrams => (Type::DGRAM, Protocol::UDP),
+        };
+        let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        if self.traffic == Traffic::Streams {
+            // Connections of the last run that linger in TIME_WAIT do not keep the address. For UDP
+            // the option would let others take what arrives here.
+            socket.set_reuse_address(true)?;
+        }
+        if self.reuse == Reuse::Port {
+            socket.set_reuse_port(true)?;
+        }
+        if address.is_ipv6() {
+            socket.set_only_v6(self.options.families == Families::Ipv6)?;
+        }
+        socket.bind(&SockAddr::from(address))?;
+        Ok(socket)
+    }
+}
+
+/// A socket with a name that is no file.
+fn unix(endpoint: &Endpoint) -> io::Result<Socket> {
+    let Endpoint::Abstract(name) = endpoint else {
+        return Err(io::Error::other("no Unix socket"));
+    };
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(format!("\0{name}"))?)?;
     Ok(socket)
 }
 
@@ -160,51 +308,5 @@ fn local(socket: &Socket) -> io::Result<SocketAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::TcpStream;
-
-    fn localhost() -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 0))
-    }
-
-    #[test]
-    fn slots_share_the_port_the_kernel_chose() {
-        let listeners = shared(localhost(), 3).unwrap();
-        let address = listeners[0].address();
-        assert_ne!(address.port(), 0);
-        assert!(listeners.iter().all(|listener| listener.address() == address));
-    }
-
-    #[test]
-    fn a_second_copy_is_refused_although_ports_are_shared() {
-        let first = shared(localhost(), 2).unwrap();
-        let error = shared(first[0].address(), 2).expect_err("somebody listens");
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-    }
-
-    #[test]
-    fn a_port_that_a_test_reserved_is_free() {
-        let reserved = bound(localhost(), Sharing::Yes).unwrap();
-        shared(local(&reserved).unwrap(), 2).unwrap();
-        own(local(&reserved).unwrap()).unwrap();
-    }
-
-    #[test]
-    fn a_parked_listener_refuses_and_comes_back_on_its_address() {
-        let listener = own(localhost()).unwrap();
-        TcpStream::connect(listener.address()).unwrap();
-        listener.park();
-        TcpStream::connect(listener.address()).expect_err("parked");
-        listener.unpark().unwrap();
-        TcpStream::connect(listener.address()).unwrap();
-    }
-
-    #[test]
-    fn each_slot_has_the_next_port() {
-        let address = SocketAddr::from(([127, 0, 0, 1], 4000));
-        assert_eq!(nth_port(address, 3).unwrap().port(), 4003);
-        nth_port(SocketAddr::from(([127, 0, 0, 1], 65_535)), 1).expect_err("no such port");
-        assert_eq!(nth_port(localhost(), 9).unwrap().port(), 0);
-    }
-}
+#[path = "listeners_tests.rs"]
+mod tests;

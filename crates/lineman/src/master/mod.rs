@@ -9,6 +9,7 @@ mod slot;
 mod spawn;
 pub(crate) mod program;
 mod listeners;
+mod socket_file;
 mod reload;
 mod stop;
 mod status;
@@ -26,7 +27,7 @@ use crate::control::folder::RuntimeFolder;
 use crate::control::lock::{Holder, Lock, NotTaken};
 use crate::control::server::{self, Answers, Asked};
 use crate::error::chain;
-use crate::service::Description;
+use crate::service::{Description, Ports, Traffic};
 use crate::terminal::log;
 use crate::{App, Error, os};
 use event::Event;
@@ -96,7 +97,7 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     for description in &plan.services {
         sockets.push(listeners::bind(description)?);
     }
-    listeners::note_backlog();
+    listeners::note_backlog(&plan.services);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -168,7 +169,16 @@ fn check(services: &[Description]) -> Result<(), Error> {
         return wrong("", "the program has no services: add one with `App::service`");
     }
     let mut names = HashSet::new();
-    for Description { name, count, .. } in services {
+    for Description { name, count, listeners, .. } in services {
+        for listen in listeners {
+            let endpoint = listen.endpoint()?;
+            if endpoint.port().is_none() && listen.ports == Ports::PerSlot {
+                return wrong(name, "slots cannot have a Unix socket each: give it `host:port`");
+            }
+            if endpoint.port().is_none() && listen.traffic == Traffic::Datagrams {
+                return wrong(name, "datagrams come over UDP alone: give it `host:port`");
+            }
+        }
         if name.is_empty() || name.contains(|letter: char| letter == '/' || letter.is_control()) {
             return wrong(
                 name,

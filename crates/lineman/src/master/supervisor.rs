@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::backoff::{self, Verdict as Next};
 use super::event::{Event, Wish, WorkerKey};
 use super::exit::ExitReason;
-use super::listeners::Listener;
+use super::listeners::{Listener, Users};
 use super::reload::{Round, Step as RoundStep};
 use super::slot::{Outlook, Slot, Worker, WorkerState};
 use super::stop::Stop;
@@ -284,12 +284,22 @@ impl Supervisor {
 
     fn park(&self, position: usize, parking: Parking) {
         let Some(slot) = self.slots.get(position) else { return };
-        let others =
-            self.slots.iter().any(|other| other.service == slot.service && other.is_ready());
         let Some(description) = self.services.get(slot.service) else { return };
+        let others = || self.slots.iter().filter(|other| other.service == slot.service);
         for (listener, listen) in slot.listeners.iter().zip(&description.listeners) {
-            let shared = listen.ports == Ports::Shared;
-            if parking == Parking::Always || (others && shared) {
+            let parks = match (parking, listener.users()) {
+                (Parking::Always, Users::OneSlot) => true,
+                // What waits is for whoever comes back.
+                (Parking::Always, Users::AllSlots) => {
+                    others().all(|other| other.outlook == Outlook::Failed)
+                }
+                (Parking::WhileOthersServe, Users::OneSlot) => {
+                    listen.ports == Ports::Shared && others().any(Slot::is_ready)
+                }
+                // The others take them from the same socket.
+                (Parking::WhileOthersServe, Users::AllSlots) => false,
+            };
+            if parks {
                 listener.park();
             }
         }

@@ -1,15 +1,15 @@
 //! What a worker inherits from the master: its slot by the environment, its sockets by number.
 
-use std::net::TcpListener;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
+use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::connection::Table;
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER, Variable};
-use crate::service::{Context, Description, Listen, Ports, Service};
+use crate::service::{Context, Description, Endpoint, Ports, Service, Socket};
 use crate::{App, Error, os};
 
 /// What the master handed over.
@@ -19,7 +19,7 @@ pub(super) struct Inheritance {
     index: usize,
     generation: u64,
     control: Option<UnixStream>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Socket>,
 }
 
 impl Inheritance {
@@ -90,16 +90,18 @@ impl Inheritance {
                 "the program describes {wanted} listeners and the master holds {held}"
             )));
         }
-        for (listen, listener) in description.listeners.iter().zip(&self.listeners) {
-            let local = listener
-                .local_addr()
-                .map_err(|source| Error::Listen { address: listen.address.clone(), source })?;
-            if port(listen, self.index).is_some_and(|port| port != local.port()) {
+        for (listen, socket) in description.listeners.iter().zip(&self.listeners) {
+            let failed = |source| Error::Listen { address: listen.address.clone(), source };
+            let held = socket.local().map_err(failed)?;
+            let wanted = listen.endpoint()?;
+            let fits = listen.traffic == socket.traffic();
+            if !(fits && is_at(&wanted, listen.ports, self.index, &held)) {
                 return Err(self.mismatch(&format!(
-                    "the program wants to listen on {} and the master holds {local}",
-                    listen.address
+                    "the program wants to listen on {wanted} and the master holds {held}"
                 )));
             }
+            // They may be newer than the socket: those that can change do.
+            listen.options.tune(socket).map_err(failed)?;
         }
         Ok(())
     }
@@ -110,25 +112,30 @@ impl Inheritance {
     }
 }
 
-/// Returns the port the slot should have; `None` when the kernel chose it.
-fn port(listen: &Listen, index: usize) -> Option<u16> {
-    let (_, port) = listen.address.rsplit_once(':')?;
-    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
-    match listen.ports {
-        Ports::Shared => Some(port),
-        Ports::PerSlot => port.checked_add(u16::try_from(index).ok()?),
-    }
+/// Returns whether a slot that wants to listen at `wanted` may have what is bound to `held`.
+///
+/// A name is not resolved again: its port decides.
+fn is_at(wanted: &Endpoint, ports: Ports, index: usize, held: &Endpoint) -> bool {
+    let (Endpoint::Internet { host, port }, Endpoint::Internet { host: held_host, port: held }) =
+        (wanted, held)
+    else {
+        return wanted == held;
+    };
+    let same_host = host.parse::<IpAddr>().is_err() || host.parse() == held_host.parse::<IpAddr>();
+    let offset = match ports {
+        Ports::Shared => Some(0),
+        Ports::PerSlot => u16::try_from(index).ok(),
+    };
+    let same_port = *port == 0 || offset.and_then(|offset| port.checked_add(offset)) == Some(*held);
+    same_host && same_port
 }
 
-fn listener(number: i32) -> Result<TcpListener, Error> {
+fn listener(number: i32) -> Result<Socket, Error> {
     let descriptor = adopt(number, "a listener")?;
-    if socket_acceptconn(descriptor.as_fd()) == Ok(true) {
-        return Ok(TcpListener::from(descriptor));
-    }
-    Err(Error::Configuration {
+    Socket::try_from(descriptor).map_err(|error| Error::Configuration {
         service: "worker".to_owned(),
         problem: format!(
-            "descriptor {number} is no listening socket; only the master starts workers"
+            "descriptor {number} is no listener ({error}): only the master starts workers"
         ),
     })
 }
@@ -166,17 +173,23 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(address: &str, ports: Ports, index: usize, expected: Option<u16>) {
-        let address = address.to_owned();
-        let listen = Listen { label: "clients", address, ports, scheme: "ws", page: false };
-        assert_eq!(port(&listen, index), expected);
+    fn check(wanted: &str, ports: Ports, index: usize, held: &str, expected: bool) {
+        let (wanted, held) = (wanted.parse().unwrap(), held.parse().unwrap());
+        assert_eq!(is_at(&wanted, ports, index, &held), expected);
     }
 
     #[test]
-    fn a_slot_knows_the_port_it_must_have() {
-        check("0.0.0.0:80", Ports::Shared, 3, Some(80));
-        check("[::]:80", Ports::PerSlot, 3, Some(83));
-        check("0.0.0.0:0", Ports::PerSlot, 3, None);
-        check("0.0.0.0:65535", Ports::PerSlot, 1, None);
+    fn a_slot_knows_the_address_it_must_have() {
+        check("0.0.0.0:80", Ports::Shared, 3, "0.0.0.0:80", true);
+        check("0.0.0.0:80", Ports::Shared, 3, "127.0.0.1:80", false);
+        check("[::]:80", Ports::PerSlot, 3, "[::]:83", true);
+        check("[0:0::0]:80", Ports::PerSlot, 3, "[::]:80", false);
+        check("0.0.0.0:0", Ports::PerSlot, 3, "0.0.0.0:4711", true);
+        check("localhost:80", Ports::Shared, 0, "127.0.0.1:80", true);
+        check("0.0.0.0:65535", Ports::PerSlot, 1, "0.0.0.0:0", false);
+        check("unix:///run/a", Ports::Shared, 1, "unix:/run/a", true);
+        check("unix:/run/a", Ports::Shared, 1, "unix:/run/b", false);
+        check("unix:@a", Ports::Shared, 1, "unix:/a", false);
+        check("0.0.0.0:80", Ports::Shared, 1, "unix:/a", false);
     }
 }

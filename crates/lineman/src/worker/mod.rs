@@ -17,7 +17,8 @@ use lineman_wire::text::Text;
 use crate::connection::{Driver, Front, Handlers, Limits, Proxies, WebSocket};
 use crate::http::Http;
 use crate::service::{
-    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, Slot, StopOrder,
+    Context, Description, Listen, LocalFuture, Reload, Running, Service, Slot, Socket,
+    SocketOptions, StopOrder,
 };
 use crate::{App, BoxError, Result, Table};
 
@@ -42,6 +43,7 @@ pub struct Worker<K = ()> {
     name: String,
     scheme: &'static str,
     address: Option<String>,
+    options: SocketOptions,
     count: usize,
     reload: Reload,
     drain_limit: Option<Duration>,
@@ -57,7 +59,8 @@ pub struct Worker<K = ()> {
 pub struct Plain;
 
 impl Worker {
-    /// Serves WebSocket (RFC 6455) on `address`, `host:port`.
+    /// Serves WebSocket (RFC 6455) on `address`: `host:port` or `unix:/path`, see
+    /// [`Endpoint`](crate::service::Endpoint).
     pub fn websocket(address: impl Into<String>) -> Worker<Peers<WebSocket>> {
         Self::peers("websocket", "ws", address, WebSocket::server)
     }
@@ -114,6 +117,7 @@ impl Worker {
             name: name.to_owned(),
             scheme,
             address,
+            options: SocketOptions::new(),
             count: 1,
             reload: Reload::Replace,
             drain_limit: None,
@@ -141,6 +145,13 @@ where
     #[must_use]
     pub fn count(mut self, count: usize) -> Self {
         self.count = count;
+        self
+    }
+
+    /// Sets how its sockets are set up: keepalive, backlog, buffers, a Unix socket's mode, ….
+    #[must_use]
+    pub fn socket_options(mut self, options: SocketOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -208,7 +219,7 @@ trait Listens {
     fn listen(
         self,
         table: &Table,
-        sockets: Vec<std::net::TcpListener>,
+        sockets: Vec<Socket>,
         front: Front,
         http: Option<Http>,
     ) -> Result;
@@ -218,7 +229,7 @@ impl Listens for Plain {
     fn listen(
         self,
         table: &Table,
-        sockets: Vec<std::net::TcpListener>,
+        sockets: Vec<Socket>,
         front: Front,
         http: Option<Http>,
     ) -> Result {
@@ -234,11 +245,9 @@ impl Listens for Plain {
 impl<K: Listens + 'static> Service for Worker<K> {
     fn description(&self) -> Description {
         let listen = |address: &String| Listen {
-            label: "clients",
-            address: address.clone(),
-            ports: Ports::Shared,
-            scheme: self.scheme,
             page: self.http.is_some(),
+            options: self.options.clone(),
+            ..Listen::streams("clients", self.scheme, address)
         };
         Description {
             name: self.name.clone(),

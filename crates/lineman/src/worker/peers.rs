@@ -13,6 +13,7 @@ use crate::connection::{
     CloseReason, Connection, Driver, Front, Handlers, Serve, WebSocket, boxed, boxed_with, messages,
 };
 use crate::http::Http;
+use crate::service::Socket;
 use crate::{BoxError, Result, Table};
 
 /// A worker's connections speak a protocol, and handlers get their messages.
@@ -101,7 +102,7 @@ impl<D: Driver> Listens for Peers<D> {
     fn listen(
         self,
         table: &Table,
-        sockets: Vec<std::net::TcpListener>,
+        sockets: Vec<Socket>,
         front: Front,
         http: Option<Http>,
     ) -> Result {

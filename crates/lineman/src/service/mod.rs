@@ -5,13 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::Result;
 use crate::connection::Table;
+use crate::{Error, Result};
+
+mod endpoint;
+mod options;
+mod socket;
+
+pub use endpoint::Endpoint;
+pub(crate) use options::{Families, Sharing};
+pub use options::{Keepalive, SocketOptions};
+pub use socket::{Socket, Traffic};
 
 /// A future of the worker's single thread.
 pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -78,14 +86,42 @@ pub enum Reload {
 pub struct Listen {
     /// What it is for, when a service has several: `clients`, `links`; shown in `status`.
     pub label: &'static str,
-    /// `host:port`; port 0 lets the kernel choose one, which then stays for the master's life.
+    /// `host:port`, `unix:/path` or `unix:@name`, see [`Endpoint`]; port 0 lets the kernel choose one,
+    /// which then stays for the master's life.
     pub address: String,
+    /// What arrives there.
+    pub traffic: Traffic,
     /// How the slots share the address.
     pub ports: Ports,
     /// The scheme people use to reach it: `ws`, `http`, `tcp`, `text`, ….
     pub scheme: &'static str,
     /// Whether a person can open it in a browser; `start` then prints the address to open.
     pub page: bool,
+    /// How its sockets are set up.
+    pub options: SocketOptions,
+}
+
+impl Listen {
+    /// Returns an address for connections, shared by all slots, with default options.
+    pub fn streams(label: &'static str, scheme: &'static str, address: impl Into<String>) -> Self {
+        Self {
+            label,
+            address: address.into(),
+            traffic: Traffic::Streams,
+            ports: Ports::Shared,
+            scheme,
+            page: false,
+            options: SocketOptions::new(),
+        }
+    }
+
+    /// Returns the address, parsed.
+    ///
+    /// # Errors
+    /// [`Error::Address`] when it cannot be one.
+    pub fn endpoint(&self) -> Result<Endpoint, Error> {
+        self.address.parse()
+    }
 }
 
 /// How the slots of a service share one configured address.
@@ -93,7 +129,8 @@ pub struct Listen {
 pub enum Ports {
     /// Every slot has an `SO_REUSEPORT` socket on the same port; the kernel spreads connections.
     Shared,
-    /// Slot `i` listens on port + `i` (each on a port of its own if the port is 0).
+    /// Slot `i` listens on port + `i` (each on a port of its own if the port is 0). Not for a Unix
+    /// socket.
     PerSlot,
 }
 
@@ -106,8 +143,8 @@ pub struct Context {
     pub index: usize,
     /// Counts the processes the master ever started for this slot: 1 for the first.
     pub generation: u64,
-    /// The inherited listeners, in the order of [`Description::listeners`].
-    pub listeners: Vec<TcpListener>,
+    /// The inherited sockets, in the order of [`Description::listeners`].
+    pub listeners: Vec<Socket>,
     /// This process's connection table.
     pub table: Table,
 }
