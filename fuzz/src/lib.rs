@@ -17,7 +17,8 @@ use lineman_wire::{
     socks5::Socks5,
     text::Text,
     websocket::{
-        Decoder, Error, Event, HandshakeLimits, Limits, RequestParser, ResponseParser, Role, accept,
+        ClientHandshake, Decoder, Deflate, Error, Event, Extensions, HandshakeError,
+        HandshakeLimits, Limits, RequestParser, ResponseParser, Role, ServerHandshake, accept,
     },
 };
 
@@ -27,11 +28,14 @@ const LIMIT: usize = 300;
 /// A target's name, which is also that of its file and of its folder of seeds, and its body.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 15] = [
+const TARGETS: [Target; 18] = [
     ("text", |data| protocol(|| Text::with_max_size(LIMIT), data)),
     ("framed", |data| protocol(|| Framed::with_max_size(LIMIT), data)),
     ("websocket_server", |data| websocket(Role::Server, data)),
     ("websocket_client", |data| websocket(Role::Client, data)),
+    ("websocket_deflate_server", |data| websocket_deflate(Role::Server, data)),
+    ("websocket_deflate_client", |data| websocket_deflate(Role::Client, data)),
+    ("extensions", extensions),
     ("handshake_request", handshake_request),
     ("handshake_response", handshake_response),
     ("link_packet", link_packet),
@@ -87,9 +91,81 @@ fn decode_protocol<'a, P: Protocol>(
 fn websocket(role: Role, data: &[u8]) {
     let limits = Limits { max_frame_size: LIMIT / 2, max_message_size: LIMIT };
     let (size, data) = piece_size(data);
-    let whole = decode_websocket(role, limits, std::iter::once(data), Move::Never);
-    assert_eq!(decode_websocket(role, limits, data.chunks(size), Move::Never), whole);
-    assert_eq!(decode_websocket(role, limits, data.chunks(size), Move::AfterEachPiece), whole);
+    let none = (role, Extensions::NONE);
+    let whole = decode_websocket(none, limits, std::iter::once(data), Move::Never);
+    assert_eq!(decode_websocket(none, limits, data.chunks(size), Move::Never), whole);
+    assert_eq!(decode_websocket(none, limits, data.chunks(size), Move::AfterEachPiece), whole);
+}
+
+/// The second byte says whose context is taken over.
+fn websocket_deflate(role: Role, data: &[u8]) {
+    let limits = Limits { max_frame_size: LIMIT, max_message_size: 10 * LIMIT };
+    let (size, data) = piece_size(data);
+    let Some((&choice, data)) = data.split_first() else { return };
+    let deflate = deflate(choice);
+    let head = client(&deflate).request().expect("the request is fine");
+    let request = RequestParser::new().parse(&head, &HandshakeLimits::default());
+    let request = request.expect("ours is fine").expect("ours is whole");
+    let handshake = ServerHandshake { deflate: Some(&deflate), ..ServerHandshake::default() };
+    let extensions = handshake.accept(&request).expect("ours is accepted").extensions;
+    assert!(extensions.has_deflate());
+    let both = (role, extensions);
+    let whole = decode_websocket(both, limits, std::iter::once(data), Move::Never);
+    assert_eq!(decode_websocket(both, limits, data.chunks(size), Move::Never), whole);
+    assert_eq!(decode_websocket(both, limits, data.chunks(size), Move::AfterEachPiece), whole);
+}
+
+fn deflate(choice: u8) -> Deflate {
+    let bits = 9 + (choice >> 2) % 7;
+    let deflate = Deflate::new().server_max_window_bits(bits).client_max_window_bits(bits);
+    match choice % 4 {
+        0 => deflate,
+        1 => deflate.server_context_takeover(),
+        2 => deflate.client_context_takeover(),
+        _ => deflate.server_context_takeover().client_context_takeover(),
+    }
+}
+
+fn client(deflate: &Deflate) -> ClientHandshake<'_> {
+    ClientHandshake {
+        host: "a",
+        target: "/",
+        headers: &[],
+        subprotocols: &[],
+        deflate: Some(deflate),
+        key: [0; 16],
+    }
+}
+
+/// The first byte says what is wanted; the rest is what a client offers and what a server answers.
+fn extensions(data: &[u8]) {
+    let (choice, line) = data.split_first().map_or((0, data), |(&choice, rest)| (choice, rest));
+    let deflate = deflate(choice);
+    let limits = HandshakeLimits::default();
+    let line = [b"Sec-WebSocket-Extensions: ", line, b"\r\n\r\n"].concat();
+    let head = [
+        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n",
+        &line[..],
+    ]
+    .concat();
+    if let Ok(Some(request)) = RequestParser::new().parse(&head, &limits) {
+        let handshake = ServerHandshake { deflate: Some(&deflate), ..ServerHandshake::default() };
+        let accepted = handshake.accept(&request).map(|accepted| accepted.extensions);
+        assert_eq!(accepted.is_err(), request.check().is_err());
+    }
+    let head = [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n",
+        &line[..],
+    ]
+    .concat();
+    let response = ResponseParser::new().parse(&mut BytesMut::from(&head[..]), &limits);
+    if let Ok(Some(response)) = response {
+        // The line may smuggle in other headers, but it cannot take these away.
+        let fault = client(&deflate).check(&response).err();
+        assert!(!matches!(fault, Some(HandshakeError::Answer("upgrade" | "connection"))));
+    }
 }
 
 /// Whether the connection moves to another process, as in a handover.
@@ -100,13 +176,13 @@ enum Move {
 }
 
 fn decode_websocket<'a>(
-    role: Role,
+    (role, extensions): (Role, Extensions),
     limits: Limits,
     pieces: impl Iterator<Item = &'a [u8]>,
     moves: Move,
 ) -> (Vec<Event>, Option<Error>) {
     let (mut events, mut input) = (Vec::new(), BytesMut::new());
-    let mut decoder = Decoder::new(role);
+    let mut decoder = Decoder::with_extensions(role, extensions);
     for piece in pieces {
         input.extend_from_slice(piece);
         loop {
@@ -121,11 +197,11 @@ fn decode_websocket<'a>(
         if matches!(events.last(), Some(Event::Close(_))) {
             return (events, None);
         }
-        if moves == Move::AfterEachPiece {
+        if moves == Move::AfterEachPiece && decoder.is_movable() {
             let mut carried = BytesMut::new();
             decoder.write_unfinished(&limits, &mut carried);
             carried.extend_from_slice(&input);
-            (decoder, input) = (Decoder::new(role), carried);
+            (decoder, input) = (Decoder::with_extensions(role, extensions), carried);
         }
     }
     (events, None)

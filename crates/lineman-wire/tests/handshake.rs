@@ -40,6 +40,7 @@ fn request_tells_what_it_asks() {
     assert_eq!(request.query_value("absent"), None);
     assert_eq!(request.header("ORIGIN"), Some("http://example.com"));
     assert_eq!(request.cookies().collect::<Vec<_>>(), [("a", "1"), ("b", "two")]);
+    assert_eq!((request.cookie("b"), request.cookie("c")), (Some("two"), None));
     assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["chat", "superchat"]);
     assert_eq!(request.headers().count(), 8);
     assert_eq!(request.head(), REQUEST);
@@ -115,12 +116,22 @@ fn accept_refuses_what_section_4_2_1_does() {
         (key, "", HandshakeError::Key, 400),
         ("Sec-WebSocket-Key", "X-Key", HandshakeError::Key, 400),
         (key, &twice, HandshakeError::Key, 400),
+        (
+            "Origin: http://example.com",
+            "Sec-WebSocket-Extensions: a;;b",
+            HandshakeError::Extensions,
+            400,
+        ),
         ("Origin: http://example.com", "Content-Length: 5", HandshakeError::Body, 400),
         ("Origin: http://example.com", "Transfer-Encoding: chunked", HandshakeError::Body, 400),
     ] {
         let changed = REQUEST.replacen(from, to, 1);
         assert_ne!(changed, REQUEST);
-        let error = accept(&request(&changed), None, &[]).expect_err(to);
+        let request = request(&changed);
+        let error = request.check().expect_err(to);
+        if error != HandshakeError::Extensions {
+            assert_eq!(accept(&request, None, &[]), Err(error.clone()));
+        }
         assert_eq!((&error, error.status()), (&expected, status), "{from} -> {to}");
     }
 }
@@ -216,6 +227,7 @@ fn client() -> ClientHandshake<'static> {
         target: "/chat",
         headers: &[("Origin", "http://example.org")],
         subprotocols: &["chat", "v2.chat"],
+        deflate: None,
         key: *b"the sample nonce",
     }
 }
@@ -229,7 +241,8 @@ fn client_and_server_meet() {
     answer.extend_from_slice(b"\x81\x05Hello");
     let response =
         ResponseParser::new().parse(&mut answer, &HandshakeLimits::default()).unwrap().unwrap();
-    assert_eq!((response.status(), client().check(&response)), (101, Ok(Some("v2.chat"))));
+    let opened = client().check(&response).map(|opened| opened.subprotocol);
+    assert_eq!((response.status(), opened), (101, Ok(Some("v2.chat"))));
     assert_eq!(&answer[..], b"\x81\x05Hello", "the first frame stays");
 }
 
@@ -242,7 +255,7 @@ fn client_refuses_what_section_4_1_does() {
             .parse(&mut BytesMut::from(text), &HandshakeLimits::default())
             .unwrap()
             .unwrap();
-        client().check(&response).map(|chosen| chosen.map(str::to_owned))
+        client().check(&response).map(|opened| opened.subprotocol.map(str::to_owned))
     };
     assert_eq!(check(good), Ok(Some("chat".to_owned())));
     assert_eq!(check(&good.replace("Sec-WebSocket-Protocol: chat\r\n", "")), Ok(None));

@@ -6,7 +6,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
-    CloseFrame, Error, Message, Utf8Bytes,
+    CloseFrame, Error, Message, Pool, Utf8Bytes,
     frame::{Extensions, Header, Opcode, Reader, Role},
     mask,
     unfinished::{Progress, Unfinished},
@@ -17,9 +17,9 @@ use crate::protocol::DEFAULT_MAX_MESSAGE_SIZE;
 /// why a decoder borrows it instead of keeping it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes of payload in one frame. Default: 10 MiB.
+    /// The most bytes of payload in one frame, as they come. Default: 10 MiB.
     pub max_frame_size: usize,
-    /// The most bytes in one message, all its fragments together. Default: 10 MiB.
+    /// The most bytes in one message, all its fragments together and inflated. Default: 10 MiB.
     pub max_message_size: usize,
 }
 
@@ -46,7 +46,8 @@ pub enum Event {
     Close(Option<CloseFrame>),
 }
 
-/// A push decoder for one connection: 16 bytes while no message is unfinished.
+/// A push decoder for one connection: 16 bytes while no message is unfinished, unless the peer
+/// deflates with context takeover, which needs its window.
 ///
 /// See the [module](super) for an example.
 #[derive(Debug)]
@@ -83,11 +84,27 @@ impl Decoder {
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Option<Event>, Error> {
+        self.decode_with(&mut Pool::new(), input, limits)
+    }
+
+    /// Does what [`Decoder::decode`] does, with inflaters that many connections take turns with.
+    ///
+    /// What is inflated is bounded while it is: beyond [`Limits::max_message_size`] no more than 8 KiB
+    /// are ever made, and text is checked as it comes out.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn decode_with(
+        &mut self,
+        pool: &mut Pool,
+        input: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Option<Event>, Error> {
         if self.ended {
             input.clear();
             return Ok(None);
         }
-        let outcome = self.next_event(input, limits);
+        let outcome = self.next_event(pool, input, limits);
         if matches!(outcome, Err(_) | Ok(Some(Event::Close(_)))) {
             self.ended = true;
             self.unfinished = None;
@@ -96,9 +113,17 @@ impl Decoder {
         outcome
     }
 
-    /// Returns whether the decoder is between two messages and so owns no memory.
+    /// Returns whether the decoder is between two messages and so owns no memory but the window of a
+    /// peer that takes its context over.
     pub fn is_idle(&self) -> bool {
-        self.unfinished.is_none()
+        self.unfinished.as_ref().is_none_or(|unfinished| unfinished.is_idle())
+    }
+
+    /// Returns whether [`Decoder::write_unfinished`] says everything: not within a compressed message,
+    /// and not once a peer that takes its context over has sent one, as an inflater's state cannot be
+    /// written down.
+    pub fn is_movable(&self) -> bool {
+        self.unfinished.as_ref().is_none_or(|unfinished| !unfinished.is_inflating())
     }
 
     /// Returns how many bytes of an unfinished message it holds.
@@ -110,7 +135,8 @@ impl Decoder {
     /// connection takes along when it moves to another process. The bytes left unread follow them.
     ///
     /// They are frames of RFC 6455 themselves, so the format needs no version. Nothing is appended
-    /// by an idle decoder, nor by one that has seen a close frame or an error.
+    /// by an idle decoder, nor by one that has seen a close frame or an error. One that is not
+    /// [movable](Decoder::is_movable) has more to say than it writes: move it later, or close.
     ///
     /// ```
     /// use bytes::BytesMut;
@@ -135,6 +161,7 @@ impl Decoder {
 
     fn next_event(
         &mut self,
+        pool: &mut Pool,
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Option<Event>, Error> {
@@ -142,7 +169,7 @@ impl Decoder {
             if let Some(unfinished) = &mut self.unfinished
                 && unfinished.is_inside_frame()
             {
-                let progress = unfinished.feed(input)?;
+                let progress = unfinished.feed(pool, input, limits)?;
                 if unfinished.is_empty() {
                     self.unfinished = None;
                 }
@@ -152,8 +179,7 @@ impl Decoder {
                     Progress::Fragment => {}
                 }
             }
-            let unfinished =
-                self.unfinished.as_ref().and_then(|unfinished| unfinished.message_len());
+            let unfinished = self.unfinished.as_ref().and_then(|unfinished| unfinished.begun());
             let reader =
                 Reader { role: self.role, extensions: self.extensions, limits, unfinished };
             let Some((header, header_len)) = Header::parse(input, reader)? else { return Ok(None) };
@@ -161,7 +187,8 @@ impl Decoder {
                 return Ok(Some(event));
             }
             input.advance(header_len);
-            self.unfinished.get_or_insert_default().begin(header);
+            let context = self.extensions.deflates(self.role.peer());
+            self.unfinished.get_or_insert_default().begin(header, context, pool);
         }
     }
 }
@@ -174,7 +201,7 @@ fn take_whole(
     header_len: usize,
     input: &mut BytesMut,
 ) -> Result<Option<Event>, Error> {
-    if !header.last || header.opcode == Opcode::Continuation {
+    if !header.last || header.opcode == Opcode::Continuation || header.reserved != 0 {
         return Ok(None);
     }
     let end = header_len.saturating_add(header.length);

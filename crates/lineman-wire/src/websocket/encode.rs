@@ -16,11 +16,22 @@ use super::{
 /// A server gives no mask; a client gives four bytes that the server cannot foresee, new ones for
 /// each frame (RFC 6455, 5.3 and 10.3).
 pub fn encode_message(message: &Message, mask: Option<[u8; 4]>, out: &mut BytesMut) {
+    encode_data(message, 0, message.as_bytes(), mask, out);
+}
+
+/// Appends a message whose payload an extension may have changed, with the bits that say so.
+pub(super) fn encode_data(
+    message: &Message,
+    reserved: u8,
+    payload: &[u8],
+    mask: Option<[u8; 4]>,
+    out: &mut BytesMut,
+) {
     let opcode = match message {
         Message::Text(_) => Opcode::Text,
         Message::Binary(_) => Opcode::Binary,
     };
-    encode_frame(opcode, message.as_bytes(), mask, out);
+    encode_frame(opcode, reserved, payload, mask, out);
 }
 
 /// Appends a ping (RFC 6455, 5.5.2); the mask is as for [`encode_message`].
@@ -51,7 +62,7 @@ pub fn encode_close(close: Option<&CloseFrame>, mask: Option<[u8; 4]>, out: &mut
         payload.extend_from_slice(&close.code.0.to_be_bytes());
         payload.extend_from_slice(close.reason_that_fits().as_bytes());
     }
-    encode_frame(Opcode::Close, &payload, mask, out);
+    encode_frame(Opcode::Close, 0, &payload, mask, out);
 }
 
 fn encode_control(
@@ -63,12 +74,18 @@ fn encode_control(
     if payload.len() > MAX_CONTROL_PAYLOAD {
         return Err(Error::ControlTooLong);
     }
-    encode_frame(opcode, payload, mask, out);
+    encode_frame(opcode, 0, payload, mask, out);
     Ok(())
 }
 
-fn encode_frame(opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut BytesMut) {
-    let header = Header { last: true, reserved: 0, opcode, mask, length: payload.len() };
+fn encode_frame(
+    opcode: Opcode,
+    reserved: u8,
+    payload: &[u8],
+    mask: Option<[u8; 4]>,
+    out: &mut BytesMut,
+) {
+    let header = Header { last: true, reserved, opcode, mask, length: payload.len() };
     out.reserve(header.encoded_len() + payload.len());
     header.encode(out);
     let start = out.len();

@@ -11,7 +11,7 @@ use super::{CloseCode, CloseFrame, Role};
 #[non_exhaustive]
 pub enum Error {
     /// A reserved bit is set that no extension gave a meaning (5.2).
-    #[error("reserved bits are set, but no extension was negotiated")]
+    #[error("reserved bits are set that nothing negotiated gives a meaning here")]
     ReservedBits,
     /// The opcode is one of the reserved ones (5.2).
     #[error("reserved opcode {0:#x}")]
@@ -51,6 +51,9 @@ pub enum Error {
     /// A text message or a close reason is not UTF-8 (8.1).
     #[error("text is not valid utf-8")]
     InvalidUtf8,
+    /// A compressed message is no deflate data, or it ends inside of a block (RFC 7692, 7.2.2).
+    #[error("compressed message is not valid deflate data")]
+    InvalidDeflate,
     /// A close frame has a payload of one byte (5.5.1).
     #[error("close frame has half a close code")]
     TruncatedCloseCode,
@@ -60,10 +63,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the code to close with: 1002, 1007 or 1009 (RFC 6455, 7.4.1).
+    /// Returns the code to close with: 1002, 1007 or 1009 (RFC 6455, 7.4.1). What cannot be inflated
+    /// is a payload that does not fit its message: 1007.
     pub fn close_code(&self) -> CloseCode {
         match self {
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_PAYLOAD,
             Self::FrameTooBig { .. } | Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
             Self::ReservedBits
             | Self::ReservedOpcode(_)

@@ -4,7 +4,10 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Error, Limits};
+use super::{
+    Error, Limits,
+    deflate::{Agreement, Side},
+};
 
 /// The most bytes of payload in a control frame (RFC 6455, 5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
@@ -18,21 +21,43 @@ pub enum Role {
     Client,
 }
 
-/// What the handshake negotiated; today always [`Extensions::NONE`].
+impl Role {
+    pub(crate) const fn peer(self) -> Self {
+        match self {
+            Self::Server => Self::Client,
+            Self::Client => Self::Server,
+        }
+    }
+}
+
+/// RSV1 among [`Header::reserved`]: the message is compressed (RFC 7692, 6).
+pub(crate) const RSV1: u8 = 0b100;
+
+/// What the handshake negotiated: nothing, or permessage-deflate with its parameters.
 ///
-/// This is the seam for permessage-deflate (RFC 7692): an extension gets a constructor here that
-/// allows its reserved bit, [`Header::reserved`] carries the bit to the decoder, and the payload of
-/// a compressed message has to pass an inflater before it is checked as UTF-8 and counted against
-/// [`Limits::max_message_size`]. As long as no constructor allows a bit, each reserved bit is
-/// refused with 1002, as RFC 6455, 5.2 asks.
+/// The handshake makes it, [`Decoder`](super::Decoder) and [`Encoder`](super::Encoder) take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Extensions {
-    reserved_bits: u8,
+    deflate: Option<Agreement>,
 }
 
 impl Extensions {
     /// No extension: every reserved bit is an error.
-    pub const NONE: Self = Self { reserved_bits: 0 };
+    pub const NONE: Self = Self { deflate: None };
+
+    pub(crate) const fn with_deflate(agreement: Agreement) -> Self {
+        Self { deflate: Some(agreement) }
+    }
+
+    /// Returns whether permessage-deflate was negotiated.
+    pub const fn has_deflate(self) -> bool {
+        self.deflate.is_some()
+    }
+
+    /// Returns how the end `role` deflates, if it may.
+    pub(crate) fn deflates(self, role: Role) -> Option<Side> {
+        self.deflate.map(|agreement| agreement.of(role))
+    }
 }
 
 /// What a frame is (RFC 6455, 5.2).
@@ -134,7 +159,7 @@ impl Header {
     pub(crate) fn parse(input: &[u8], reader: Reader<'_>) -> Result<Option<(Self, usize)>, Error> {
         let Some(&first) = input.first() else { return Ok(None) };
         let (last, reserved) = (first & 0x80 != 0, first >> 4 & 0b111);
-        if reserved & !reader.extensions.reserved_bits != 0 {
+        if reserved & !reader.allowed_bits(first & 0x0F) != 0 {
             return Err(Error::ReservedBits);
         }
         let opcode = Opcode::from_bits(first & 0x0F)?;
@@ -150,7 +175,7 @@ impl Header {
             return Err(Error::ControlTooLong);
         }
         let Some((length, end)) = parse_length(short, input)? else { return Ok(None) };
-        let length = reader.check_length(opcode, length)?;
+        let length = reader.check_length(opcode, reserved, length)?;
 
         if !masked {
             return Ok(Some((Self { last, reserved, opcode, mask: None, length }, end)));
@@ -168,11 +193,26 @@ pub(crate) struct Reader<'a> {
     pub(crate) role: Role,
     pub(crate) extensions: Extensions,
     pub(crate) limits: &'a Limits,
-    /// The size so far of the message that is still unfinished, if there is one.
-    pub(crate) unfinished: Option<usize>,
+    /// The message that is still unfinished, if there is one.
+    pub(crate) unfinished: Option<Begun>,
+}
+
+/// What counts of an unfinished message when its next frame arrives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    /// How much has come.
+    pub(crate) size: usize,
+    /// Whether it is compressed, so that a frame's length says nothing about the message's.
+    pub(crate) compressed: bool,
 }
 
 impl Reader<'_> {
+    /// Returns the reserved bits that the frame may have: the first of a message says whether it is
+    /// compressed (RFC 7692, 6.1).
+    fn allowed_bits(self, opcode: u8) -> u8 {
+        if self.extensions.has_deflate() && matches!(opcode, 0x1 | 0x2) { RSV1 } else { 0 }
+    }
+
     /// Checks that the frame may come now (RFC 6455, 5.4).
     fn check_order(self, opcode: Opcode, last: bool) -> Result<(), Error> {
         match (opcode, self.unfinished) {
@@ -183,15 +223,20 @@ impl Reader<'_> {
         }
     }
 
-    fn check_length(self, opcode: Opcode, announced: u64) -> Result<usize, Error> {
+    fn check_length(self, opcode: Opcode, reserved: u8, announced: u64) -> Result<usize, Error> {
         let limit =
             if opcode.is_control() { MAX_CONTROL_PAYLOAD } else { self.limits.max_frame_size };
         let length = usize::try_from(announced)
             .ok()
             .filter(|&length| length <= limit)
             .ok_or(Error::FrameTooBig { length: announced, limit })?;
+        let compressed = reserved != 0 || self.unfinished.is_some_and(|begun| begun.compressed);
+        // A compressed message is counted while it is inflated.
+        if opcode.is_control() || compressed {
+            return Ok(length);
+        }
         let limit = self.limits.max_message_size;
-        if !opcode.is_control() && length > limit.saturating_sub(self.unfinished.unwrap_or(0)) {
+        if length > limit.saturating_sub(self.unfinished.map_or(0, |begun| begun.size)) {
             return Err(Error::MessageTooBig { limit });
         }
         Ok(length)

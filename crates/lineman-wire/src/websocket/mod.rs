@@ -1,4 +1,5 @@
-//! WebSocket, RFC 6455, for both ends: the handshake, the frames, the messages made of them.
+//! WebSocket, RFC 6455 and 7692, for both ends: handshake, frames, the messages made of them,
+//! compressed or not.
 //!
 //! The connection table decodes and encodes with it, and so may any program with bytes of its own.
 //! It never answers by itself: a ping or a close is an event, and what to send back is the caller's.
@@ -20,6 +21,7 @@
 
 mod close;
 mod decoder;
+mod deflate;
 mod encode;
 mod error;
 pub mod frame;
@@ -31,11 +33,12 @@ mod utf8;
 
 pub use close::{CloseCode, CloseFrame};
 pub use decoder::{Decoder, Event, Limits};
+pub use deflate::{Deflate, Encoder, Pool, Prepared};
 pub use encode::{encode_close, encode_message, encode_ping, encode_pong};
 pub use error::Error;
 pub use frame::{Extensions, Role};
 pub use handshake::{
-    ClientHandshake, HandshakeError, HandshakeLimits, Request, RequestParser, Response,
-    ResponseParser, Version, accept,
+    Accepted, ClientHandshake, HandshakeError, HandshakeLimits, Opened, Request, RequestParser,
+    Response, ResponseParser, ServerHandshake, Version, accept,
 };
 pub use message::{Message, Utf8Bytes};

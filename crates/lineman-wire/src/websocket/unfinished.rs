@@ -6,9 +6,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
-    Error, Event, Limits, Message,
+    Error, Event, Limits, Message, Pool,
     decoder::event_of,
-    frame::{Header, Opcode, Role},
+    deflate::{Inflater, Side},
+    frame::{Begun, Header, Opcode, Role},
     mask,
     utf8::PartialText,
 };
@@ -19,6 +20,20 @@ use super::{
 pub(crate) struct Unfinished {
     message: Option<PartialMessage>,
     frame: Option<PartialFrame>,
+    inflater: Option<Inflater>,
+    deflate: Deflated,
+}
+
+/// What the bytes of the message have to go through, and who owns the inflater.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Deflated {
+    /// They are the message.
+    #[default]
+    No,
+    /// They are deflated, and the message stands by itself: the inflater is the pool's.
+    Alone,
+    /// They are deflated, and may refer to messages before: the inflater stays.
+    WithContext,
 }
 
 #[derive(Debug)]
@@ -51,30 +66,46 @@ pub(crate) enum Progress {
 }
 
 impl Unfinished {
+    /// Returns whether there is nothing to keep.
     pub(crate) fn is_empty(&self) -> bool {
+        self.is_idle() && self.inflater.is_none()
+    }
+
+    /// Returns whether neither a message nor a frame is unfinished.
+    pub(crate) fn is_idle(&self) -> bool {
         self.message.is_none() && self.frame.is_none()
+    }
+
+    pub(crate) fn is_inflating(&self) -> bool {
+        self.inflater.is_some()
     }
 
     pub(crate) fn is_inside_frame(&self) -> bool {
         self.frame.is_some()
     }
 
-    /// Returns the size so far of the unfinished message.
-    pub(crate) fn message_len(&self) -> Option<usize> {
-        self.message.as_ref().map(PartialMessage::len)
+    /// Returns what a header's checks need of the unfinished message.
+    pub(crate) fn begun(&self) -> Option<Begun> {
+        let compressed = self.deflate != Deflated::No;
+        self.message.as_ref().map(|message| Begun { size: message.len(), compressed })
     }
 
     /// Returns how many bytes of payload are held.
     pub(crate) fn buffered(&self) -> usize {
-        self.message_len().unwrap_or(0) + self.frame.as_ref().map_or(0, |frame| frame.control.len())
+        self.message.as_ref().map_or(0, PartialMessage::len)
+            + self.frame.as_ref().map_or(0, |frame| frame.control.len())
     }
 
-    /// Enters a frame whose header has been read and checked.
-    pub(crate) fn begin(&mut self, header: Header) {
-        match header.opcode {
-            Opcode::Text => self.message = Some(PartialMessage::Text(PartialText::default())),
-            Opcode::Binary => self.message = Some(PartialMessage::Binary(Vec::new())),
-            Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => {}
+    /// Enters a frame whose header has been read and checked; `peer` is how the other end deflates.
+    pub(crate) fn begin(&mut self, header: Header, peer: Option<Side>, pool: &mut Pool) {
+        let message = match header.opcode {
+            Opcode::Text => Some(PartialMessage::Text(PartialText::default())),
+            Opcode::Binary => Some(PartialMessage::Binary(Vec::new())),
+            Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => None,
+        };
+        if message.is_some() {
+            self.message = message;
+            self.begin_inflating(peer.filter(|_| header.reserved != 0), pool);
         }
         self.frame = Some(PartialFrame {
             last: header.last,
@@ -85,8 +116,28 @@ impl Unfinished {
         });
     }
 
+    fn begin_inflating(&mut self, peer: Option<Side>, pool: &mut Pool) {
+        self.deflate = match peer {
+            None => Deflated::No,
+            Some(side) if side.takeover => {
+                let make = || Inflater::with_context(side.window_bits);
+                self.inflater.get_or_insert_with(make);
+                Deflated::WithContext
+            }
+            Some(_) => {
+                self.inflater = Some(pool.inflater());
+                Deflated::Alone
+            }
+        };
+    }
+
     /// Consumes what `input` holds of the frame it is inside of.
-    pub(crate) fn feed(&mut self, input: &mut BytesMut) -> Result<Progress, Error> {
+    pub(crate) fn feed(
+        &mut self,
+        pool: &mut Pool,
+        input: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Progress, Error> {
         let Some(frame) = &mut self.frame else { return Ok(Progress::Fragment) };
         let taken = frame.remaining.min(input.len());
         let piece = input.get_mut(..taken).unwrap_or_default();
@@ -94,16 +145,21 @@ impl Unfinished {
         if frame.opcode.is_control() {
             frame.control.extend_from_slice(piece);
         } else if let Some(message) = &mut self.message {
-            message.push(piece, frame.last.then_some(frame.remaining))?;
+            match &mut self.inflater {
+                Some(inflater) if self.deflate != Deflated::No => {
+                    inflater.push(piece, |chunk| message.push_bounded(chunk, limits))?;
+                }
+                _ => message.push(piece, frame.last.then_some(frame.remaining))?,
+            }
         }
         input.advance(taken);
         if frame.remaining > 0 {
             return Ok(Progress::NeedsMore);
         }
-        self.finish_frame()
+        self.finish_frame(pool, limits)
     }
 
-    fn finish_frame(&mut self) -> Result<Progress, Error> {
+    fn finish_frame(&mut self, pool: &mut Pool, limits: &Limits) -> Result<Progress, Error> {
         let Some(frame) = self.frame.take() else { return Ok(Progress::Fragment) };
         if frame.opcode.is_control() {
             return event_of(frame.opcode, &frame.control).map(Progress::Event);
@@ -111,10 +167,28 @@ impl Unfinished {
         if !frame.last {
             return Ok(Progress::Fragment);
         }
+        self.finish_inflating(pool, limits)?;
         match self.message.take() {
             Some(message) => Ok(Progress::Event(Event::Message(message.finish()?))),
             None => Ok(Progress::Fragment),
         }
+    }
+
+    fn finish_inflating(&mut self, pool: &mut Pool, limits: &Limits) -> Result<(), Error> {
+        let (Some(inflater), Some(message)) = (&mut self.inflater, &mut self.message) else {
+            return Ok(());
+        };
+        let take = |chunk: &[u8]| message.push_bounded(chunk, limits);
+        match self.deflate {
+            Deflated::No => {}
+            Deflated::WithContext => inflater.finish(take)?,
+            Deflated::Alone => {
+                inflater.finish_alone(take)?;
+                self.inflater.take().into_iter().for_each(|inflater| pool.take_back(inflater));
+            }
+        }
+        self.deflate = Deflated::No;
+        Ok(())
     }
 
     /// Writes the state as the frames that lead to it, see
@@ -169,6 +243,16 @@ impl PartialMessage {
                 Ok(())
             }
         }
+    }
+
+    /// Appends what was inflated, unless that is too much. Its capacity stays within the bound too.
+    fn push_bounded(&mut self, piece: &[u8], limits: &Limits) -> Result<(), Error> {
+        let limit = limits.max_message_size;
+        let room = limit.saturating_sub(self.len());
+        // What fits is checked even if more came: the fault that came first is the one that counts.
+        let (fits, beyond) = piece.split_at(room.min(piece.len()));
+        self.push(fits, Some(room - fits.len()))?;
+        if beyond.is_empty() { Ok(()) } else { Err(Error::MessageTooBig { limit }) }
     }
 
     fn finish(self) -> Result<Message, Error> {

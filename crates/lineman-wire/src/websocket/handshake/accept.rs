@@ -5,8 +5,10 @@ use std::fmt::Write;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
+use crate::websocket::{Deflate, Extensions, deflate::answer_to};
+
 use super::{
-    HandshakeError, Request, Version, accept_value,
+    HandshakeError, Request, Version, accept_value, extensions,
     head::{is_field_value, is_token},
 };
 
@@ -21,10 +23,76 @@ const RESERVED: [&str; 7] = [
     "upgrade",
 ];
 
+/// What a server answers with.
+///
+/// ```
+/// use lineman_wire::websocket::{Deflate, HandshakeLimits, RequestParser, ServerHandshake};
+///
+/// let input = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+///     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+///     Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+/// let request = RequestParser::new().parse(input, &HandshakeLimits::default())?.expect("is whole");
+/// let handshake = ServerHandshake { deflate: Some(&Deflate::new()), ..ServerHandshake::default() };
+/// assert!(handshake.accept(&request)?.extensions.has_deflate());
+/// # Ok::<(), lineman_wire::websocket::HandshakeError>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServerHandshake<'a> {
+    /// One of [`Request::subprotocols`], or none.
+    pub subprotocol: Option<&'a str>,
+    /// Further header lines, such as `Set-Cookie`.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Whether and how messages may be compressed, if the client offers it.
+    pub deflate: Option<&'a Deflate>,
+}
+
+/// A request that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The bytes of the answer, `101 Switching Protocols`.
+    pub answer: Bytes,
+    /// What was negotiated; for [`Decoder`](crate::websocket::Decoder) and
+    /// [`Encoder`](crate::websocket::Encoder).
+    pub extensions: Extensions,
+}
+
+impl ServerHandshake<'_> {
+    /// Checks a request for a WebSocket and makes the answer.
+    ///
+    /// # Errors
+    /// Fails if the request is not as RFC 6455, 4.2.1 wants it, or if the subprotocol or a header
+    /// cannot be sent. Answer with [`HandshakeError::response`] and close.
+    pub fn accept(&self, request: &Request) -> Result<Accepted, HandshakeError> {
+        let key = check(request)?;
+        let mut answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n",
+            accept_value(key)
+        );
+        if let Some(chosen) = self.subprotocol {
+            if !is_token(chosen) || !request.subprotocols().any(|offered| offered == chosen) {
+                return Err(HandshakeError::Subprotocol(chosen.to_owned()));
+            }
+            push_line(&mut answer, "Sec-WebSocket-Protocol", chosen);
+        }
+        let mut extensions = Extensions::NONE;
+        if let Some(deflate) = self.deflate {
+            let offers = extensions::parse(request.lines()).ok_or(HandshakeError::Extensions)?;
+            if let Some((line, negotiated)) = answer_to(&offers, deflate) {
+                push_line(&mut answer, "Sec-WebSocket-Extensions", &line);
+                extensions = negotiated;
+            }
+        }
+        push_application_headers(&mut answer, self.headers, &RESERVED)?;
+        answer.push_str("\r\n");
+        Ok(Accepted { answer: Bytes::from(answer), extensions })
+    }
+}
+
 /// Checks a request for a WebSocket and returns the bytes of the answer, `101 Switching Protocols`.
 ///
 /// `subprotocol` is one of [`Request::subprotocols`], or none. `headers` are added to the answer,
-/// such as `Set-Cookie`. No extension is ever accepted.
+/// such as `Set-Cookie`. No extension is accepted; [`ServerHandshake`] can.
 ///
 /// ```
 /// use lineman_wire::websocket::{HandshakeLimits, RequestParser, accept};
@@ -51,21 +119,9 @@ pub fn accept(
     subprotocol: Option<&str>,
     headers: &[(&str, &str)],
 ) -> Result<Bytes, HandshakeError> {
-    let key = check(request)?;
-    let mut answer = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {}\r\n",
-        accept_value(key)
-    );
-    if let Some(chosen) = subprotocol {
-        if !is_token(chosen) || !request.subprotocols().any(|offered| offered == chosen) {
-            return Err(HandshakeError::Subprotocol(chosen.to_owned()));
-        }
-        push_line(&mut answer, "Sec-WebSocket-Protocol", chosen);
-    }
-    push_application_headers(&mut answer, headers, &RESERVED)?;
-    answer.push_str("\r\n");
-    Ok(Bytes::from(answer))
+    ServerHandshake { subprotocol, headers, deflate: None }
+        .accept(request)
+        .map(|accepted| accepted.answer)
 }
 
 /// Appends the application's headers, if none of them breaks the message.
@@ -90,7 +146,7 @@ pub(super) fn push_line(out: &mut String, name: &str, value: &str) {
 }
 
 /// Checks what RFC 6455, 4.2.1 asks of the request, and returns its key.
-fn check(request: &Request) -> Result<&str, HandshakeError> {
+pub(super) fn check(request: &Request) -> Result<&str, HandshakeError> {
     if request.method() != "GET" {
         return Err(HandshakeError::Method);
     }

@@ -3,14 +3,19 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::websocket::{
+    Deflate, Extensions,
+    deflate::{check_answer, offer},
+};
+
 use super::{
     HandshakeError, HandshakeLimits,
     accept::{push_application_headers, push_line},
-    accept_value,
+    accept_value, extensions,
     head::{HeadScanner, Headers, is_field_value, is_token},
 };
 
-/// Headers that the handshake sets itself. No extension is asked for, as none could be spoken.
+/// Headers that the handshake sets itself.
 const RESERVED: [&str; 9] = [
     "connection",
     "content-length",
@@ -33,6 +38,7 @@ const RESERVED: [&str; 9] = [
 ///     target: "/chat?room=7",
 ///     headers: &[("Origin", "https://example.org")],
 ///     subprotocols: &["chat"],
+///     deflate: None,
 ///     // Sixteen random bytes; this crate has no source of them.
 ///     key: [7; 16],
 /// };
@@ -50,8 +56,20 @@ pub struct ClientHandshake<'a> {
     pub headers: &'a [(&'a str, &'a str)],
     /// The subprotocols to offer, the preferred one first.
     pub subprotocols: &'a [&'a str],
+    /// Whether and how messages may be compressed, if the server accepts it.
+    pub deflate: Option<&'a Deflate>,
     /// Sixteen bytes, random and new for each connection.
     pub key: [u8; 16],
+}
+
+/// What a server's answer opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened<'r> {
+    /// The subprotocol that the server chose.
+    pub subprotocol: Option<&'r str>,
+    /// What was negotiated; for [`Decoder`](crate::websocket::Decoder) and
+    /// [`Encoder`](crate::websocket::Encoder).
+    pub extensions: Extensions,
 }
 
 impl ClientHandshake<'_> {
@@ -84,16 +102,19 @@ impl ClientHandshake<'_> {
         if !self.subprotocols.is_empty() {
             push_line(&mut request, "Sec-WebSocket-Protocol", &self.subprotocols.join(", "));
         }
+        if let Some(deflate) = self.deflate {
+            push_line(&mut request, "Sec-WebSocket-Extensions", &offer(deflate));
+        }
         push_application_headers(&mut request, self.headers, &RESERVED)?;
         request.push_str("\r\n");
         Ok(Bytes::from(request))
     }
 
-    /// Checks the server's answer (RFC 6455, 4.1) and returns the subprotocol that it chose.
+    /// Checks the server's answer (RFC 6455, 4.1 and RFC 7692, 5.1) and returns what it agreed to.
     ///
     /// # Errors
     /// Fails if the answer is not what makes a WebSocket; the connection must be closed then.
-    pub fn check<'r>(&self, response: &'r Response) -> Result<Option<&'r str>, HandshakeError> {
+    pub fn check<'r>(&self, response: &'r Response) -> Result<Opened<'r>, HandshakeError> {
         let headers = &response.headers;
         if response.status != 101 {
             return Err(HandshakeError::Refused(response.status));
@@ -109,15 +130,15 @@ impl ClientHandshake<'_> {
         if headers.count("sec-websocket-accept") != 1 || accepted != Some(expected.as_str()) {
             return Err(HandshakeError::Answer("sec-websocket-accept"));
         }
-        if headers.count("sec-websocket-extensions") > 0 {
-            return Err(HandshakeError::Answer("sec-websocket-extensions"));
-        }
+        let extensions = extensions::parse(headers)
+            .and_then(|accepted| check_answer(&accepted, self.deflate))
+            .ok_or(HandshakeError::Answer("sec-websocket-extensions"))?;
         let chosen = headers.all("sec-websocket-protocol").next();
         let was_asked = chosen.is_none_or(|chosen| self.subprotocols.contains(&chosen));
         if headers.count("sec-websocket-protocol") > 1 || !was_asked {
             return Err(HandshakeError::Answer("sec-websocket-protocol"));
         }
-        Ok(chosen)
+        Ok(Opened { subprotocol: chosen, extensions })
     }
 
     fn encoded_key(&self) -> String {

@@ -41,6 +41,9 @@ pub enum HandshakeError {
     /// `Sec-WebSocket-Key` is not exactly once there, or not 16 bytes as base64 (4.2.1).
     #[error("sec-websocket-key must be 16 bytes in base64")]
     Key,
+    /// `Sec-WebSocket-Extensions` is not as the grammar wants it (9.1).
+    #[error("sec-websocket-extensions is malformed")]
+    Extensions,
     /// The request has a body, which a WebSocket's never has.
     #[error("a request for a websocket has no body")]
     Body,
@@ -67,7 +70,12 @@ impl HandshakeError {
     /// Returns the HTTP status that a server answers with.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Malformed(_) | Self::HttpVersion | Self::Host | Self::Key | Self::Body => 400,
+            Self::Malformed(_)
+            | Self::HttpVersion
+            | Self::Host
+            | Self::Key
+            | Self::Extensions
+            | Self::Body => 400,
             Self::Method => 405,
             Self::NotAnUpgrade | Self::WebSocketVersion => 426,
             Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => 431,

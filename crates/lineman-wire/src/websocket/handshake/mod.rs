@@ -1,21 +1,23 @@
 //! The opening handshake (RFC 6455, 4): a request that asks for a WebSocket, and its answer.
 //!
-//! The connection table parses with [`RequestParser`] and answers with [`accept`]; a program that
+//! The connection table parses with [`RequestParser`] and answers with [`ServerHandshake`]; a program that
 //! connects uses [`ClientHandshake`]. Nothing here is buffered: the caller's buffer is read where it
 //! is, and its size is bounded before it is parsed.
 
 mod accept;
 mod client;
 mod error;
+mod extensions;
 mod head;
 mod request;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1::{Digest, Sha1};
 
-pub use accept::accept;
-pub use client::{ClientHandshake, Response, ResponseParser};
+pub use accept::{Accepted, ServerHandshake, accept};
+pub use client::{ClientHandshake, Opened, Response, ResponseParser};
 pub use error::HandshakeError;
+pub(crate) use extensions::Extension;
 pub use request::{Request, RequestParser, Version};
 
 /// How large the head of a request or a response may be.

@@ -152,6 +152,11 @@ impl Request {
         self.headers.iter()
     }
 
+    /// Returns the first cookie of that name (RFC 6265, 5.4).
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
     /// Returns the cookies as pairs of name and value, in their order (RFC 6265, 5.4).
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self.headers.all("cookie").flat_map(|line| line.split(';'));
@@ -177,6 +182,21 @@ impl Request {
     /// Returns the bytes of the head as they came, the blank line included.
     pub fn head(&self) -> &Bytes {
         self.headers.head()
+    }
+
+    /// Checks everything that RFC 6455, 4.2.1 asks of a request for a WebSocket; what the answer
+    /// contains is not needed for it.
+    ///
+    /// # Errors
+    /// Fails as [`ServerHandshake::accept`](super::ServerHandshake::accept) does.
+    pub fn check(&self) -> Result<(), HandshakeError> {
+        super::accept::check(self)?;
+        super::extensions::parse(&self.headers).ok_or(HandshakeError::Extensions)?;
+        Ok(())
+    }
+
+    pub(super) fn lines(&self) -> &Headers {
+        &self.headers
     }
 
     pub(super) fn count(&self, name: &str) -> usize {
