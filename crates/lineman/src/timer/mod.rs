@@ -1,10 +1,14 @@
-//! Timers of a worker: `every`, `after`, and a handle that cancels.
+//! Timers of a worker: `every`, `after`, `at`, and a handle that cancels.
+
+mod cron;
 
 use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable};
 use tokio::time::{Instant, MissedTickBehavior};
+
+pub use cron::{CronError, at};
 
 /// A running timer. Dropping it lets the timer run on; [`Timer::cancel`] ends it.
 #[derive(Debug, Clone)]
@@ -78,7 +82,7 @@ mod tests {
     use std::cell::Cell;
     use std::rc::Rc;
 
-    fn run(test: impl Future<Output = ()>) {
+    pub(super) fn run(test: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
