@@ -42,6 +42,14 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// An outgoing connection is described in a way that cannot work.
+    #[error("cannot connect to {address}: {problem}")]
+    Outgoing {
+        /// The address as it was given.
+        address: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// A file or folder of the runtime directory failed us.
     #[error("cannot {action} {}: {source}", .path.display())]
     File {

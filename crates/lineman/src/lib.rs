@@ -14,6 +14,7 @@
 pub mod app;
 pub mod worker;
 pub mod connection;
+pub mod outgoing;
 pub mod timer;
 mod blocking;
 pub mod http;
@@ -33,12 +34,13 @@ pub use blocking::blocking;
 pub use connection::Table;
 pub use error::{BoxError, Error, Result};
 pub use networks::{Networks, NetworksError};
+pub use outgoing::Outgoing;
 pub use worker::Worker;
 
 /// What a program of Lineman's begins with: `use lineman::prelude::*;`.
 pub mod prelude {
     pub use crate::connection::{CloseReason, Connection, SendError, WebSocket};
-    pub use crate::{App, Result, Worker, blocking, timer};
+    pub use crate::{App, Outgoing, Result, Worker, blocking, timer};
     pub use bytes::{Bytes, BytesMut};
     pub use lineman_wire::Protocol;
     pub use lineman_wire::framed::Framed;

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use super::driver::Farewell;
 use super::entry::{Entry, Peer as _, State};
 use super::handler::Event;
+use super::transport::Transport;
 use super::{Admission, CloseReason, Driver};
 use crate::http::Taken;
 
@@ -198,9 +199,9 @@ impl<D: Driver> Entry<D> {
         self.extra(|extra| {
             extra.reason.get_or_insert(reason);
         });
-        if let Some(mut transport) = self.transport.take() {
-            self.table.forget(self.key, self.serve.weight, transport.stream_mut());
-        }
+        let mut transport = self.transport.take();
+        let socket = transport.as_mut().map(Transport::stream_mut);
+        self.table.forget(self.key, self.serve.weight, socket);
         self.leave_population();
         self.queue.borrow_mut().clear();
         self.unread.take();
@@ -233,7 +234,7 @@ impl<D: Driver> Entry<D> {
         self.extra(|extra| extra.reason = Some(CloseReason::BecameHttp));
         let bytes = input.split().freeze();
         if let Some(mut transport) = self.transport.take() {
-            self.table.forget(self.key, self.serve.weight, transport.stream_mut());
+            self.table.forget(self.key, self.serve.weight, Some(transport.stream_mut()));
             let keep_alive = self.serve.keep_alive;
             let admission = Admission::new(&self.serve.population, self.counted_for());
             let peer = self.peer();

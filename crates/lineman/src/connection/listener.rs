@@ -239,7 +239,7 @@ pub(super) fn entry<D: Driver>(
     key: usize,
     serve: &Rc<Serve<D>>,
     state: State,
-    transport: Transport,
+    transport: impl Into<Option<Transport>>,
     peer: Address,
 ) -> Entry<D> {
     let flags = Flags::default();
@@ -248,7 +248,7 @@ pub(super) fn entry<D: Driver>(
         id: table.next_id(),
         key,
         table: table.clone(),
-        transport: RefCell::new(Some(transport)),
+        transport: RefCell::new(transport.into()),
         origin: peer,
         state: Cell::new(state),
         flags,

@@ -1,10 +1,11 @@
 //! What entries and listeners need of the table: a place in it, its lists, deadlines and counters.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::Registry;
+use mio::{Interest, Registry, Token};
 use tokio_util::time::delay_queue::Key;
 
 use super::{Item, Table};
@@ -25,8 +26,8 @@ impl Table {
     pub(in crate::connection) fn insert<P: Peer + 'static>(
         &self,
         weight: Weight,
-        make: impl FnOnce(usize, &Registry) -> std::io::Result<Rc<P>>,
-    ) -> std::io::Result<Rc<P>> {
+        make: impl FnOnce(usize, &Registry) -> io::Result<Rc<P>>,
+    ) -> io::Result<Rc<P>> {
         let mut items = self.0.items.borrow_mut();
         let place = items.vacant_entry();
         let peer = make(place.key(), &self.0.registry)?;
@@ -44,10 +45,16 @@ impl Table {
         }
     }
 
+    /// Puts the socket of the entry at that place into the poll set.
+    pub(in crate::connection) fn watch(&self, key: usize, socket: &mut Stream) -> io::Result<()> {
+        // Edge-triggered: both interests at once cost one call in a connection's life.
+        self.0.registry.register(socket, Token(key), Interest::READABLE | Interest::WRITABLE)
+    }
+
     pub(in crate::connection) fn insert_listener(
         &self,
-        make: impl FnOnce(usize, &Registry) -> std::io::Result<Listener>,
-    ) -> std::io::Result<()> {
+        make: impl FnOnce(usize, &Registry) -> io::Result<Listener>,
+    ) -> io::Result<()> {
         let mut items = self.0.items.borrow_mut();
         let place = items.vacant_entry();
         let listener = make(place.key(), &self.0.registry)?;
@@ -55,9 +62,16 @@ impl Table {
         Ok(())
     }
 
-    /// Takes a connection out of the slab and its socket out of the poll set.
-    pub(in crate::connection) fn forget(&self, key: usize, weight: Weight, socket: &mut Stream) {
-        if let Err(error) = self.0.registry.deregister(socket) {
+    /// Takes a connection out of the slab, and its socket, if it has one, out of the poll set.
+    pub(in crate::connection) fn forget(
+        &self,
+        key: usize,
+        weight: Weight,
+        socket: Option<&mut Stream>,
+    ) {
+        if let Some(socket) = socket
+            && let Err(error) = self.0.registry.deregister(socket)
+        {
             tracing::debug!(%error, "cannot deregister a socket");
         }
         self.0.items.borrow_mut().try_remove(key);

@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -32,6 +32,11 @@ use crate::connection::stats::Counters;
 /// Events taken from the kernel at once: enough to amortise the call, few enough that a turn stays
 /// short beside other tasks.
 const EVENTS: usize = 1024;
+
+thread_local! {
+    /// A worker has one thread and one table.
+    static CURRENT: RefCell<Weak<Inner>> = const { RefCell::new(Weak::new()) };
+}
 
 /// The connections of this process. A handle; all clones are the same table.
 #[derive(Clone)]
@@ -105,7 +110,7 @@ impl Table {
         let registry = poll.registry().try_clone().map_err(failed)?;
         let descriptor = registry.as_fd().try_clone_to_owned().map_err(failed)?;
         let readiness = crate::os::watch_readable(descriptor).map_err(failed)?;
-        Ok(Self(Rc::new(Inner {
+        let table = Self(Rc::new(Inner {
             poll: RefCell::new((poll, Events::with_capacity(EVENTS))),
             registry,
             readiness,
@@ -125,7 +130,15 @@ impl Table {
             waker: RefCell::new(None),
             in_turn: Cell::new(false),
             changed: tokio::sync::Notify::new(),
-        })))
+        }));
+        CURRENT.set(Rc::downgrade(&table.0));
+        Ok(table)
+    }
+
+    /// Returns the table of this worker: the one that was made last on this thread, if it is still
+    /// there. `None` outside of a worker.
+    pub fn current() -> Option<Self> {
+        CURRENT.with_borrow(Weak::upgrade).map(Self)
     }
 
     /// Serves the connections; runs as long as the process does.

@@ -1,0 +1,146 @@
+//! The proxy that an outgoing connection goes through, and the dialogue with it, which comes before
+//! TLS and before the protocol.
+
+use std::fmt;
+
+use bytes::BytesMut;
+use lineman_wire::http_connect::HttpConnect;
+use lineman_wire::socks5::Socks5;
+
+use super::place::Place;
+use crate::connection::{CloseReason, Passed, Prelude};
+
+/// A proxy: its address, what it speaks, and who we are there.
+#[derive(Clone)]
+pub struct Proxy {
+    kind: Kind,
+    address: String,
+    credentials: Option<(String, String)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Socks5,
+    Http,
+}
+
+impl Proxy {
+    /// Goes through a SOCKS 5 proxy (RFC 1928) at `host:port` or `unix:/path`; it resolves the name.
+    pub fn socks5(address: impl Into<String>) -> Self {
+        Self { kind: Kind::Socks5, address: address.into(), credentials: None }
+    }
+
+    /// Goes through an HTTP proxy at `host:port` or `unix:/path`, with `CONNECT` (RFC 9110, 9.3.6);
+    /// it resolves the name.
+    pub fn http(address: impl Into<String>) -> Self {
+        Self { kind: Kind::Http, address: address.into(), credentials: None }
+    }
+
+    /// Sets user and password (RFC 1929; `Proxy-Authorization: Basic` to an HTTP proxy). They travel
+    /// as they are: the way to the proxy is not encrypted.
+    #[must_use]
+    pub fn credentials(self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        Self { credentials: Some((user.into(), password.into())), ..self }
+    }
+
+    /// Returns where the proxy is.
+    pub(super) fn place(&self) -> Result<Place, String> {
+        Place::parse(&self.address).map_err(|problem| format!("proxy {}: {problem}", self.address))
+    }
+
+    /// Returns a new dialogue that asks for `place`.
+    pub(super) fn dialogue(&self, place: &Place) -> Result<Box<dyn Prelude>, String> {
+        let Place::Host(host, port) = place else {
+            return Err("a proxy cannot reach a unix socket".to_owned());
+        };
+        let credentials = self.credentials.as_ref();
+        let credentials = credentials.map(|(user, password)| (user.as_str(), password.as_str()));
+        let proxy = self.address.clone();
+        Ok(match self.kind {
+            Kind::Socks5 => {
+                let dialogue = Socks5::new(host, *port, credentials);
+                let dialogue = dialogue.map_err(|error| error.to_string())?;
+                Box::new(Dialogue { proxy, dialogue })
+            }
+            Kind::Http => {
+                let dialogue = HttpConnect::new(host, *port, credentials);
+                let dialogue = dialogue.map_err(|error| error.to_string())?;
+                Box::new(Dialogue { proxy, dialogue })
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Proxy {
+    /// Leaves out the password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Proxy")
+            .field("kind", &self.kind)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A dialogue with the proxy of that address.
+struct Dialogue<T> {
+    proxy: String,
+    dialogue: T,
+}
+
+/// What the two dialogues of `lineman-wire` have in common.
+trait Steps {
+    fn start(&mut self, output: &mut BytesMut);
+    fn advance(
+        &mut self,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+    ) -> Result<Option<()>, String>;
+}
+
+impl Steps for Socks5 {
+    fn start(&mut self, output: &mut BytesMut) {
+        self.start(output);
+    }
+
+    fn advance(
+        &mut self,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+    ) -> Result<Option<()>, String> {
+        self.advance(input, output).map_err(|error| error.to_string())
+    }
+}
+
+impl Steps for HttpConnect {
+    fn start(&mut self, output: &mut BytesMut) {
+        self.start(output);
+    }
+
+    fn advance(
+        &mut self,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+    ) -> Result<Option<()>, String> {
+        self.advance(input, output).map_err(|error| error.to_string())
+    }
+}
+
+impl<T: Steps> Prelude for Dialogue<T> {
+    fn start(&mut self, output: &mut BytesMut) -> Result<(), CloseReason> {
+        self.dialogue.start(output);
+        Ok(())
+    }
+
+    fn advance(
+        &mut self,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+    ) -> Result<Option<Passed>, CloseReason> {
+        let advanced = self.dialogue.advance(input, output);
+        let advanced = advanced.map_err(|problem| {
+            CloseReason::ConnectFailed(format!("through {}: {problem}", self.proxy))
+        })?;
+        Ok(advanced.map(|()| Passed::default()))
+    }
+}
