@@ -1,6 +1,7 @@
 //! The chat in a real browser: people who talk, leave, and come back when the server does.
 
 mod driver;
+mod websocket;
 
 use anyhow::Result;
 use lineman_tests::alone;

@@ -1,0 +1,49 @@
+"""A server made of Python's `websockets`, for our client; prints its port.
+
+    websockets_server.py [deflate]
+
+It echoes, but for `close`, `ping` and `fragments`: it does that. For each connection that ends it
+prints as JSON what it saw of it.
+"""
+
+import asyncio
+import json
+import sys
+
+from websockets.asyncio.server import serve
+
+from samples import FRAGMENTS
+
+
+async def handle(socket) -> None:
+    async for message in socket:
+        if message == "close":
+            await socket.close(4002, "told to, Jürgen")
+        elif message == "ping":
+            await (await socket.ping("are you there?"))
+            await socket.send("pong")
+        elif message == "fragments":
+            await socket.send(FRAGMENTS)
+        else:
+            await socket.send(message)
+    print(json.dumps({
+        "subprotocol": socket.subprotocol,
+        "extensions": socket.response.headers.get("Sec-WebSocket-Extensions"),
+        "path": socket.request.path,
+        "closed": [socket.close_code, socket.close_reason],
+    }), flush=True)
+
+
+async def main() -> None:
+    options = {
+        "compression": "deflate" if "deflate" in sys.argv else None,
+        "subprotocols": ["echo.v1"],
+        "max_size": 4 * 1024 * 1024,
+    }
+    async with serve(handle, "127.0.0.1", 0, **options) as server:
+        print("port", server.sockets[0].getsockname()[1], flush=True)
+        # Until whoever started us closes our input.
+        await asyncio.to_thread(sys.stdin.read)
+
+
+asyncio.run(main())
