@@ -60,6 +60,17 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// A file of TLS cannot be used.
+    #[error("cannot use {} for TLS: {problem}", .path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
     /// Another call of the operating system failed.
     #[error("cannot {action}: {source}")]
     Os {

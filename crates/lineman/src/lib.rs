@@ -18,6 +18,7 @@ pub mod outgoing;
 pub mod timer;
 mod blocking;
 pub mod http;
+pub mod tls;
 pub mod service;
 pub mod config;
 mod networks;

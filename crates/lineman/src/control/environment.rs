@@ -38,6 +38,10 @@ pub(crate) const GENERATION: Variable = Variable { name: "LINEMAN_GENERATION", h
 /// Set by the master for a worker: how many listeners follow the control socket.
 pub(crate) const LISTENERS: Variable = Variable { name: "LINEMAN_LISTENERS", help: None };
 
+/// Set by the master for a worker when it was started with `--self-signed`: the folder of the
+/// certificate that all TLS uses.
+pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED", help: None };
+
 /// Set by `start -d` for the master it starts: report the start on this descriptor.
 pub(crate) const REPORT: Variable = Variable { name: "LINEMAN_REPORT", help: None };
 
