@@ -57,6 +57,9 @@ pub(super) struct Start {
     /// Do not print the table of services
     #[arg(short, long)]
     pub(super) quiet: bool,
+    /// Let all TLS use a certificate made now, for development only
+    #[arg(long)]
+    pub(super) self_signed: bool,
 }
 
 /// Flags of `restart`.

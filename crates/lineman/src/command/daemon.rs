@@ -48,6 +48,7 @@ fn spawn(plan: &Plan, report: UnixStream) -> Result<(), Error> {
         .arg("--runtime-dir")
         .arg(plan.folder.path())
         .arg("start")
+        .args(plan.self_signed.then_some("--self-signed"))
         .env(environment::REPORT.name, CONTROL_DESCRIPTOR.to_string())
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(failed)?)

@@ -68,10 +68,12 @@ pub(crate) fn run(app: &App) {
     let folder = RuntimeFolder::resolve(&app.config.name, &choice);
     let outcome = match &arguments.verb {
         Verb::Start(how) => match report {
-            Some(report) => plan(app, folder).map(|plan| daemon::run(&plan, report)),
-            None => plan(app, folder).and_then(|plan| start::start(&plan, how)),
+            Some(report) => plan(app, folder, how).map(|plan| daemon::run(&plan, report)),
+            None => plan(app, folder, how).and_then(|plan| start::start(&plan, how)),
         },
-        Verb::Restart(how) => plan(app, folder).and_then(|plan| start::restart(&plan, how)),
+        Verb::Restart(how) => {
+            plan(app, folder, &how.start).and_then(|plan| start::restart(&plan, how))
+        }
         Verb::Stop(how) => steps::stop(&folder, how),
         Verb::Reload(how) => steps::reload(&folder, how),
         Verb::Status(how) => status::status(&folder, how),
@@ -81,8 +83,10 @@ pub(crate) fn run(app: &App) {
 }
 
 /// Returns what is to be started; a program that describes something impossible is told here.
-fn plan(app: &App, folder: RuntimeFolder) -> Result<Plan, Failure> {
-    Plan::new(app, folder).map_err(|error| Failure::new(ExitCode::Failed, chain(&error)))
+fn plan(app: &App, folder: RuntimeFolder, how: &arguments::Start) -> Result<Plan, Failure> {
+    let plan = Plan::new(app, folder);
+    let plan = plan.map_err(|error| Failure::new(ExitCode::Failed, chain(&error)))?;
+    Ok(Plan { self_signed: how.self_signed, ..plan })
 }
 
 /// Says why the command failed, if it did; returns when it did not.

@@ -57,7 +57,7 @@ fn foreground(plan: &Plan, how: &Start) -> ExitCode {
 
 /// Returns the table of services, and the addresses a browser can open.
 pub(super) fn table(report: &report::Start) -> String {
-    let report::Start { lineman, program, pid, services } = report;
+    let report::Start { lineman, program, pid, services, self_signed } = report;
     let mut table = Table::new(&[
         ("service", Align::Left),
         ("kind", Align::Left),
@@ -86,6 +86,10 @@ pub(super) fn table(report: &report::Start) -> String {
     }
     for page in pages {
         text.extend(["open ", &page, "\n"]);
+    }
+    if let Some(fingerprint) = self_signed {
+        text.push_str("\nTLS is self-signed, for development only: browsers will warn\nSHA-256 ");
+        text.extend([fingerprint, "\n"]);
     }
     text
 }
@@ -161,7 +165,7 @@ mod tests {
         let listen = vec![listen("clients", "ws", "unix:/run/chat.sock")];
         let services = vec![service("gateway", listen, 2)];
         let (lineman, program) = ("1.2.3".to_owned(), "chat".to_owned());
-        let text = table(&report::Start { lineman, program, pid: 42, services });
+        let text = table(&report::Start { lineman, program, pid: 42, services, self_signed: None });
         assert!(text.contains("  ws+unix:/run/chat.sock  "), "{text}");
         assert!(!text.contains("open"), "{text}");
     }
@@ -179,6 +183,7 @@ mod tests {
             program: "chat".to_owned(),
             pid: 42,
             services,
+            self_signed: Some("AB:CD".to_owned()),
         };
         assert_eq!(
             table(&report),
@@ -189,7 +194,10 @@ mod tests {
              \x20                   tcp://127.0.0.1:4000..4001\n\
              jobs     websocket  -                                   1  ok\n\
              \n\
-             open http://127.0.0.1:7272\n"
+             open http://127.0.0.1:7272\n\
+             \n\
+             TLS is self-signed, for development only: browsers will warn\n\
+             SHA-256 AB:CD\n"
         );
     }
 }

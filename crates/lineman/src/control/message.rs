@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Row, Stats};
+use crate::tls::tickets::TicketKeys;
 
 /// What the master tells a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,11 @@ pub(crate) enum ToWorker {
         from: usize,
         /// The most rows to answer with.
         limit: usize,
+    },
+    /// Seal session tickets with these keys from now on; said first, and whenever they change.
+    TicketKeys {
+        /// The newest and the one before.
+        keys: TicketKeys,
     },
     /// Stop accepting, wait until the connections end by themselves, then leave.
     Drain {

@@ -19,6 +19,9 @@ pub(crate) struct Start {
     pub(crate) pid: u32,
     /// The services in the order they were added.
     pub(crate) services: Vec<Service>,
+    /// The fingerprint of the certificate that all TLS uses, if it was made at this start.
+    #[serde(default)]
+    pub(crate) self_signed: Option<String>,
 }
 
 /// One service.

@@ -13,6 +13,7 @@ mod socket_file;
 mod reload;
 mod stop;
 mod status;
+mod tls;
 mod exit;
 mod backoff;
 
@@ -47,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) folder: RuntimeFolder,
     /// The file workers are started from.
     pub(crate) program: PathBuf,
+    /// Whether all TLS uses a certificate made at the start, for development.
+    pub(crate) self_signed: bool,
 }
 
 impl Plan {
@@ -54,7 +57,13 @@ impl Plan {
     pub(crate) fn new(app: &App, folder: RuntimeFolder) -> Result<Self, Error> {
         let services: Vec<_> = app.services.iter().map(|service| service.description()).collect();
         check(&services)?;
-        Ok(Self { config: app.config.clone(), services, folder, program: program::resolve()? })
+        Ok(Self {
+            config: app.config.clone(),
+            services,
+            folder,
+            program: program::resolve()?,
+            self_signed: false,
+        })
     }
 }
 
@@ -126,7 +135,7 @@ async fn supervise(
         stopped.await.unwrap_or_default();
     }));
     tokio::spawn(pass_on(requests, events.clone()));
-    let supervisor = Supervisor::new(plan, sockets, holder, report, events);
+    let supervisor = Supervisor::new(plan, sockets, holder, report, events)?;
     let verdict = supervisor.run(queue).await;
     drop(stop);
     // Whoever asked gets the answer before the process ends; a caller that does not read is dropped

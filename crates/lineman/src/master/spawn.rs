@@ -27,6 +27,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// its generation.
 pub(super) fn spawn(
     program: &Path,
+    self_signed: Option<&Path>,
     slot: &mut Slot,
     position: usize,
     ready_limit: Duration,
@@ -51,6 +52,10 @@ pub(super) fn spawn(
         .env(environment::LISTENERS.name, slot.listeners.len().to_string())
         .env_remove(environment::REPORT.name)
         .stdin(Stdio::null());
+    match self_signed {
+        Some(folder) => command.env(environment::SELF_SIGNED.name, folder),
+        None => command.env_remove(environment::SELF_SIGNED.name),
+    };
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     let mut child = Command::from(command).spawn()?;
 

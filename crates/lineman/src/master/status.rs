@@ -30,6 +30,7 @@ impl Supervisor {
             program: self.config.name.clone(),
             pid: self.holder.pid,
             services: self.service_reports(),
+            self_signed: self.tls.fingerprint(),
         }
     }
 

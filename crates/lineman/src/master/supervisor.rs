@@ -12,7 +12,9 @@ use super::listeners::{Listener, Users};
 use super::reload::{Round, Step as RoundStep};
 use super::slot::{Outlook, Slot, Worker, WorkerState};
 use super::stop::Stop;
+use super::tls::Tls;
 use super::{Plan, spawn};
+use crate::Error;
 use crate::config::Config;
 use crate::control::ExitCode;
 use crate::control::lock::Holder;
@@ -49,6 +51,7 @@ pub(super) struct Supervisor {
     pub(super) holder: Holder,
     pub(super) started: Instant,
     pub(super) events: mpsc::Sender<Event>,
+    pub(super) tls: Tls,
     /// The last question's token.
     token: u64,
 }
@@ -77,14 +80,15 @@ impl Supervisor {
         holder: Holder,
         report: Answers,
         events: mpsc::Sender<Event>,
-    ) -> Self {
+    ) -> Result<Self, Error> {
+        let tls = Tls::new(plan)?;
         let mut slots = Vec::new();
         for (service, (description, sockets)) in plan.services.iter().zip(sockets).enumerate() {
             for (index, listeners) in sockets.into_iter().enumerate() {
                 slots.push(Slot::new(&description.name, service, index, listeners));
             }
         }
-        Self {
+        Ok(Self {
             config: plan.config.clone(),
             program: plan.program.clone(),
             services: plan.services.clone(),
@@ -93,8 +97,9 @@ impl Supervisor {
             holder,
             started: Instant::now(),
             events,
+            tls,
             token: 0,
-        }
+        })
     }
 
     /// Runs until the program has stopped.
@@ -311,6 +316,7 @@ impl Supervisor {
         for position in 0..self.slots.len() {
             self.expire(position, now);
         }
+        self.renew_ticket_keys(now);
         match &self.phase {
             Phase::Starting(_) => self.finish_start(),
             Phase::Up { .. } => self.advance_reload(),
@@ -359,10 +365,14 @@ impl Supervisor {
         let ready_limit = self.config.ready_limit;
         let slot = self.slots.get_mut(position).ok_or("there is no such slot")?;
         slot.outlook = Outlook::Running;
-        let worker = spawn::spawn(&self.program, slot, position, ready_limit, &self.events);
+        let worker = {
+            let self_signed = self.tls.self_signed_folder();
+            spawn::spawn(&self.program, self_signed, slot, position, ready_limit, &self.events)
+        };
         let worker = worker.map_err(|error| {
             format!("{}: cannot execute {}: {error}", slot.name, self.program.display())
         })?;
+        self.tls.give_keys(&worker);
         let (key, pid) = (worker.key(position), worker.pid);
         slot.workers.push(worker);
         self.progress(position, pid, Step::Starting, None, None);

@@ -7,6 +7,7 @@ use crate::connection::Table;
 use crate::control::frame::{Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
 use crate::service::Running;
+use crate::tls::FromMaster;
 
 /// What the master wants of the process as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,10 @@ impl Conversation {
                 Ok(Some(ToWorker::Connections { token, from, limit })) => {
                     let (rows, next) = self.table.rows(from, limit);
                     FromWorker::Rows { token, rows, next }
+                }
+                Ok(Some(ToWorker::TicketKeys { keys })) => {
+                    FromMaster::of_this_process().tickets.accept(keys);
+                    continue;
                 }
                 Ok(Some(ToWorker::Drain { limit, stop_limit })) => {
                     return Order::Drain { limit, stop_limit };
