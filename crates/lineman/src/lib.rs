@@ -32,7 +32,7 @@ mod os;
 
 pub use app::App;
 pub use blocking::blocking;
-pub use connection::Table;
+pub use connection::{Table, websocket};
 pub use error::{BoxError, Error, Result};
 pub use networks::{Networks, NetworksError};
 pub use outgoing::Outgoing;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use lineman_wire::{BoxError, Protocol};
 
 use super::CloseReason;
@@ -61,6 +61,13 @@ pub trait Driver: Sized + 'static {
         Ok(())
     }
 
+    /// Makes an answer of the error by which the handler refused the opening, for
+    /// [`Driver::farewell`] to say; `None` if it is a failure and no refusal.
+    fn refuse(&mut self, error: &BoxError) -> Option<CloseReason> {
+        let _ = error;
+        None
+    }
+
     /// Appends a message's wire form to `output`.
     ///
     /// # Errors
@@ -100,8 +107,12 @@ pub enum Step<D: Driver> {
     Opened,
     /// A message.
     Message(D::Inbound),
-    /// Something that concerns the protocol alone was consumed: a ping.
+    /// Something that concerns the protocol alone was consumed.
     Again,
+    /// The peer asks whether we are there; the answer is in the output.
+    Ping(Bytes),
+    /// The peer says that it is there.
+    Pong(Bytes),
     /// The peer ended the conversation; the answer to that, if any, is in the output.
     Closed(CloseReason),
     /// This is plain HTTP: the input holds the whole request, untouched.
@@ -116,6 +127,8 @@ impl<D: Driver> fmt::Debug for Step<D> {
             Self::Opened => "Opened",
             Self::Message(_) => "Message(..)",
             Self::Again => "Again",
+            Self::Ping(_) => "Ping(..)",
+            Self::Pong(_) => "Pong(..)",
             Self::Closed(_) => "Closed(..)",
             Self::Http => "Http",
         })

@@ -160,11 +160,16 @@ impl<D: Driver> Entry<D> {
 
     /// The handler is done with an event: a handshake is answered, an error closes.
     fn settle(self: &Rc<Self>, result: crate::Result) {
+        let opening = self.flags.opening.replace(false) && self.state.get() == State::Handshake;
         if let Err(error) = result {
+            let refused = if opening { self.driver.borrow_mut().refuse(&error) } else { None };
+            if let Some(reason) = refused {
+                return self.begin_close(reason);
+            }
             self.table.add(|counters| &counters.handler_errors, 1);
             tracing::warn!(connection = self.id, peer = %self.peer(), %error, "handler failed");
             self.begin_close(CloseReason::HandlerFailed(error.to_string()));
-        } else if self.flags.opening.replace(false) && self.state.get() == State::Handshake {
+        } else if opening {
             // Its own event settles the rest, and may have left a task that is not done yet.
             return self.answer_handshake();
         }

@@ -197,7 +197,7 @@ impl<D: Driver> Connection<D> {
         self.entry.queue.borrow().len() >= self.entry.limits().send_queue
     }
 
-    fn may_send(&self) -> Result<(), SendError> {
+    pub(super) fn may_send(&self) -> Result<(), SendError> {
         self.takes_messages()?;
         if self.is_full() {
             self.entry.table.add(|counters| &counters.refused, 1);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use super::{CloseReason, Connection, Driver};
 
 /// Something that happened to one connection. Events of one connection come in order, one at a time.
@@ -49,6 +51,16 @@ pub trait Handler<D: Driver>: 'static {
     /// The send queue reached its bound: sends fail until it has drained.
     fn on_full(&self, connection: &Connection<D>) {
         let _ = connection;
+    }
+
+    /// The peer pinged; the answer is on its way.
+    fn on_ping(&self, connection: &Connection<D>, payload: &Bytes) {
+        let _ = (connection, payload);
+    }
+
+    /// The peer sent a pong: the answer to a ping of ours, or one that nobody asked for.
+    fn on_pong(&self, connection: &Connection<D>, payload: &Bytes) {
+        let _ = (connection, payload);
     }
 
     /// The send queue that was full is empty again.

@@ -33,7 +33,7 @@ pub(crate) mod stats;
 mod tests;
 mod table;
 mod transport;
-mod websocket;
+pub mod websocket;
 
 pub use address::Address;
 pub(crate) use admission::Admission;

@@ -11,7 +11,7 @@ use super::entry::{Entry, State};
 use super::handler::Event;
 use super::table::Scratch;
 use super::transport::Failure;
-use super::{Address, CloseReason, Driver, Excess};
+use super::{Address, CloseReason, Connection, Driver, Excess};
 
 /// One read takes at most this much: the size of the shared buffer. Larger reads save nothing
 /// measurable, and another connection waits meanwhile.
@@ -273,6 +273,13 @@ impl<D: Driver> Entry<D> {
         match step {
             Ok(Step::Wait) => return false,
             Ok(Step::Again) => {}
+            Ok(Step::Ping(_) | Step::Pong(_)) if self.state.get() != State::Open => {}
+            Ok(Step::Ping(payload)) => {
+                self.serve.handler.on_ping(&Connection::of(self), &payload);
+            }
+            Ok(Step::Pong(payload)) => {
+                self.serve.handler.on_pong(&Connection::of(self), &payload);
+            }
             Ok(Step::Message(_)) if self.state.get() == State::Closing => {}
             Ok(Step::Message(message)) => {
                 self.table.add(|counters| &counters.messages_in, 1);

@@ -17,6 +17,13 @@ pub enum CloseReason {
     Broken(String),
     /// Code on our side asked for it.
     Local,
+    /// Code on our side asked for it, and chose what a WebSocket's peer is told.
+    Chosen {
+        /// The close frame's code.
+        code: u16,
+        /// The close frame's text.
+        reason: String,
+    },
     /// The process is going away: stop, or the end of a drain (WebSocket code 1001).
     GoingAway,
     /// The peer broke the protocol (1002, 1007 or another code of the protocol's).
@@ -93,7 +100,7 @@ impl CloseReason {
         match self {
             Self::Peer { code, .. } => code.unwrap_or(1000),
             Self::GoingAway | Self::HeartbeatTimeout => 1001,
-            Self::Protocol { code, .. } => *code,
+            Self::Protocol { code, .. } | Self::Chosen { code, .. } => *code,
             Self::TooBig => 1009,
             Self::MessageTimeout | Self::Limited(Limit::MessageRate | Limit::ByteRate) => 1008,
             Self::SlowPeer | Self::Unavailable(_) | Self::HandshakeEvicted | Self::Limited(_) => {
@@ -125,6 +132,7 @@ impl fmt::Display for CloseReason {
             Self::Peer { code: None, .. } => formatter.write_str("closed by peer"),
             Self::Broken(problem) => write!(formatter, "broken: {problem}"),
             Self::Local => formatter.write_str("closed by us"),
+            Self::Chosen { code, reason } => write!(formatter, "closed by us ({code}: {reason})"),
             Self::GoingAway => formatter.write_str("server going away"),
             Self::Protocol { problem, .. } => write!(formatter, "protocol error: {problem}"),
             Self::TooBig => formatter.write_str("message too big"),

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::handler::{Event, Handler, Turn};
@@ -22,6 +23,7 @@ use crate::service::LocalFuture;
 pub(crate) type Simple<D> = Box<dyn Fn(Connection<D>) -> LocalFuture<Result>>;
 pub(crate) type With<D, T> = Box<dyn Fn(Connection<D>, T) -> LocalFuture<Result>>;
 pub(crate) type Signal<D> = Box<dyn Fn(&Connection<D>)>;
+pub(crate) type Beat<D> = Box<dyn Fn(&Connection<D>, &Bytes)>;
 
 /// The callbacks of a worker. Those that are not set do nothing.
 pub(crate) struct Handlers<D: Driver> {
@@ -31,11 +33,22 @@ pub(crate) struct Handlers<D: Driver> {
     pub(crate) close: Option<With<D, CloseReason>>,
     pub(crate) full: Option<Signal<D>>,
     pub(crate) drain: Option<Signal<D>>,
+    pub(crate) ping: Option<Beat<D>>,
+    pub(crate) pong: Option<Beat<D>>,
 }
 
 impl<D: Driver> Default for Handlers<D> {
     fn default() -> Self {
-        Self { connect: None, open: None, message: None, close: None, full: None, drain: None }
+        Self {
+            connect: None,
+            open: None,
+            message: None,
+            close: None,
+            full: None,
+            drain: None,
+            ping: None,
+            pong: None,
+        }
     }
 }
 
@@ -62,11 +75,19 @@ impl<D: Driver> Handler<D> for Handlers<D> {
     }
 
     fn on_full(&self, connection: &Connection<D>) {
-        signal(connection, self.full.as_ref());
+        signal(connection, self.full.as_ref(), |handler| handler(connection));
     }
 
     fn on_drain(&self, connection: &Connection<D>) {
-        signal(connection, self.drain.as_ref());
+        signal(connection, self.drain.as_ref(), |handler| handler(connection));
+    }
+
+    fn on_ping(&self, connection: &Connection<D>, payload: &Bytes) {
+        signal(connection, self.ping.as_ref(), |handler| handler(connection, payload));
+    }
+
+    fn on_pong(&self, connection: &Connection<D>, payload: &Bytes) {
+        signal(connection, self.pong.as_ref(), |handler| handler(connection, payload));
     }
 }
 
@@ -204,10 +225,10 @@ fn go_on<D: Driver>(
     Turn::Busy
 }
 
-/// Runs `on_full` or `on_drain`, in the middle of a send or a flush that has to go on.
-fn signal<D: Driver>(connection: &Connection<D>, handler: Option<&Signal<D>>) {
+/// Runs a handler that does not wait, in the middle of a send, a flush or a read that has to go on.
+fn signal<D: Driver, H>(connection: &Connection<D>, handler: Option<&H>, run: impl FnOnce(&H)) {
     let Some(handler) = handler else { return };
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| handler(connection))) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(handler))) {
         panicked(connection, &*panic);
     }
 }

@@ -14,7 +14,7 @@ use lineman_wire::Protocol;
 use lineman_wire::framed::Framed;
 use lineman_wire::text::Text;
 
-use crate::connection::{Driver, Front, Handlers, Limits, Proxies, WebSocket};
+use crate::connection::{Driver, Front, Handlers, Limits, Proxies, WebSocket, websocket};
 use crate::http::Http;
 use crate::service::{
     Context, Description, Listen, LocalFuture, Reload, Running, Service, Slot, Socket,
@@ -108,7 +108,8 @@ impl Worker {
         address: impl Into<String>,
         make: impl Fn() -> D + 'static,
     ) -> Worker<Peers<D>> {
-        let peers = Peers { make: Box::new(make), handlers: Handlers::default() };
+        let (handlers, websocket) = (Handlers::default(), websocket::Options::new());
+        let peers = Peers { make: Box::new(make), handlers, websocket };
         Self::with(name, scheme, Some(address.into()), peers)
     }
 

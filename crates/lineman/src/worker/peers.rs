@@ -4,13 +4,14 @@ use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use lineman_wire::websocket;
 
 use super::{Listens, Worker};
 use crate::connection::{
-    CloseReason, Connection, Driver, Front, Handlers, Serve, WebSocket, boxed, boxed_with, messages,
+    CloseReason, Connection, Driver, Front, Handlers, Serve, WebSocket, boxed, boxed_with,
+    messages, websocket,
 };
 use crate::http::Http;
 use crate::service::Socket;
@@ -20,6 +21,8 @@ use crate::{BoxError, Result, Table};
 pub struct Peers<D: Driver> {
     pub(super) make: Box<dyn Fn() -> D>,
     pub(super) handlers: Handlers<D>,
+    /// What `make` is made of, where it makes a WebSocket.
+    pub(super) websocket: websocket::Options,
 }
 
 impl<D: Driver> Worker<Peers<D>> {
@@ -70,13 +73,64 @@ impl<D: Driver> Worker<Peers<D>> {
 }
 
 impl Worker<Peers<WebSocket>> {
-    /// Runs when the upgrade was asked for, before it is answered; an error refuses it (500).
+    /// Runs when the upgrade was asked for, before it is answered.
+    ///
+    /// [`Connection::accept_with`] adds to the answer. A [`Refusal`](websocket::Refusal) refuses with
+    /// its status, headers and body, any other error with 500.
     #[must_use]
     pub fn on_websocket_connect(
         mut self,
         handler: impl AsyncFn(Connection<WebSocket>, websocket::Request) -> Result + 'static,
     ) -> Self {
         self.kind.handlers.open = Some(boxed_with(handler));
+        self
+    }
+
+    /// Runs for each ping; its answer is on its way already.
+    #[must_use]
+    pub fn on_ping(mut self, handler: impl Fn(&Connection<WebSocket>, &Bytes) + 'static) -> Self {
+        self.kind.handlers.ping = Some(Box::new(handler));
+        self
+    }
+
+    /// Runs for each pong: the answer to [`Connection::ping`], or one that nobody asked for.
+    #[must_use]
+    pub fn on_pong(mut self, handler: impl Fn(&Connection<WebSocket>, &Bytes) + 'static) -> Self {
+        self.kind.handlers.pong = Some(Box::new(handler));
+        self
+    }
+
+    /// Sets the subprotocols: [`Options::subprotocols`](websocket::Options::subprotocols).
+    #[must_use]
+    pub fn subprotocols<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
+        self.with_options(|options| options.subprotocols(names))
+    }
+
+    /// Sets the pages that may connect: [`Options::origins`](websocket::Options::origins).
+    #[must_use]
+    pub fn origins(self, origins: websocket::Origins) -> Self {
+        self.with_options(|options| options.origins(origins))
+    }
+
+    /// Compresses messages (RFC 7692): [`Options::compression`](websocket::Options::compression).
+    #[must_use]
+    pub fn compression(self, deflate: websocket::Deflate) -> Self {
+        self.with_options(|options| options.compression(deflate))
+    }
+
+    /// Adds a header to every answer: [`Options::header`](websocket::Options::header).
+    #[must_use]
+    pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.with_options(|options| options.header(name, value))
+    }
+
+    fn with_options(
+        mut self,
+        change: impl FnOnce(websocket::Options) -> websocket::Options,
+    ) -> Self {
+        let options = change(std::mem::take(&mut self.kind.websocket));
+        self.kind.websocket = options.clone();
+        self.kind.make = Box::new(WebSocket::server_with(options));
         self
     }
 

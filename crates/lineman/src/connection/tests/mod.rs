@@ -3,6 +3,7 @@
 mod bounds;
 mod features;
 mod limits;
+mod negotiation;
 mod order;
 mod proxies;
 mod websockets;

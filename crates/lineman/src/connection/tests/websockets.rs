@@ -27,14 +27,14 @@ fn echo() -> Serve<WebSocket> {
 }
 
 /// A client that has shaken hands.
-struct Client {
+pub(super) struct Client {
     stream: TcpStream,
     input: BytesMut,
     decoder: Decoder,
 }
 
 impl Client {
-    async fn open(address: SocketAddr) -> Self {
+    pub(super) async fn open(address: SocketAddr) -> Self {
         let mut stream = connect(address).await;
         say(&mut stream, REQUEST).await;
         let mut head = Vec::new();
@@ -47,13 +47,13 @@ impl Client {
         Self { stream, input: BytesMut::new(), decoder: Decoder::new(Role::Client) }
     }
 
-    async fn send(&mut self, text: &str) {
+    pub(super) async fn send(&mut self, text: &str) {
         let mut bytes = BytesMut::new();
         encode_message(&Message::from(text), MASK, &mut bytes);
         say(&mut self.stream, bytes).await;
     }
 
-    async fn next(&mut self) -> Frame {
+    pub(super) async fn next(&mut self) -> Frame {
         loop {
             let found = self.decoder.decode(&mut self.input, &Sizes::default());
             if let Some(frame) = found.expect("a sane server") {
@@ -62,6 +62,12 @@ impl Client {
             let count = self.stream.read_buf(&mut self.input).await.expect("more");
             assert_ne!(count, 0, "the server ended without a close frame");
         }
+    }
+
+    pub(super) async fn close(&mut self, code: u16, reason: &str) {
+        let mut bytes = BytesMut::new();
+        encode_close(Some(&CloseFrame::new(code, reason)), MASK, &mut bytes);
+        say(&mut self.stream, bytes).await;
     }
 
     async fn close_code(&mut self) -> u16 {
