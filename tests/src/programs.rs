@@ -79,7 +79,10 @@ pub fn chat() -> Result<Server> {
 }
 
 /// Returns the path of a binary of this workspace, in the folder this test was built into.
-pub(crate) fn built(name: &str, package: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it was not built.
+pub fn built(name: &str, package: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().nth(2).context("a test in a target folder")?;
     let binary = folder.join(name);

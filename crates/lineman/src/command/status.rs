@@ -143,6 +143,7 @@ fn remarks(slot: &Slot) -> Vec<String> {
         counts.push(("refused".to_owned(), stats.refused));
         counts.push(("handler_errors".to_owned(), stats.handler_errors));
         counts.push(("protocol_errors".to_owned(), stats.protocol_errors));
+        counts.push(("datagrams_dropped".to_owned(), stats.datagrams_dropped));
     }
     let counts: Vec<String> = counts
         .into_iter()

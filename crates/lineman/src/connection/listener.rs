@@ -14,12 +14,12 @@ use mio::{Interest, Registry, Token};
 
 use super::admission::Population;
 use super::deadlines::Whose;
-use super::entry::{Entry, Flags, State, Weight};
+use super::entry::{Entry, Flags, Readiness, State, Weight};
 use super::extra::Extra;
 use super::http_only::HttpOnly;
 use super::queue::SendQueue;
 use super::stream::{Stream, StreamListener};
-use super::table::Table;
+use super::table::{Arrivals, Table};
 use super::transport::Transport;
 use super::{Address, Admission, Connection, Driver, Front, Handler, Limits};
 use crate::Error;
@@ -159,9 +159,13 @@ pub(super) struct Listener {
     resting: Cell<bool>,
 }
 
-impl Listener {
+impl Arrivals for Listener {
+    fn ready(self: Rc<Self>, table: &Table, _readiness: Readiness) {
+        self.take_some(table);
+    }
+
     /// Takes the connections that wait; those beyond a turn's number have theirs in the next one.
-    pub(super) fn accept_some(self: &Rc<Self>, table: &Table) {
+    fn take_some(self: Rc<Self>, table: &Table) {
         for _ in 0..ACCEPTS {
             if self.resting.get() {
                 return;
@@ -180,18 +184,20 @@ impl Listener {
                 Err(error) => return self.rest(table, &error),
             }
         }
-        table.accept_again(Rc::clone(self));
+        table.take_again(self);
     }
 
     /// Leaves the poll set. Closing alone would not do: the master holds the same socket open, and
     /// the kernel forgets a registration only with the last holder.
-    pub(super) fn leave(&self, registry: &Registry) {
+    fn leave(&self, registry: &Registry) {
         self.resting.set(true);
         if let Err(error) = registry.deregister(&mut *self.socket.borrow_mut()) {
             tracing::warn!(%error, "cannot leave a listener");
         }
     }
+}
 
+impl Listener {
     fn rest(self: &Rc<Self>, table: &Table, error: &io::Error) {
         tracing::error!(%error, "cannot accept, resting (hint: `ulimit -n` bounds the connections)");
         self.resting.set(true);
@@ -200,7 +206,7 @@ impl Listener {
             tokio::time::sleep(REST).await;
             if table.is_accepting() {
                 listener.resting.set(false);
-                listener.accept_some(&table);
+                listener.take_some(&table);
             }
         });
     }
@@ -284,7 +290,7 @@ impl Table {
         self.insert_listener(|key, registry| {
             registry.register(&mut socket, Token(key), Interest::READABLE)?;
             let (socket, accept) = (RefCell::new(socket), Box::new(accept));
-            Ok(Listener { socket, accept, resting: Cell::new(false) })
+            Ok(Rc::new(Listener { socket, accept, resting: Cell::new(false) }))
         })
         .map_err(failed)
     }

@@ -8,6 +8,7 @@
 mod address;
 mod admission;
 mod closing;
+pub mod datagram;
 mod deadlines;
 mod driver;
 mod entry;

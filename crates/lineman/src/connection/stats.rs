@@ -59,8 +59,10 @@ counters! {
     refused,
     /// Handlers that returned an error or panicked.
     handler_errors,
-    /// Connections closed because of what the peer sent.
+    /// Connections closed because of what the peer sent, and malformed datagrams.
     protocol_errors,
+    /// Datagrams dropped: too many handlers waited, or the kernel did not take an answer.
+    datagrams_dropped,
     /// Handshakes given up: too slow, or too many under way.
     handshakes_failed,
     /// Connections refused at the bound of [`Limits::connections`](super::Limits::connections).

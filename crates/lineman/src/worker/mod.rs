@@ -1,6 +1,7 @@
 //! A worker: an address, a protocol and the handlers of its connections, in as many processes as
 //! asked for. The ten-line server; what the README begins with.
 
+mod datagrams;
 mod peers;
 
 use std::convert::Infallible;
@@ -18,10 +19,11 @@ use crate::connection::{Driver, Front, Handlers, Limits, Proxies, WebSocket, web
 use crate::http::Http;
 use crate::service::{
     Context, Description, Listen, LocalFuture, Reload, Running, Service, Slot, Socket,
-    SocketOptions, StopOrder,
+    SocketOptions, StopOrder, Traffic,
 };
 use crate::{App, BoxError, Result, Table};
 
+pub use datagrams::Datagrams;
 pub use peers::Peers;
 
 /// A service with handlers of its own.
@@ -95,6 +97,31 @@ impl Worker {
     {
         let http = Some(Http::new(service));
         Worker { http, ..Self::with("http", "http", Some(address.into()), Plain) }
+    }
+
+    /// Serves datagrams over UDP; `make` returns a protocol state for each datagram.
+    ///
+    /// A datagram is decoded to all its messages; what is left over is malformed and counted. An
+    /// answer is a datagram for each message. Handlers of different datagrams do not wait for each
+    /// other, and 1,024 of a process may wait at once: then datagrams are dropped and counted. The
+    /// processes share the port; a sender (address and port) stays with one of them. During a reload
+    /// what arrives waits in the socket for the successor.
+    ///
+    /// ```no_run
+    /// use lineman::prelude::*;
+    ///
+    /// fn main() -> Result {
+    ///     Worker::datagrams("0.0.0.0:9000", Text::default)
+    ///         .on_message(async |peer, line| peer.send(line))
+    ///         .run()
+    /// }
+    /// ```
+    pub fn datagrams<P: Protocol>(
+        address: impl Into<String>,
+        make: impl Fn() -> P + 'static,
+    ) -> Worker<Datagrams<P>> {
+        let kind = Datagrams { make: Box::new(make), handler: None };
+        Self::with("udp", "udp", Some(address.into()), kind)
     }
 
     /// Listens on nothing: for timers and other work in the background.
@@ -217,6 +244,8 @@ where
 
 /// How a worker of one kind puts its listeners to use.
 trait Listens {
+    const TRAFFIC: Traffic = Traffic::Streams;
+
     fn listen(
         self,
         table: &Table,
@@ -246,6 +275,7 @@ impl Listens for Plain {
 impl<K: Listens + 'static> Service for Worker<K> {
     fn description(&self) -> Description {
         let listen = |address: &String| Listen {
+            traffic: K::TRAFFIC,
             page: self.http.is_some(),
             options: self.options.clone(),
             ..Listen::streams("clients", self.scheme, address)

@@ -38,8 +38,8 @@ impl Table {
         self.enter_phase(Phase::Draining);
         self.0.items.borrow_mut().retain(|_, item| match item {
             Item::Peer(_) => true,
-            Item::Listener(listener) => {
-                listener.leave(&self.0.registry);
+            Item::Arrivals(socket) => {
+                socket.leave(&self.0.registry);
                 false
             }
         });

@@ -8,11 +8,10 @@ use std::time::Duration;
 use mio::{Interest, Registry, Token};
 use tokio_util::time::delay_queue::Key;
 
-use super::{Item, Table};
+use super::{Arrivals, Item, Table};
 use crate::connection::CloseReason;
 use crate::connection::deadlines::Whose;
 use crate::connection::entry::{Peer, State, Weight};
-use crate::connection::listener::Listener;
 use crate::connection::queue::SendQueue;
 use crate::connection::stats::Counters;
 use crate::connection::stream::Stream;
@@ -51,14 +50,14 @@ impl Table {
         self.0.registry.register(socket, Token(key), Interest::READABLE | Interest::WRITABLE)
     }
 
-    pub(in crate::connection) fn insert_listener(
+    pub(in crate::connection) fn insert_listener<A: Arrivals + 'static>(
         &self,
-        make: impl FnOnce(usize, &Registry) -> io::Result<Listener>,
+        make: impl FnOnce(usize, &Registry) -> io::Result<Rc<A>>,
     ) -> io::Result<()> {
         let mut items = self.0.items.borrow_mut();
         let place = items.vacant_entry();
-        let listener = make(place.key(), &self.0.registry)?;
-        place.insert(Item::Listener(Rc::new(listener)));
+        let socket = make(place.key(), &self.0.registry)?;
+        place.insert(Item::Arrivals(socket));
         Ok(())
     }
 
@@ -121,13 +120,13 @@ impl Table {
             Some(Item::Peer(peer)) if peer.id() == id && is_half_open(peer.state()) => {
                 Some(Rc::clone(peer))
             }
-            Some(Item::Peer(_) | Item::Listener(_)) | None => None,
+            Some(Item::Peer(_) | Item::Arrivals(_)) | None => None,
         }
     }
 
-    /// Puts a listener on the list of those that go on accepting in the next turn.
-    pub(in crate::connection) fn accept_again(&self, listener: Rc<Listener>) {
-        self.0.accepting.borrow_mut().push(listener);
+    /// Puts a socket on the list of those that go on taking arrivals in the next turn.
+    pub(in crate::connection) fn take_again(&self, socket: Rc<dyn Arrivals>) {
+        self.0.accepting.borrow_mut().push(socket);
         self.wake();
     }
 

@@ -24,7 +24,6 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::connection::deadlines::Deadlines;
 use crate::connection::entry::{Peer, Readiness};
-use crate::connection::listener::Listener;
 use crate::connection::queue::Pool;
 use crate::connection::reading::READ_SIZE;
 use crate::connection::stats::Counters;
@@ -57,16 +56,28 @@ pub(crate) enum Phase {
 #[derive(Clone)]
 pub(super) enum Item {
     Peer(Rc<dyn Peer>),
-    Listener(Rc<Listener>),
+    Arrivals(Rc<dyn Arrivals>),
 }
 
 impl Item {
     fn peer(&self) -> Option<Rc<dyn Peer>> {
         match self {
             Self::Peer(peer) => Some(Rc::clone(peer)),
-            Self::Listener(_) => None,
+            Self::Arrivals(_) => None,
         }
     }
+}
+
+/// A socket at which something arrives that is no connection yet, or never: a listener, UDP.
+pub(super) trait Arrivals {
+    /// The kernel has something for it.
+    fn ready(self: Rc<Self>, table: &Table, readiness: Readiness);
+
+    /// Takes a turn's share of what arrived; asks for another turn with [`Table::take_again`].
+    fn take_some(self: Rc<Self>, table: &Table);
+
+    /// Leaves the poll set for good.
+    fn leave(&self, registry: &Registry);
 }
 
 struct Inner {
@@ -81,8 +92,8 @@ struct Inner {
     jobs: RefCell<Vec<Job>>,
     /// Entries that go on reading in the next turn.
     again: RefCell<Vec<Rc<dyn Peer>>>,
-    /// Listeners that go on accepting in the next turn.
-    accepting: RefCell<Vec<Rc<Listener>>>,
+    /// Sockets that go on taking arrivals in the next turn.
+    accepting: RefCell<Vec<Rc<dyn Arrivals>>>,
     /// The periods in which silent connections are looked after.
     beats: RefCell<Vec<Duration>>,
     pool: RefCell<Pool>,
@@ -185,7 +196,7 @@ impl Table {
             let item = self.0.items.borrow().get(key).cloned();
             match item {
                 Some(Item::Peer(peer)) if peer.id() == id => peer.expired(),
-                Some(Item::Peer(_) | Item::Listener(_)) | None => {}
+                Some(Item::Peer(_) | Item::Arrivals(_)) | None => {}
             }
         }
     }
@@ -224,15 +235,15 @@ impl Table {
             let item = self.0.items.borrow().get(key).cloned();
             match item {
                 Some(Item::Peer(peer)) => peer.ready(readiness, scratch),
-                Some(Item::Listener(listener)) => listener.accept_some(self),
+                Some(Item::Arrivals(socket)) => socket.ready(self, readiness),
                 None => {}
             }
         }
     }
 
     fn serve_again(&self, turns: &mut Turns) {
-        for listener in self.0.accepting.take() {
-            listener.accept_some(self);
+        for socket in self.0.accepting.take() {
+            socket.take_some(self);
         }
         let Turns { scratch, entries, .. } = turns;
         std::mem::swap(entries, &mut *self.0.again.borrow_mut());
