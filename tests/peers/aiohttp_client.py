@@ -54,6 +54,14 @@ async def pong(socket) -> bool:
     return answer.type == WSMsgType.PONG and bytes(answer.data) == b"are you there?"
 
 
+async def answers_ping(socket) -> bool:
+    await socket.send_str("ping")
+    ping = await socket.receive()
+    assert ping.type == WSMsgType.PING, ping
+    await socket.pong(ping.data)
+    return await socket.receive_str() == "pong"
+
+
 async def closes(session) -> str:
     """Closes with a code and a reason; returns what the server says about it to somebody else."""
     async with session.ws_connect(URL, **OPTIONS) as watcher:
@@ -66,7 +74,7 @@ async def closes(session) -> str:
 
 async def is_closed(session) -> list:
     async with session.ws_connect(URL, **OPTIONS) as socket:
-        await socket.send_str("fail")
+        await socket.send_str("close")
         answer = await socket.receive()
         assert answer.type == WSMsgType.CLOSE, answer
         return [answer.data, answer.extra]
@@ -81,6 +89,7 @@ async def main() -> None:
                 "echoes": await echoes(socket),
                 "keeps_order": await keeps_order(socket),
                 "pong": await pong(socket),
+                "answers_ping": await answers_ping(socket),
             }
         verdict["closes"] = await closes(session)
         verdict["is_closed"] = await is_closed(session)

@@ -69,6 +69,11 @@ async function keepsOrder(socket) {
   return true;
 }
 
+async function answersPing(socket) {
+  socket.send("ping");
+  return (await socket.hear()) === "pong";
+}
+
 // Closes with a code and a reason; returns what the server says about it to somebody else.
 async function closes(url, subprotocols) {
   const watcher = await connect(url, subprotocols);
@@ -82,7 +87,7 @@ async function closes(url, subprotocols) {
 
 async function isClosed(url, subprotocols) {
   const socket = await connect(url, subprotocols);
-  socket.send("fail");
+  socket.send("close");
   return socket.ended;
 }
 
@@ -93,6 +98,7 @@ async function verdictOf(url, subprotocols) {
     extensions: socket.extensions,
     echoes: await echoes(socket),
     keeps_order: await keepsOrder(socket),
+    answers_ping: await answersPing(socket),
     closes: await closes(url, subprotocols),
     is_closed: await isClosed(url, subprotocols),
   };

@@ -50,6 +50,11 @@ async def pong(socket) -> bool:
     return True
 
 
+async def answers_ping(socket) -> bool:
+    await socket.send("ping")
+    return await socket.recv() == "pong"
+
+
 async def closes() -> str:
     """Closes with a code and a reason; returns what the server says about it to somebody else."""
     async with connect(URL, **OPTIONS) as watcher:
@@ -62,7 +67,7 @@ async def closes() -> str:
 
 async def is_closed() -> list:
     async with connect(URL, **OPTIONS) as socket:
-        await socket.send("fail")
+        await socket.send("close")
         try:
             await socket.recv()
         except ConnectionClosed as closed:
@@ -77,6 +82,7 @@ async def main() -> None:
             "echoes": await echoes(socket),
             "keeps_order": await keeps_order(socket),
             "pong": await pong(socket),
+            "answers_ping": await answers_ping(socket),
         }
     verdict["closes"] = await closes()
     verdict["is_closed"] = await is_closed()

@@ -11,12 +11,21 @@ import json
 import sys
 
 from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed
 
 from samples import FRAGMENTS
 
 
+async def heard(socket):
+    """Returns the next message, or nothing when the connection has ended."""
+    try:
+        return await socket.recv()
+    except ConnectionClosed:
+        return None
+
+
 async def handle(socket) -> None:
-    async for message in socket:
+    while (message := await heard(socket)) is not None:
         if message == "close":
             await socket.close(4002, "told to, Jürgen")
         elif message == "ping":
@@ -37,7 +46,8 @@ async def handle(socket) -> None:
 async def main() -> None:
     options = {
         "compression": "deflate" if "deflate" in sys.argv else None,
-        "subprotocols": ["echo.v1"],
+        # Its own choice refuses a client that asks for none.
+        "select_subprotocol": lambda _, offered: "echo.v1" if "echo.v1" in offered else None,
         "max_size": 4 * 1024 * 1024,
     }
     async with serve(handle, "127.0.0.1", 0, **options) as server:

@@ -62,6 +62,11 @@ async function pong(socket) {
   }
 }
 
+async function answersPing(socket) {
+  socket.send("ping");
+  return (await socket.hear()) === "pong";
+}
+
 // Closes with a code and a reason; returns what the server says about it to somebody else.
 async function closes() {
   const watcher = await connect();
@@ -77,7 +82,7 @@ async function closes() {
 
 async function isClosed() {
   const socket = await connect();
-  socket.send("fail");
+  socket.send("close");
   const [code, reason] = await once(socket, "close");
   return [code, reason.toString()];
 }
@@ -90,6 +95,7 @@ async function main() {
     echoes: await echoes(socket),
     keeps_order: await keepsOrder(socket),
     pong: await pong(socket),
+    answers_ping: await answersPing(socket),
   };
   socket.close();
   verdict.closes = await closes();

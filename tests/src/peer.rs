@@ -123,18 +123,29 @@ impl Peer {
         Ok(())
     }
 
+    /// Types something that is all it gets to read.
+    ///
+    /// # Errors
+    /// When it does not read any more.
+    pub async fn tell_all(&mut self, text: &str) -> Result<()> {
+        self.tell(text).await?;
+        drop(self.input.take());
+        Ok(())
+    }
+
     /// Closes its input, waits until it has ended well, and returns the lines it had yet to say.
     ///
     /// # Errors
     /// When it has not ended within `limit`, or with another code than 0.
     pub async fn ended(mut self, limit: Duration) -> Result<Vec<String>> {
+        drop(self.input.take());
         let (code, lines) = self.ended_somehow(limit).await?;
         ensure!(code == Some(0), "{} failed ({code:?}):\n{}", self.name, self.all_it_said()?);
         Ok(lines)
     }
 
-    /// Closes its input, waits until it has ended, and returns its exit code and all it said, on
-    /// stdout and then on stderr.
+    /// Waits until it has ended, and returns its exit code and all it said, on stdout and then on
+    /// stderr. Its input stays as it is.
     ///
     /// # Errors
     /// When it has not ended within [`LIMIT`].
@@ -155,7 +166,6 @@ impl Peer {
     }
 
     async fn ended_somehow(&mut self, limit: Duration) -> Result<(Option<i32>, Vec<String>)> {
-        drop(self.input.take());
         let heard = self.said.len();
         let end = async {
             // Kept line by line, so that what a peer said before it hung is not lost.

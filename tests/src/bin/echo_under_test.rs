@@ -3,12 +3,15 @@
 //! - `ECHO_LISTEN`: the address; `ECHO_COUNT`: processes (1);
 //! - `ECHO_MESSAGE_MS`, `ECHO_HANDSHAKE_MS`, `ECHO_DRAIN_MS`: the limits of that name;
 //! - `ECHO_MESSAGE_BYTES`: the longest message, in one frame or in many;
+//! - `ECHO_DEFLATE_FROM`: messages of so many bytes and more are compressed, if the client likes;
+//! - `ECHO_SUBPROTOCOL`: the one it speaks;
 //! - `ECHO_BROKEN_IF`: while this file exists, `echo` fails to start and says why from the file;
 //! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists.
 //!
 //! A message is echoed, but for `who` (the process answers with its pid), `slowly` (echoed after a
-//! handler has waited), `fail` and `panic` (the handler does), and `watch`: echoed, and from then on
-//! the connection is told why each other one has ended.
+//! handler has waited), `fail` and `panic` (the handler does), `close` (with 4002 and a reason), `ping`
+//! (the peer is pinged, and told when its pong comes), and `watch`: echoed, and from then on the
+//! connection is told why each other one has ended.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -17,6 +20,9 @@ use std::time::Duration;
 
 use lineman::connection::{CloseReason, Limits};
 use lineman::prelude::*;
+use lineman::websocket::Deflate;
+
+const PING: &str = "are you there?";
 
 thread_local! {
     static WATCHERS: RefCell<Vec<Connection<WebSocket>>> = const { RefCell::new(Vec::new()) };
@@ -29,7 +35,14 @@ fn main() -> Result {
         .limits(limits())
         .on_start(async |_| fail_while_there("ECHO_BROKEN_IF"))
         .on_message(answer)
+        .on_pong(|connection, payload| heard_pong(connection, payload))
         .on_close(async |_, reason| tell_the_watchers(&reason));
+    if let Some(bytes) = knob("ECHO_DEFLATE_FROM") {
+        echo = echo.compression(Deflate::new().min_size(bytes));
+    }
+    if let Ok(subprotocol) = std::env::var("ECHO_SUBPROTOCOL") {
+        echo = echo.subprotocols([subprotocol]);
+    }
     if let Some(limit) = knob("ECHO_DRAIN_MS") {
         echo = echo.drain_limit(Duration::from_millis(limit));
     }
@@ -48,6 +61,11 @@ async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
             tokio::time::sleep(Duration::from_millis(200)).await;
             connection.send(message)
         }
+        Some("close") => {
+            connection.close_with_code(4002, "told to, Jürgen");
+            Ok(())
+        }
+        Some("ping") => connection.ping(PING),
         Some("watch") => {
             WATCHERS.with_borrow_mut(|watchers| watchers.push(connection.clone()));
             connection.send(message)
@@ -55,6 +73,14 @@ async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
         Some("fail") => Err("told to fail".into()),
         Some("panic") => told_to_panic(),
         _ => connection.send(message),
+    }
+}
+
+fn heard_pong(connection: &Connection<WebSocket>, payload: &[u8]) {
+    // What comes unasked is passed over (RFC 6455, 5.5.3).
+    if payload == PING.as_bytes() {
+        // A peer that has gone meanwhile needs no answer.
+        drop(connection.send("pong"));
     }
 }
 
