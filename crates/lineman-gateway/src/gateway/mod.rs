@@ -28,11 +28,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use lineman::connection::{Driver, Front, Limits, Proxies, WebSocket};
-use lineman::http::Http;
+use lineman::http::{Body, Http};
 use lineman::service::SocketOptions;
-use lineman::{App, BoxError, Result};
+use lineman::{App, BoxError, HttpLimits, Result};
 use lineman_wire::link::Secret;
 use lineman_wire::text::Text;
 
@@ -110,7 +109,7 @@ impl Gateway {
     #[must_use]
     pub fn http<S, B>(mut self, service: S) -> Self
     where
-        S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible>
             + Clone
             + 'static,
         S::Future: 'static,
@@ -118,6 +117,13 @@ impl Gateway {
         B::Error: Into<BoxError>,
     {
         self.http = Some(Http::new(service));
+        self
+    }
+
+    /// Sets the bounds of the requests that [`Gateway::http`] serves, which is set first.
+    #[must_use]
+    pub fn http_limits(mut self, limits: HttpLimits) -> Self {
+        self.http = self.http.map(|http| http.limits(limits));
         self
     }
 }

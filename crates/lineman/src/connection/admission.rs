@@ -109,6 +109,12 @@ impl Admission {
         self.kept = true;
     }
 
+    /// Returns a place in a crowd of its own.
+    #[cfg(test)]
+    pub(crate) fn of_nobody() -> Self {
+        Self::new(&Population::new(&Limits::default()), None)
+    }
+
     /// Takes over a place that the population gave for this address.
     pub(super) fn new(population: &Rc<Population>, address: Option<IpAddr>) -> Self {
         Self { population: Rc::clone(population), address, kept: false }

@@ -11,7 +11,7 @@ use super::entry::{Entry, Peer as _, State};
 use super::handler::Event;
 use super::transport::Transport;
 use super::{Admission, CloseReason, Driver};
-use crate::http::Taken;
+use crate::http::{Spoken, Taken};
 
 /// How long the peer may take to end its side after we have ended ours. It has read the farewell by
 /// then or never will; Workerman lingers as long.
@@ -235,12 +235,11 @@ impl<D: Driver> Entry<D> {
         let bytes = input.split().freeze();
         if let Some(mut transport) = self.transport.take() {
             self.table.forget(self.key, self.serve.weight, Some(transport.stream_mut()));
-            let keep_alive = self.serve.keep_alive;
             let admission = Admission::new(&self.serve.population, self.counted_for());
-            let peer = self.peer();
+            let (peer, spoken) = (self.peer(), Spoken::Http1);
             let front = Rc::clone(&self.serve.front);
-            let taken = Taken { transport, peer, bytes, keep_alive, admission, front };
-            http.take(&self.table, taken);
+            let taken = Taken { transport, peer, spoken, bytes, admission, front };
+            http.take(&self.table, taken, self.serve.upgrades());
         }
     }
 }

@@ -27,6 +27,9 @@ pub trait Driver: Sized + 'static {
     /// Whether one side may end while the other goes on; otherwise an end is a close.
     const HALF_CLOSES: bool = true;
 
+    /// Whether a request on a connection that became HTTP may ask for this protocol.
+    const UPGRADES: bool = false;
+
     /// Returns the name for `connections`: `websocket`, `text`, ….
     fn name() -> &'static str;
 

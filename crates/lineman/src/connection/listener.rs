@@ -21,9 +21,9 @@ use super::queue::SendQueue;
 use super::stream::{Stream, StreamListener};
 use super::table::{Arrivals, Table};
 use super::transport::Transport;
-use super::{Address, Admission, Connection, Driver, Front, Handler, Limits};
+use super::{Address, Admission, Arrival, Connection, Driver, Front, Handler, Limits, WebSocket};
 use crate::Error;
-use crate::http::{Http, KeepAlive, Takeover};
+use crate::http::{Http, Upgrade};
 
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
 const REST: Duration = Duration::from_millis(100);
@@ -37,8 +37,7 @@ pub struct Serve<D: Driver> {
     pub(super) handler: Rc<dyn Handler<D>>,
     pub(super) front: Rc<Front>,
     pub(super) weight: Weight,
-    pub(super) http: Option<Rc<dyn Takeover>>,
-    pub(super) keep_alive: KeepAlive,
+    pub(super) http: Option<Http>,
     pub(super) population: Rc<Population>,
 }
 
@@ -53,7 +52,6 @@ impl<D: Driver> Serve<D> {
             front,
             weight: Weight::Peer,
             http: None,
-            keep_alive: KeepAlive::Off,
         }
     }
 
@@ -80,7 +78,7 @@ impl<D: Driver> Serve<D> {
     /// Sets who serves requests that are plain HTTP. Without one they are refused with 426.
     #[must_use]
     pub fn http(mut self, http: Option<Http>) -> Self {
-        self.http = http.map(|http| http.0);
+        self.http = http;
         self
     }
 }
@@ -92,6 +90,19 @@ impl<D: Driver> fmt::Debug for Serve<D> {
             .field("protocol", &D::name())
             .field("weight", &self.weight)
             .finish_non_exhaustive()
+    }
+}
+
+impl<D: Driver> Serve<D> {
+    /// Returns who takes the upgrades of connections that became HTTP: those they came from.
+    pub(super) fn upgrades(self: &Rc<Self>) -> Option<Rc<dyn Upgrade>> {
+        D::UPGRADES.then(|| Rc::<Self>::clone(self) as Rc<dyn Upgrade>)
+    }
+}
+
+impl<D: Driver> Upgrade for Serve<D> {
+    fn adopt(self: Rc<Self>, table: &Table, arrival: Arrival) -> io::Result<()> {
+        table.adopt(arrival, &self)
     }
 }
 
@@ -295,15 +306,26 @@ impl Table {
         .map_err(failed)
     }
 
-    /// Hands every connection of a listener to the HTTP service, once its first byte is there.
+    /// Hands every connection of a listener to the HTTP service, once its first byte is there;
+    /// requests for a WebSocket on one of these paths come back, and keep their place.
     pub(crate) fn listen_http(
         &self,
         listener: impl TryInto<StreamListener, Error = io::Error>,
         http: Http,
         front: Front,
+        websockets: Vec<(String, Serve<WebSocket>)>,
     ) -> Result<(), Error> {
-        let serve = Serve::peers(|| HttpOnly, Rc::new(HttpOnly)).front(front).http(Some(http));
-        self.listen(listener, Serve { keep_alive: KeepAlive::On, ..serve })
+        let serve = Serve::peers(|| HttpOnly, Rc::new(HttpOnly)).front(front);
+        let on_path = |(path, peers): (String, Serve<WebSocket>)| {
+            let front = Rc::clone(&serve.front);
+            let population = Rc::clone(&serve.population);
+            (path, Rc::new(Serve { front, population, ..peers }) as Rc<dyn Upgrade>)
+        };
+        let paths = websockets.into_iter().map(on_path).collect();
+        let mut front = Front::clone(&serve.front);
+        front.limits.handshake_time = http.header_time();
+        let serve = Serve { front: Rc::new(front), ..serve };
+        self.listen(listener, serve.http(Some(http.upgrades(paths))))
     }
 
     /// Starts an outgoing connection; its first event is `Connect` (or `Opened`), or `Close`.

@@ -51,6 +51,7 @@ pub(crate) use runner::{Handlers, boxed, boxed_with, messages};
 pub use stats::{Row, Stats};
 pub(crate) use stream::Stream;
 pub use stream::StreamListener;
+pub(crate) use succession::Arrival;
 pub(crate) use table::Phase;
 pub use table::Table;
 pub(crate) use transport::{Passed, Prelude, Transport};

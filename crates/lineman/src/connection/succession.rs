@@ -80,7 +80,6 @@ fn succeed<D: Driver, E: Driver>(old: &Rc<Entry<D>>, serve: &Rc<Serve<E>>) {
 }
 
 impl Table {
-    #[expect(dead_code, reason = "upgrades of HTTP connections come back this way")]
     /// Takes in a connection that was served elsewhere; what was read of it is decoded first.
     ///
     /// # Errors

@@ -78,7 +78,7 @@ pub(super) enum Failure {
 }
 
 impl Transport {
-    pub(super) fn new(stream: Stream, prelude: Option<Box<dyn Prelude>>) -> Self {
+    pub(crate) fn new(stream: Stream, prelude: Option<Box<dyn Prelude>>) -> Self {
         let layers = prelude.map(|prelude| {
             let (raw, sealed) = (BytesMut::new(), BytesMut::new());
             Box::new(Layers { prelude: Some(prelude), raw, sealed })

@@ -10,18 +10,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use lineman_wire::Protocol;
 use lineman_wire::framed::Framed;
 use lineman_wire::text::Text;
 
 use crate::connection::{Driver, Front, Handlers, Limits, Proxies, WebSocket, websocket};
-use crate::http::Http;
+use crate::http::{Body, Http};
 use crate::service::{
     Context, Description, Listen, LocalFuture, Reload, Running, Service, Slot, Socket,
     SocketOptions, StopOrder, Traffic,
 };
-use crate::{App, BoxError, Result, Table};
+use crate::{App, BoxError, HttpLimits, Result, Table};
 
 pub use datagrams::Datagrams;
 pub use peers::Peers;
@@ -56,9 +55,11 @@ pub struct Worker<K = ()> {
     kind: K,
 }
 
-/// A worker without message handlers: HTTP, or no connections at all.
-#[derive(Debug)]
-pub struct Plain;
+/// A worker without message handlers of its own: HTTP, or no connections at all.
+#[derive(Default)]
+pub struct Plain {
+    websockets: Vec<(String, Peers<WebSocket>)>,
+}
 
 impl Worker {
     /// Serves WebSocket (RFC 6455) on `address`: `host:port` or `unix:/path`, see
@@ -88,7 +89,7 @@ impl Worker {
     /// Serves HTTP/1.1 by way of hyper with a `tower::Service`, such as an axum `Router`.
     pub fn http<S, B>(address: impl Into<String>, service: S) -> Worker<Plain>
     where
-        S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible>
             + Clone
             + 'static,
         S::Future: 'static,
@@ -96,7 +97,7 @@ impl Worker {
         B::Error: Into<BoxError>,
     {
         let http = Some(Http::new(service));
-        Worker { http, ..Self::with("http", "http", Some(address.into()), Plain) }
+        Worker { http, ..Self::with("http", "http", Some(address.into()), Plain::default()) }
     }
 
     /// Serves datagrams over UDP; `make` returns a protocol state for each datagram.
@@ -126,7 +127,7 @@ impl Worker {
 
     /// Listens on nothing: for timers and other work in the background.
     pub fn task(name: impl Into<String>) -> Worker<Plain> {
-        Self::with("task", "", None, Plain).name(name)
+        Self::with("task", "", None, Plain::default()).name(name)
     }
 
     fn peers<D: Driver>(
@@ -155,6 +156,37 @@ impl Worker {
             http: None,
             kind,
         }
+    }
+}
+
+impl Worker<Plain> {
+    /// Serves WebSocket on a path of the HTTP service; `set` says what its connections do, as on a
+    /// worker of [`Worker::websocket`].
+    ///
+    /// Handlers and WebSocket options of what `set` returns count; the bounds are this worker's. Requests on
+    /// this path that ask for no WebSocket go to the service, and so do those on other paths.
+    ///
+    /// ```no_run
+    /// use axum::Router;
+    /// use lineman::prelude::*;
+    ///
+    /// fn main() -> Result {
+    ///     Worker::http("0.0.0.0:2345", Router::new())
+    ///         .with_websocket("/echo", |peers| {
+    ///             peers.on_message(async |connection, message| connection.send(message))
+    ///         })
+    ///         .run()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_websocket(
+        mut self,
+        path: impl Into<String>,
+        set: impl FnOnce(Worker<Peers<WebSocket>>) -> Worker<Peers<WebSocket>>,
+    ) -> Self {
+        let peers = set(Worker::websocket("")).kind;
+        self.kind.websockets.push((path.into(), peers));
+        self
     }
 }
 
@@ -187,6 +219,14 @@ where
     #[must_use]
     pub fn keep_on_reload(mut self) -> Self {
         self.reload = Reload::Keep;
+        self
+    }
+
+    /// Sets the bounds of HTTP, for [`Worker::http`] and for a service beside a WebSocket, which is
+    /// set first.
+    #[must_use]
+    pub fn http_limits(mut self, limits: HttpLimits) -> Self {
+        self.http = self.http.map(|http| http.limits(limits));
         self
     }
 
@@ -263,10 +303,10 @@ impl Listens for Plain {
         front: Front,
         http: Option<Http>,
     ) -> Result {
-        if let Some(http) = http {
-            for socket in sockets {
-                table.listen_http(socket, http.clone(), front.clone())?;
-            }
+        let serves = self.websockets.into_iter().map(|(path, peers)| (path, peers.into_serve()));
+        // A worker has one address.
+        if let (Some(http), Some(socket)) = (http, sockets.into_iter().next()) {
+            table.listen_http(socket, http, front, serves.collect())?;
         }
         Ok(())
     }
@@ -329,6 +369,13 @@ impl Running for RunningWorker {
                 tracing::error!(%error, "on_stop failed");
             }
         })
+    }
+}
+
+impl fmt::Debug for Plain {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths = self.websockets.iter().map(|(path, _)| path);
+        formatter.debug_list().entries(paths).finish()
     }
 }
 

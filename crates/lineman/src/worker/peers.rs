@@ -6,14 +6,13 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use super::{Listens, Worker};
 use crate::connection::{
     CloseReason, Connection, Driver, Front, Handlers, Serve, WebSocket, boxed, boxed_with,
     messages, websocket,
 };
-use crate::http::Http;
+use crate::http::{Body, Http};
 use crate::service::Socket;
 use crate::{BoxError, Result, Table};
 
@@ -140,7 +139,7 @@ impl Worker<Peers<WebSocket>> {
     #[must_use]
     pub fn with_http<S, B>(mut self, service: S) -> Self
     where
-        S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible>
             + Clone
             + 'static,
         S::Future: 'static,
@@ -152,6 +151,12 @@ impl Worker<Peers<WebSocket>> {
     }
 }
 
+impl<D: Driver> Peers<D> {
+    pub(super) fn into_serve(self) -> Serve<D> {
+        Serve::peers(self.make, Rc::new(self.handlers))
+    }
+}
+
 impl<D: Driver> Listens for Peers<D> {
     fn listen(
         self,
@@ -160,8 +165,7 @@ impl<D: Driver> Listens for Peers<D> {
         front: Front,
         http: Option<Http>,
     ) -> Result {
-        let handler = Rc::new(self.handlers);
-        let serve = Serve::peers(self.make, handler).front(front).http(http);
+        let serve = self.into_serve().front(front).http(http);
         // A worker has one address.
         if let Some(socket) = sockets.into_iter().next() {
             table.listen(socket, serve)?;

@@ -174,12 +174,12 @@ fn a_silent_handshake_gets_408_and_an_endless_one_431() {
 #[test]
 fn plain_http_goes_to_the_service_and_without_one_gets_426() {
     with_table(async |table| {
-        let service = tower::service_fn(async |request: http::Request<hyper::body::Incoming>| {
+        let service = tower::service_fn(async |request: http::Request<crate::http::Body>| {
             Ok::<_, Infallible>(http::Response::new(request.uri().path().to_owned()))
         });
         let with = serve(&table, echo().http(Some(crate::http::Http::new(service))));
         let without = serve(&table, echo());
-        let get = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
+        let get = "GET /page HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         let mut page = connect(with).await;
         say(&mut page, get).await;
         let answer = String::from_utf8(rest(&mut page).await).expect("text");

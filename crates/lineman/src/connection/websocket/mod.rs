@@ -251,6 +251,7 @@ impl Driver for WebSocket {
 
     const HANDSHAKE: bool = true;
     const HALF_CLOSES: bool = false;
+    const UPGRADES: bool = true;
 
     fn name() -> &'static str {
         "websocket"

@@ -1,0 +1,151 @@
+//! A request's body as a service reads it: within its size, and at a pace that gets somewhere.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::limits::Limits;
+use crate::BoxError;
+
+/// The body of a request, bounded by [`Limits`].
+///
+/// A body that is too large, too slow or malformed fails where it is read; whatever the service makes
+/// of that, the client is answered 413, 408 or 400, unless the answer's head has gone out before.
+pub struct Body {
+    inner: Limited<Incoming>,
+    pace: Pace,
+    fault: Fault,
+}
+
+/// What went wrong with a body, for the answer: a status, or 0.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fault(Arc<AtomicU16>);
+
+/// A body came to a halt, or is slower than anybody's line.
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body came too slowly")]
+struct TooSlow;
+
+impl Fault {
+    fn set(&self, status: StatusCode) {
+        self.0.store(status.as_u16(), Ordering::Relaxed);
+    }
+
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        StatusCode::from_u16(self.0.load(Ordering::Relaxed)).ok()
+    }
+}
+
+impl Body {
+    pub(super) fn new(inner: Incoming, limits: &Limits, fault: Fault) -> Self {
+        let size = usize::try_from(limits.body_size).unwrap_or(usize::MAX);
+        Self { inner: Limited::new(inner, size), pace: Pace::new(limits), fault }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) else {
+            ready!(this.pace.poll_overdue(context));
+            this.fault.set(StatusCode::REQUEST_TIMEOUT);
+            return Poll::Ready(Some(Err(TooSlow.into())));
+        };
+        match &frame {
+            Some(Ok(frame)) => this.pace.went_on(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(error)) if error.is::<LengthLimitError>() => {
+                this.fault.set(StatusCode::PAYLOAD_TOO_LARGE);
+            }
+            Some(Err(_)) => this.fault.set(StatusCode::BAD_REQUEST),
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Body").field("size", &self.size_hint()).finish_non_exhaustive()
+    }
+}
+
+/// How fast a body comes, over the time that somebody waited for it.
+struct Pace {
+    stall: Duration,
+    rate: u32,
+    received: u64,
+    waited: Duration,
+    /// Since when the next piece is waited for.
+    waits_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            stall: limits.body_stall,
+            rate: limits.body_rate,
+            received: 0,
+            waited: Duration::ZERO,
+            waits_since: None,
+            timer: None,
+        }
+    }
+
+    fn went_on(&mut self, bytes: usize) {
+        self.received = self.received.saturating_add(bytes as u64);
+        if let Some(since) = self.waits_since.take() {
+            self.waited = self.waited.saturating_add(since.elapsed());
+        }
+    }
+
+    fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.waits_since.is_none() {
+            let now = Instant::now();
+            self.waits_since = Some(now);
+            let deadline = now + self.patience();
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(deadline),
+                None => self.timer = Some(Box::pin(sleep_until(deadline))),
+            }
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(context),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Returns how long the next piece may take.
+    fn patience(&self) -> Duration {
+        let Some(earned) = self.received.checked_div(u64::from(self.rate)) else {
+            return self.stall;
+        };
+        let whole = self.stall.saturating_add(Duration::from_secs(earned));
+        self.stall.min(whole.saturating_sub(self.waited))
+    }
+}

@@ -1,0 +1,139 @@
+//! What stands between hyper and the service on one connection: rules and bounds first, then the
+//! service, and what it must not do to the connection: panic, or answer for a body it never got.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use futures_util::FutureExt;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tower::{Service, ServiceExt};
+
+use super::answer::{Answer, answer, empty, refuse};
+use super::body::{Body, Fault};
+use super::rules::{Verdict, judge};
+use super::upgrade::Upgrades;
+use super::watch::{Exchange, Spoken, Watch};
+use crate::BoxError;
+use crate::connection::{Address, Front};
+
+/// The service of one connection, as hyper calls it.
+pub(super) struct Guarded<S> {
+    pub(super) service: S,
+    pub(super) watch: Rc<Watch>,
+    pub(super) upgrades: Rc<Upgrades>,
+    /// Where the connection comes from.
+    pub(super) peer: Address,
+    /// Whom its listener trusts about who that is.
+    pub(super) front: Rc<Front>,
+}
+
+type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<Answer<B>>, Infallible>>>>;
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+    S::Future: 'static,
+    B: http_body::Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Answer<B>>;
+    type Error = Infallible;
+    type Future = Answering<B>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Answering<B> {
+        let exchange = Exchange::begin(&self.watch);
+        let spoken = self.watch.spoken;
+        match judge(&mut request, &self.watch.limits) {
+            Verdict::Serve => {}
+            Verdict::Pong => return ready(empty(StatusCode::OK, exchange)),
+            Verdict::Refuse(status) => {
+                tracing::debug!(peer = %self.peer, %status, "request refused");
+                return ready(refuse(status, spoken, exchange));
+            }
+        }
+        if let Some(upgrade) = self.upgrades.of(&request) {
+            self.watch.ask_upgrade(upgrade);
+            // The connection's task takes it from hyper before anything is answered.
+            return Box::pin(async move {
+                let _unanswered = exchange;
+                pending().await
+            });
+        }
+        let Some(client) = self.client(&request) else {
+            return ready(refuse(StatusCode::BAD_REQUEST, spoken, exchange));
+        };
+        request.extensions_mut().insert(client);
+        Box::pin(serve(self.service.clone(), request, exchange, self.peer.clone(), &self.watch))
+    }
+}
+
+impl<S> Guarded<S> {
+    /// Returns who asks, as a trusted proxy tells it; `None` where somebody else pretends to be one.
+    fn client<B>(&self, request: &Request<B>) -> Option<Address> {
+        let Some(proxies) = &self.front.proxies else { return Some(self.peer.clone()) };
+        let lines = |name: &str| {
+            let values = request.headers().get_all(name).iter();
+            // What is no text names nobody, and ends what is believed.
+            values.map(|value| value.to_str().unwrap_or_default()).collect()
+        };
+        let told = proxies.client_of(&self.peer, lines).ok()?;
+        Some(told.unwrap_or_else(|| self.peer.clone()))
+    }
+}
+
+fn ready<B: http_body::Body + 'static>(response: Response<Answer<B>>) -> Answering<B> {
+    Box::pin(std::future::ready(Ok(response)))
+}
+
+fn serve<S, B>(
+    service: S,
+    request: Request<Incoming>,
+    exchange: Exchange,
+    peer: Address,
+    watch: &Rc<Watch>,
+) -> impl Future<Output = Result<Response<Answer<B>>, Infallible>> + use<S, B>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+    S::Future: 'static,
+    B: http_body::Body + 'static,
+{
+    let watch = Rc::clone(watch);
+    async move {
+        // An empty body cannot fail.
+        let fault = (!request.body().is_end_stream()).then(Fault::default);
+        let request =
+            request.map(|body| Body::new(body, &watch.limits, fault.clone().unwrap_or_default()));
+        let answered = AssertUnwindSafe(service.oneshot(request)).catch_unwind().await;
+        let status = match &answered {
+            Ok(_) => fault.and_then(|fault| fault.status()),
+            Err(panic) => {
+                tracing::error!(%peer, panic = text(&**panic), "HTTP service panicked");
+                Some(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        };
+        let response = match (status, answered) {
+            (None, Ok(Ok(response))) => response,
+            (status, _) => {
+                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                return Ok(refuse(status, watch.spoken, exchange));
+            }
+        };
+        let mut response = answer(response, exchange);
+        if watch.spoken == Spoken::Http1 && watch.is_last_request() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic without a message")
+}

@@ -1,0 +1,164 @@
+//! Each bound of a connection, met: the named answer, and that nobody else notices.
+
+use super::*;
+
+fn echo() -> Http {
+    Http::new(Echo(Seen::default()))
+}
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+
+#[test]
+fn a_head_beyond_its_bounds_is_431() {
+    with_table(async |table| {
+        let address = listen(&table, echo());
+        let long = format!("X: {}\r\n", "x".repeat(16 * 1024));
+        let many = "X: y\r\n".repeat(100);
+        let endless = "x".repeat(1024 * 1024);
+        for fields in [&long, &many, &endless] {
+            let mut peer = connect(address).await;
+            say(&mut peer, format!("GET /a HTTP/1.1\r\nHost: h\r\n{fields}\r\n")).await;
+            assert_eq!(statuses(&rest(&mut peer).await), [431]);
+        }
+        let mut fits = connect(address).await;
+        let (long, many) = ("x".repeat(15 * 1024), "X: y\r\n".repeat(98));
+        say(&mut fits, format!("GET /a HTTP/1.1\r\nHost: h\r\nY: {long}\r\n{many}\r\n")).await;
+        assert_eq!(statuses(&hear(&mut fits).await), [200]);
+    });
+}
+
+#[test]
+fn a_head_that_drips_is_408_at_its_limit() {
+    with_table(async |table| {
+        let address = listen(&table, echo());
+        let mut peer = connect(address).await;
+        // The second request of a connection has the same time as the first, from its first byte.
+        for _ in 0..2 {
+            say(&mut peer, GET).await;
+            assert_eq!(statuses(&hear(&mut peer).await), [200]);
+            sleep(seconds(60)).await;
+        }
+        let began = Instant::now();
+        let (mut reader, mut writer) = peer.split();
+        let mut answer = Vec::new();
+        let drip = async {
+            for byte in GET.bytes() {
+                if writer.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+                sleep(seconds(4)).await;
+            }
+        };
+        tokio::select! {
+            () = drip => unreachable!("it was not stopped"),
+            read = reader.read_to_end(&mut answer) => drop(read),
+        }
+        assert_eq!(statuses(&String::from_utf8(answer).expect("text")), [408]);
+        assert!(began.elapsed() < seconds(12), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn a_silent_peer_is_closed_without_a_word() {
+    with_table(async |table| {
+        let address = listen(&table, echo());
+        assert_eq!(rest(&mut connect(address).await).await, "");
+        let mut idle = connect(address).await;
+        say(&mut idle, GET).await;
+        assert_eq!(statuses(&hear(&mut idle).await), [200]);
+        let since = Instant::now();
+        assert_eq!(rest(&mut idle).await, "");
+        assert!(since.elapsed() >= Limits::default().keep_alive);
+        drop(idle);
+        table.emptied().await;
+    });
+}
+
+#[test]
+fn the_last_request_of_a_connection_is_told() {
+    with_table(async |table| {
+        let limits = Limits { requests: 3, ..Limits::default() };
+        let address = listen(&table, echo().limits(limits));
+        let mut peer = connect(address).await;
+        say(&mut peer, GET.repeat(5)).await;
+        let answers = rest(&mut peer).await;
+        assert_eq!(statuses(&answers), [200, 200, 200]);
+        assert_eq!(answers.matches("connection: close\r\n").count(), 1);
+    });
+}
+
+/// The wait for the peer's end began anew with each look at it.
+#[test]
+fn a_peer_that_does_not_end_after_a_close_is_dropped() {
+    with_table(async |table| {
+        let address = listen(&table, echo());
+        let mut peer = connect(address).await;
+        say(&mut peer, GET.replace("Host", "Connection: close\r\nHost")).await;
+        assert_eq!(statuses(&rest(&mut peer).await), [200]);
+        let since = Instant::now();
+        table.emptied().await;
+        assert!(since.elapsed() < seconds(2), "{:?}", since.elapsed());
+    });
+}
+
+#[test]
+fn a_peer_that_never_reads_its_answer_is_dropped() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |_: Request<Body>| {
+            // More than the kernel holds for both ends.
+            Ok::<_, Infallible>(Response::new("x".repeat(64 * 1024 * 1024)))
+        });
+        let address = listen(&table, Http::new(service));
+        let mut peer = connect(address).await;
+        say(&mut peer, GET).await;
+        until_peers(&table, 1).await;
+        table.emptied().await;
+    });
+}
+
+#[test]
+fn a_panic_costs_its_own_connection() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |request: Request<Body>| {
+            assert!(request.uri().path() == "/sound", "as the test wants");
+            Ok::<_, Infallible>(Response::new("sound".to_owned()))
+        });
+        let address = listen(&table, Http::new(service));
+        let mut innocent = connect(address).await;
+        let sound = GET.replace("/a", "/sound");
+        say(&mut innocent, &sound).await;
+        assert_eq!(statuses(&hear(&mut innocent).await), [200]);
+        let mut peer = connect(address).await;
+        say(&mut peer, GET).await;
+        assert_eq!(statuses(&rest(&mut peer).await), [500]);
+        say(&mut innocent, &sound).await;
+        assert_eq!(statuses(&hear(&mut innocent).await), [200]);
+        drop((peer, innocent));
+        table.emptied().await;
+    });
+}
+
+/// A body's panic ends hyper's task; the place among the peers must not stay taken, or no drain ends.
+#[test]
+fn a_panic_in_an_answers_body_leaves_no_ghost() {
+    struct Panics;
+    impl http_body::Body for Panics {
+        type Data = Bytes;
+        type Error = Infallible;
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _context: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+            unreachable!("as the test wants")
+        }
+    }
+    with_table(async |table| {
+        let service = tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(Panics)));
+        let address = listen(&table, Http::new(service));
+        let mut peer = connect(address).await;
+        say(&mut peer, GET).await;
+        // A close or a reset: what was read of the answer does not matter.
+        drop(peer.read_to_end(&mut Vec::new()).await);
+        table.emptied().await;
+    });
+}

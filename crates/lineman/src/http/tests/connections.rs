@@ -1,0 +1,109 @@
+//! What a connection is to its service and to a drain.
+
+use axum::body::BodyDataStream;
+use futures_util::stream;
+
+use super::*;
+use crate::connection::{Others, Proxies};
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+
+#[test]
+fn a_drain_closes_the_idle_and_lets_the_busy_finish() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |_: Request<Body>| {
+            sleep(seconds(5)).await;
+            Ok::<_, Infallible>(Response::new("done".to_owned()))
+        });
+        let address = listen(&table, Http::new(service));
+        let (mut idle, mut busy) = (connect(address).await, connect(address).await);
+        say(&mut idle, GET).await;
+        assert!(hear(&mut idle).await.ends_with("done"));
+        say(&mut busy, GET).await;
+        until_peers(&table, 2).await;
+        sleep(seconds(1)).await;
+        table.stop_accepting();
+        assert_eq!(rest(&mut idle).await, "");
+        let answer = rest(&mut busy).await;
+        assert!(answer.contains("connection: close\r\n") && answer.ends_with("done"), "{answer}");
+        drop((idle, busy));
+        table.emptied().await;
+    });
+}
+
+#[test]
+fn a_service_knows_its_peers_address() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |request: Request<Body>| {
+            let peer = request.extensions().get::<Address>().expect("an address");
+            Ok::<_, Infallible>(Response::new(peer.to_string()))
+        });
+        let mut peer = connect(listen(&table, Http::new(service))).await;
+        say(&mut peer, GET).await;
+        let address = peer.local_addr().expect("an address").to_string();
+        assert!(hear(&mut peer).await.ends_with(&address));
+    });
+}
+
+#[test]
+fn a_trusted_proxy_tells_who_asks() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |request: Request<Body>| {
+            let peer = request.extensions().get::<Address>().and_then(Address::ip);
+            Ok::<_, Infallible>(Response::new(peer.expect("an address").to_string()))
+        });
+        let told = GET.replace("Host", "X-Forwarded-For: 192.0.2.7\r\nHost");
+        for (trusted, others, expected) in [
+            ("127.0.0.1", Others::Ignore, "\r\n\r\n192.0.2.7"),
+            ("10.0.0.0/8", Others::Ignore, "\r\n\r\n127.0.0.1"),
+            ("10.0.0.0/8", Others::Refuse, "HTTP/1.1 400 Bad Request"),
+        ] {
+            let trusted = trusted.parse().expect("a network");
+            let proxies = Proxies::trust(trusted).x_forwarded_for().others(others);
+            let front = Front { proxies: Some(proxies), ..Front::default() };
+            let mut peer = connect(listen_with(&table, Http::new(service), front)).await;
+            say(&mut peer, &told).await;
+            let answer = hear(&mut peer).await;
+            assert!(answer.contains(expected), "{answer}");
+        }
+    });
+}
+
+/// Server-sent events: an answer without an end, whose service says nothing for long.
+#[test]
+fn an_answer_may_wait_for_its_service_as_long_as_it_likes() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |_: Request<Body>| {
+            let events = stream::unfold(0, async |count| {
+                sleep(seconds(3600)).await;
+                (count < 3).then(|| (Ok::<_, Infallible>(format!("event {count}\n")), count + 1))
+            });
+            let body: BodyDataStream = AxumBody::from_stream(events).into_data_stream();
+            Ok::<_, Infallible>(Response::new(AxumBody::from_stream(body)))
+        });
+        let mut peer = connect(listen(&table, Http::new(service))).await;
+        say(&mut peer, GET.replace("Host", "Connection: close\r\nHost")).await;
+        let answer = rest(&mut peer).await;
+        assert!(answer.contains("event 0") && answer.contains("event 2"), "{answer}");
+    });
+}
+
+/// Linux tells an end and a half-closed side alike: only writing finds out that nobody is there.
+#[test]
+fn a_peer_that_is_gone_ends_a_stream_with_its_next_event() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |_: Request<Body>| {
+            let events = stream::repeat_with(|| Ok::<_, Infallible>("event\n"));
+            let slowly = futures_util::StreamExt::then(events, async |event| {
+                sleep(seconds(15)).await;
+                event
+            });
+            Ok::<_, Infallible>(Response::new(AxumBody::from_stream(slowly)))
+        });
+        let mut peer = connect(listen(&table, Http::new(service))).await;
+        say(&mut peer, GET).await;
+        hear_head(&mut peer).await;
+        drop(peer);
+        table.emptied().await;
+    });
+}

@@ -1,0 +1,193 @@
+//! What happens on one HTTP connection, and by when something has to: hyper's timers know neither a
+//! request's first byte nor an answer that nobody takes. Nothing here reads or writes.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::limits::Limits;
+use super::upgrade::Upgrading;
+
+/// Which HTTP a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// HTTP/1.0 and HTTP/1.1.
+    Http1,
+    /// HTTP/2, as ALPN agreed.
+    Http2,
+}
+
+/// Something that the connection's task has to deal with.
+pub(super) enum Sign {
+    /// A request asks for a WebSocket, and all answers before it are sent.
+    Upgrade(Upgrading),
+    /// No further request is wanted.
+    LastRequest,
+    /// A request's head did not come in time.
+    HeadOverdue,
+    /// No request came for long.
+    Idle,
+    /// An answer waits, and the peer takes nothing of it.
+    AnswerStalled,
+}
+
+/// The state of one connection; the socket, the service and the answers write it.
+pub(super) struct Watch {
+    pub(super) limits: Rc<Limits>,
+    pub(super) spoken: Spoken,
+    /// Whether a request's head has begun; only between exchanges.
+    in_head: Cell<bool>,
+    /// When the head began, or the last exchange ended.
+    since: Cell<Instant>,
+    /// Requests whose answers are not at their end.
+    exchanges: Cell<usize>,
+    requests: Cell<u32>,
+    last_request_told: Cell<bool>,
+    /// Answers that have more to say and wait until the peer takes what they said.
+    stuck: Cell<usize>,
+    /// When such an answer last went on.
+    progress: Cell<Instant>,
+    /// Whether the socket has everything that hyper wrote.
+    flushed: Cell<bool>,
+    upgrade: RefCell<Option<Upgrading>>,
+}
+
+impl Watch {
+    /// The first bytes of a request are here.
+    pub(super) fn new(limits: Rc<Limits>, spoken: Spoken) -> Self {
+        Self {
+            limits,
+            spoken,
+            in_head: Cell::new(true),
+            since: Cell::new(Instant::now()),
+            exchanges: Cell::new(0),
+            requests: Cell::new(0),
+            last_request_told: Cell::new(false),
+            stuck: Cell::new(0),
+            progress: Cell::new(Instant::now()),
+            flushed: Cell::new(true),
+            upgrade: RefCell::new(None),
+        }
+    }
+
+    /// Bytes came. Between requests they begin a head; over HTTP/2 they may be anything.
+    pub(super) fn received(&self) {
+        if self.is_between() && !self.in_head.replace(true) {
+            self.since.set(Instant::now());
+        }
+    }
+
+    pub(super) fn writing(&self) {
+        self.flushed.set(false);
+    }
+
+    /// Everything is written. The time between requests begins when the answer is sent; over HTTP/2
+    /// it may have been a ping.
+    pub(super) fn written(&self) {
+        if !self.flushed.replace(true) && self.is_between() && !self.in_head.get() {
+            self.since.set(Instant::now());
+        }
+    }
+
+    fn is_between(&self) -> bool {
+        self.exchanges.get() == 0 && self.spoken == Spoken::Http1
+    }
+
+    pub(super) fn ask_upgrade(&self, upgrade: Upgrading) {
+        self.upgrade.replace(Some(upgrade));
+    }
+
+    /// Returns whether the connection has had all the requests it may have.
+    pub(super) fn is_last_request(&self) -> bool {
+        self.requests.get() >= self.limits.requests
+    }
+
+    /// Resolves when there is something to do. Poll it right behind hyper, which changes the state.
+    pub(super) async fn sign(&self) -> Sign {
+        let mut timer = pin!(sleep_until(Instant::now()));
+        poll_fn(|context| {
+            loop {
+                if let Some(sign) = self.due_now() {
+                    return Poll::Ready(sign);
+                }
+                let Some((deadline, sign)) = self.deadline() else { return Poll::Pending };
+                if deadline <= Instant::now() {
+                    return Poll::Ready(sign);
+                }
+                if timer.deadline() != deadline {
+                    timer.as_mut().reset(deadline);
+                }
+                if timer.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+
+    fn due_now(&self) -> Option<Sign> {
+        if self.flushed.get()
+            && let Some(upgrade) = self.upgrade.take()
+        {
+            return Some(Sign::Upgrade(upgrade));
+        }
+        // Over HTTP/1 the answer itself says so.
+        let over = self.spoken == Spoken::Http2 && self.is_last_request();
+        (over && !self.last_request_told.replace(true)).then_some(Sign::LastRequest)
+    }
+
+    fn deadline(&self) -> Option<(Instant, Sign)> {
+        let limits = &self.limits;
+        let stuck = self.stuck.get() > 0;
+        match (self.exchanges.get(), self.in_head.get()) {
+            // What the peer does not take of the last answer is the socket's affair.
+            (0, _) if !self.flushed.get() => None,
+            (0, true) => Some((self.since.get() + limits.header_time, Sign::HeadOverdue)),
+            (0, false) => Some((self.since.get() + limits.keep_alive, Sign::Idle)),
+            _ if stuck => Some((self.progress.get() + limits.answer_stall, Sign::AnswerStalled)),
+            _ => None,
+        }
+    }
+}
+
+/// A request under way, from its head to the end of its answer.
+pub(super) struct Exchange {
+    watch: Rc<Watch>,
+    stuck: Cell<bool>,
+}
+
+impl Exchange {
+    pub(super) fn begin(watch: &Rc<Watch>) -> Self {
+        watch.in_head.set(false);
+        watch.exchanges.set(watch.exchanges.get() + 1);
+        watch.requests.set(watch.requests.get().saturating_add(1));
+        Self { watch: Rc::clone(watch), stuck: Cell::new(false) }
+    }
+
+    /// The peer has taken enough of the answer that its next piece is asked for.
+    pub(super) fn went_on(&self) {
+        self.watch.progress.set(Instant::now());
+        if self.stuck.replace(false) {
+            self.watch.stuck.set(self.watch.stuck.get().saturating_sub(1));
+        }
+    }
+
+    /// A piece of the answer is on its way; the next one is asked for when the peer takes it.
+    pub(super) fn gave(&self) {
+        if !self.stuck.replace(true) {
+            self.watch.stuck.set(self.watch.stuck.get() + 1);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.went_on();
+        self.watch.exchanges.set(self.watch.exchanges.get().saturating_sub(1));
+        self.watch.since.set(Instant::now());
+    }
+}
