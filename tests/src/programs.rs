@@ -65,6 +65,16 @@ pub fn http() -> Result<Server> {
     Ok(Server { program, port, register: None })
 }
 
+/// Returns the example `web`: HTTP with all that a site needs, and a WebSocket at `/ws`.
+///
+/// # Errors
+/// When it was not built.
+pub fn web() -> Result<Server> {
+    let port = Port::reserve()?;
+    let program = Program::new(built("web", "web")?)?.env("WEB_LISTEN", port.address());
+    Ok(Server { program, port, register: None })
+}
+
 /// Returns the example `chat`: a register, two gateways (`chat-gateway`), two businesses
 /// (`chat-business`).
 ///

@@ -54,6 +54,19 @@ impl Raw {
         while self.0.write_all(bytes).await.is_ok() {}
     }
 
+    /// Reads until these bytes came.
+    ///
+    /// # Errors
+    /// When the other end closes before.
+    pub async fn until(&mut self, wanted: &[u8]) -> Result<()> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(wanted) {
+            let wait = within("what a peer waits for", self.0.read_u8()).await?;
+            bytes.push(wait.with_context(|| String::from_utf8_lossy(&bytes).into_owned())?);
+        }
+        Ok(())
+    }
+
     /// Reads until the other end closes, and returns what it sent.
     ///
     /// # Errors
