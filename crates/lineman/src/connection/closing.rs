@@ -20,14 +20,16 @@ const LINGER: Duration = Duration::from_secs(1);
 impl<D: Driver> Entry<D> {
     /// Says farewell, flushes, and closes; does nothing on a connection that is closing already.
     pub(super) fn begin_close(self: &Rc<Self>, reason: CloseReason) {
+        let is_mute = self.state.get() == State::Preparing || matches!(reason, CloseReason::Tls(_));
         match self.state.get() {
             State::Connecting => return self.finish(reason),
-            State::Preparing => {
+            // There is no way to say anything but what the layers have said.
+            State::Preparing | State::Handshake | State::Open if is_mute => {
                 self.queue.borrow_mut().clear();
-                self.start_closing(reason);
-                return self.flags.awaits.set(false);
+                self.flags.awaits.set(false);
+                return self.start_closing(reason);
             }
-            State::Handshake | State::Open => {}
+            State::Preparing | State::Handshake | State::Open => {}
             State::Closing | State::Lingering | State::Closed => return,
         }
         let farewell = self.driver.borrow_mut().farewell(&reason, self.queue.borrow_mut().tail());
@@ -85,6 +87,9 @@ impl<D: Driver> Entry<D> {
         if self.flags.half_closed.get() || self.queued() > 0 {
             return;
         }
+        if self.say_end() {
+            return self.touch();
+        }
         let ended = match self.transport.borrow().as_ref() {
             Some(transport) => transport.stream().end_writing().is_ok(),
             None => return,
@@ -98,6 +103,11 @@ impl<D: Driver> Entry<D> {
 
     fn reason(&self) -> Option<CloseReason> {
         self.extra.borrow().as_ref().and_then(|extra| extra.reason.clone())
+    }
+
+    /// Says in TLS that nothing more comes; returns whether that has to be written first.
+    fn say_end(&self) -> bool {
+        self.transport.borrow_mut().as_mut().is_some_and(Transport::end)
     }
 
     /// Gives its place to another connection.
@@ -126,6 +136,9 @@ impl<D: Driver> Entry<D> {
         // `on_drain` may have closed with a last message: the flush of that comes here again.
         if self.queued() > 0 {
             return;
+        }
+        if self.say_end() {
+            return self.touch();
         }
         let by_peer = matches!(self.reason(), Some(CloseReason::Peer { .. }));
         if by_peer || self.flags.eof.get() {

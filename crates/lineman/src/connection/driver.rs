@@ -24,6 +24,9 @@ pub trait Driver: Sized + 'static {
     /// Whether the connection has to be opened by a handshake before messages flow.
     const HANDSHAKE: bool;
 
+    /// The names it has in TLS's ALPN, the preferred one first; none without one.
+    const ALPN: &'static [&'static str] = &[];
+
     /// Whether one side may end while the other goes on; otherwise an end is a close.
     const HALF_CLOSES: bool = true;
 

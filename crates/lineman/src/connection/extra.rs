@@ -12,6 +12,7 @@ use super::limits::Limits;
 use super::rate::Bucket;
 use super::reason::Limit;
 use super::{Address, CloseReason, Driver};
+use crate::tls::Session;
 
 /// Takes a message in the handler's place.
 pub(super) type Forward<D> = Rc<dyn Fn(<D as Driver>::Inbound)>;
@@ -30,6 +31,8 @@ pub(super) struct Extra<D: Driver> {
     pub(super) when_drained: Vec<Box<dyn FnOnce()>>,
     pub(super) when_gone: Vec<Box<dyn FnOnce()>>,
     pub(super) successor: Option<Successor<D>>,
+    /// TLS that begins in mid-stream.
+    pub(super) session: Option<Box<Session>>,
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
 }
@@ -44,6 +47,7 @@ impl<D: Driver> Default for Extra<D> {
             when_drained: Vec::new(),
             when_gone: Vec::new(),
             successor: None,
+            session: None,
             messages: None,
             bytes: None,
         }

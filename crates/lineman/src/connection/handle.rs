@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::entry::{Entry, State};
 use super::{Address, CloseReason, Driver};
+use crate::tls::TlsInfo;
 use crate::{BoxError, Result};
 
 /// One connection of this process; a handle that is cheap to clone and may outlive it.
@@ -80,6 +81,11 @@ impl<D: Driver> Connection<D> {
     /// Returns a handle that does not keep the connection's state alive.
     pub(super) fn downgrade(&self) -> Distant<D> {
         Distant(Rc::downgrade(&self.entry))
+    }
+
+    /// Returns what TLS has agreed on with the peer; `None` without TLS, or before it is established.
+    pub fn tls(&self) -> Option<Rc<TlsInfo>> {
+        self.entry.transport.borrow().as_ref()?.tls().cloned()
     }
 
     /// Returns how many messages and bytes came, and how many left.

@@ -18,6 +18,7 @@ impl Driver for HttpOnly {
     type Outbound = Infallible;
 
     const HANDSHAKE: bool = true;
+    const ALPN: &'static [&'static str] = &["h2", "http/1.1"];
 
     fn name() -> &'static str {
         "http"

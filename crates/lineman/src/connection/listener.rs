@@ -1,6 +1,6 @@
 //! Listeners in the table, and outgoing connections: how an entry comes to be.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -23,6 +23,7 @@ use super::table::{Arrivals, Table};
 use super::transport::Transport;
 use super::{Address, Admission, Arrival, Connection, Driver, Front, Handler, Limits, WebSocket};
 use crate::Error;
+use crate::tls::{Acceptor, FromMaster, Session};
 use crate::http::{Http, Upgrade};
 
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
@@ -39,6 +40,8 @@ pub struct Serve<D: Driver> {
     pub(super) weight: Weight,
     pub(super) http: Option<Http>,
     pub(super) population: Rc<Population>,
+    /// TLS of the listener's connections, or of those that ask for it.
+    pub(super) acceptor: OnceCell<Rc<Acceptor>>,
 }
 
 impl<D: Driver> Serve<D> {
@@ -49,6 +52,7 @@ impl<D: Driver> Serve<D> {
             make: Box::new(make),
             handler,
             population: Population::new(&front.limits),
+            acceptor: OnceCell::new(),
             front,
             weight: Weight::Peer,
             http: None,
@@ -73,6 +77,23 @@ impl<D: Driver> Serve<D> {
         self.population = Population::new(&front.limits);
         self.front = Rc::new(front);
         self
+    }
+
+    /// Reads the certificates, before the first connection needs them.
+    fn prepare_tls(&self) -> Result<(), Error> {
+        let Some(tls) = self.front.tls.as_ref().or(self.front.tls_on_demand.as_ref()) else {
+            return Ok(());
+        };
+        let tls = tls.clone().or_alpn(D::ALPN);
+        let acceptor = Acceptor::new(&tls, FromMaster::of_this_process())?;
+        self.acceptor.get_or_init(|| acceptor);
+        Ok(())
+    }
+
+    /// Returns the TLS that a new connection begins with.
+    fn session(&self) -> Option<Session> {
+        self.front.tls.as_ref()?;
+        Some(self.acceptor.get()?.session())
     }
 
     /// Sets who serves requests that are plain HTTP. Without one they are refused with 426.
@@ -128,8 +149,9 @@ impl<D: Driver> Accept for AcceptPeers<D> {
             return Ok(());
         }
         let admission = Admission::new(&self.serve.population, address);
+        let session = self.serve.session();
         let prelude = proxies.and_then(|proxies| proxies.prelude(&peer));
-        let transport = Transport::new(stream, prelude);
+        let transport = Transport::new(stream, prelude, session);
         let entry = insert(table, &self.serve, State::Preparing, transport, peer)?;
         // From here on the entry gives the place back.
         admission.keep();
@@ -294,6 +316,7 @@ impl Table {
     ) -> Result<(), Error> {
         let failed = |source| Error::Os { action: "watch a listener", source };
         let mut socket = listener.try_into().map_err(failed)?;
+        serve.prepare_tls()?;
         if let Some(period) = serve.front.limits.heartbeat {
             self.beat_every(period);
         }
@@ -340,7 +363,7 @@ impl Table {
         let failed = |source| Error::Connect { address, source };
         let stream = TcpStream::connect(address).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        let transport = Transport::new(Stream::Tcp(stream), None);
+        let transport = Transport::new(Stream::Tcp(stream), None, None);
         let entry = insert(self, serve, State::Connecting, transport, address.into());
         let entry = entry.map_err(failed)?;
         serve.population.enter(entry.counted_for());

@@ -106,7 +106,13 @@ impl SendQueue {
         socket.write_vectored(&slices[..count])
     }
 
-    fn advance(&mut self, mut written: usize) {
+    /// The bytes that come next, as many as lie together.
+    pub(super) fn chunk(&self) -> &[u8] {
+        self.pieces.front().map_or(&self.tail, |piece| piece)
+    }
+
+    /// Takes that many bytes off the front: they were written.
+    pub(super) fn advance(&mut self, mut written: usize) {
         while let Some(first) = self.pieces.front_mut() {
             if written < first.len() {
                 first.advance(written);

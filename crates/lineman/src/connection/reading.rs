@@ -10,7 +10,7 @@ use super::driver::Step;
 use super::entry::{Entry, State};
 use super::handler::Event;
 use super::table::Scratch;
-use super::transport::Failure;
+use super::transport::{Failure, Received};
 use super::{Address, CloseReason, Connection, Driver, Excess};
 
 /// One read takes at most this much: the size of the shared buffer. Larger reads save nothing
@@ -163,16 +163,11 @@ impl<D: Driver> Entry<D> {
         if received.count == 0 {
             return Ok(Got::End);
         }
+        self.took(&received)?;
         self.bytes_in.set(self.bytes_in.get() + received.count as u64);
         self.table.add(|counters| &counters.bytes_in, received.count as u64);
         self.flags.heard.set(true);
         self.count(0, received.count);
-        if let Some(peer) = received.peer {
-            self.readdress(peer).map_err(Failure::Close)?;
-        }
-        if received.up {
-            self.begin_protocol();
-        }
         // A short read has used up the edge, unless that edge announced the end as well.
         Ok(if received.short && !self.flags.ended.get() { Got::All } else { Got::Some })
     }
@@ -231,6 +226,23 @@ impl<D: Driver> Entry<D> {
     /// The deadline is not that of a message: it belongs to a rate, or to the end of our side.
     fn has_other_deadline(&self) -> bool {
         self.flags.throttled.get() || self.flags.half_closed.get()
+    }
+
+    /// Deals with what the layers found out.
+    pub(super) fn took(self: &Rc<Self>, received: &Received) -> Result<(), Failure> {
+        if let Some(peer) = &received.peer {
+            self.readdress(peer.clone()).map_err(Failure::Close)?;
+        }
+        if received.ended {
+            self.flags.eof.set(true);
+        }
+        if received.up && self.state.get() == State::Preparing {
+            self.begin_protocol();
+        } else if received.up {
+            // TLS in mid-stream: what was sent meanwhile has waited for it.
+            self.touch();
+        }
+        Ok(())
     }
 
     /// Decodes until the input is used up or somebody stops it.

@@ -9,8 +9,10 @@ use bytes::BytesMut;
 use super::entry::{Entry, Peer, State};
 use super::listener::{self, Serve};
 use super::table::Table;
-use super::transport::Transport;
+use super::transport::{Failure, Transport};
 use super::{Address, Admission, CloseReason, Connection, Driver};
+use crate::Error;
+use crate::tls::Session;
 
 /// A connection that comes from outside the table.
 pub(crate) struct Arrival {
@@ -23,6 +25,28 @@ pub(crate) struct Arrival {
 }
 
 impl<D: Driver> Connection<D> {
+    /// Begins TLS in mid-stream, as after `STARTTLS`, with what [`Front::tls_on_demand`] says.
+    ///
+    /// Takes effect when the handler that calls it is done: what was sent before leaves as it is, what
+    /// is sent after waits for the handshake, which has the deadline of any other. Bytes that the peer
+    /// sent ahead of its handshake are no plaintext any more.
+    ///
+    /// # Errors
+    /// When the listener has no such setting.
+    ///
+    /// [`Front::tls_on_demand`]: super::Front::tls_on_demand
+    pub fn start_tls(&self) -> Result<(), Error> {
+        let Some(acceptor) = self.entry().serve.acceptor.get() else {
+            let problem = "start_tls needs tls_on_demand".to_owned();
+            return Err(Error::Configuration { service: D::name().to_owned(), problem });
+        };
+        let session = Box::new(acceptor.session());
+        self.entry().extra(|extra| extra.session = Some(session));
+        self.entry().flags.changing.set(true);
+        self.entry().read_again();
+        Ok(())
+    }
+
     /// Goes on with another protocol and its handlers, from the next byte on.
     ///
     /// Takes effect when the handler that calls it is done. What was sent before leaves in the old
@@ -39,14 +63,43 @@ impl<D: Driver> Connection<D> {
 }
 
 impl<D: Driver> Entry<D> {
-    /// Makes room for the successor.
+    /// Nothing runs any more: TLS begins, or the successor takes over.
     pub(super) fn change(self: &Rc<Self>) {
         self.flags.changing.set(false);
+        if let Some(session) = self.extra(|extra| extra.session.take()) {
+            return self.secure(*session);
+        }
         let successor = self.extra(|extra| extra.successor.take());
         if self.state.get() == State::Open
             && let Some(successor) = successor
         {
             successor(self);
+        }
+    }
+}
+
+impl<D: Driver> Entry<D> {
+    fn secure(self: &Rc<Self>, session: Session) {
+        if self.state.get() != State::Open {
+            return;
+        }
+        let mut plain = BytesMut::new();
+        let received = {
+            let mut transport = self.transport.borrow_mut();
+            let Some(transport) = transport.as_mut() else { return };
+            // What the peer sent ahead is its first record, or an attempt to slip something in.
+            let (unread, mut queue) = (self.unread.take(), self.queue.borrow_mut());
+            let begun = transport.secure(session, unread, &mut queue).map_err(Failure::Close);
+            begun.and_then(|()| transport.receive_rest(&mut plain))
+        };
+        self.touch();
+        self.set_deadline(self.limits().handshake_time);
+        let taken = received.and_then(|received| self.took(&received));
+        self.unread.replace(plain);
+        match taken {
+            Ok(()) => self.read_again(),
+            Err(Failure::Io(error)) => self.finish(CloseReason::Broken(error.to_string())),
+            Err(Failure::Close(reason)) => self.begin_close(reason),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! so the queue's bound counts what handlers sent.
 
 use std::io::{self, Write};
+use std::rc::Rc;
 
 use bytes::{Buf, BytesMut};
 
@@ -13,6 +14,13 @@ use super::queue::SendQueue;
 use super::reading::READ_SIZE;
 use super::stream::Stream;
 use super::{Address, CloseReason};
+use crate::tls::{Session, TlsError, TlsInfo};
+
+/// Encrypted bytes that are made at once: as much as one write is likely to take.
+const SEALED: usize = 64 * 1024;
+
+/// What encryption adds to four full records.
+const RECORD_OVERHEAD: usize = 256;
 
 /// A dialogue before TLS and before the protocol: the PROXY header of a load balancer, or our own
 /// words to a proxy on the way out. It consumes its own bytes and not one more.
@@ -52,10 +60,22 @@ pub(crate) struct Transport {
 
 struct Layers {
     prelude: Option<Box<dyn Prelude>>,
+    tls: Option<Session>,
     /// Received and not understood yet: less than a record or a prelude's message.
     raw: BytesMut,
     /// In its wire form, to be written before anything else.
     sealed: BytesMut,
+}
+
+/// A transport taken apart, for a connection that leaves the table.
+pub(crate) struct Parts {
+    pub(crate) stream: Stream,
+    /// Its TLS, established.
+    pub(crate) tls: Option<Session>,
+    /// Received, and less than a record.
+    pub(crate) undecrypted: BytesMut,
+    /// In its wire form, to be written first.
+    pub(crate) unsent: BytesMut,
 }
 
 /// What one read came to.
@@ -65,8 +85,10 @@ pub(super) struct Received {
     pub(super) count: usize,
     /// Whether the kernel has given all it had.
     pub(super) short: bool,
-    /// The layers are through: the protocol may begin.
+    /// The layers are through: the protocol may begin, or go on.
     pub(super) up: bool,
+    /// The peer has said, in TLS, that nothing more comes.
+    pub(super) ended: bool,
     /// The peer's real address, as a proxy told it.
     pub(super) peer: Option<Address>,
 }
@@ -78,17 +100,27 @@ pub(super) enum Failure {
 }
 
 impl Transport {
-    pub(crate) fn new(stream: Stream, prelude: Option<Box<dyn Prelude>>) -> Self {
-        let layers = prelude.map(|prelude| {
-            let (raw, sealed) = (BytesMut::new(), BytesMut::new());
-            Box::new(Layers { prelude: Some(prelude), raw, sealed })
-        });
-        Self { stream, layers }
+    pub(crate) fn new(
+        stream: Stream,
+        prelude: Option<Box<dyn Prelude>>,
+        tls: Option<Session>,
+    ) -> Self {
+        let has_layers = prelude.is_some() || tls.is_some();
+        let layers = || Box::new(Layers { prelude, tls, ..Layers::none() });
+        Self { stream, layers: has_layers.then(layers) }
     }
 
-    /// Takes the socket out, when there is nothing between it and the protocol any more.
-    pub(crate) fn into_stream(self) -> Stream {
-        self.stream
+    /// Puts a connection that was served elsewhere together again.
+    pub(crate) fn from_parts(parts: Parts) -> Self {
+        let Parts { stream, tls, undecrypted: raw, unsent: sealed } = parts;
+        let layers = Layers { prelude: None, tls, raw, sealed };
+        Self { stream, layers: (!layers.is_spent()).then(|| Box::new(layers)) }
+    }
+
+    /// Takes it apart.
+    pub(crate) fn into_parts(self) -> Parts {
+        let Layers { tls, raw, sealed, .. } = self.layers.map_or_else(Layers::none, |it| *it);
+        Parts { stream: self.stream, tls, undecrypted: raw, unsent: sealed }
     }
 
     pub(crate) fn stream(&self) -> &Stream {
@@ -99,18 +131,42 @@ impl Transport {
         &mut self.stream
     }
 
+    /// Returns what TLS has agreed on.
+    pub(crate) fn tls(&self) -> Option<&Rc<TlsInfo>> {
+        self.layers.as_ref()?.tls.as_ref()?.info()
+    }
+
     /// Returns whether the protocol may speak at once.
     pub(super) fn is_up(&self) -> bool {
-        self.layers.as_ref().is_none_or(|layers| layers.prelude.is_none())
+        self.layers.as_ref().is_none_or(|layers| layers.is_up())
     }
 
     /// The socket is connected: the first layer says its first words.
     pub(super) fn start(&mut self) -> Result<(), CloseReason> {
-        let Some(layers) = &mut self.layers else { return Ok(()) };
-        match &mut layers.prelude {
-            Some(prelude) => prelude.start(&mut layers.sealed),
+        match &mut self.layers {
+            Some(layers) => layers.start(),
             None => Ok(()),
         }
+    }
+
+    /// Begins TLS in mid-stream. `plain` is what was read already and belongs to it, `queue` leaves as
+    /// it is.
+    pub(super) fn secure(
+        &mut self,
+        session: Session,
+        plain: BytesMut,
+        queue: &mut SendQueue,
+    ) -> Result<(), CloseReason> {
+        let layers = self.layers.get_or_insert_with(|| Box::new(Layers::none()));
+        layers.tls = Some(session);
+        layers.raw.unsplit(plain);
+        while !queue.is_empty() {
+            let chunk = queue.chunk();
+            layers.sealed.extend_from_slice(chunk);
+            let length = chunk.len();
+            queue.advance(length);
+        }
+        layers.start()
     }
 
     /// Reads once, and appends what is the protocol's to `plain`. `raw` is an empty buffer to work in.
@@ -124,11 +180,22 @@ impl Transport {
         raw.extend_from_slice(&layers.raw);
         let mut received = read(&self.stream, raw)?;
         let passed = layers.advance(raw, plain, &mut received);
-        layers.raw = BytesMut::from(&raw[..]);
-        raw.clear();
+        layers.keep(raw);
         passed.map_err(Failure::Close)?;
         if layers.is_spent() {
             self.layers = None;
+        }
+        Ok(received)
+    }
+
+    /// As [`Transport::receive`], with what was read before and not understood yet.
+    pub(super) fn receive_rest(&mut self, plain: &mut BytesMut) -> Result<Received, Failure> {
+        let mut received = Received::default();
+        if let Some(layers) = &mut self.layers {
+            let mut raw = std::mem::take(&mut layers.raw);
+            let passed = layers.advance(&mut raw, plain, &mut received);
+            layers.keep(&mut raw);
+            passed.map_err(Failure::Close)?;
         }
         Ok(received)
     }
@@ -137,24 +204,30 @@ impl Transport {
     pub(super) fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
         let Some(layers) = &mut self.layers else { return queue.write_to(&mut self.stream) };
         let mut total = 0;
-        while !layers.sealed.is_empty() {
-            match self.stream.write(&layers.sealed) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    layers.sealed.advance(written);
-                    total += written;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(total),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        loop {
+            total += write_all(&mut self.stream, &mut layers.sealed)?;
+            if !layers.sealed.is_empty() {
+                return Ok(total);
             }
+            layers.sealed = BytesMut::new();
+            if layers.is_spent() {
+                self.layers = None;
+                return Ok(total + queue.write_to(&mut self.stream)?);
+            }
+            if !layers.is_up() || queue.is_empty() {
+                return Ok(total);
+            }
+            layers.seal(queue)?;
         }
-        layers.sealed = BytesMut::new();
-        if layers.is_spent() {
-            self.layers = None;
-            return Ok(total + queue.write_to(&mut self.stream)?);
+    }
+
+    /// Says, in TLS, that nothing more comes; returns whether that waits to be written now.
+    pub(super) fn end(&mut self) -> bool {
+        let Some(layers) = &mut self.layers else { return false };
+        if let Some(session) = &mut layers.tls {
+            session.close_notify(&mut layers.sealed);
         }
-        Ok(total)
+        !layers.sealed.is_empty()
     }
 
     /// Returns how many bytes wait that are not in the queue any more.
@@ -169,6 +242,30 @@ impl Transport {
 }
 
 impl Layers {
+    fn none() -> Self {
+        Self { prelude: None, tls: None, raw: BytesMut::new(), sealed: BytesMut::new() }
+    }
+
+    fn is_up(&self) -> bool {
+        self.prelude.is_none() && self.tls.as_ref().is_none_or(Session::is_established)
+    }
+
+    /// Nothing is left to do between socket and protocol.
+    fn is_spent(&self) -> bool {
+        self.prelude.is_none()
+            && self.tls.is_none()
+            && self.raw.is_empty()
+            && self.sealed.is_empty()
+    }
+
+    fn start(&mut self) -> Result<(), CloseReason> {
+        match (&mut self.prelude, &mut self.tls) {
+            (Some(prelude), _) => prelude.start(&mut self.sealed),
+            (None, Some(session)) => session.start(&mut self.sealed).map_err(|error| broken(&error)),
+            (None, None) => Ok(()),
+        }
+    }
+
     fn advance(
         &mut self,
         raw: &mut BytesMut,
@@ -179,16 +276,60 @@ impl Layers {
             let Some(passed) = prelude.advance(raw, &mut self.sealed)? else { return Ok(()) };
             self.prelude = None;
             received.peer = passed.peer;
-            received.up = true;
+            received.up = self.tls.is_none();
+            self.start()?;
         }
-        plain.unsplit(raw.split());
+        let Some(session) = &mut self.tls else {
+            plain.unsplit(raw.split());
+            return Ok(());
+        };
+        let outcome = session.receive(raw, plain, &mut self.sealed);
+        let found = outcome.map_err(|error| broken(&error))?;
+        received.up |= found.established_now;
+        received.ended = found.closed;
         Ok(())
     }
 
-    /// Nothing is left to do between socket and protocol.
-    fn is_spent(&self) -> bool {
-        self.prelude.is_none() && self.raw.is_empty() && self.sealed.is_empty()
+    /// Keeps what is less than a record, and no buffer for nothing.
+    fn keep(&mut self, raw: &mut BytesMut) {
+        self.raw = if raw.is_empty() { BytesMut::new() } else { BytesMut::from(&raw[..]) };
+        raw.clear();
     }
+
+    /// Encrypts a stretch of the queue: as much as one write is likely to take.
+    fn seal(&mut self, queue: &mut SendQueue) -> io::Result<()> {
+        let Some(session) = &mut self.tls else { return Ok(()) };
+        self.sealed.reserve(queue.len().min(SEALED) + RECORD_OVERHEAD);
+        while self.sealed.len() < SEALED && !queue.is_empty() {
+            let chunk = queue.chunk();
+            let length = chunk.len().min(SEALED);
+            session.seal(&chunk[..length], &mut self.sealed).map_err(io::Error::other)?;
+            queue.advance(length);
+        }
+        Ok(())
+    }
+}
+
+fn broken(error: &TlsError) -> CloseReason {
+    CloseReason::Tls(error.to_string())
+}
+
+/// Writes as much as the socket takes.
+fn write_all(stream: &mut Stream, bytes: &mut BytesMut) -> io::Result<usize> {
+    let mut total = 0;
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes.advance(written);
+                total += written;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(total)
 }
 
 fn read(stream: &Stream, buffer: &mut BytesMut) -> Result<Received, Failure> {
