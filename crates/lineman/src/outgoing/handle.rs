@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::place::Place;
@@ -174,6 +175,14 @@ impl<D: Driver> Handler<D> for Observer<D> {
 
     fn on_full(&self, connection: &Connection<D>) {
         self.handlers.on_full(connection);
+    }
+
+    fn on_ping(&self, connection: &Connection<D>, payload: &Bytes) {
+        self.handlers.on_ping(connection, payload);
+    }
+
+    fn on_pong(&self, connection: &Connection<D>, payload: &Bytes) {
+        self.handlers.on_pong(connection, payload);
     }
 
     fn on_drain(&self, connection: &Connection<D>) {

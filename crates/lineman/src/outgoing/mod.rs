@@ -10,6 +10,7 @@ mod handle;
 mod place;
 mod proxy;
 mod reconnect;
+mod url;
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +23,15 @@ use lineman_wire::framed::Framed;
 use lineman_wire::text::Text;
 
 use crate::connection::{
-    CloseReason, Connection, Driver, Handlers, Limits, Serve, boxed, boxed_with, messages,
+    CloseReason, Connection, Driver, Handlers, Limits, Serve, WebSocket, boxed, boxed_with,
+    messages,
 };
+use crate::websocket::{ClientRequest, Deflate};
 use crate::{Error, Result, Table};
 use attempts::Attempts;
 use handle::{Observer, Shared};
 use place::Place;
+use url::Url;
 
 pub use handle::Handle;
 pub use proxy::Proxy;
@@ -61,7 +65,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 pub struct Outgoing<D: Driver = Text> {
     address: String,
     place: Result<Place, &'static str>,
-    make: Box<dyn Fn() -> D>,
+    make: Result<Box<dyn Fn() -> D>, String>,
+    /// What `make` is made of, where it makes a WebSocket.
+    request: Option<ClientRequest>,
     handlers: Handlers<D>,
     limits: Limits,
     proxy: Option<Proxy>,
@@ -71,6 +77,22 @@ pub struct Outgoing<D: Driver = Text> {
 }
 
 impl Outgoing {
+    /// Speaks WebSocket (RFC 6455) with the server of a URL, `ws://host/path?query`.
+    pub fn websocket(url: impl Into<String>) -> Outgoing<WebSocket> {
+        let address = url.into();
+        match Url::parse(&address) {
+            Ok(url) if url.is_secure => {
+                let no_tls = Err("wss:// is not there yet: use ws://");
+                Outgoing::new(address, no_tls, WebSocket::server)
+            }
+            Ok(url) => {
+                let request = ClientRequest::new(url.host, url.target);
+                Outgoing::new(address, Ok(url.place), WebSocket::server).with_request(request)
+            }
+            Err(problem) => Outgoing::new(address, Err(problem), WebSocket::server),
+        }
+    }
+
     /// Speaks lines of text with `host:port` or `unix:/path`.
     pub fn text(address: impl Into<String>) -> Self {
         Self::tcp(address, Text::default)
@@ -93,6 +115,42 @@ impl Outgoing {
     }
 }
 
+impl Outgoing<WebSocket> {
+    /// Adds a header to the request, such as `Origin`, `Cookie` or `Authorization`.
+    #[must_use]
+    pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.change_request(|request| request.header(name, value))
+    }
+
+    /// Sets the subprotocols to offer, the preferred one first.
+    #[must_use]
+    pub fn subprotocols<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
+        self.change_request(|request| request.subprotocols(names))
+    }
+
+    /// Offers to compress messages (RFC 7692). By default they are not.
+    #[must_use]
+    pub fn compression(self, deflate: Deflate) -> Self {
+        self.change_request(|request| request.compression(deflate))
+    }
+
+    fn change_request(mut self, change: impl FnOnce(ClientRequest) -> ClientRequest) -> Self {
+        match self.request.take() {
+            Some(request) => self.with_request(change(request)),
+            None => self,
+        }
+    }
+
+    fn with_request(mut self, request: ClientRequest) -> Self {
+        self.make = match WebSocket::client(request.clone()) {
+            Ok(make) => Ok(Box::new(make)),
+            Err(error) => Err(error.to_string()),
+        };
+        self.request = Some(request);
+        self
+    }
+}
+
 impl<D: Driver> Outgoing<D> {
     fn new(
         address: String,
@@ -102,7 +160,8 @@ impl<D: Driver> Outgoing<D> {
         Self {
             address,
             place,
-            make: Box::new(make),
+            make: Ok(Box::new(make)),
+            request: None,
             handlers: Handlers::default(),
             limits: Limits::default(),
             proxy: None,
@@ -199,6 +258,7 @@ impl<D: Driver> Outgoing<D> {
             proxy.place().map_err(failed)?;
             proxy.dialogue(&place).map_err(failed)?;
         }
+        let make = self.make.map_err(failed)?;
         let table = Table::current()
             .ok_or_else(|| failed("connect in a worker: in on_start or a handler".to_owned()))?;
         let shared = Rc::new(Shared::new(place));
@@ -207,7 +267,7 @@ impl<D: Driver> Outgoing<D> {
         // The attempt's own limit is the one that counts; the table's must not come before it.
         let handshake_time = self.connect_limit.saturating_mul(2);
         let limits = Limits { handshake_time, ..self.limits };
-        let serve = Serve::links(self.make, Rc::new(observer)).limits(limits);
+        let serve = Serve::links(make, Rc::new(observer)).limits(limits);
         let attempts = Attempts {
             table,
             serve: Rc::new(serve),

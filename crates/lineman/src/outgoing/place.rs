@@ -24,7 +24,7 @@ impl Place {
         Self::host(host, port)
     }
 
-    fn host(host: &str, port: u16) -> Result<Self, &'static str> {
+    pub(super) fn host(host: &str, port: u16) -> Result<Self, &'static str> {
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let host = match bracketed {
             Some(inside) => inside,

@@ -2,6 +2,7 @@
 //! deadline when nobody has anything to do, so limits and waits are met exactly.
 
 mod proxies;
+mod websockets;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
