@@ -249,7 +249,10 @@ impl<D: Driver> Entry<D> {
         if let Some(mut transport) = self.transport.take() {
             self.table.forget(self.key, self.serve.weight, Some(transport.stream_mut()));
             let admission = Admission::new(&self.serve.population, self.counted_for());
-            let (peer, spoken) = (self.peer(), Spoken::Http1);
+            let chosen = transport.tls().and_then(|info| info.alpn());
+            let is_2 = chosen == Some(b"h2");
+            let spoken = if is_2 { Spoken::Http2 } else { Spoken::Http1 };
+            let peer = self.peer();
             let front = Rc::clone(&self.serve.front);
             let taken = Taken { transport, peer, spoken, bytes, admission, front };
             http.take(&self.table, taken, self.serve.upgrades());

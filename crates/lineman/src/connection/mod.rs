@@ -54,5 +54,5 @@ pub use stream::StreamListener;
 pub(crate) use succession::Arrival;
 pub(crate) use table::Phase;
 pub use table::Table;
-pub(crate) use transport::{Passed, Prelude, Transport};
+pub(crate) use transport::{Parts, Passed, Prelude, Transport};
 pub use websocket::WebSocket;

@@ -11,6 +11,7 @@ use super::stream::Stream;
 use super::table::Table;
 use super::transport::{Prelude, Transport};
 use super::{Address, CloseReason, Connection, Driver};
+use crate::tls::Session;
 
 impl Table {
     /// Reserves a place for an outgoing connection. Its last event is `Close`, whatever comes of it;
@@ -33,20 +34,21 @@ impl Table {
 }
 
 impl<D: Driver> Connection<D> {
-    /// Gives a reserved connection its socket, and begins with `prelude` or the protocol. One that was
+    /// Gives a reserved connection its socket, and begins with `prelude`, TLS or the protocol. One that was
     /// closed meanwhile drops the socket.
     pub(crate) fn attach(
         &self,
         mut stream: Stream,
         peer: Address,
         prelude: Option<Box<dyn Prelude>>,
+        tls: Option<Session>,
     ) -> io::Result<()> {
         let entry = self.entry();
         if entry.state.get() != State::Connecting {
             return Ok(());
         }
         entry.table.watch(entry.key, &mut stream)?;
-        entry.transport.replace(Some(Transport::new(stream, prelude)));
+        entry.transport.replace(Some(Transport::new(stream, prelude, tls)));
         entry.extra(|extra| extra.peer = Some(peer));
         entry.begin();
         Ok(())

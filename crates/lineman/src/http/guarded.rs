@@ -7,6 +7,7 @@ use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use http::header::{CONNECTION, HeaderValue};
@@ -22,6 +23,7 @@ use super::upgrade::Upgrades;
 use super::watch::{Exchange, Spoken, Watch};
 use crate::BoxError;
 use crate::connection::{Address, Front};
+use crate::tls::TlsInfo;
 
 /// The service of one connection, as hyper calls it.
 pub(super) struct Guarded<S> {
@@ -30,6 +32,8 @@ pub(super) struct Guarded<S> {
     pub(super) upgrades: Rc<Upgrades>,
     /// Where the connection comes from.
     pub(super) peer: Address,
+    /// What TLS has agreed on.
+    pub(super) tls: Option<Arc<TlsInfo>>,
     /// Whom its listener trusts about who that is.
     pub(super) front: Rc<Front>,
 }
@@ -70,6 +74,9 @@ where
             return ready(refuse(StatusCode::BAD_REQUEST, spoken, exchange));
         };
         request.extensions_mut().insert(client);
+        if let Some(tls) = &self.tls {
+            request.extensions_mut().insert(Arc::clone(tls));
+        }
         Box::pin(serve(self.service.clone(), request, exchange, self.peer.clone(), &self.watch))
     }
 }

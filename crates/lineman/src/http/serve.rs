@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -27,7 +28,10 @@ use super::upgrade::{Upgrades, Upgrading};
 use super::watch::{Sign, Spoken, Watch};
 use super::{Taken, Takeover};
 use crate::BoxError;
-use crate::connection::{Address, Admission, Arrival, Phase, Stream, Table, Transport};
+use crate::connection::{
+    Address, Admission, Arrival, Parts, Phase, Stream, Table, Transport,
+};
+use crate::tls::{self, TlsInfo};
 
 /// The largest piece that hyper reads or gathers for a write: as much as the table reads at once.
 const BUFFER: usize = 64 * 1024;
@@ -62,15 +66,17 @@ where
         let Taken { transport, peer, spoken, bytes, admission, front } = taken;
         let place = Place::new(table, admission);
         let watch = Rc::new(Watch::new(limits, spoken));
+        let tls = transport.tls().map(|info| Arc::new(TlsInfo::clone(info)));
         let service = Guarded {
             service: self.service.clone(),
             watch: Rc::clone(&watch),
             upgrades,
             peer: peer.clone(),
+            tls,
             front,
         };
         tokio::task::spawn_local(async move {
-            let ended = match asynchronous(transport.into_stream()) {
+            let ended = match asynchronous(transport.into_parts()) {
                 Ok(stream) => {
                     let socket = Socket::new(stream, bytes, Rc::clone(&watch));
                     serve(place, socket, service, &watch).await
@@ -103,24 +109,45 @@ impl Drop for Place {
     }
 }
 
-/// The same socket for tokio.
-pub(super) type Asynchronous = Either<TcpStream, UnixStream>;
+/// The same socket for tokio, with its TLS if it has some.
+pub(super) type Asynchronous = Either<Plain, tls::Stream<Plain>>;
 
-fn asynchronous(stream: Stream) -> io::Result<Asynchronous> {
+type Plain = Either<TcpStream, UnixStream>;
+
+fn asynchronous(parts: Parts) -> io::Result<Asynchronous> {
+    let Parts { stream, tls, undecrypted, unsent } = parts;
     let is_tcp = matches!(stream, Stream::Tcp(_));
     let socket = OwnedFd::from(stream);
-    Ok(if is_tcp {
+    let io = if is_tcp {
         Either::Left(TcpStream::from_std(socket.into())?)
     } else {
         Either::Right(UnixStream::from_std(socket.into())?)
+    };
+    Ok(match tls {
+        None => Either::Left(io),
+        Some(session) => {
+            let unread = BytesMut::new();
+            let parts = tls::Parts { io, session, undecrypted, unread, unsent };
+            Either::Right(tls::Stream::new(parts))
+        }
     })
 }
 
-fn synchronous(stream: Asynchronous) -> io::Result<Stream> {
-    Ok(match stream {
+/// Returns the transport, and what was decrypted and not read.
+fn synchronous(stream: Asynchronous) -> io::Result<(Transport, BytesMut)> {
+    let (io, tls, undecrypted, unread, unsent) = match stream {
+        Either::Left(io) => (io, None, BytesMut::new(), BytesMut::new(), BytesMut::new()),
+        Either::Right(stream) => {
+            let tls::Parts { io, session, undecrypted, unread, unsent } = stream.into_parts();
+            (io, Some(session), undecrypted, unread, unsent)
+        }
+    };
+    let stream = match io {
         Either::Left(stream) => Stream::Tcp(mio::net::TcpStream::from_std(stream.into_std()?)),
         Either::Right(stream) => Stream::Unix(mio::net::UnixStream::from_std(stream.into_std()?)),
-    })
+    };
+    let parts = Parts { stream, tls, undecrypted, unsent };
+    Ok((Transport::from_parts(parts), unread))
 }
 
 /// Why hyper is done with a connection, or we are.
@@ -273,7 +300,8 @@ fn go_back(
     let mut unread: BytesMut = upgrading.head;
     unread.extend_from_slice(read);
     unread.extend_from_slice(&rest);
-    let transport = Transport::new(synchronous(stream)?, None);
+    let (transport, decrypted) = synchronous(stream)?;
+    unread.extend_from_slice(&decrypted);
     let arrival = Arrival { transport, peer, unread, admission };
     Ok(upgrading.to.adopt(&place.table, arrival)?)
 }

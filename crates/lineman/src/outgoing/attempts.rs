@@ -11,6 +11,7 @@ use super::place::Place;
 use super::{Proxy, Reconnect};
 use crate::Table;
 use crate::connection::{CloseReason, Connection, Driver, Phase, Prelude, Serve};
+use crate::tls::{Connector, Session};
 
 /// Everything an attempt needs.
 pub(super) struct Attempts<D: Driver> {
@@ -18,6 +19,7 @@ pub(super) struct Attempts<D: Driver> {
     pub(super) serve: Rc<Serve<D>>,
     pub(super) shared: Rc<Shared<D>>,
     pub(super) proxy: Option<Proxy>,
+    pub(super) tls: Option<Connector>,
     pub(super) limit: Duration,
     pub(super) reconnect: Option<Reconnect>,
     /// A source of random numbers.
@@ -98,8 +100,14 @@ impl<D: Driver> Attempts<D> {
             Some(_) => dialled.map_err(|problem| format!("proxy {problem}"))?,
             None => dialled?,
         };
-        let attached = connection.attach(stream, address, prelude);
+        let attached = connection.attach(stream, address, prelude, self.session()?);
         attached.map_err(|error| format!("cannot watch the socket: {error}"))
+    }
+
+    fn session(&self) -> Result<Option<Session>, String> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let session = tls.session(self.shared.place.server_name());
+        session.map(Some).map_err(|error| error.to_string())
     }
 
     /// Returns where to connect to, and what to say there first.

@@ -27,6 +27,7 @@ use crate::connection::{
     messages,
 };
 use crate::websocket::{ClientRequest, Deflate};
+use crate::tls::{ClientTls, Connector};
 use crate::{Error, Result, Table};
 use attempts::Attempts;
 use handle::{Observer, Shared};
@@ -71,23 +72,22 @@ pub struct Outgoing<D: Driver = Text> {
     handlers: Handlers<D>,
     limits: Limits,
     proxy: Option<Proxy>,
+    tls: Option<ClientTls>,
     connect_limit: Duration,
     reconnect: Option<Reconnect>,
     random: Box<dyn Fn() -> u64>,
 }
 
 impl Outgoing {
-    /// Speaks WebSocket (RFC 6455) with the server of a URL, `ws://host/path?query`.
+    /// Speaks WebSocket (RFC 6455) with the server of a URL, `ws://host/path?query` or `wss://…`.
     pub fn websocket(url: impl Into<String>) -> Outgoing<WebSocket> {
         let address = url.into();
         match Url::parse(&address) {
-            Ok(url) if url.is_secure => {
-                let no_tls = Err("wss:// is not there yet: use ws://");
-                Outgoing::new(address, no_tls, WebSocket::server)
-            }
             Ok(url) => {
                 let request = ClientRequest::new(url.host, url.target);
-                Outgoing::new(address, Ok(url.place), WebSocket::server).with_request(request)
+                let tls = url.is_secure.then(ClientTls::new);
+                let outgoing = Outgoing::new(address, Ok(url.place), WebSocket::server);
+                Outgoing { tls, ..outgoing }.with_request(request)
             }
             Err(problem) => Outgoing::new(address, Err(problem), WebSocket::server),
         }
@@ -165,6 +165,7 @@ impl<D: Driver> Outgoing<D> {
             handlers: Handlers::default(),
             limits: Limits::default(),
             proxy: None,
+            tls: None,
             connect_limit: CONNECT_LIMIT,
             reconnect: None,
             random: Box::new(random),
@@ -175,6 +176,13 @@ impl<D: Driver> Outgoing<D> {
     #[must_use]
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = Some(proxy);
+        self
+    }
+
+    /// Speaks TLS, beneath the protocol and through the proxy. By default only `wss://` does.
+    #[must_use]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -249,7 +257,8 @@ impl<D: Driver> Outgoing<D> {
     /// Begins to connect; what comes of it is told to the handlers.
     ///
     /// # Errors
-    /// [`Error::Outgoing`] when the address or the proxy cannot be used, or there is no worker here.
+    /// [`Error::Outgoing`] when the address or the proxy cannot be used, or there is no worker here;
+    /// [`Error::Certificate`] when a file of TLS cannot be used.
     pub fn connect(self) -> Result<Handle<D>, Error> {
         let address = self.address.clone();
         let failed = |problem: String| Error::Outgoing { address: address.clone(), problem };
@@ -261,6 +270,7 @@ impl<D: Driver> Outgoing<D> {
         let make = self.make.map_err(failed)?;
         let table = Table::current()
             .ok_or_else(|| failed("connect in a worker: in on_start or a handler".to_owned()))?;
+        let tls = self.tls.as_ref().map(Connector::new).transpose()?;
         let shared = Rc::new(Shared::new(place));
         let handlers = self.handlers;
         let observer = Observer { shared: Rc::clone(&shared), handlers };
@@ -273,6 +283,7 @@ impl<D: Driver> Outgoing<D> {
             serve: Rc::new(serve),
             shared: Rc::clone(&shared),
             proxy: self.proxy,
+            tls,
             limit: self.connect_limit,
             reconnect: self.reconnect,
             random: self.random,

@@ -41,6 +41,16 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The name that a certificate has to have; a Unix socket is this machine.
+    pub(super) fn server_name(&self) -> &str {
+        match self {
+            Self::Host(host, _) => host,
+            Self::Unix(_) => "localhost",
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -82,9 +82,9 @@ impl Tls {
         self
     }
 
-    /// Returns whether a protocol choice was set.
-    pub(crate) fn has_alpn(&self) -> bool {
-        !self.alpn.is_empty()
+    /// Sets the protocols if none were set.
+    pub(crate) fn or_alpn(self, protocols: &[&str]) -> Self {
+        if self.alpn.is_empty() { self.alpn(protocols.iter().copied()) } else { self }
     }
 }
 
