@@ -31,6 +31,7 @@ use http::{Request, Response};
 use lineman::connection::{Driver, Front, Limits, Proxies, WebSocket};
 use lineman::http::{Body, Http};
 use lineman::service::SocketOptions;
+use lineman::tls::Tls;
 use lineman::{App, BoxError, HttpLimits, Result};
 use lineman_wire::link::Secret;
 use lineman_wire::text::Text;
@@ -206,6 +207,13 @@ impl<P: Driver> Gateway<P> {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.front.limits = limits;
+        self
+    }
+
+    /// Speaks TLS with the clients: `wss`. Default: none. Links are not affected.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.front.tls = Some(tls);
         self
     }
 

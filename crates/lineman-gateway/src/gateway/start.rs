@@ -44,6 +44,7 @@ impl<P: Dialect> Service for Gateway<P> {
             page: self.http.is_some(),
             options: self.socket_options.clone(),
             ..Listen::streams("clients", self.scheme, &self.address)
+                .with_tls(self.front.tls.is_some())
         };
         let links = Listen {
             ports: Ports::PerSlot,

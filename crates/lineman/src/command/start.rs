@@ -133,7 +133,8 @@ fn is_unix(listen: &report::Listen) -> bool {
 fn page(listen: &report::Listen) -> String {
     // What listens everywhere listens on this machine; a browser wants an address.
     let address = listen.address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
-    format!("http://{address}")
+    let scheme = if matches!(&*listen.scheme, "wss" | "https") { "https" } else { "http" };
+    format!("{scheme}://{address}")
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ use super::table::{Arrivals, Table};
 use super::transport::Transport;
 use super::{Address, Admission, Arrival, Connection, Driver, Front, Handler, Limits, WebSocket};
 use crate::Error;
-use crate::tls::{Acceptor, FromMaster, Session};
 use crate::http::{Http, Upgrade};
+use crate::tls::{Acceptor, FromMaster, Session};
 
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
 const REST: Duration = Duration::from_millis(100);

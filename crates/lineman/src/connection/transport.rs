@@ -261,7 +261,9 @@ impl Layers {
     fn start(&mut self) -> Result<(), CloseReason> {
         match (&mut self.prelude, &mut self.tls) {
             (Some(prelude), _) => prelude.start(&mut self.sealed),
-            (None, Some(session)) => session.start(&mut self.sealed).map_err(|error| broken(&error)),
+            (None, Some(session)) => {
+                session.start(&mut self.sealed).map_err(|error| broken(&error))
+            }
             (None, None) => Ok(()),
         }
     }

@@ -28,9 +28,7 @@ use super::upgrade::{Upgrades, Upgrading};
 use super::watch::{Sign, Spoken, Watch};
 use super::{Taken, Takeover};
 use crate::BoxError;
-use crate::connection::{
-    Address, Admission, Arrival, Parts, Phase, Stream, Table, Transport,
-};
+use crate::connection::{Address, Admission, Arrival, Parts, Phase, Stream, Table, Transport};
 use crate::tls::{self, TlsInfo};
 
 /// The largest piece that hyper reads or gathers for a write: as much as the table reads at once.

@@ -26,8 +26,8 @@ use crate::connection::{
     CloseReason, Connection, Driver, Handlers, Limits, Serve, WebSocket, boxed, boxed_with,
     messages,
 };
-use crate::websocket::{ClientRequest, Deflate};
 use crate::tls::{ClientTls, Connector};
+use crate::websocket::{ClientRequest, Deflate};
 use crate::{Error, Result, Table};
 use attempts::Attempts;
 use handle::{Observer, Shared};

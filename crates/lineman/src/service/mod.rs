@@ -115,6 +115,20 @@ impl Listen {
         }
     }
 
+    /// Names the scheme as it is with TLS, if the service speaks it.
+    #[must_use]
+    pub fn with_tls(mut self, tls: bool) -> Self {
+        self.scheme = match (tls, self.scheme) {
+            (true, "ws") => "wss",
+            (true, "http") => "https",
+            (true, "text") => "text+tls",
+            (true, "framed") => "framed+tls",
+            (true, "tcp") => "tls",
+            (_, scheme) => scheme,
+        };
+        self
+    }
+
     /// Returns the address, parsed.
     ///
     /// # Errors

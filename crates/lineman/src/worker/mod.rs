@@ -20,6 +20,7 @@ use crate::service::{
     Context, Description, Listen, LocalFuture, Reload, Running, Service, Slot, Socket,
     SocketOptions, StopOrder, Traffic,
 };
+use crate::tls::Tls;
 use crate::{App, BoxError, HttpLimits, Result, Table};
 
 pub use datagrams::Datagrams;
@@ -252,6 +253,36 @@ where
         self
     }
 
+    /// Speaks TLS on every connection: `wss`, `https`, or TLS beneath any other protocol.
+    ///
+    /// The handshake has the deadline and the bound of every other ([`Limits::handshake_time`]). HTTP
+    /// offers HTTP/2 with it. `start --self-signed` replaces the files for development.
+    ///
+    /// ```no_run
+    /// use lineman::prelude::*;
+    /// use lineman::tls::Tls;
+    ///
+    /// fn main() -> Result {
+    ///     Worker::websocket("0.0.0.0:443")
+    ///         .tls(Tls::files("example.org.pem", "example.org.key"))
+    ///         .on_message(async |connection, message| connection.send(message))
+    ///         .run()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.front.tls = Some(tls);
+        self
+    }
+
+    /// Lets handlers begin TLS in mid-stream:
+    /// [`Connection::start_tls`](crate::connection::Connection::start_tls).
+    #[must_use]
+    pub fn tls_on_demand(mut self, tls: Tls) -> Self {
+        self.front.tls_on_demand = Some(tls);
+        self
+    }
+
     /// Sets which proxies are believed about who a peer is. Default: none.
     #[must_use]
     pub fn proxies(mut self, proxies: Proxies) -> Self {
@@ -318,7 +349,7 @@ impl<K: Listens + 'static> Service for Worker<K> {
             traffic: K::TRAFFIC,
             page: self.http.is_some(),
             options: self.options.clone(),
-            ..Listen::streams("clients", self.scheme, address)
+            ..Listen::streams("clients", self.scheme, address).with_tls(self.front.tls.is_some())
         };
         Description {
             name: self.name.clone(),

@@ -21,7 +21,7 @@ async fn connected(table: &Table, http: &Http) -> Peer {
     let (accepted, from) = listener.accept().expect("accepted");
     accepted.set_nonblocking(true).expect("a non-blocking socket");
     let taken = Taken {
-        transport: Transport::new(Stream::Tcp(mio::net::TcpStream::from_std(accepted)), None),
+        transport: Transport::new(Stream::Tcp(mio::net::TcpStream::from_std(accepted)), None, None),
         peer: from.into(),
         spoken: Spoken::Http2,
         bytes: Bytes::new(),
