@@ -3,14 +3,21 @@
 //! `tests/expected/autobahn-*.txt` has a line for each case: its number, how its messages went, how
 //! its close went. Any difference fails, a better one too.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lineman::connection::Limits;
+use lineman::outgoing::Outgoing;
+use lineman::websocket::Deflate;
+use lineman_tests::ours::in_a_table;
 use lineman_tests::peer::Peer;
 use lineman_tests::programs::{Server, echo};
+use tokio::sync::oneshot;
 
 /// How long the cases of a test run may take: many times what they do.
 const SOME_LIMIT: Duration = Duration::from_mins(5);
@@ -62,6 +69,78 @@ fn server() -> Result<Server> {
     let server = echo()?.knob("ECHO_MESSAGE_BYTES", LARGEST_MESSAGE.to_string());
     // The suite offers compression in groups 12 and 13 alone. All sizes, so that all are tried.
     Ok(server.knob("ECHO_DEFLATE_FROM", "0"))
+}
+
+#[tokio::test]
+async fn the_client_passes_the_plain_cases() -> Result<()> {
+    client_passes(Selection::Plain).await
+}
+
+#[tokio::test]
+async fn the_client_passes_the_small_deflate_cases() -> Result<()> {
+    client_passes(Selection::SmallDeflate).await
+}
+
+#[tokio::test]
+#[ignore = "takes many minutes: `cargo xtask conformance --all`"]
+async fn the_client_passes_all_cases() -> Result<()> {
+    client_passes(Selection::All).await
+}
+
+async fn client_passes(selection: Selection) -> Result<()> {
+    let mut autobahn = Peer::python("autobahn.py", &["client"])?;
+    autobahn.tell_all(&selection.cases("client")?.join("\n")).await?;
+    let address = format!("ws://127.0.0.1:{}", autobahn.port().await?);
+    in_a_table(client(&address, selection.limit())).await?;
+    compare("client", selection, &autobahn.ended(selection.limit()).await?)
+}
+
+/// Is the client of every case that the server at `address` has, two at a time.
+async fn client(address: &str, limit: Duration) -> Result<()> {
+    let count = visit(&format!("{address}/getCaseCount"), limit).await?;
+    let count = count.context("no number of cases")?.parse()?;
+    let cases = |first: u32| async move {
+        for case in (first..=count).step_by(2) {
+            let url = format!("{address}/runCase?case={case}&agent=lineman");
+            visit(&url, limit).await.with_context(|| format!("at {url}"))?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(cases(1), cases(2))?;
+    visit(&format!("{address}/updateReports?agent=lineman"), limit).await?;
+    Ok(())
+}
+
+/// Connects, echoes until the connection has ended, and returns the last text that came.
+async fn visit(url: &str, limit: Duration) -> Result<Option<String>> {
+    let last = Rc::new(RefCell::new(None));
+    let (ended, end) = oneshot::channel();
+    let (kept, ended) = (Rc::clone(&last), RefCell::new(Some(ended)));
+    let handle = Outgoing::websocket(url)
+        .compression(Deflate::new().min_size(0))
+        .limits(limits())
+        .on_message(async move |connection, message| {
+            kept.replace(message.as_text().map(str::to_owned));
+            // A server that has closed its half gets no echo, and needs none.
+            drop(connection.send(message));
+            Ok(())
+        })
+        .on_close(async move |_, _| {
+            let ended = ended.take().ok_or("it ends twice")?;
+            ended.send(()).map_err(|()| "nobody waits for it".into())
+        })
+        .connect()?;
+    let ended = tokio::time::timeout(limit, end).await;
+    handle.cancel();
+    ended.context("the connection does not end")?.context("nobody says that it ended")?;
+    Ok(last.take())
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.websocket.max_message_size = LARGEST_MESSAGE;
+    limits.websocket.max_frame_size = LARGEST_MESSAGE;
+    limits
 }
 
 impl Selection {
@@ -150,7 +229,7 @@ const CASES: usize = 517;
 
 #[test]
 fn nothing_less_than_strict_is_expected() -> Result<()> {
-    for side in ["server"] {
+    for side in ["server", "client"] {
         let expected = Selection::All.expected(side)?;
         assert_eq!(expected.len(), CASES, "{side}");
         for (case, result) in expected {

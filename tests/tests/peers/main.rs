@@ -1,6 +1,7 @@
 //! Peers that share no code with us, each in its own words: libraries of Python and Node, curl and
 //! openssl. A peer says what it saw; here is what it should see.
 
+mod client;
 mod http;
 
 use anyhow::Result;
