@@ -162,7 +162,9 @@ impl<D: Driver> Entry<D> {
     pub(super) fn peer_ended(self: &Rc<Self>) {
         match self.state.get() {
             State::Open if self.flags.half_closed.get() => self.finish_as_begun(),
-            State::Preparing | State::Handshake | State::Open if self.queued() == 0 => {
+            State::Preparing | State::Handshake | State::Open
+                if self.queued() == 0 && !self.say_end() =>
+            {
                 self.finish(CloseReason::Peer { code: None, reason: String::new() });
             }
             // It may still read what waits for it: a half-closed peer gets its answers.

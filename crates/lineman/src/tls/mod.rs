@@ -41,7 +41,7 @@ mod stream;
 pub(crate) mod tickets;
 pub(crate) mod self_signed;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use acceptor::{Acceptor, FromMaster};
 pub(crate) use connector::Connector;

@@ -7,6 +7,7 @@ mod limits;
 mod negotiation;
 mod order;
 mod proxies;
+mod tls;
 mod websockets;
 
 use std::cell::RefCell;
@@ -15,7 +16,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;

@@ -17,7 +17,8 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::*;
-use crate::connection::SendError;
+use crate::connection::{Front, SendError};
+use crate::tls::tests::Files;
 
 fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -311,5 +312,39 @@ fn what_cannot_work_is_said_at_once() {
         }
         let proxy = Proxy::socks5("a:1").credentials("user", "swordfish");
         assert!(!format!("{proxy:?}").contains("swordfish"));
+    });
+}
+
+/// Our server and our client, both on the table.
+#[test]
+fn tls_both_ways_and_a_stranger_is_refused() {
+    run(async || {
+        let files = Files::new();
+        let log = Log::default();
+        let handlers = Handlers {
+            message: Some(messages(async |connection: Connection<Text>, line: String| {
+                connection.send(format!("{line} {}", connection.tls().is_some()))
+            })),
+            ..Handlers::default()
+        };
+        let front = Front { tls: Some(files.tls("server")), ..Front::default() };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let serve = Serve::peers(Text::default, Rc::new(handlers)).front(front);
+        let table = Table::current().expect("a table");
+        table.listen(listener, serve).expect("a place in the table");
+
+        let to_us = || Outgoing::text(format!("localhost:{}", address.port()));
+        let handle = noting(to_us().tls(files.client_tls()), &log).connect().expect("begun");
+        log.lines(1).await;
+        handle.send("secret").expect("it is open");
+        assert_eq!(log.lines(2).await, ["up", "secret true"]);
+        handle.close();
+
+        let stranger = Log::default();
+        let elsewhere = Files::new();
+        noting(to_us().tls(elsewhere.client_tls()), &stranger).connect().expect("begun");
+        let reason = stranger.lines(1).await.remove(0);
+        assert!(reason.contains("no authority we trust"), "{reason}");
     });
 }

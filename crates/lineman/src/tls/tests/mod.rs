@@ -26,13 +26,13 @@ use super::tickets::TicketKeys;
 use super::{Acceptor, ClientTls, Connector, FromMaster, Tls, TlsError, certificates};
 
 /// A folder with an authority and certificates signed by it.
-struct Files {
+pub(crate) struct Files {
     folder: TempDir,
     authority: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let folder = TempDir::new().unwrap();
@@ -69,11 +69,11 @@ impl Files {
         std::fs::write(self.path(&format!("{stem}.key")), key.serialize_pem()).unwrap();
     }
 
-    fn tls(&self, stem: &str) -> Tls {
+    pub(crate) fn tls(&self, stem: &str) -> Tls {
         Tls::files(self.path(&format!("{stem}.pem")), self.path(&format!("{stem}.key")))
     }
 
-    fn client_tls(&self) -> ClientTls {
+    pub(crate) fn client_tls(&self) -> ClientTls {
         ClientTls::new().root_certificates(self.path("ca.pem"))
     }
 
