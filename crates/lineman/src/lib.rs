@@ -10,6 +10,35 @@
 //!         .run()
 //! }
 //! ```
+//!
+//! What stands between the network and the handlers is said beside them:
+//!
+//! ```no_run
+//! use lineman::connection::{Limits, Proxies, Rate};
+//! use lineman::prelude::*;
+//! use lineman::tls::Tls;
+//! use lineman::websocket::{Deflate, Origins};
+//! use std::time::Duration;
+//!
+//! fn main() -> Result {
+//!     let limits = Limits {
+//!         connections: 50_000,
+//!         connections_per_address: 100,
+//!         message_rate: Some(Rate::per_second(50).burst(200)),
+//!         ..Limits::default()
+//!     };
+//!     Worker::websocket("[::]:443")
+//!         .tls(Tls::files("example.org.pem", "example.org.key"))
+//!         .proxies(Proxies::trust("10.0.0.0/8".parse()?).proxy_protocol())
+//!         .origins(Origins::list(["https://example.org"]))
+//!         .subprotocols(["chat"])
+//!         .compression(Deflate::new())
+//!         .heartbeat(Duration::from_secs(30))
+//!         .limits(limits)
+//!         .on_message(async |connection, message| connection.send(message))
+//!         .run()
+//! }
+//! ```
 
 pub mod app;
 pub mod worker;

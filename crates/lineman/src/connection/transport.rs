@@ -347,3 +347,14 @@ fn read(stream: &Stream, buffer: &mut BytesMut) -> Result<Received, Failure> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What TLS costs an idle connection: this, and the session's own box (`tls/tests`).
+    #[test]
+    fn layers_own_this_much_and_no_more() {
+        assert!(size_of::<Layers>() <= 104, "{}", size_of::<Layers>());
+    }
+}
