@@ -6,6 +6,7 @@ pub mod person;
 pub mod crowd;
 pub mod raw;
 pub mod peer;
+pub mod certificates;
 pub mod ours;
 
 use tokio::sync::{Mutex, MutexGuard};

@@ -3,6 +3,7 @@
 
 mod client;
 mod http;
+mod tls;
 
 use anyhow::Result;
 use lineman_tests::peer::Peer;
