@@ -3,8 +3,9 @@
 mod process;
 
 use bytes::BytesMut;
+use lineman::websocket::{Deflate, Origins};
 use lineman_gateway::{Gateway, Register};
-use lineman_wire::link::{Body, Codec, Command, Login, Order, Packet, Query, Secret};
+use lineman_wire::link::{Audience, Body, Codec, Command, Login, Order, Packet, Query, Secret};
 use lineman_wire::websocket::{Message, encode_message};
 use process::{Peer, Process, run};
 
@@ -112,5 +113,52 @@ fn clients_that_send_lines_are_served_too() {
         assert_eq!(client.read(4).await, b"bye\n");
         assert!(client.is_closed().await);
         assert_eq!(packet(&mut business).await.command, Command::OnClose);
+    });
+}
+
+/// One message for everyone: compressed for who negotiated it, as it is for the others.
+#[test]
+fn a_broadcast_goes_out_in_each_clients_own_form() {
+    run(async {
+        let gateway = Gateway::websocket("unused").compression(Deflate::new());
+        let gateway = Process::start(gateway).await;
+        let mut business = Peer::connect(gateway.addresses[1]).await;
+        business.write(&worker("").to_bytes()).await;
+        gateway.reaches("links", 1).await;
+
+        let mut plain = websocket(&gateway).await;
+        let offer = "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+        let request = String::from_utf8_lossy(HANDSHAKE).replace("\r\n\r\n", offer);
+        let mut compressing = Peer::connect(gateway.addresses[0]).await;
+        compressing.write(request.as_bytes()).await;
+        let answer = String::from_utf8(compressing.read_to(b"\r\n\r\n").await).expect("text");
+        assert!(answer.contains("permessage-deflate"), "{answer}");
+        gateway.reaches("clients", 2).await;
+
+        let text = "the same again and again, ".repeat(40);
+        let order = Order::SendToAll { message: Body::from(&*text), audience: Audience::All };
+        business.write(&Packet::from(order).to_bytes()).await;
+        let head = plain.read(4).await;
+        assert_eq!(head, [0x81, 126, 4, 16], "1040 bytes as they are");
+        assert_eq!(plain.read(1040).await, text.as_bytes());
+        let head = compressing.read(2).await;
+        assert_eq!(head[0], 0xC1, "RSV1 says that it is compressed");
+        assert!(head[1] < 126, "and it is short: {head:?}");
+    });
+}
+
+#[test]
+fn a_page_from_elsewhere_is_refused() {
+    run(async {
+        let origins = Origins::list(["https://example.org"]);
+        let gateway = Process::start(Gateway::websocket("unused").origins(origins)).await;
+        for (origin, status) in [("https://example.org", "101"), ("https://evil.example", "403")] {
+            let mut client = Peer::connect(gateway.addresses[0]).await;
+            let request = String::from_utf8_lossy(HANDSHAKE)
+                .replace("\r\n\r\n", &format!("\r\nOrigin: {origin}\r\n\r\n"));
+            client.write(request.as_bytes()).await;
+            let line = String::from_utf8(client.read_to(b"\r\n").await).expect("text");
+            assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{origin}: {line}");
+        }
     });
 }

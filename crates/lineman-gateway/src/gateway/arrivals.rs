@@ -6,7 +6,7 @@ use lineman_wire::link::{Command, Packet};
 
 use super::core::Core;
 use super::heartbeat::Action;
-use super::outlet::Outlet;
+use super::outlet::{Form, Outlet};
 use super::place::Departed;
 
 impl<C: Outlet> Core<C> {
@@ -58,10 +58,10 @@ impl<C: Outlet> Core<C> {
         let Some(pulse) = &mut self.pulse else { return };
         let due = pulse.next_part();
         let limit = self.policy.heartbeat.limit;
-        let wire = match self.heartbeat_data() {
-            Some(Ok(wire)) => wire,
+        let form = match self.heartbeat_data() {
+            Some(Ok(form)) => Some(form),
             Some(Err(error)) => return tracing::error!(%error, "cannot send heartbeats"),
-            None => Bytes::new(),
+            None => None,
         };
         let mut pinged = Vec::new();
         for id in due {
@@ -77,13 +77,13 @@ impl<C: Outlet> Core<C> {
                 Action::GiveUp => client.connection.close(CloseReason::HeartbeatTimeout),
             }
         }
-        if !wire.is_empty() {
-            self.deliver(pinged, &wire);
+        if let Some(form) = form {
+            self.deliver(pinged, &form);
         }
     }
 
-    fn heartbeat_data(&self) -> Option<Result<Bytes, lineman::BoxError>> {
+    fn heartbeat_data(&self) -> Option<Result<Form, lineman::BoxError>> {
         let data = &self.policy.heartbeat.data;
-        (!data.is_empty()).then(|| (self.policy.wire_form)(data.clone().into()))
+        (!data.is_empty()).then(|| (self.policy.form)(data.clone().into()))
     }
 }

@@ -20,7 +20,7 @@ use super::clients::Clients;
 use super::heartbeat::{Heartbeat, Pulse};
 use super::ids::Counter;
 use super::links::{LinkId, Links};
-use super::outlet::Outlet;
+use super::outlet::{Form, Outlet};
 use super::place::Place;
 
 /// What the logic goes by.
@@ -32,7 +32,7 @@ pub(super) struct Policy {
     /// How long a client is held while there is no business.
     pub(super) no_business_limit: Duration,
     /// Makes a body into what clients of this gateway understand.
-    pub(super) wire_form: fn(Body) -> Result<Bytes, BoxError>,
+    pub(super) form: fn(Body) -> Result<Form, BoxError>,
 }
 
 /// Something that happened. `C` is a client's connection.

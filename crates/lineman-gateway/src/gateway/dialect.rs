@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use bytes::{Bytes, BytesMut};
 use lineman::BoxError;
 use lineman::connection::{Driver, WebSocket};
+use lineman::websocket::Prepared;
 use lineman_wire::link::{Body, RequestHead, php_json};
 use lineman_wire::php;
 use lineman_wire::text::Text;
 use lineman_wire::websocket::{Message, Request, Utf8Bytes, Version};
+
+use super::outlet::Form;
 
 /// A protocol that a gateway can speak with its clients. Public in name only: users meet it as the
 /// bound of [`crate::Gateway`], and cannot implement it.
@@ -19,8 +22,8 @@ pub trait Dialect: Driver {
     /// The body of `ON_WEBSOCKET_CONNECT`, if there is a handshake.
     fn handshake(opening: &Self::Opening, remote: SocketAddr, server_port: u16) -> Bytes;
 
-    /// The wire form of a packet's body: made once, however many clients get it.
-    fn wire_form(body: Body) -> Result<Bytes, BoxError>;
+    /// What clients understand of a packet's body.
+    fn form(body: Body) -> Result<Form, BoxError>;
 }
 
 impl Dialect for WebSocket {
@@ -46,16 +49,17 @@ impl Dialect for WebSocket {
         Bytes::from(php::serialize(&php::Value::Array(head.to_php())))
     }
 
-    fn wire_form(body: Body) -> Result<Bytes, BoxError> {
-        Ok(match body {
-            Body::Raw(wire) => wire,
+    fn form(body: Body) -> Result<Form, BoxError> {
+        let message = match body {
+            Body::Raw(wire) => return Ok(Form::Wire(wire)),
             // The packet does not say whether a message is text; what can be text is.
             Body::Scalar(payload) => match Utf8Bytes::try_from(payload.clone()) {
-                Ok(text) => Message::from(text).to_frame(),
-                Err(_) => Message::from(payload).to_frame(),
+                Ok(text) => Message::from(text),
+                Err(_) => Message::from(payload),
             },
-            Body::Value(value) => Message::from(php_json::to_string(&value)?).to_frame(),
-        })
+            Body::Value(value) => Message::from(php_json::to_string(&value)?),
+        };
+        Ok(Form::Message(Prepared::new(message)))
     }
 }
 
@@ -69,15 +73,15 @@ impl Dialect for Text {
     }
 
     /// As `GatewayWorker`, it does not look for line breaks within: such a message is several lines.
-    fn wire_form(body: Body) -> Result<Bytes, BoxError> {
+    fn form(body: Body) -> Result<Form, BoxError> {
         let line = match body {
-            Body::Raw(wire) => return Ok(wire),
+            Body::Raw(wire) => return Ok(Form::Wire(wire)),
             Body::Scalar(line) => line,
             Body::Value(value) => Bytes::from(php_json::to_vec(&value)?),
         };
         let mut wire = BytesMut::with_capacity(line.len() + 1);
         wire.extend_from_slice(&line);
         wire.extend_from_slice(b"\n");
-        Ok(wire.freeze())
+        Ok(Form::Wire(wire.freeze()))
     }
 }

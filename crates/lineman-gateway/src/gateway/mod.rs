@@ -32,12 +32,14 @@ use lineman::connection::{Driver, Front, Limits, Proxies, WebSocket};
 use lineman::http::{Body, Http};
 use lineman::service::SocketOptions;
 use lineman::tls::Tls;
+use lineman::websocket;
 use lineman::{App, BoxError, HttpLimits, Result};
 use lineman_wire::link::Secret;
 use lineman_wire::text::Text;
 
 use dialect::Dialect;
 use heartbeat::Heartbeat;
+use outlet::Form;
 
 /// What happens to a client that reads more slowly than it is sent to, when its send queue
 /// ([`Limits::send_queue`]) is at its bound.
@@ -78,8 +80,10 @@ pub struct Gateway<P: Driver = WebSocket> {
     address: String,
     socket_options: SocketOptions,
     count: usize,
-    make: fn() -> P,
-    wire_form: fn(lineman_wire::link::Body) -> Result<Bytes, BoxError>,
+    make: Box<dyn Fn() -> P>,
+    /// What `make` is made of, where it makes a WebSocket.
+    websocket: websocket::Options,
+    form: fn(lineman_wire::link::Body) -> Result<Form, BoxError>,
     registers: Vec<String>,
     secret_key: Secret,
     lan_ip: String,
@@ -104,6 +108,41 @@ impl Gateway {
     /// Serves clients that send lines of text on `address`, `host:port` or `unix:/path`.
     pub fn text(address: impl Into<String>) -> Gateway<Text> {
         Gateway::<Text>::with("text", "text", address.into(), Text::new)
+    }
+
+    /// Sets the subprotocols: [`Options::subprotocols`](websocket::Options::subprotocols).
+    #[must_use]
+    pub fn subprotocols<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
+        self.with_options(|options| options.subprotocols(names))
+    }
+
+    /// Sets the pages that may connect: [`Options::origins`](websocket::Options::origins).
+    #[must_use]
+    pub fn origins(self, origins: websocket::Origins) -> Self {
+        self.with_options(|options| options.origins(origins))
+    }
+
+    /// Compresses messages (RFC 7692): [`Options::compression`](websocket::Options::compression). What
+    /// goes to many clients is compressed once for all that negotiated the same.
+    #[must_use]
+    pub fn compression(self, deflate: websocket::Deflate) -> Self {
+        self.with_options(|options| options.compression(deflate))
+    }
+
+    /// Adds a header to every answer: [`Options::header`](websocket::Options::header).
+    #[must_use]
+    pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.with_options(|options| options.header(name, value))
+    }
+
+    fn with_options(
+        mut self,
+        change: impl FnOnce(websocket::Options) -> websocket::Options,
+    ) -> Self {
+        let options = change(std::mem::take(&mut self.websocket));
+        self.websocket = options.clone();
+        self.make = Box::new(WebSocket::server_with(options));
+        self
     }
 
     /// Serves requests on the same port that are no upgrade: the page that opens the WebSocket.
@@ -265,8 +304,9 @@ impl<P: Dialect> Gateway<P> {
             address,
             socket_options: SocketOptions::new(),
             count: 1,
-            make,
-            wire_form: P::wire_form,
+            make: Box::new(make),
+            websocket: websocket::Options::default(),
+            form: P::form,
             registers: Vec::new(),
             secret_key: Secret::default(),
             lan_ip: "127.0.0.1".to_owned(),

@@ -11,7 +11,7 @@ use super::SlowClient;
 use super::clients::Client;
 use super::core::{Core, Counts};
 use super::index::is_name;
-use super::outlet::Outlet;
+use super::outlet::{Form, Outlet};
 
 impl<C: Outlet> Core<C> {
     /// Does what an order says.
@@ -95,21 +95,21 @@ impl<C: Outlet> Core<C> {
     }
 
     fn send(&mut self, ids: impl IntoIterator<Item = u32>, message: Body) {
-        if let Some(wire) = self.encode(message) {
-            self.deliver(ids, &wire);
+        if let Some(form) = self.encode(message) {
+            self.deliver(ids, &form);
         }
     }
 
     /// Returns a message as clients understand it: made once, shared by all who get it.
-    fn encode(&self, message: Body) -> Option<Bytes> {
-        let wire = (self.policy.wire_form)(message);
-        wire.inspect_err(|error| tracing::warn!(%error, "no form that clients understand")).ok()
+    fn encode(&self, message: Body) -> Option<Form> {
+        let form = (self.policy.form)(message);
+        form.inspect_err(|error| tracing::warn!(%error, "no form that clients understand")).ok()
     }
 
     /// Sends bytes that are encoded already.
-    pub(super) fn deliver(&mut self, ids: impl IntoIterator<Item = u32>, wire: &Bytes) {
+    pub(super) fn deliver(&mut self, ids: impl IntoIterator<Item = u32>, form: &Form) {
         for client in ids.into_iter().filter_map(|id| self.clients.get(id)) {
-            hand_over(client, wire, self.policy.slow_client, &mut self.counts);
+            hand_over(client, form, self.policy.slow_client, &mut self.counts);
         }
     }
 
@@ -137,8 +137,8 @@ impl<C: Outlet> Core<C> {
 }
 
 /// Sends to one client, with the stated answer if it does not read.
-fn hand_over<C: Outlet>(client: &Client<C>, wire: &Bytes, policy: SlowClient, counts: &mut Counts) {
-    match (client.connection.send(wire.clone()), policy) {
+fn hand_over<C: Outlet>(client: &Client<C>, form: &Form, policy: SlowClient, counts: &mut Counts) {
+    match (client.connection.deliver(form), policy) {
         (Err(SendError::Full), SlowClient::DropMessage) => counts.dropped_messages += 1,
         (Err(SendError::Full), SlowClient::Close) => {
             counts.slow_clients += 1;

@@ -77,7 +77,7 @@ impl<P: Dialect> Gateway<P> {
             heartbeat: self.heartbeat.clone(),
             slow_client: self.slow_client,
             no_business_limit: self.no_business_limit,
-            wire_form: self.wire_form,
+            form: self.form,
         };
         let timers = self.periods(place.lan_ip);
         let shell = Rc::new(Shell::new(Core::new(place, policy, Counter::random())));

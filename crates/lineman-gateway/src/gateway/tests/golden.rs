@@ -63,11 +63,11 @@ struct Replay {
 
 impl Replay {
     fn run(name: &str, key: &str, speaks: Clients) -> Self {
-        let wire_form = match speaks {
-            Clients::WebSocket => <WebSocket as Dialect>::wire_form,
-            Clients::Text => <Text as Dialect>::wire_form,
+        let form = match speaks {
+            Clients::WebSocket => <WebSocket as Dialect>::form,
+            Clients::Text => <Text as Dialect>::form,
         };
-        let world = World::with(key, wire_form);
+        let world = World::with(key, form);
         let (from, connections, expected) = Default::default();
         let mut replay = Self { world, speaks, from, connections, expected };
         for record in records(name) {

@@ -19,7 +19,7 @@ use super::core::{Core, Input, Policy};
 use super::dialect::Dialect;
 use super::heartbeat::Heartbeat;
 use super::ids::Counter;
-use super::outlet::Outlet;
+use super::outlet::{Form, Outlet};
 use super::place::Place;
 
 /// A connection without a socket.
@@ -79,12 +79,12 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with("", <WebSocket as Dialect>::wire_form)
+        Self::with("", <WebSocket as Dialect>::form)
     }
 
     pub(super) fn with(
         key: &str,
-        wire_form: fn(lineman_wire::link::Body) -> Result<Bytes, lineman::BoxError>,
+        form: fn(lineman_wire::link::Body) -> Result<Form, lineman::BoxError>,
     ) -> Self {
         let place = Place {
             lan_ip: Ipv4Addr::LOCALHOST,
@@ -98,7 +98,7 @@ impl World {
             heartbeat,
             slow_client: SlowClient::Close,
             no_business_limit: Duration::from_secs(30),
-            wire_form,
+            form,
         };
         let core = Core::new(place, policy, Counter::starting_at(1));
         Self { core, now: Instant::now(), next: 1, clients: Vec::new() }
