@@ -1,6 +1,6 @@
 //! Peers that misbehave: bytes over TCP, with no codec to keep them honest.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use lineman_testkit::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,8 +30,22 @@ impl Raw {
     /// # Errors
     /// When the upgrade is refused.
     pub async fn websocket(address: &str) -> Result<Self> {
+        Self::upgraded(address, UPGRADE).await
+    }
+
+    /// As [`Raw::websocket`], with an offer to compress (RFC 7692).
+    ///
+    /// # Errors
+    /// When the upgrade is refused.
+    pub async fn websocket_with_deflate(address: &str) -> Result<Self> {
+        let offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+        let head = UPGRADE.strip_suffix(b"\r\n").unwrap_or(UPGRADE);
+        Self::upgraded(address, &[head, &offer[..]].concat()).await
+    }
+
+    async fn upgraded(address: &str, request: &[u8]) -> Result<Self> {
         let mut raw = Self::connect(address).await?;
-        raw.send(UPGRADE).await?;
+        raw.send(request).await?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(within("the answer to an upgrade", raw.0.read_u8()).await??);
@@ -101,14 +115,23 @@ impl Raw {
 /// Returns a masked frame: the first byte as given, the length as short as it can be.
 ///
 /// # Errors
-/// When the payload is longer than the shortest form of a length can say.
+/// When the payload's length is no number of 64 bits.
 pub fn frame(first: u8, payload: &[u8]) -> Result<Vec<u8>> {
-    let Some(length) = u8::try_from(payload.len()).ok().filter(|length| *length < 126) else {
-        bail!("a payload of less than 126 bytes");
-    };
+    let mut head = vec![first];
+    match payload.len() {
+        length @ ..126 => head.push(0x80 | u8::try_from(length)?),
+        length @ ..0x1_0000 => {
+            head.push(0xfe);
+            head.extend(u16::try_from(length)?.to_be_bytes());
+        }
+        length => {
+            head.push(0xff);
+            head.extend(u64::try_from(length)?.to_be_bytes());
+        }
+    }
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let masked = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
-    Ok([first, 0x80 | length].into_iter().chain(mask).chain(masked).collect())
+    Ok(head.into_iter().chain(mask).chain(masked).collect())
 }
 
 /// Returns the head of a masked binary frame that says it has `length` bytes.
