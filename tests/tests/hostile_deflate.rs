@@ -86,7 +86,7 @@ async fn fragments_without_end_meet_the_bound_of_a_message() -> Result<()> {
     let echo = server().await?;
     let mut peer = Raw::websocket(&echo.port.address()).await?;
     peer.send(&frame(FIRST_TEXT, b"begin")?).await?;
-    let fragment = frame(MORE, &[b'x'; 60_000])?;
+    let fragment = frame(MORE, &b"x".repeat(60_000))?;
     // It may be closed before it has taken all of them.
     for _ in 0..=MESSAGE / 60_000 {
         peer.send(&fragment).await?;
