@@ -123,7 +123,8 @@ impl Gateway {
     }
 
     /// Compresses messages (RFC 7692): [`Options::compression`](websocket::Options::compression). What
-    /// goes to many clients is compressed once for all that negotiated the same.
+    /// goes to many clients is compressed once for all that negotiated the same, unless the server's
+    /// context is taken over.
     #[must_use]
     pub fn compression(self, deflate: websocket::Deflate) -> Self {
         self.with_options(|options| options.compression(deflate))

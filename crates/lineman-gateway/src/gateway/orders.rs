@@ -63,33 +63,33 @@ impl<C: Outlet> Core<C> {
             Audience::Except(ids) => ids.iter().copied().collect(),
             Audience::All => FxHashSet::default(),
         };
-        let Some(wire) = self.encode(message) else { return };
+        let Some(form) = self.encode(message) else { return };
         for (id, client) in self.clients.iter() {
             if except.is_empty() || !except.contains(&id) {
-                hand_over(client, &wire, self.policy.slow_client, &mut self.counts);
+                hand_over(client, &form, self.policy.slow_client, &mut self.counts);
             }
         }
     }
 
     fn send_to_uids(&mut self, uids: &[Name], message: Body) {
-        let Some(wire) = self.encode(message) else { return };
+        let Some(form) = self.encode(message) else { return };
         for uid in uids {
             let bearers = self.clients.uids.ids(&uid.to_bytes());
             for client in bearers.filter_map(|id| self.clients.get(id)) {
-                hand_over(client, &wire, self.policy.slow_client, &mut self.counts);
+                hand_over(client, &form, self.policy.slow_client, &mut self.counts);
             }
         }
     }
 
     /// Who is in two of the groups gets it twice, as `GatewayWorker` does it.
     fn send_to_groups(&mut self, groups: &[Name], but: &[u32], message: Body) {
-        let Some(wire) = self.encode(message) else { return };
+        let Some(form) = self.encode(message) else { return };
         let except: FxHashSet<u32> = but.iter().copied().collect();
         for group in groups {
             let members = self.clients.groups.ids(&group.to_bytes());
             let wanted = members.filter(|id| !except.contains(id));
             for client in wanted.filter_map(|id| self.clients.get(id)) {
-                hand_over(client, &wire, self.policy.slow_client, &mut self.counts);
+                hand_over(client, &form, self.policy.slow_client, &mut self.counts);
             }
         }
     }
@@ -106,7 +106,7 @@ impl<C: Outlet> Core<C> {
         form.inspect_err(|error| tracing::warn!(%error, "no form that clients understand")).ok()
     }
 
-    /// Sends bytes that are encoded already.
+    /// Sends what clients understand already.
     pub(super) fn deliver(&mut self, ids: impl IntoIterator<Item = u32>, form: &Form) {
         for client in ids.into_iter().filter_map(|id| self.clients.get(id)) {
             hand_over(client, form, self.policy.slow_client, &mut self.counts);
