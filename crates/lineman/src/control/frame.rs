@@ -1,22 +1,26 @@
-//! Frames on the socket pair between master and worker: a length that counts itself, then JSON.
+//! Frames on the socket pair between master and worker: a length that counts itself, then JSON. A
+//! frame may carry a descriptor.
 //!
 //! Used by `master` and `process`. A send never waits: what the kernel does not take is queued up to
 //! a bound, and beyond it the send is refused.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendFlags, send};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
+
+use super::carry;
 
 /// The length prefix, in bytes.
 const PREFIX: usize = 4;
@@ -29,12 +33,23 @@ const MAX_FRAME: usize = 4 * 1024 * 1024;
 /// reading, and what it is told further would only tell it again.
 const MAX_QUEUED: usize = 2 * MAX_FRAME;
 
+/// Bytes read at once: most messages are far smaller, a slice of rows takes a few reads.
+const READ: usize = 16 * 1024;
+
+/// The most descriptors that wait for the message they came with. A peer that sends more is none of
+/// ours.
+const MAX_DESCRIPTORS: usize = 64;
+
 /// Returns the two halves of one end of the pair: it receives `In` and sends `Out`.
 pub(crate) fn halves<In, Out>(stream: UnixStream) -> (Inbox<In>, Outbox<Out>) {
     let stream = Arc::new(stream);
-    let inbox =
-        Inbox { stream: Arc::clone(&stream), buffer: BytesMut::new(), message: PhantomData };
-    let shared = Shared { stream, queued: Mutex::new(BytesMut::new()), wake: Notify::new() };
+    let inbox = Inbox {
+        stream: Arc::clone(&stream),
+        buffer: BytesMut::new(),
+        descriptors: VecDeque::new(),
+        message: PhantomData,
+    };
+    let shared = Shared { stream, queued: Mutex::default(), wake: Notify::new() };
     (inbox, Outbox { shared: Arc::new(shared), message: PhantomData })
 }
 
@@ -42,6 +57,8 @@ pub(crate) fn halves<In, Out>(stream: UnixStream) -> (Inbox<In>, Outbox<Out>) {
 pub(crate) struct Inbox<In> {
     stream: Arc<UnixStream>,
     buffer: BytesMut,
+    /// Those that came and were not taken yet.
+    descriptors: VecDeque<OwnedFd>,
     message: PhantomData<fn() -> In>,
 }
 
@@ -56,7 +73,7 @@ impl<In: DeserializeOwned> Inbox<In> {
                 return Ok(Some(message));
             }
             self.stream.readable().await?;
-            match self.stream.try_read_buf(&mut self.buffer) {
+            match self.receive() {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -65,6 +82,25 @@ impl<In: DeserializeOwned> Inbox<In> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Takes the descriptor that the last message carried, if it carried one: whoever hears such a
+    /// message takes it at once, so that the next one's is not taken for it.
+    pub(crate) fn descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptors.pop_front()
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        let mut bytes = [0; READ];
+        let (stream, descriptors) = (&self.stream, &mut self.descriptors);
+        let received = stream.try_io(Interest::READABLE, || {
+            Ok(carry::receive(stream.as_fd(), &mut bytes, descriptors)?)
+        })?;
+        self.buffer.extend_from_slice(&bytes[..received]);
+        if descriptors.len() > MAX_DESCRIPTORS {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors without messages"));
+        }
+        Ok(received)
     }
 }
 
@@ -97,8 +133,40 @@ pub(crate) struct Outbox<Out> {
 
 struct Shared {
     stream: Arc<UnixStream>,
-    queued: Mutex<BytesMut>,
+    queued: Mutex<Queue>,
     wake: Notify,
+}
+
+/// What the kernel has not taken yet.
+#[derive(Default)]
+struct Queue {
+    bytes: BytesMut,
+    /// Descriptors, each with the place in `bytes` of the frame that carries it.
+    carried: VecDeque<(usize, OwnedFd)>,
+}
+
+impl Queue {
+    /// Sends as much as one call may: up to the next frame that carries something.
+    fn send(&mut self, stream: &UnixStream) -> Result<(), rustix::io::Errno> {
+        let mut places = self.carried.iter();
+        let (descriptor, end) = match places.next() {
+            Some((0, descriptor)) => {
+                (Some(descriptor.as_fd()), places.next().map(|(place, _)| *place))
+            }
+            Some((place, _)) => (None, Some(*place)),
+            None => (None, None),
+        };
+        let end = end.unwrap_or(self.bytes.len());
+        let sent = carry::send(stream, &self.bytes[..end], descriptor)?;
+        if descriptor.is_some() && sent > 0 {
+            self.carried.pop_front();
+        }
+        self.bytes.advance(sent);
+        for (place, _) in &mut self.carried {
+            *place -= sent;
+        }
+        Ok(())
+    }
 }
 
 impl<Out> Clone for Outbox<Out> {
@@ -119,7 +187,17 @@ impl<Out: Serialize> Outbox<Out> {
     /// # Errors
     /// See [`Refused`].
     pub(crate) fn send(&self, message: &Out) -> Result<(), Refused> {
-        self.send_into(self.shared.queued.lock().unwrap_or_else(PoisonError::into_inner), message)
+        let queued = self.shared.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        self.send_into(queued, message, None)
+    }
+
+    /// Sends a message that carries a descriptor, without waiting.
+    ///
+    /// # Errors
+    /// See [`Refused`]; the descriptor is closed then.
+    pub(crate) fn send_with(&self, message: &Out, carried: OwnedFd) -> Result<(), Refused> {
+        let queued = self.shared.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        self.send_into(queued, message, Some(carried))
     }
 
     /// Sends a message from a panic hook: whatever thread panicked, in whatever state, this neither
@@ -130,7 +208,7 @@ impl<Out: Serialize> Outbox<Out> {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(Refused::Full),
         };
-        self.send_into(queued, message)?;
+        self.send_into(queued, message, None)?;
         self.flush_within(limit)?;
         Ok(())
     }
@@ -142,7 +220,7 @@ impl<Out: Serialize> Outbox<Out> {
         loop {
             self.shared.flush(&mut queued)?;
             let left = end.saturating_duration_since(Instant::now());
-            if queued.is_empty() || left.is_zero() {
+            if queued.bytes.is_empty() || left.is_zero() {
                 return Ok(());
             }
             let mut waiting = [PollFd::new(&*self.shared.stream, PollFlags::OUT)];
@@ -153,15 +231,18 @@ impl<Out: Serialize> Outbox<Out> {
 
     fn send_into(
         &self,
-        mut queued: MutexGuard<'_, BytesMut>,
+        mut queued: MutexGuard<'_, Queue>,
         message: &Out,
+        carried: Option<OwnedFd>,
     ) -> Result<(), Refused> {
-        if queued.len() > MAX_QUEUED {
+        if queued.bytes.len() > MAX_QUEUED {
             return Err(Refused::Full);
         }
-        encode(message, &mut queued)?;
+        let place = queued.bytes.len();
+        encode(message, &mut queued.bytes)?;
+        queued.carried.extend(carried.map(|descriptor| (place, descriptor)));
         self.shared.flush(&mut queued)?;
-        if !queued.is_empty() {
+        if !queued.bytes.is_empty() {
             self.shared.wake.notify_one();
         }
         Ok(())
@@ -177,7 +258,11 @@ impl<Out: Serialize> Outbox<Out> {
                     let mut queued =
                         self.shared.queued.lock().unwrap_or_else(PoisonError::into_inner);
                     self.shared.flush(&mut queued)?;
-                    if queued.is_empty() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+                    if queued.bytes.is_empty() {
+                        Ok(())
+                    } else {
+                        Err(io::ErrorKind::WouldBlock.into())
+                    }
                 });
                 match flushed {
                     Ok(()) => break,
@@ -190,16 +275,15 @@ impl<Out: Serialize> Outbox<Out> {
 }
 
 impl Shared {
-    fn flush(&self, queued: &mut BytesMut) -> io::Result<()> {
-        while !queued.is_empty() {
+    fn flush(&self, queued: &mut Queue) -> io::Result<()> {
+        while !queued.bytes.is_empty() {
             // Straight to the kernel rather than through tokio's readiness: a panic hook calls this
             // on any thread, with or without a runtime.
-            match send(&*self.stream, queued, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Ok(sent) => queued.advance(sent),
-                Err(rustix::io::Errno::INTR) => {}
+            match queued.send(&self.stream) {
+                Ok(()) | Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Ok(()),
                 Err(error) => {
-                    queued.clear();
+                    *queued = Queue::default();
                     return Err(error.into());
                 }
             }
@@ -241,6 +325,8 @@ fn invalid(length: usize) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Seek as _, Write as _};
+
     use super::*;
 
     #[test]
@@ -287,6 +373,57 @@ mod tests {
             assert_eq!(inbox.next().await.unwrap().as_ref(), Some(&message));
         }
         pump.abort();
+    }
+
+    /// Returns a file that tells which one it is.
+    fn file(text: &str) -> OwnedFd {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        file.into()
+    }
+
+    fn content(descriptor: OwnedFd) -> String {
+        let mut text = String::new();
+        std::fs::File::from(descriptor).read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn each_descriptor_comes_with_the_message_that_carries_it() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (_, outbox) = halves::<String, String>(ours);
+        let (mut inbox, _theirs) = halves::<String, String>(theirs);
+        // The first ones go at once, then the kernel takes no more and the queue keeps the rest.
+        let long = "x".repeat(100_000);
+        for number in 0..20 {
+            outbox.send(&long).unwrap();
+            outbox.send_with(&format!("carries {number}"), file(&number.to_string())).unwrap();
+            outbox.send(&"carries nothing".to_owned()).unwrap();
+        }
+        let pump = tokio::spawn(outbox.pump());
+        for number in 0..20 {
+            assert_eq!(inbox.next().await.unwrap().as_ref(), Some(&long));
+            assert_eq!(inbox.next().await.unwrap(), Some(format!("carries {number}")));
+            assert_eq!(content(inbox.descriptor().unwrap()), number.to_string());
+            assert_eq!(inbox.next().await.unwrap().as_deref(), Some("carries nothing"));
+        }
+        assert!(inbox.descriptor().is_none());
+        pump.abort();
+    }
+
+    #[tokio::test]
+    async fn descriptors_without_messages_are_an_error() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut inbox, _outbox) = halves::<String, String>(theirs);
+        let file = file("");
+        // A frame that never ends, a byte and a descriptor at a time.
+        carry::send(&ours, &[0], Some(file.as_fd())).unwrap();
+        carry::send(&ours, &[0], Some(file.as_fd())).unwrap();
+        for _ in 2..=MAX_DESCRIPTORS {
+            carry::send(&ours, &[1], Some(file.as_fd())).unwrap();
+        }
+        inbox.next().await.expect_err("too many");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 
 pub(crate) mod message;
 pub(crate) mod frame;
+mod carry;
 pub(crate) mod request;
 pub(crate) mod report;
 pub(crate) mod server;
