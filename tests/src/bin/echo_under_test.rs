@@ -6,6 +6,8 @@
 //! - `ECHO_DEFLATE_FROM`: messages of so many bytes and more are compressed, if the client likes;
 //! - `ECHO_SUBPROTOCOL`: the one it speaks;
 //! - `ECHO_BROKEN_IF`: while this file exists, `echo` fails to start and says why from the file;
+//!   if that is `wait`, it waits until the file is gone; `ECHO_BROKEN_SLOT`: the slot of this number
+//!   alone does;
 //! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists.
 //!
 //! A message is echoed, but for `who` (the process answers with its pid), `slowly` (echoed after a
@@ -33,7 +35,15 @@ fn main() -> Result {
         .name("echo")
         .count(knob("ECHO_COUNT").unwrap_or(1))
         .limits(limits())
-        .on_start(async |_| fail_while_there("ECHO_BROKEN_IF"))
+        .on_start(async |slot| match knob::<usize>("ECHO_BROKEN_SLOT") {
+            Some(broken) if slot.index != broken => Ok(()),
+            _ => {
+                while fails("ECHO_BROKEN_IF").is_some_and(|reason| reason == "wait") {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                fail_while_there("ECHO_BROKEN_IF")
+            }
+        })
         .on_message(answer)
         .on_pong(|connection, payload| heard_pong(connection, payload))
         .on_close(async |_, reason| tell_the_watchers(&reason));
@@ -112,11 +122,12 @@ fn limits() -> Limits {
 }
 
 fn fail_while_there(knob: &str) -> Result {
-    let Some(marker) = std::env::var_os(knob) else { return Ok(()) };
-    match std::fs::read_to_string(Path::new(&marker)) {
-        Ok(reason) => Err(reason.into()),
-        Err(_) => Ok(()),
-    }
+    fails(knob).map_or(Ok(()), |reason| Err(reason.into()))
+}
+
+/// Returns what is in the file that the knob names, if it is there.
+fn fails(knob: &str) -> Option<String> {
+    std::fs::read_to_string(Path::new(&std::env::var_os(knob)?)).ok()
 }
 
 fn knob<T: FromStr>(name: &str) -> Option<T> {

@@ -128,7 +128,7 @@ impl<D: Driver> Upgrade for Serve<D> {
 }
 
 /// What a listener does with an arrival.
-trait Accept {
+pub(super) trait Accept {
     fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()>;
 }
 
@@ -187,9 +187,11 @@ impl<D: Driver> AcceptPeers<D> {
 
 /// A listening socket in the table's poll set.
 pub(super) struct Listener {
-    socket: RefCell<StreamListener>,
-    accept: Box<dyn Accept>,
-    resting: Cell<bool>,
+    pub(super) socket: RefCell<StreamListener>,
+    pub(super) accept: Rc<dyn Accept>,
+    pub(super) resting: Cell<bool>,
+    /// The slot it belongs to, if it is not ours.
+    pub(super) lender: Option<String>,
 }
 
 impl Arrivals for Listener {
@@ -218,6 +220,10 @@ impl Arrivals for Listener {
             }
         }
         table.take_again(self);
+    }
+
+    fn listener(self: Rc<Self>) -> Option<Rc<Listener>> {
+        Some(self)
     }
 
     /// Leaves the poll set. Closing alone would not do: the master holds the same socket open, and
@@ -323,8 +329,8 @@ impl Table {
         let accept = AcceptPeers { serve: Rc::new(serve), half_open: RefCell::default() };
         self.insert_listener(|key, registry| {
             registry.register(&mut socket, Token(key), Interest::READABLE)?;
-            let (socket, accept) = (RefCell::new(socket), Box::new(accept));
-            Ok(Rc::new(Listener { socket, accept, resting: Cell::new(false) }))
+            let (socket, accept) = (RefCell::new(socket), Rc::new(accept));
+            Ok(Rc::new(Listener { socket, accept, resting: Cell::new(false), lender: None }))
         })
         .map_err(failed)
     }

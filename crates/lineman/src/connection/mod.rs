@@ -17,6 +17,7 @@ mod front;
 mod handle;
 mod handler;
 mod http_only;
+mod lent;
 mod limits;
 mod pipe;
 mod proxies;

@@ -1,7 +1,7 @@
 //! The socket under a connection: TCP or Unix, one type for the table and its poll set.
 
 use std::io::{self, IoSlice, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mio::event::Source;
@@ -130,6 +130,16 @@ impl StreamListener {
                 let (stream, peer) = listener.accept()?;
                 Ok((Stream::Unix(stream), Address::of_unix(&peer)))
             }
+        }
+    }
+}
+
+impl StreamListener {
+    /// Returns the address; `None` for a Unix socket.
+    pub(super) fn tcp_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(_) => None,
         }
     }
 }

@@ -31,6 +31,16 @@ pub(crate) enum ToWorker {
         /// The newest and the one before.
         keys: TicketKeys,
     },
+    /// Accept at this listener of a slot that is down as well; the message carries it.
+    Borrow {
+        /// The slot it belongs to.
+        lender: String,
+    },
+    /// Leave the listeners that were borrowed from this slot: it is back.
+    Return {
+        /// The slot.
+        lender: String,
+    },
     /// Stop accepting, wait until the connections end by themselves, then leave.
     Drain {
         /// How long to wait before those left are closed with 1001.

@@ -34,7 +34,7 @@ struct Shared {
 
 /// Whose socket it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Users {
+enum Users {
     /// That of one slot.
     OneSlot,
     /// That of all slots of its service.
@@ -61,9 +61,9 @@ impl Listener {
         &self.0.address
     }
 
-    /// Returns whose socket it is.
-    pub(super) fn users(&self) -> Users {
-        self.0.users
+    /// Returns whether all slots of the service have it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.0.users == Users::AllSlots
     }
 
     /// Returns a descriptor of the same socket, for a process to inherit.

@@ -76,7 +76,7 @@ fn a_parked_unix_socket_refuses_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.sock");
     let listeners = bound(&listen(&format!("unix:{}", path.display())), 2).unwrap();
-    assert_eq!(listeners[0].users(), Users::AllSlots);
+    assert!(listeners[0].is_shared());
     UnixStream::connect(&path).unwrap();
     listeners[0].park();
     let error = UnixStream::connect(&path).expect_err("parked");

@@ -9,6 +9,7 @@ mod slot;
 mod spawn;
 pub(crate) mod program;
 mod listeners;
+mod lending;
 mod socket_file;
 mod reload;
 mod stop;

@@ -45,6 +45,8 @@ pub(super) struct Slot {
     pub(super) last_exit: Option<ExitReason>,
     /// Its failures since it was last healthy.
     pub(super) failures: Failures,
+    /// Who accepts at its listeners while it is down.
+    pub(super) lent_to: Option<WorkerKey>,
 }
 
 /// What becomes of a slot that has no process.
@@ -108,6 +110,7 @@ impl Slot {
             restarts: 0,
             last_exit: None,
             failures: Failures::default(),
+            lent_to: None,
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::backoff::{self, Verdict as Next};
 use super::event::{Event, Wish, WorkerKey};
 use super::exit::ExitReason;
-use super::listeners::{Listener, Users};
+use super::listeners::Listener;
 use super::reload::{Round, Step as RoundStep};
 use super::slot::{Outlook, Slot, Worker, WorkerState};
 use super::stop::Stop;
@@ -22,14 +22,15 @@ use crate::control::message::{FromWorker, ToWorker};
 use crate::control::report::{Progress, Step};
 use crate::control::request::{Answer, Manner, Request};
 use crate::control::server::{Answers, Asked};
-use crate::service::{Description, Ports};
+use crate::service::Description;
 
 /// The loop looks at its deadlines at least this often; they are exact, this is for a clock that
 /// jumps.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
-/// A pause from which on a slot's listeners are parked: a shorter one is bridged by their backlog.
-const PARK_FROM: Duration = Duration::from_secs(1);
+/// The pause after a reload's successor has failed where nothing served before: it has just failed
+/// for a person who watches, and at once it would only fail again.
+const AFTER_RELOAD: Duration = Duration::from_secs(1);
 
 /// How the program ended.
 #[derive(Debug)]
@@ -258,8 +259,7 @@ impl Supervisor {
         let now = Instant::now();
         let mut next = slot.failures.count(now, ready, backoff::jitter());
         if after_reload && next == Next::Again(Duration::ZERO) {
-            // It has just failed for a person who watches; at once it would only fail again.
-            next = Next::Again(PARK_FROM);
+            next = Next::Again(AFTER_RELOAD);
         }
         match next {
             Next::Again(Duration::ZERO) => {
@@ -272,9 +272,6 @@ impl Supervisor {
             Next::Again(pause) => {
                 tracing::warn!(slot = slot.name, ?pause, "backing off");
                 slot.outlook = Outlook::BackingOff(now + pause);
-                if pause >= PARK_FROM {
-                    self.park(position, Parking::WhileOthersServe);
-                }
             }
             Next::GiveUp => {
                 tracing::error!(
@@ -282,30 +279,6 @@ impl Supervisor {
                     "failed: it ended too often, a reload tries again"
                 );
                 slot.outlook = Outlook::Failed;
-                self.park(position, Parking::Always);
-            }
-        }
-    }
-
-    fn park(&self, position: usize, parking: Parking) {
-        let Some(slot) = self.slots.get(position) else { return };
-        let Some(description) = self.services.get(slot.service) else { return };
-        let others = || self.slots.iter().filter(|other| other.service == slot.service);
-        for (listener, listen) in slot.listeners.iter().zip(&description.listeners) {
-            let parks = match (parking, listener.users()) {
-                (Parking::Always, Users::OneSlot) => true,
-                // What waits is for whoever comes back.
-                (Parking::Always, Users::AllSlots) => {
-                    others().all(|other| other.outlook == Outlook::Failed)
-                }
-                (Parking::WhileOthersServe, Users::OneSlot) => {
-                    listen.ports == Ports::Shared && others().any(Slot::is_ready)
-                }
-                // The others take them from the same socket.
-                (Parking::WhileOthersServe, Users::AllSlots) => false,
-            };
-            if parks {
-                listener.park();
             }
         }
     }
@@ -322,6 +295,7 @@ impl Supervisor {
             Phase::Up { .. } => self.advance_reload(),
             Phase::Stopping(_) => return self.advance_stop(now),
         }
+        self.tend_listeners();
         None
     }
 
@@ -436,15 +410,6 @@ impl Supervisor {
             self.retire_others(key);
         }
     }
-}
-
-/// When a slot's listeners are parked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Parking {
-    /// Others can take the connections.
-    WhileOthersServe,
-    /// Nobody will come back: a refusal is better than silence.
-    Always,
 }
 
 /// What happened to the connections of processes that left.

@@ -68,6 +68,15 @@ impl Conversation {
                     FromMaster::of_this_process().tickets.accept(keys);
                     continue;
                 }
+                Ok(Some(ToWorker::Borrow { lender })) => {
+                    self.borrow(&lender);
+                    continue;
+                }
+                Ok(Some(ToWorker::Return { lender })) => {
+                    tracing::info!(lender, "giving a listener back");
+                    self.table.return_listeners(&lender);
+                    continue;
+                }
                 Ok(Some(ToWorker::Drain { limit, stop_limit })) => {
                     return Order::Drain { limit, stop_limit };
                 }
@@ -85,6 +94,17 @@ impl Conversation {
     /// Tells how many connections a drain still waits for.
     pub(super) fn say_draining(&self, left: usize) {
         self.say(&FromWorker::Draining { left });
+    }
+
+    fn borrow(&mut self, lender: &str) {
+        let Some(socket) = self.inbox.descriptor() else {
+            tracing::warn!(lender, "a listener was lent and did not come");
+            return;
+        };
+        match self.table.borrow_listener(lender, socket) {
+            Ok(()) => tracing::info!(lender, "accepting for a slot that is down"),
+            Err(error) => tracing::warn!(lender, %error, "cannot accept for a slot that is down"),
+        }
     }
 
     fn status(&self, token: u64, running: Option<&dyn Running>) -> FromWorker {

@@ -12,6 +12,7 @@ use super::{Arrivals, Item, Table};
 use crate::connection::CloseReason;
 use crate::connection::deadlines::Whose;
 use crate::connection::entry::{Peer, State, Weight};
+use crate::connection::listener::Listener;
 use crate::connection::queue::SendQueue;
 use crate::connection::stats::Counters;
 use crate::connection::stream::Stream;
@@ -59,6 +60,24 @@ impl Table {
         let socket = make(place.key(), &self.0.registry)?;
         place.insert(Item::Arrivals(socket));
         Ok(())
+    }
+
+    /// Returns the listeners, each with its place.
+    pub(in crate::connection) fn listeners(&self) -> Vec<(usize, Rc<Listener>)> {
+        let items = self.0.items.borrow();
+        let arrivals = items.iter().filter_map(|(key, item)| match item {
+            Item::Arrivals(socket) => Some((key, Rc::clone(socket).listener()?)),
+            Item::Peer(_) => None,
+        });
+        arrivals.collect()
+    }
+
+    /// Takes a listener or socket of datagrams out of the slab and the poll set.
+    pub(in crate::connection) fn remove_arrivals(&self, key: usize) {
+        let item = self.0.items.borrow_mut().try_remove(key);
+        if let Some(Item::Arrivals(socket)) = item {
+            socket.leave(&self.0.registry);
+        }
     }
 
     /// Takes a connection out of the slab, and its socket, if it has one, out of the poll set.

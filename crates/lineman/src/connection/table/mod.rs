@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::connection::deadlines::Deadlines;
 use crate::connection::entry::{Peer, Readiness};
+use crate::connection::listener::Listener;
 use crate::connection::queue::Pool;
 use crate::connection::reading::READ_SIZE;
 use crate::connection::stats::Counters;
@@ -75,6 +76,11 @@ pub(super) trait Arrivals {
 
     /// Takes a turn's share of what arrived; asks for another turn with [`Table::take_again`].
     fn take_some(self: Rc<Self>, table: &Table);
+
+    /// Returns it as a listener, if it is one.
+    fn listener(self: Rc<Self>) -> Option<Rc<Listener>> {
+        None
+    }
 
     /// Leaves the poll set for good.
     fn leave(&self, registry: &Registry);

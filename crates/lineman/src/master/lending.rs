@@ -1,0 +1,119 @@
+//! Who accepts at the sockets of a slot that has no process: a neighbour, so that nothing that the
+//! kernel puts into their backlog waits for the slot to come back. It decides; workers accept.
+
+use std::time::{Duration, Instant};
+
+use super::event::WorkerKey;
+use super::listeners::Listener;
+use super::slot::{Outlook, Slot};
+use super::supervisor::{Phase, Supervisor};
+use crate::control::message::ToWorker;
+use crate::service::{Listen, Ports, Traffic};
+
+/// A pause from which on a socket of datagrams is closed while others have one at the same address:
+/// a shorter one is bridged by its buffer.
+const PARK_FROM: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// Lends the listeners of slots that are down, and takes back those of slots that are up again.
+    pub(super) fn tend_listeners(&mut self) {
+        if !matches!(self.phase, Phase::Up { .. }) {
+            return;
+        }
+        for position in 0..self.slots.len() {
+            let wanted = self.borrower(position);
+            let lent = self.slots.get(position).and_then(|slot| slot.lent_to);
+            if lent != wanted {
+                self.take_back(position, lent);
+                self.lend(position, wanted);
+            }
+            self.park_what_nobody_reads(position, wanted.is_some());
+        }
+    }
+
+    /// Returns who shall have the listeners of a slot; `None` when it is up, or has no neighbours.
+    fn borrower(&self, position: usize) -> Option<WorkerKey> {
+        let slot = self.slots.get(position).filter(|slot| !slot.is_ready())?;
+        let ready = |other: usize| {
+            let worker = self.slots.get(other)?.workers.iter().find(|worker| worker.is_ready())?;
+            Some(worker.key(other))
+        };
+        let lent = slot.lent_to.filter(|key| ready(key.slot) == Some(*key));
+        // Each slot begins with the one behind it, so that several do not all lean on the first.
+        let behind = (position + 1..self.slots.len()).chain(0..position);
+        let mut neighbours = behind.filter(|&other| self.is_neighbour(slot, other));
+        lent.or_else(|| neighbours.find_map(ready))
+    }
+
+    fn is_neighbour(&self, slot: &Slot, other: usize) -> bool {
+        self.slots.get(other).is_some_and(|other| other.service == slot.service)
+    }
+
+    fn lend(&mut self, position: usize, to: Option<WorkerKey>) {
+        let Some(slot) = self.slots.get_mut(position) else { return };
+        slot.lent_to = to;
+        let Some(to) = to else { return };
+        let (lender, listeners) = (slot.name.clone(), slot.listeners.clone());
+        let Some(description) = self.services.get(slot.service) else { return };
+        let lent = listeners.iter().zip(&description.listeners);
+        let lent = lent.filter(|(listener, listen)| can_be_lent(listener, listen));
+        let Some(worker) = self.slots.get_mut(to.slot).and_then(|slot| slot.worker(to.generation))
+        else {
+            return;
+        };
+        for (listener, _) in lent {
+            let told = listener.unpark().and_then(|()| listener.lend()).and_then(|socket| {
+                let message = ToWorker::Borrow { lender: lender.clone() };
+                worker.outbox.send_with(&message, socket).map_err(std::io::Error::other)
+            });
+            match told {
+                Ok(()) => tracing::info!(lender, pid = worker.pid, "listener lent"),
+                // What arrives waits in the backlog until the slot is back.
+                Err(error) => tracing::warn!(lender, %error, "cannot lend a listener"),
+            }
+        }
+    }
+
+    fn take_back(&mut self, position: usize, from: Option<WorkerKey>) {
+        let Some(from) = from else { return };
+        let lender = self.slots.get(position).map(|slot| slot.name.clone()).unwrap_or_default();
+        let borrower = self.slots.get_mut(from.slot).and_then(|slot| slot.worker(from.generation));
+        if let Some(worker) = borrower
+            && let Err(error) = worker.outbox.send(&ToWorker::Return { lender })
+        {
+            // Both accept then, which does no harm.
+            tracing::debug!(pid = worker.pid, %error, "a worker was not told to give back");
+        }
+    }
+
+    /// Stops listening where nobody will accept: a refusal is better than silence.
+    fn park_what_nobody_reads(&self, position: usize, lent: bool) {
+        let Some(slot) = self.slots.get(position).filter(|slot| slot.is_vacant()) else { return };
+        let Some(description) = self.services.get(slot.service) else { return };
+        let others = || self.slots.iter().filter(|other| other.service == slot.service);
+        let gone = slot.outlook == Outlook::Failed;
+        for (listener, listen) in slot.listeners.iter().zip(&description.listeners) {
+            let parks = match slot.outlook {
+                Outlook::Failed if can_be_lent(listener, listen) => !lent,
+                // What waits there is for whoever comes back.
+                Outlook::Failed if listener.is_shared() => {
+                    others().all(|other| other.outlook == Outlook::Failed)
+                }
+                Outlook::BackingOff(until) if !listener.is_shared() => {
+                    let long = until.saturating_duration_since(Instant::now()) >= PARK_FROM;
+                    let elsewhere = listen.ports == Ports::Shared && others().any(Slot::is_ready);
+                    listen.traffic == Traffic::Datagrams && long && elsewhere
+                }
+                _ => gone,
+            };
+            if parks {
+                listener.park();
+            }
+        }
+    }
+}
+
+/// Whether another slot can accept there: it has a socket of its own at the same address.
+fn can_be_lent(listener: &Listener, listen: &Listen) -> bool {
+    !listener.is_shared() && listen.ports == Ports::Shared && listen.traffic == Traffic::Streams
+}
