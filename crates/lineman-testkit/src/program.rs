@@ -26,6 +26,7 @@ pub struct Program {
     binary: PathBuf,
     folder: TempDir,
     environment: Vec<(OsString, OsString)>,
+    arguments: Vec<OsString>,
 }
 
 impl Program {
@@ -43,13 +44,20 @@ impl Program {
             (RUNTIME_DIR.into(), folder.path().as_os_str().to_owned()),
             ("NO_COLOR".into(), "1".into()),
         ];
-        Ok(Self { binary, folder, environment })
+        Ok(Self { binary, folder, environment, arguments: Vec::new() })
     }
 
     /// Sets an environment variable of every command and process of the program.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Puts arguments before the verb of every command: flags of the program's own.
+    #[must_use]
+    pub fn args<T: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
+        self.arguments = arguments.into_iter().map(Into::into).collect();
         self
     }
 
@@ -226,7 +234,8 @@ impl Program {
                 command.env_remove(name);
             }
         }
-        command.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args(&self.arguments).args(arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
