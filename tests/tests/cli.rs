@@ -155,6 +155,41 @@ async fn what_is_no_command_is_a_usage_error() -> Result<()> {
         let wrong = echo.program.run(arguments).await?.expect_code(2)?;
         assert!(wrong.stderr.contains("--help"), "{wrong}");
     }
+    for (line, nearest) in
+        [(["stauts"].as_slice(), "'status'"), (&["start", "--demon"], "--daemon")]
+    {
+        let wrong = echo.program.run(line).await?.expect_code(2)?;
+        assert!(wrong.stderr.contains(nearest), "{wrong}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn check_says_what_would_run_and_binds_nothing() -> Result<()> {
+    let echo = echo()?.knob("ECHO_COUNT", "2");
+    // Somebody else's port is found by a start alone.
+    let _other = TcpListener::bind(echo.port.address())?;
+    let row = format!("echo     websocket  ws://{}          2  replaced", echo.port.address());
+    echo.program.run(&["check"]).await?.expect_code(0)?.expect_text(&row)?;
+    assert_nothing_left(&echo.program);
+
+    let wrong = lineman_tests::programs::http()?;
+    let missing = wrong.program.folder().join("missing.pem");
+    let wrong = wrong.knob("HTTP_CERTIFICATE", &missing).knob("HTTP_KEY", &missing);
+    let output = wrong.program.run(&["check"]).await?.expect_code(1)?;
+    assert!(output.stderr.contains("http: cannot use"), "{output}");
+    assert!(output.stderr.contains("missing.pem"), "{output}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn completions_know_the_verbs_in_every_shell() -> Result<()> {
+    let echo = echo()?;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = echo.program.run(&["completions", shell]).await?.expect_code(0)?;
+        script.expect_text("connections")?.expect_text("runtime-dir")?;
+    }
+    echo.program.run(&["completions", "cmd"]).await?.expect_code(2)?;
     Ok(())
 }
 
@@ -164,7 +199,8 @@ async fn what_is_no_command_is_a_usage_error() -> Result<()> {
 async fn the_help_is_as_expected() -> Result<()> {
     let echo = echo()?;
     let mut help = String::new();
-    let verbs = ["start", "stop", "restart", "reload", "status", "connections"];
+    let verbs =
+        ["start", "stop", "restart", "reload", "status", "connections", "check", "completions"];
     let pages = verbs.map(|verb| vec![verb, "--help"]);
     for arguments in std::iter::once(vec!["--help"]).chain(pages) {
         let page = echo.program.run(&arguments).await?.expect_code(0)?;

@@ -106,6 +106,33 @@ async fn a_successor_that_fails_leaves_the_old_process_in_service() -> Result<()
     Ok(())
 }
 
+#[tokio::test]
+async fn what_is_named_is_reloaded_alone() -> Result<()> {
+    let chat = chat()?.started().await?;
+    let pids = async || -> Result<Vec<_>> {
+        let slots = chat.program.status().await?.slots;
+        Ok(slots.into_iter().map(|slot| (slot.slot, slot.pid)).collect())
+    };
+    let before = pids().await?;
+    let changed = async |arguments: &[&str]| -> Result<Vec<String>> {
+        let old = pids().await?;
+        chat.program.run(arguments).await?.expect_code(0)?;
+        let new = pids().await?;
+        let slots = old.into_iter().filter(|slot| !new.contains(slot));
+        Ok(slots.map(|(slot, _)| slot).collect())
+    };
+    assert_eq!(changed(&["reload", "chat-business/1"]).await?, ["chat-business/1"]);
+    let both = ["chat-business/0", "chat-business/1"];
+    assert_eq!(changed(&["reload", "chat-business"]).await?, both);
+
+    let unknown = chat.program.run(&["reload", "shop"]).await?.expect_code(1)?;
+    unknown.expect_text("there are: register, chat-gateway, chat-business")?;
+    let stays = chat.program.run(&["reload", "register"]).await?.expect_code(1)?;
+    stays.expect_text("register: stays")?.expect_text("`restart` does that")?;
+    assert_eq!(pids().await?.first(), before.first(), "the register is as it was");
+    Ok(())
+}
+
 async fn assert_serves(program: &Program, pids_before: &[i32]) -> Result<()> {
     let status = program.status().await?;
     assert_eq!(pids(&status), pids_before);

@@ -1,10 +1,13 @@
 //! The program: its services, and `run`, which is the command line, the master or a worker.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Result;
+use crate::cli::Arguments;
 use crate::config::Config;
+use crate::master::WorkerArguments;
 use crate::service::Service;
 
 /// A program made of services.
@@ -55,6 +58,30 @@ impl App {
         self
     }
 
+    /// Sets how long a worker may take to get ready before it is killed. Default 10 s.
+    #[must_use]
+    pub fn ready_limit(mut self, limit: Duration) -> Self {
+        self.config.ready_limit = limit;
+        self
+    }
+
+    /// Sets how long connections get to take their close frame at a stop, or at the end of a drain,
+    /// before their process is killed. Default 2 s.
+    #[must_use]
+    pub fn stop_limit(mut self, limit: Duration) -> Self {
+        self.config.stop_limit = limit;
+        self
+    }
+
+    /// Sets the folder of lock, control socket and log, unless the flag `--runtime-dir` or the
+    /// environment chooses another. Default: `$XDG_RUNTIME_DIR/NAME`, `/run/NAME` as root, else
+    /// `/tmp/lineman-UID/NAME`.
+    #[must_use]
+    pub fn runtime_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.config.runtime_dir = Some(folder.into());
+        self
+    }
+
     /// Plays this process's part: command line and master, or the worker of one slot.
     ///
     /// Returns when the command is done or the master has stopped. A command that fails has said so
@@ -66,7 +93,53 @@ impl App {
         if crate::process::is_worker() {
             return crate::process::run(self);
         }
-        crate::command::run(&self);
+        let arguments = crate::command::parse(&self, std::env::args_os());
+        crate::command::run(&self, &arguments, WorkerArguments::Slot);
+        Ok(())
+    }
+
+    /// As [`App::run`], with arguments given by code instead of the command line's: `["start"]`.
+    ///
+    /// Workers, and the daemon of `start -d`, are started with the arguments of this process, and
+    /// have to come to this call in the same way.
+    ///
+    /// ```no_run
+    /// use lineman::prelude::*;
+    ///
+    /// fn main() -> Result {
+    ///     let app = App::new().service(Worker::text("0.0.0.0:1234"));
+    ///     // Without a command line: a program that only ever runs in the foreground.
+    ///     app.run_with(["start", "--quiet"])
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`App::run`].
+    pub fn run_with<T: Into<OsString> + Clone>(
+        self,
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result {
+        if crate::process::is_worker() {
+            return crate::process::run(self);
+        }
+        let program = std::iter::once(OsString::from(&self.config.name));
+        let line = program.chain(arguments.into_iter().map(Into::into));
+        let arguments = crate::command::parse(&self, line);
+        crate::command::run(&self, &arguments, WorkerArguments::Same);
+        Ok(())
+    }
+
+    /// As [`App::run`], with arguments that the program has parsed with its own:
+    /// [`cli::Arguments`](crate::cli::Arguments) shows how.
+    ///
+    /// # Errors
+    /// As [`App::run`].
+    #[expect(clippy::needless_pass_by_value, reason = "parsed once, used once")]
+    pub fn run_command(self, arguments: Arguments) -> Result {
+        if crate::process::is_worker() {
+            return crate::process::run(self);
+        }
+        crate::command::run(&self, &arguments, WorkerArguments::Same);
         Ok(())
     }
 }

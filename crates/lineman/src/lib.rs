@@ -59,6 +59,14 @@ mod command;
 mod terminal;
 mod os;
 
+/// Lineman's verbs and flags as data for clap: for programs with flags of their own.
+pub mod cli {
+    pub use crate::command::arguments::{
+        Arguments, Completions, Connections, Format, Leave, Reload, Restart, Start, Verb,
+        after_help,
+    };
+}
+
 pub use app::App;
 pub use blocking::blocking;
 pub use connection::{Table, websocket};

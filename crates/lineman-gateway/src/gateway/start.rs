@@ -61,6 +61,10 @@ impl<P: Dialect> Service for Gateway<P> {
         }
     }
 
+    fn check(&self) -> Result {
+        Ok(self.front.check()?)
+    }
+
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move { Ok(Rc::new(self.begin(context)?) as Rc<dyn Running>) })
     }

@@ -1,10 +1,12 @@
-//! The verbs and flags of the command line, as data for clap, and the help text.
+//! The verbs and flags of the command line, as data for clap, and the help text. Public as
+//! `lineman::cli`, for programs with flags of their own.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::duration;
 use crate::control::ExitCode;
@@ -15,14 +17,48 @@ use crate::control::request::Manner;
 const RUNTIME_DIR_HELP: &str = "Folder of lock, control socket and log [default: \
     $XDG_RUNTIME_DIR/NAME, /run/NAME as root, else /tmp/lineman-UID/NAME]";
 
-/// The parsed command line.
+/// The command line of a program that has no flags of its own.
 #[derive(Debug, Parser)]
 #[command(
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true
 )]
-pub(super) struct Arguments {
+pub(super) struct Line {
+    #[command(flatten)]
+    pub(super) arguments: Arguments,
+}
+
+/// Lineman's verbs and flags, to stand beside a program's own.
+///
+/// Flatten it into a parser of clap's and give it to [`App::run_command`](crate::App::run_command).
+/// The master starts its workers with the same arguments, so that the program's own flags are there
+/// in every process.
+///
+/// ```no_run
+/// use clap::Parser;
+/// use lineman::prelude::*;
+///
+/// #[derive(Parser)]
+/// #[command(after_help = lineman::cli::after_help("greeter"))]
+/// struct Options {
+///     /// What to answer
+///     #[arg(long, default_value = "hello")]
+///     greeting: String,
+///     #[command(flatten)]
+///     lineman: lineman::cli::Arguments,
+/// }
+///
+/// fn main() -> Result {
+///     let Options { greeting, lineman } = Options::parse();
+///     let worker = Worker::text("0.0.0.0:1234").on_message(async move |connection, _line| {
+///         connection.send(greeting.clone())
+///     });
+///     App::new().name("greeter").service(worker).run_command(lineman)
+/// }
+/// ```
+#[derive(Debug, Args)]
+pub struct Arguments {
     /// Folder of lock, control socket and log.
     #[arg(long, global = true, value_name = "DIR", help = RUNTIME_DIR_HELP)]
     pub(super) runtime_dir: Option<PathBuf>,
@@ -31,9 +67,10 @@ pub(super) struct Arguments {
     pub(super) verb: Verb,
 }
 
-/// What to do.
+/// What to do: for programs that have verbs of their own beside these.
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
+#[non_exhaustive]
+pub enum Verb {
     /// Start the program, in the foreground or as a daemon
     Start(Start),
     /// Stop it; with -g when its connections are gone
@@ -41,16 +78,20 @@ pub(super) enum Verb {
     /// Stop it if it runs, then start it
     Restart(Restart),
     /// Replace its processes one by one; nobody is refused meanwhile
-    Reload(Leave),
+    Reload(Reload),
     /// Show its services and processes
     Status(Format),
     /// List its connections
     Connections(Connections),
+    /// Say what `start` would run, and whether it could; binds nothing
+    Check,
+    /// Print the completions of a shell
+    Completions(Completions),
 }
 
 /// Flags of `start`.
 #[derive(Debug, Args)]
-pub(super) struct Start {
+pub struct Start {
     /// Run as a daemon: returns when everything is up, or says why not
     #[arg(short, long)]
     pub(super) daemon: bool,
@@ -64,7 +105,7 @@ pub(super) struct Start {
 
 /// Flags of `restart`.
 #[derive(Debug, Args)]
-pub(super) struct Restart {
+pub struct Restart {
     /// How to start.
     #[command(flatten)]
     pub(super) start: Start,
@@ -73,9 +114,26 @@ pub(super) struct Restart {
     pub(super) leave: Leave,
 }
 
+/// Flags of `reload`.
+#[derive(Debug, Args)]
+pub struct Reload {
+    /// Only the processes of this service (`echo`) or slot (`echo/0`)
+    pub(super) service: Option<String>,
+    /// How the old processes leave.
+    #[command(flatten)]
+    pub(super) leave: Leave,
+}
+
+/// Flags of `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Which shell
+    pub(super) shell: Shell,
+}
+
 /// Flags of `stop` and `reload`.
 #[derive(Debug, Args)]
-pub(super) struct Leave {
+pub struct Leave {
     /// Wait until connections end by themselves, within a limit
     #[arg(short, long)]
     graceful: bool,
@@ -98,7 +156,7 @@ impl Leave {
 
 /// Flags of `status`.
 #[derive(Debug, Args)]
-pub(super) struct Format {
+pub struct Format {
     /// Print JSON, the stable form for scripts
     #[arg(long)]
     pub(super) json: bool,
@@ -106,7 +164,7 @@ pub(super) struct Format {
 
 /// Flags of `connections`.
 #[derive(Debug, Args)]
-pub(super) struct Connections {
+pub struct Connections {
     /// Only those of this service (`echo`) or slot (`echo/0`)
     pub(super) service: Option<String>,
     /// How to print.
@@ -116,7 +174,7 @@ pub(super) struct Connections {
 
 /// Returns the parser for the program `name`.
 pub(super) fn command(name: &str) -> clap::Command {
-    Arguments::command()
+    Line::command()
         .name(name.to_owned())
         .bin_name(name.to_owned())
         .about(format!("{name}: start, watch and stop it"))
@@ -124,13 +182,15 @@ pub(super) fn command(name: &str) -> clap::Command {
         .max_term_width(100)
 }
 
-fn after_help(name: &str) -> String {
+/// Returns what stands below the help text of a program: examples, exit codes, environment, signals.
+pub fn after_help(name: &str) -> String {
     let mut text = String::from("Examples:\n");
     let examples = [
         ("start", "run in this terminal; Ctrl-C stops"),
         ("start -d", "run in the background"),
         ("reload", "put a new binary or configuration into service"),
         ("reload -g", "the same, and let every connection end by itself"),
+        ("reload web", "only the service `web`"),
         ("status --json", "for scripts"),
         ("stop -g --timeout 2m", "give connections two minutes to end"),
     ];
@@ -164,7 +224,7 @@ mod tests {
 
     fn parse(line: &str) -> Result<Arguments, clap::Error> {
         let matches = command("chat").try_get_matches_from(line.split(' '))?;
-        Arguments::from_arg_matches(&matches)
+        Ok(Line::from_arg_matches(&matches)?.arguments)
     }
 
     #[test]

@@ -45,10 +45,10 @@ fn spawn(plan: &Plan, report: UnixStream) -> Result<(), Error> {
     let failed = |source| Error::Os { action: "start the daemon", source };
     let mut command = Command::new(&plan.program);
     command
-        .arg("--runtime-dir")
-        .arg(plan.folder.path())
-        .arg("start")
-        .args(plan.self_signed.then_some("--self-signed"))
+        // The same line once more, as the program's own flags may be in it; the report makes it the
+        // daemon, whatever the verb is.
+        .args(std::env::args_os().skip(1))
+        .env(environment::RUNTIME_DIR.name, plan.folder.path())
         .env(environment::REPORT.name, CONTROL_DESCRIPTOR.to_string())
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(failed)?)

@@ -3,13 +3,17 @@
 //! Called by `App::run` in every process that is no worker. It signals nobody; what it wants of the
 //! master goes over the control socket.
 
-mod arguments;
+pub(crate) mod arguments;
 mod start;
 mod daemon;
 mod steps;
 mod status;
 mod connections;
+mod check;
 mod duration;
+
+use std::ffi::OsString;
+use std::io;
 
 use clap::FromArgMatches as _;
 
@@ -19,10 +23,10 @@ use crate::control::folder::{Choice, RuntimeFolder};
 use crate::control::lock::Holder;
 use crate::control::request::Request;
 use crate::error::chain;
-use crate::master::Plan;
+use crate::master::{Plan, WorkerArguments};
 use crate::terminal::Printer;
 use crate::{App, Error, os};
-use arguments::{Arguments, Verb};
+use arguments::{Arguments, Line, Verb};
 
 /// How a command ends: well, with a code that has been explained, or with an error to print.
 type Outcome = Result<ExitCode, Failure>;
@@ -46,10 +50,19 @@ impl From<Error> for Failure {
     }
 }
 
+/// Parses a line of arguments, the first of them the program. One that is wrong is explained, and
+/// ends the process.
+pub(crate) fn parse<T: Into<OsString> + Clone>(
+    app: &App,
+    line: impl IntoIterator<Item = T>,
+) -> Arguments {
+    let matches = arguments::command(&app.config.name).get_matches_from(line);
+    Line::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).arguments
+}
+
 /// Runs the command that the arguments name. A command that fails says so and ends the process with
 /// its code.
-pub(crate) fn run(app: &App) {
-    let arguments = parse(app);
+pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
     // First of all, as the next step makes every inherited descriptor look like one of our own.
     let report = match daemon::report_socket() {
         Ok(report) => report,
@@ -66,13 +79,22 @@ pub(crate) fn run(app: &App) {
         app.config.runtime_dir.as_deref(),
     );
     let folder = RuntimeFolder::resolve(&app.config.name, &choice);
+    let plan = |folder, how| plan(app, folder, how, workers);
     let outcome = match &arguments.verb {
         Verb::Start(how) => match report {
-            Some(report) => plan(app, folder, how).map(|plan| daemon::run(&plan, report)),
-            None => plan(app, folder, how).and_then(|plan| start::start(&plan, how)),
+            Some(report) => plan(folder, how).map(|plan| daemon::run(&plan, report)),
+            None => plan(folder, how).and_then(|plan| start::start(&plan, how)),
         },
-        Verb::Restart(how) => {
-            plan(app, folder, &how.start).and_then(|plan| start::restart(&plan, how))
+        Verb::Restart(how) => match report {
+            Some(report) => plan(folder, &how.start).map(|plan| daemon::run(&plan, report)),
+            None => plan(folder, &how.start).and_then(|plan| start::restart(&plan, how)),
+        },
+        Verb::Check => check::check(app, folder),
+        Verb::Completions(how) => {
+            let mut command = arguments::command(&app.config.name);
+            let name = command.get_name().to_owned();
+            clap_complete::generate(how.shell, &mut command, name, &mut io::stdout());
+            Ok(ExitCode::Ok)
         }
         Verb::Stop(how) => steps::stop(&folder, how),
         Verb::Reload(how) => steps::reload(&folder, how),
@@ -83,10 +105,15 @@ pub(crate) fn run(app: &App) {
 }
 
 /// Returns what is to be started; a program that describes something impossible is told here.
-fn plan(app: &App, folder: RuntimeFolder, how: &arguments::Start) -> Result<Plan, Failure> {
+fn plan(
+    app: &App,
+    folder: RuntimeFolder,
+    how: &arguments::Start,
+    workers: WorkerArguments,
+) -> Result<Plan, Failure> {
     let plan = Plan::new(app, folder);
     let plan = plan.map_err(|error| Failure::new(ExitCode::Failed, chain(&error)))?;
-    Ok(Plan { self_signed: how.self_signed, ..plan })
+    Ok(Plan { self_signed: how.self_signed, workers, ..plan })
 }
 
 /// Says why the command failed, if it did; returns when it did not.
@@ -99,11 +126,6 @@ fn finish(outcome: Outcome) {
             leave(failure.code)
         }
     }
-}
-
-fn parse(app: &App) -> Arguments {
-    let matches = arguments::command(&app.config.name).get_matches();
-    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 #[expect(
@@ -138,8 +160,8 @@ fn cut_off() -> Failure {
     Failure::new(ExitCode::Failed, "the master ended before it had answered: its log says why")
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
         Self::new(ExitCode::Failed, format!("cannot read the master's answer: {error}"))
     }
 }

@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::arguments::Leave;
+use super::arguments::{Leave, Reload};
 use super::{Failure, Outcome, ask, cut_off};
 use crate::control::ExitCode;
 use crate::control::client::Call;
@@ -33,8 +33,10 @@ pub(super) fn stop(folder: &RuntimeFolder, how: &Leave) -> Outcome {
 }
 
 /// Runs `reload`: returns when every process has been replaced.
-pub(super) fn reload(folder: &RuntimeFolder, how: &Leave) -> Outcome {
-    let request = Request::Reload { manner: how.manner(), timeout_ms: how.timeout_ms() };
+pub(super) fn reload(folder: &RuntimeFolder, how: &Reload) -> Outcome {
+    let Reload { service, leave } = how;
+    let (service, manner) = (service.clone(), leave.manner());
+    let request = Request::Reload { service, manner, timeout_ms: leave.timeout_ms() };
     let (code, text) = follow(ask(folder, &request)?)?;
     conclude(code, &text)
 }

@@ -1,7 +1,8 @@
 //! What stands between the network and a service's protocol, and is the same for every protocol.
 
 use super::{Limits, Proxies};
-use crate::tls::Tls;
+use crate::Error;
+use crate::tls::{Acceptor, Tls};
 
 /// The settings of a listener that do not depend on what its connections speak.
 #[derive(Debug, Clone, Default)]
@@ -15,4 +16,14 @@ pub struct Front {
     /// TLS on connections whose handlers call [`start_tls`](super::Connection::start_tls).
     /// Default: none.
     pub tls_on_demand: Option<Tls>,
+}
+
+impl Front {
+    /// Reads the files that its connections will need, and says what is wrong with them.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] names the file that cannot be used.
+    pub fn check(&self) -> Result<(), Error> {
+        self.tls.iter().chain(&self.tls_on_demand).try_for_each(Acceptor::check)
+    }
 }

@@ -32,6 +32,9 @@ pub(crate) const XDG_RUNTIME_DIR: Variable = Variable { name: "XDG_RUNTIME_DIR",
 /// Set by the master for a worker: `service/index`.
 pub(crate) const SLOT: Variable = Variable { name: "LINEMAN_SLOT", help: None };
 
+/// Set by the master for a worker: the master's process, which made its control socket.
+pub(crate) const MASTER: Variable = Variable { name: "LINEMAN_MASTER", help: None };
+
 /// Set by the master for a worker: how many processes it ever started for the slot.
 pub(crate) const GENERATION: Variable = Variable { name: "LINEMAN_GENERATION", help: None };
 
@@ -48,8 +51,7 @@ pub(crate) const REPORT: Variable = Variable { name: "LINEMAN_REPORT", help: Non
 /// Those that users set, in the order of the help text.
 pub(crate) const FOR_USERS: [Variable; 3] = [RUNTIME_DIR, LOG, NO_COLOR];
 
-/// The first argument of a worker, before its slot: for `ps`, and to tell it from a program that a
-/// worker started.
+/// The first argument of a worker, before its slot: for people who look at `ps`.
 pub(crate) const WORKER_VERB: &str = "worker";
 
 /// The descriptor of a worker's control socket, and of a daemon's report socket.

@@ -17,8 +17,11 @@ pub(crate) enum Request {
         /// How long a drain may take; `None` is the program's own limit.
         timeout_ms: Option<u64>,
     },
-    /// Replace every process.
+    /// Replace processes.
     Reload {
+        /// A service or slot; `None` for all.
+        #[serde(default)]
+        service: Option<String>,
         /// How to treat the connections of the processes that are replaced.
         manner: Manner,
         /// How long each drain may take; `None` is the manner's own limit.

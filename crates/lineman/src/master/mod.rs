@@ -49,8 +49,19 @@ pub(crate) struct Plan {
     pub(crate) folder: RuntimeFolder,
     /// The file workers are started from.
     pub(crate) program: PathBuf,
+    /// What workers are started with.
+    pub(crate) workers: WorkerArguments,
     /// Whether all TLS uses a certificate made at the start, for development.
     pub(crate) self_signed: bool,
+}
+
+/// The arguments of a worker's process; what it is to do is in its environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WorkerArguments {
+    /// Its slot, for people who look at `ps`.
+    Slot,
+    /// Those of this process: the program's own flags are among them.
+    Same,
 }
 
 impl Plan {
@@ -63,6 +74,7 @@ impl Plan {
             services,
             folder,
             program: program::resolve()?,
+            workers: WorkerArguments::Slot,
             self_signed: false,
         })
     }

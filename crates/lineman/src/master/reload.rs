@@ -1,6 +1,6 @@
 //! A reload: replace, then retire, one slot after the other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::backoff::Failures;
@@ -24,8 +24,12 @@ const GRACEFUL_LIMIT: Duration = Duration::from_hours(1);
 pub(super) struct Round {
     manner: Manner,
     timeout: Option<Duration>,
+    /// The slots that were named; `None` for all that a reload replaces.
+    only: Option<Vec<usize>>,
     /// Who waits for it.
     pub(super) watchers: Vec<Answers>,
+    /// Whether all that was named stays as it is.
+    stays: bool,
     /// The slots to come.
     slots: VecDeque<usize>,
     /// What it waits for.
@@ -47,10 +51,17 @@ pub(super) enum Step {
 }
 
 impl Round {
-    fn new(manner: Manner, timeout: Option<Duration>, watchers: Vec<Answers>) -> Self {
+    fn new(
+        manner: Manner,
+        timeout: Option<Duration>,
+        only: Option<Vec<usize>>,
+        watchers: Vec<Answers>,
+    ) -> Self {
         Self {
             manner,
             timeout,
+            only,
+            stays: false,
             watchers,
             slots: VecDeque::new(),
             step: Step::Next,
@@ -63,6 +74,14 @@ impl Round {
     fn merge(&mut self, later: Self) {
         self.manner = later.manner;
         self.timeout = later.timeout.or(self.timeout);
+        self.only = match (self.only.take(), later.only) {
+            (Some(mut only), Some(more)) => {
+                only.extend(more);
+                Some(only)
+            }
+            // One of them wants all.
+            (None, _) | (_, None) => None,
+        };
         self.watchers.extend(later.watchers);
     }
 
@@ -94,9 +113,10 @@ impl Supervisor {
         &mut self,
         manner: Manner,
         timeout: Option<Duration>,
+        only: Option<Vec<usize>>,
         answers: Option<Answers>,
     ) {
-        let asked = Round::new(manner, timeout, answers.into_iter().collect());
+        let asked = Round::new(manner, timeout, only, answers.into_iter().collect());
         match &mut self.phase {
             Phase::Starting(_) => {
                 asked.done(ExitCode::Failed, "cannot reload: the program is still starting");
@@ -125,12 +145,16 @@ impl Supervisor {
         let replaced = |service: usize| {
             self.services.get(service).is_some_and(|service| service.reload == Reload::Replace)
         };
-        let slots = self.slots.iter().enumerate();
-        round.slots = slots.filter(|(_, slot)| replaced(slot.service)).map(|(at, _)| at).collect();
-        for service in &self.services {
-            if service.reload == Reload::Keep {
-                round.tell(&format!("{}: stays, a reload does not replace it", service.name));
-            }
+        let named = |at: usize| round.only.as_ref().is_none_or(|only| only.contains(&at));
+        let slots: Vec<_> = self.slots.iter().enumerate().filter(|(at, _)| named(*at)).collect();
+        let concerned = slots.iter().map(|(_, slot)| slot.service);
+        let staying: BTreeSet<_> = concerned.filter(|&service| !replaced(service)).collect();
+        let slots = slots.iter().filter(|(_, slot)| replaced(slot.service));
+        let slots = slots.map(|(at, _)| *at).collect();
+        round.slots = slots;
+        round.stays = round.only.is_some() && round.slots.is_empty();
+        for service in staying.iter().filter_map(|&service| self.services.get(service)) {
+            round.tell(&format!("{}: stays, a reload does not replace it", service.name));
         }
     }
 
@@ -227,6 +251,11 @@ impl Supervisor {
     }
 
     fn finish_round(&mut self) {
+        if matches!(&self.phase, Phase::Up { round: Some(Round { stays: true, .. }), .. }) {
+            // Said by name, so it was not asked for by mistake.
+            let text = "nothing was replaced: `restart` does that";
+            return self.end_round(ExitCode::Failed, |_| text.to_owned());
+        }
         tracing::info!("reloaded");
         self.end_round(ExitCode::Ok, |round| match round.replaced {
             0 => "nothing to reload: every service stays".to_owned(),

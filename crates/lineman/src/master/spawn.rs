@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use super::WorkerArguments;
 use super::event::{Event, WorkerKey};
 use super::exit::Evidence;
 use super::slot::{Slot, Worker, WorkerState};
@@ -23,11 +24,21 @@ use crate::control::message::FromWorker;
 /// How long after a process's end its last messages may take: they are in the socket already.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// What a process is started from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Program<'a> {
+    /// The program's file.
+    pub(super) file: &'a Path,
+    /// Its arguments.
+    pub(super) arguments: WorkerArguments,
+    /// The folder of the certificate that all TLS uses, if it was made at the start.
+    pub(super) self_signed: Option<&'a Path>,
+}
+
 /// Starts the next process of the slot at `position` and returns it; the slot is not changed beyond
 /// its generation.
 pub(super) fn spawn(
-    program: &Path,
-    self_signed: Option<&Path>,
+    program: Program<'_>,
     slot: &mut Slot,
     position: usize,
     ready_limit: Duration,
@@ -44,15 +55,19 @@ pub(super) fn spawn(
         listener.unpark()?;
         mappings.push(FdMapping { parent_fd: listener.lend()?, child_fd });
     }
-    let mut command = std::process::Command::new(program);
+    let mut command = std::process::Command::new(program.file);
+    match program.arguments {
+        WorkerArguments::Slot => command.args([environment::WORKER_VERB, &slot.name]),
+        WorkerArguments::Same => command.args(std::env::args_os().skip(1)),
+    };
     command
-        .args([environment::WORKER_VERB, &slot.name])
         .env(environment::SLOT.name, &slot.name)
+        .env(environment::MASTER.name, std::process::id().to_string())
         .env(environment::GENERATION.name, generation.to_string())
         .env(environment::LISTENERS.name, slot.listeners.len().to_string())
         .env_remove(environment::REPORT.name)
         .stdin(Stdio::null());
-    match self_signed {
+    match program.self_signed {
         Some(folder) => command.env(environment::SELF_SIGNED.name, folder),
         None => command.env_remove(environment::SELF_SIGNED.name),
     };

@@ -63,32 +63,36 @@ impl Supervisor {
     /// Answers `connections` in slices, in a task of its own: a slice is asked for when the caller
     /// has taken the one before.
     pub(super) fn list_connections(&mut self, wanted: Option<&str>, answers: Answers) {
-        let name =
-            |slot: &Slot| self.services.get(slot.service).map(|service| service.name.clone());
+        let named = match self.slots_named(wanted) {
+            Ok(named) => named,
+            Err(unknown) => return answers.done(ExitCode::Failed, unknown),
+        };
         let mut processes = Vec::new();
-        let mut known = wanted.is_none();
         for (position, slot) in self.slots.iter().enumerate() {
-            let matches = wanted.is_none_or(|wanted| {
-                slot.name == wanted || name(slot).is_some_and(|name| name == wanted)
-            });
-            if matches {
-                known = true;
+            if named.as_ref().is_none_or(|named| named.contains(&position)) {
                 let workers = slot.workers.iter();
                 processes.extend(
                     workers.map(|worker| (worker.key(position), slot.name.clone(), worker.pid)),
                 );
             }
         }
-        if !known {
-            let names: Vec<&str> =
-                self.services.iter().map(|service| service.name.as_str()).collect();
-            let wanted = wanted.unwrap_or_default();
-            let text = format!("no service or slot {wanted:?}; there are: {}", names.join(", "));
-            answers.done(ExitCode::Failed, text);
-            return;
-        }
         // Ends with the last slice, or when the caller is gone.
         tokio::spawn(list(processes, self.events.clone(), answers));
+    }
+
+    /// Returns the slots that a person names by a service or slot; `None` when no name was given, and
+    /// the names there are when there is none of this one.
+    pub(super) fn slots_named(&self, wanted: Option<&str>) -> Result<Option<Vec<usize>>, String> {
+        let Some(wanted) = wanted else { return Ok(None) };
+        let service = |slot: &Slot| self.services.get(slot.service).map(|service| &*service.name);
+        let slots = self.slots.iter().enumerate();
+        let named = slots.filter(|(_, slot)| slot.name == wanted || service(slot) == Some(wanted));
+        let named: Vec<usize> = named.map(|(position, _)| position).collect();
+        if named.is_empty() {
+            let known: Vec<&str> = self.services.iter().map(|service| &*service.name).collect();
+            return Err(format!("no service or slot {wanted:?}; there are: {}", known.join(", ")));
+        }
+        Ok(Some(named))
     }
 
     fn service_reports(&self) -> Vec<Service> {

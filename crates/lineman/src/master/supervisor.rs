@@ -13,7 +13,7 @@ use super::reload::{Round, Step as RoundStep};
 use super::slot::{Outlook, Slot, Worker, WorkerState};
 use super::stop::Stop;
 use super::tls::Tls;
-use super::{Plan, spawn};
+use super::{Plan, WorkerArguments, spawn};
 use crate::Error;
 use crate::config::Config;
 use crate::control::ExitCode;
@@ -53,6 +53,7 @@ pub(super) struct Supervisor {
     pub(super) started: Instant,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) tls: Tls,
+    workers: WorkerArguments,
     /// The last question's token.
     token: u64,
 }
@@ -99,6 +100,7 @@ impl Supervisor {
             started: Instant::now(),
             events,
             tls,
+            workers: plan.workers,
             token: 0,
         })
     }
@@ -160,8 +162,12 @@ impl Supervisor {
             Request::Stop { manner, timeout_ms } => {
                 self.stop(manner, timeout_ms.map(Duration::from_millis), Some(answers));
             }
-            Request::Reload { manner, timeout_ms } => {
-                self.reload(manner, timeout_ms.map(Duration::from_millis), Some(answers));
+            Request::Reload { service, manner, timeout_ms } => {
+                let timeout = timeout_ms.map(Duration::from_millis);
+                match self.slots_named(service.as_deref()) {
+                    Ok(only) => self.reload(manner, timeout, only, Some(answers)),
+                    Err(unknown) => answers.done(ExitCode::Failed, unknown),
+                }
             }
             Request::Status => self.report_status(answers),
             Request::Connections { service } => self.list_connections(service.as_deref(), answers),
@@ -174,8 +180,8 @@ impl Supervisor {
             Wish::Stop if self.is_stopping_at_once() => self.kill_all(),
             Wish::Stop => self.stop(Manner::Plain, None, None),
             Wish::StopGracefully => self.stop(Manner::Graceful, None, None),
-            Wish::Reload => self.reload(Manner::Plain, None, None),
-            Wish::ReloadGracefully => self.reload(Manner::Graceful, None, None),
+            Wish::Reload => self.reload(Manner::Plain, None, None, None),
+            Wish::ReloadGracefully => self.reload(Manner::Graceful, None, None, None),
         }
     }
 
@@ -340,8 +346,12 @@ impl Supervisor {
         let slot = self.slots.get_mut(position).ok_or("there is no such slot")?;
         slot.outlook = Outlook::Running;
         let worker = {
-            let self_signed = self.tls.self_signed_folder();
-            spawn::spawn(&self.program, self_signed, slot, position, ready_limit, &self.events)
+            let program = spawn::Program {
+                file: &self.program,
+                arguments: self.workers,
+                self_signed: self.tls.self_signed_folder(),
+            };
+            spawn::spawn(program, slot, position, ready_limit, &self.events)
         };
         let worker = worker.map_err(|error| {
             format!("{}: cannot execute {}: {error}", slot.name, self.program.display())

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::net::sockopt::socket_peercred;
 
 /// Takes possession of an inherited descriptor and marks it close-on-exec.
 ///
@@ -25,6 +26,18 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
     fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
     Ok(descriptor)
+}
+
+/// Returns the process that made the socket pair an inherited descriptor is one end of; `None` when
+/// the number is not open, no socket, or was opened by this process.
+pub(crate) fn maker_of_socket(number: RawFd) -> Option<u32> {
+    // SAFETY: borrowed for this one function, which only asks; a closed number answers EBADF.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    if fcntl_getfd(descriptor).ok()?.contains(FdFlags::CLOEXEC) {
+        return None;
+    }
+    let maker = socket_peercred(descriptor).ok()?;
+    u32::try_from(maker.pid.as_raw_pid()).ok()
 }
 
 /// Marks every descriptor beyond stderr close-on-exec, so that what a shell or a test harness leaked

@@ -12,7 +12,7 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub(crate) use descriptors::{adopt, close_inherited_on_exec};
+pub(crate) use descriptors::{adopt, close_inherited_on_exec, maker_of_socket};
 pub(crate) use read::{read_into, watch_readable};
 
 /// Raises the soft limit of open files to the hard one, and returns the limit in force.

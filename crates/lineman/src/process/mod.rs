@@ -30,10 +30,13 @@ const LAST_WORD_LIMIT: Duration = Duration::from_millis(500);
 
 /// Returns whether the master started this process to be a worker.
 ///
-/// The environment alone does not tell: a program that a worker starts inherits it.
+/// The environment alone does not tell: a program that a worker starts inherits it, but not the
+/// socket that the master has made. Its arguments do not tell either, as they are the program's own.
 pub(crate) fn is_worker() -> bool {
+    let master = std::env::var(environment::MASTER.name).ok().and_then(|pid| pid.parse().ok());
     std::env::var_os(environment::SLOT.name).is_some()
-        && std::env::args_os().nth(1).is_some_and(|verb| verb == environment::WORKER_VERB)
+        && master.is_some()
+        && os::maker_of_socket(environment::CONTROL_DESCRIPTOR) == master
 }
 
 /// Plays the slot that the environment names, until the master or the service ends it.

@@ -29,6 +29,15 @@ pub trait Service: 'static {
     /// Returns the facts the master needs; called in every process, before anything runs.
     fn description(&self) -> Description;
 
+    /// Looks at what a start would need beside its sockets, for the verb `check`: files that must be
+    /// there and fit. Opens nothing for longer than this call. The default has nothing to look at.
+    ///
+    /// # Errors
+    /// What would make the service fail to start.
+    fn check(&self) -> Result {
+        Ok(())
+    }
+
     /// Starts the service in a worker process; it is ready when the future resolves.
     ///
     /// Runs on the worker's thread, inside a tokio `LocalSet`.

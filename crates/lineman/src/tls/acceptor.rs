@@ -82,6 +82,11 @@ impl Acceptor {
         }))
     }
 
+    /// Reads the files of `tls` and says what is wrong with them.
+    pub(crate) fn check(tls: &Tls) -> Result<(), Error> {
+        configure(tls, &Tickets::default()).map(drop)
+    }
+
     /// Returns the session of a connection that was accepted.
     ///
     /// This is also where the files are looked at: certificates matter to new connections alone, so

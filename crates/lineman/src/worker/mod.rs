@@ -362,6 +362,10 @@ impl<K: Listens + 'static> Service for Worker<K> {
         }
     }
 
+    fn check(&self) -> Result {
+        Ok(self.front.check()?)
+    }
+
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
             let slot = context.slot();

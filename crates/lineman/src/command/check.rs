@@ -1,0 +1,59 @@
+//! `check`: everything that a start looks at before it binds its first socket, and what it would run.
+
+use super::{Failure, Outcome};
+use crate::App;
+use crate::control::ExitCode;
+use crate::control::folder::RuntimeFolder;
+use crate::error::chain;
+use crate::master::Plan;
+use crate::service::{Description, Reload};
+use crate::terminal::Printer;
+use crate::terminal::table::{Align, Table};
+
+/// Runs `check`: prints the services, then what is wrong with them, all of it.
+pub(super) fn check(app: &App, folder: RuntimeFolder) -> Outcome {
+    let plan = Plan::new(app, folder)?;
+    Printer::data(&text(&plan));
+    let mut problems = Vec::new();
+    for service in &app.services {
+        if let Err(error) = service.check() {
+            problems.push(format!("{}: {}", service.description().name, chain(&*error)));
+        }
+    }
+    if problems.is_empty() {
+        Ok(ExitCode::Ok)
+    } else {
+        Err(Failure::new(ExitCode::Failed, problems.join("\nerror: ")))
+    }
+}
+
+fn text(plan: &Plan) -> String {
+    let mut table = Table::new(&[
+        ("service", Align::Left),
+        ("kind", Align::Left),
+        ("listen", Align::Left),
+        ("processes", Align::Right),
+        ("on reload", Align::Left),
+    ]);
+    for service in &plan.services {
+        let mut addresses = addresses(service).into_iter();
+        let first = addresses.next().unwrap_or_else(|| "-".to_owned());
+        let (name, kind) = (service.name.clone(), service.kind.to_owned());
+        let reload = match service.reload {
+            Reload::Replace => "replaced",
+            Reload::Keep => "stays",
+        };
+        table.row([name, kind, first, service.count.to_string(), reload.to_owned()]);
+        for address in addresses {
+            table.row([String::new(), String::new(), address]);
+        }
+    }
+    let (name, program) = (&plan.config.name, plan.program.display());
+    let folder = plan.folder.path().display();
+    format!("{name}  {program}\nruntime folder {folder}\n\n{}", table.text())
+}
+
+fn addresses(service: &Description) -> Vec<String> {
+    let listeners = service.listeners.iter();
+    listeners.map(|listen| format!("{}://{}", listen.scheme, listen.address)).collect()
+}

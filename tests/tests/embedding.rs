@@ -1,0 +1,44 @@
+//! Programs with flags of their own: they are there in the master, the daemon and every worker.
+
+use anyhow::Result;
+use lineman_testkit::{Port, Program};
+use lineman_tests::programs::built;
+use lineman_tests::raw::Raw;
+
+#[tokio::test]
+async fn flags_of_the_program_reach_its_workers() -> Result<()> {
+    let port = Port::reserve()?;
+    let address = port.address();
+    let program = Program::new(built("embedded_under_test", "lineman-tests")?)?;
+    let mut program = program.args(["--listen", &address, "--greeting", "good morning"]);
+
+    program.start().await?;
+    hears(&address, "good morning").await?;
+    let first = program.process("text/0").await?;
+    program = program.args(["--listen", &address, "--greeting", "good evening"]);
+    // A reload keeps what the master was started with.
+    program.reload().await?;
+    first.gone().await?;
+    hears(&address, "good morning").await?;
+    program.run(&["restart", "-d"]).await?.expect_code(0)?;
+    hears(&address, "good evening").await?;
+    program.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn flags_stand_beside_each_other_in_the_help() -> Result<()> {
+    let program = Program::new(built("embedded_under_test", "lineman-tests")?)?;
+    let mut help = program.run(&["--help"]).await?.expect_code(0)?;
+    for part in ["--greeting", "--runtime-dir", "reload", "Exit codes"] {
+        help = help.expect_text(part)?;
+    }
+    program.run(&["start"]).await?.expect_code(2)?.expect_text("--greeting")?;
+    Ok(())
+}
+
+async fn hears(address: &str, answer: &str) -> Result<()> {
+    let mut peer = Raw::connect(address).await?;
+    peer.send(b"hello\n").await?;
+    peer.until(format!("{answer}\n").as_bytes()).await
+}
