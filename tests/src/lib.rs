@@ -5,6 +5,7 @@ pub mod programs;
 pub mod person;
 pub mod crowd;
 pub mod raw;
+pub mod innocent;
 pub mod peer;
 pub mod certificates;
 pub mod ours;

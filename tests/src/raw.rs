@@ -1,9 +1,14 @@
 //! Peers that misbehave: bytes over TCP, with no codec to keep them honest.
 
+use std::future::pending;
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use lineman_testkit::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::MissedTickBehavior;
 
 /// A request that becomes a WebSocket.
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -25,12 +30,43 @@ impl Raw {
         Ok(Self(stream))
     }
 
+    /// Connects to `host:port` from an address of its own, such as `127.0.0.2`.
+    ///
+    /// # Errors
+    /// When nobody listens, or the address is not this machine's.
+    pub async fn connect_from(source: &str, address: &str) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(source.parse()?, 0))?;
+        let stream = within("a TCP connection", socket.connect(address.parse()?)).await??;
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
+    }
+
     /// Connects and does the WebSocket handshake.
     ///
     /// # Errors
     /// When the upgrade is refused.
     pub async fn websocket(address: &str) -> Result<Self> {
         Self::upgraded(address, UPGRADE).await
+    }
+
+    /// Does the WebSocket handshake; returns whether it was let in, or closed without a word.
+    ///
+    /// # Errors
+    /// When it is answered with anything but a whole 101.
+    pub async fn enters(&mut self) -> Result<bool> {
+        // Somebody refused may be told before this is sent.
+        drop(self.send(UPGRADE).await);
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match within("the answer to an upgrade", self.0.read_u8()).await? {
+                Ok(byte) => head.push(byte),
+                Err(_) if head.is_empty() => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        ensure!(status(&head) == Some(101), "{}", String::from_utf8_lossy(&head));
+        Ok(true)
     }
 
     /// As [`Raw::websocket`], with an offer to compress (RFC 7692).
@@ -66,6 +102,36 @@ impl Raw {
     /// for a `select!`.
     pub async fn flood(mut self, bytes: &[u8]) {
         while self.0.write_all(bytes).await.is_ok() {}
+    }
+
+    /// Sends `bytes` one by one, never faster than `pace`, until the other end closes, and returns
+    /// what that sent meanwhile.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub async fn drip(&mut self, bytes: &[u8], pace: Duration) -> Result<Vec<u8>> {
+        let (mut reader, mut writer) = self.0.split();
+        let drip = async {
+            let mut drops = tokio::time::interval(pace);
+            drops.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            for byte in bytes {
+                drops.tick().await;
+                if writer.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+            }
+            pending::<()>().await;
+        };
+        let mut answer = Vec::new();
+        let rest = async {
+            tokio::select! {
+                // A reset ends it as well; what came before it counts.
+                _end = reader.read_to_end(&mut answer) => {}
+                () = drip => {}
+            }
+        };
+        within("a peer that drips to be closed", rest).await?;
+        Ok(answer)
     }
 
     /// Reads until these bytes came.
@@ -137,6 +203,12 @@ pub fn frame(first: u8, payload: &[u8]) -> Result<Vec<u8>> {
 /// Returns the head of a masked binary frame that says it has `length` bytes.
 pub fn head_of(length: u64) -> Vec<u8> {
     [&[0x82, 0xff], &length.to_be_bytes()[..], &[1, 2, 3, 4]].concat()
+}
+
+/// Returns the statuses of all answers in `bytes`; no body may look like one.
+pub fn statuses(bytes: &[u8]) -> Vec<u16> {
+    let starts = bytes.windows(9).enumerate().filter(|(_, window)| window == b"HTTP/1.1 ");
+    starts.filter_map(|(at, _)| status(bytes.get(at..)?)).collect()
 }
 
 fn status(answer: &[u8]) -> Option<u16> {

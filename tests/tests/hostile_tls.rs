@@ -31,7 +31,7 @@ async fn what_is_no_handshake_ends_and_others_are_served() -> Result<()> {
     let authority = Authority::new().await?;
     let pair = authority.sign("localhost").await?;
     let server = http()?.knob("HTTP_CERTIFICATE", pair.certificate).knob("HTTP_KEY", pair.key);
-    let server = server.started().await?;
+    let server = server.knob("HTTP_HEAD_MS", "2000").started().await?;
     let address = server.port.address();
     let worker = server.program.process("http/0").await?.pid();
 
