@@ -3,6 +3,9 @@
 //! - `ECHO_LISTEN`: the address; `ECHO_COUNT`: processes (1);
 //! - `ECHO_MESSAGE_MS`, `ECHO_HANDSHAKE_MS`, `ECHO_DRAIN_MS`: the limits of that name;
 //! - `ECHO_MESSAGE_BYTES`: the longest message, in one frame or in many;
+//! - `ECHO_CONNECTIONS`, `ECHO_PER_ADDRESS`, `ECHO_ARRIVALS`, `ECHO_MESSAGES`, `ECHO_BYTES`: bounds of
+//!   connections, and of connections, messages and bytes each second; `ECHO_EXCESS_CLOSES`: if it is set,
+//!   who sends more is closed;
 //! - `ECHO_DEFLATE_FROM`: messages of so many bytes and more are compressed, if the client likes;
 //! - `ECHO_SUBPROTOCOL`: the one it speaks;
 //! - `ECHO_BROKEN_IF`: while this file exists, `echo` fails to start and says why from the file;
@@ -20,7 +23,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use lineman::connection::{CloseReason, Limits};
+use lineman::connection::{CloseReason, Excess, Limits, Rate};
 use lineman::prelude::*;
 use lineman::websocket::Deflate;
 
@@ -117,6 +120,18 @@ fn limits() -> Limits {
     if let Some(bytes) = knob("ECHO_MESSAGE_BYTES") {
         limits.websocket.max_message_size = bytes;
         limits.websocket.max_frame_size = bytes;
+    }
+    if let Some(count) = knob("ECHO_CONNECTIONS") {
+        limits.connections = count;
+    }
+    if let Some(count) = knob("ECHO_PER_ADDRESS") {
+        limits.connections_per_address = count;
+    }
+    limits.connection_rate = knob("ECHO_ARRIVALS").map(Rate::per_second);
+    limits.message_rate = knob("ECHO_MESSAGES").map(Rate::per_second);
+    limits.byte_rate = knob("ECHO_BYTES").map(Rate::per_second);
+    if std::env::var_os("ECHO_EXCESS_CLOSES").is_some() {
+        limits.excess = Excess::Close;
     }
     limits
 }
