@@ -2,7 +2,7 @@
 //!
 //! `LISTEN` holds words `name=address`; the name is the service's and says what it speaks: `text`,
 //! `framed` or `shout`, a protocol of our own, with `udp-` before it for datagrams. `MODE` is the mode
-//! of Unix sockets, in octal.
+//! of Unix sockets, in octal; `COUNT` is how many processes each service has (2).
 
 use lineman::prelude::*;
 use lineman::service::SocketOptions;
@@ -30,13 +30,14 @@ fn main() -> Result {
     if let Ok(mode) = std::env::var("MODE") {
         options = options.mode(u32::from_str_radix(&mode, 8)?);
     }
+    let count = std::env::var("COUNT").map_or(Ok(2), |count| count.parse())?;
     let mut app = App::new().name("transports");
     for word in std::env::var("LISTEN")?.split_whitespace() {
         let (name, address) = word.split_once('=').ok_or("name=address")?;
         let options = options.clone();
         macro_rules! add {
             ($worker:expr) => {{
-                let worker = $worker.name(name).count(2).socket_options(options);
+                let worker = $worker.name(name).count(count).socket_options(options);
                 app.service(worker.on_message(async |peer, message| peer.send(message)))
             }};
         }
