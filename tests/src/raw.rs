@@ -98,6 +98,14 @@ impl Raw {
         within("bytes to be sent", self.0.write_all(bytes)).await?.context("cannot send")
     }
 
+    /// Ends its own half; it goes on reading.
+    ///
+    /// # Errors
+    /// When the other end is gone.
+    pub async fn end(&mut self) -> Result<()> {
+        self.0.shutdown().await.context("cannot end")
+    }
+
     /// Sends `bytes` again and again, and never reads, until the other end is gone. It may never be:
     /// for a `select!`.
     pub async fn flood(mut self, bytes: &[u8]) {

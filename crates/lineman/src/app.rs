@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::Result;
 use crate::cli::Arguments;
 use crate::config::Config;
-use crate::master::WorkerArguments;
+use crate::master::hooks::Hooks;
+use crate::master::{WorkerArguments, WorkerExit};
 use crate::service::Service;
 
 /// A program made of services.
@@ -17,6 +19,7 @@ use crate::service::Service;
 pub struct App {
     pub(crate) config: Config,
     pub(crate) services: Vec<Box<dyn Service>>,
+    pub(crate) hooks: Rc<Hooks>,
 }
 
 impl App {
@@ -29,11 +32,13 @@ impl App {
         let config = Config {
             name,
             runtime_dir: None,
+            user: None,
+            group: None,
             ready_limit: Duration::from_secs(10),
             stop_limit: Duration::from_secs(2),
             drain_limit: Duration::from_secs(30),
         };
-        Self { config, services: Vec::new() }
+        Self { config, services: Vec::new(), hooks: Rc::default() }
     }
 
     /// Sets the program's name, which names its runtime folder. Default: the executable's file name.
@@ -55,6 +60,21 @@ impl App {
     #[must_use]
     pub fn drain_limit(mut self, limit: Duration) -> Self {
         self.config.drain_limit = limit;
+        self
+    }
+
+    /// Runs the processes of every service that names no user of its own as this one, by name or
+    /// number; see [`Worker::user`](crate::Worker::user). Default: as the master.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.config.user = Some(user.into());
+        self
+    }
+
+    /// Sets the group that goes with [`App::user`]. Default: the user's own.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.config.group = Some(group.into());
         self
     }
 
@@ -80,6 +100,50 @@ impl App {
     pub fn runtime_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.config.runtime_dir = Some(folder.into());
         self
+    }
+
+    /// Hears of each worker process that has ended, and how: for an alarm, say.
+    ///
+    /// This and the other hooks of the master run on its one thread, which also answers the command
+    /// line: they must not wait. One that panics is logged.
+    ///
+    /// ```no_run
+    /// use lineman::prelude::*;
+    ///
+    /// fn main() -> Result {
+    ///     App::new()
+    ///         .service(Worker::text("0.0.0.0:1234"))
+    ///         .on_worker_exit(|exit| {
+    ///             if !exit.asked {
+    ///                 eprintln!("{} (pid {}): {}", exit.slot, exit.pid, exit.reason);
+    ///             }
+    ///         })
+    ///         .run()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn on_worker_exit(mut self, hook: impl Fn(&WorkerExit) + 'static) -> Self {
+        self.hooks_mut().worker_exit = Some(Box::new(hook));
+        self
+    }
+
+    /// Runs in the master when a reload begins.
+    #[must_use]
+    pub fn on_master_reload(mut self, hook: impl Fn() + 'static) -> Self {
+        self.hooks_mut().reload = Some(Box::new(hook));
+        self
+    }
+
+    /// Runs in the master when every worker is gone, before it ends.
+    #[must_use]
+    pub fn on_master_stop(mut self, hook: impl Fn() + 'static) -> Self {
+        self.hooks_mut().stop = Some(Box::new(hook));
+        self
+    }
+
+    fn hooks_mut(&mut self) -> &mut Hooks {
+        // Shared only once the program runs, and then nobody builds it any more.
+        Rc::get_mut(&mut self.hooks).expect("the program does not run yet")
     }
 
     /// Plays this process's part: command line and master, or the worker of one slot.
@@ -157,6 +221,7 @@ impl std::fmt::Debug for App {
             .debug_struct("App")
             .field("config", &self.config)
             .field("services", &services)
+            .field("hooks", &self.hooks)
             .finish()
     }
 }

@@ -11,6 +11,10 @@ pub struct Config {
     /// Where pid file, lock and control socket are. Default: see `RuntimeFolder`; environment
     /// `LINEMAN_RUNTIME_DIR`, flag `--runtime-dir`.
     pub runtime_dir: Option<PathBuf>,
+    /// The user that processes of services without one of their own run as. Default: the master's.
+    pub user: Option<String>,
+    /// The group that goes with it. Default: the user's own.
+    pub group: Option<String>,
     /// How long a worker may take to get ready. Default 10 s.
     pub ready_limit: Duration,
     /// How long connections get to take their close frame on `stop` and at the end of a drain,

@@ -72,6 +72,7 @@ pub use blocking::blocking;
 pub use connection::{Table, websocket};
 pub use error::{BoxError, Error, Result};
 pub use http::Limits as HttpLimits;
+pub use master::{ExitReason, WorkerExit};
 pub use networks::{Networks, NetworksError};
 pub use outgoing::Outgoing;
 pub use worker::Worker;

@@ -20,7 +20,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lineman::service::{Context, Description, LocalFuture, Reload, Running, Service, StopOrder};
+use lineman::service::{Context, Description, LocalFuture, Running, Service, StopOrder};
 use lineman::{App, Result};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
@@ -162,13 +162,10 @@ impl<E: Events> Business<E> {
 impl<E: Events> Service for Business<E> {
     fn description(&self) -> Description {
         Description {
-            name: self.name.clone(),
-            kind: "business",
             count: self.count,
-            listeners: Vec::new(),
-            reload: Reload::Replace,
             drain_limit: self.drain_limit,
             stop_order: StopOrder::Middle,
+            ..Description::new(&self.name, "business")
         }
     }
 

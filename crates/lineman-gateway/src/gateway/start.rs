@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lineman::connection::{Connection, Limits, Serve};
 use lineman::service::{
-    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, Socket, StopOrder,
+    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, Socket,
 };
 use lineman::timer::{self, Timer};
 use lineman::{Error, Result, Table};
@@ -51,13 +51,11 @@ impl<P: Dialect> Service for Gateway<P> {
             ..Listen::streams("links", "link", format!("{}:{}", self.lan_ip, self.start_port))
         };
         Description {
-            name: self.name.clone(),
-            kind: self.kind,
             count: self.count,
             listeners: vec![clients, links],
             reload: Reload::Keep,
             drain_limit: self.drain_limit,
-            stop_order: StopOrder::Edge,
+            ..Description::new(&self.name, self.kind)
         }
     }
 

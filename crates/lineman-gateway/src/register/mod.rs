@@ -72,13 +72,10 @@ impl Register {
 impl Service for Register {
     fn description(&self) -> Description {
         Description {
-            name: self.name.clone(),
-            kind: "register",
-            count: 1,
             listeners: vec![Listen::streams("cluster", "register", &self.address)],
             reload: Reload::Keep,
-            drain_limit: None,
             stop_order: StopOrder::Core,
+            ..Description::new(&self.name, "register")
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) enum ToWorker {
         /// The newest and the one before.
         keys: TicketKeys,
     },
+    /// A reload leaves this process as it is: run what the service does then.
+    Reload,
     /// Accept at this listener of a slot that is down as well; the message carries it.
     Borrow {
         /// The slot it belongs to.

@@ -12,7 +12,8 @@ const PANIC_CODE: i32 = 101;
 
 /// Why a worker process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ExitReason {
+#[non_exhaustive]
+pub enum ExitReason {
     /// It was told to leave, by a stop or a reload, and did.
     Asked,
     /// Its service did not start; the error and its causes.

@@ -3,18 +3,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs as _};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::socket_file::{self, SocketFile};
 use crate::Error;
 use crate::os::procfs;
-use crate::service::{
-    Description, Endpoint, Families, Listen, Ports, Sharing, SocketOptions, Traffic,
-};
+use crate::service::bind::{Reuse, bind, resolve};
+use crate::service::{Description, Endpoint, Listen, Ports, Sharing, SocketOptions, Traffic};
 
 /// One slot's socket for one address; or the one that all slots have.
 #[derive(Debug, Clone)]
@@ -116,7 +115,7 @@ impl Listener {
 }
 
 /// Binds the sockets of one service: for each slot, one for each address.
-pub(super) fn bind(description: &Description) -> Result<Vec<Vec<Listener>>, Error> {
+pub(super) fn bind_service(description: &Description) -> Result<Vec<Vec<Listener>>, Error> {
     let mut slots: Vec<Vec<Listener>> = (0..description.count).map(|_| Vec::new()).collect();
     for listen in &description.listeners {
         let endpoint = listen.endpoint()?;
@@ -158,11 +157,6 @@ fn bind_address(listen: &Listen, endpoint: Endpoint, count: usize) -> io::Result
             (0..count).map(|index| own(&at(nth_port(address, index)?), Users::OneSlot)).collect()
         }
     }
-}
-
-fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
-    let mut found = (host, port).to_socket_addrs()?;
-    found.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
 }
 
 fn nth_port(address: SocketAddr, index: usize) -> io::Result<SocketAddr> {
@@ -216,13 +210,6 @@ enum Place {
     Unix(Endpoint),
 }
 
-/// Whether other sockets of this user may be bound to the same address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reuse {
-    Nothing,
-    Port,
-}
-
 impl Recipe {
     fn new(listen: &Listen, place: Place) -> Self {
         let (traffic, options) = (listen.traffic, listen.options.clone());
@@ -269,25 +256,7 @@ impl Recipe {
     }
 
     fn bound(&self, address: SocketAddr) -> io::Result<Socket> {
-        let (kind, protocol) = match self.traffic {
-            Traffic::Streams => (Type::STREAM, Protocol::TCP),
-            Traffic::Datagrams => (Type::DGRAM, Protocol::UDP),
-        };
-        let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-        socket.set_nonblocking(true)?;
-        if self.traffic == Traffic::Streams {
-            // Connections of the last run that linger in TIME_WAIT do not keep the address. For UDP
-            // the option would let others take what arrives here.
-            socket.set_reuse_address(true)?;
-        }
-        if self.reuse == Reuse::Port {
-            socket.set_reuse_port(true)?;
-        }
-        if address.is_ipv6() {
-            socket.set_only_v6(self.options.families == Families::Ipv6)?;
-        }
-        socket.bind(&SockAddr::from(address))?;
-        Ok(socket)
+        bind(address, self.traffic, self.reuse, &self.options)
     }
 }
 

@@ -16,10 +16,12 @@ mod stop;
 mod status;
 mod tls;
 mod exit;
+pub(crate) mod hooks;
 mod backoff;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,10 +31,14 @@ use crate::control::folder::RuntimeFolder;
 use crate::control::lock::{Holder, Lock, NotTaken};
 use crate::control::server::{self, Answers, Asked};
 use crate::error::chain;
+use crate::os::identity::Identity;
 use crate::service::{Description, Ports, Traffic};
 use crate::terminal::log;
 use crate::{App, Error, os};
 use event::Event;
+pub use exit::ExitReason;
+use hooks::Hooks;
+pub use hooks::WorkerExit;
 use supervisor::{Supervisor, Verdict};
 
 /// How many requests of the command line wait for the loop; further callers wait in their tasks.
@@ -45,6 +51,10 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     /// Its services.
     pub(crate) services: Vec<Description>,
+    /// Who the processes of each run as, if not as the master.
+    pub(crate) identities: Vec<Option<Identity>>,
+    /// What it wants to hear of.
+    pub(crate) hooks: Rc<Hooks>,
     /// Where its runtime files are.
     pub(crate) folder: RuntimeFolder,
     /// The file workers are started from.
@@ -69,8 +79,11 @@ impl Plan {
     pub(crate) fn new(app: &App, folder: RuntimeFolder) -> Result<Self, Error> {
         let services: Vec<_> = app.services.iter().map(|service| service.description()).collect();
         check(&services)?;
+        let identities = services.iter().map(|service| identity(&app.config, service));
         Ok(Self {
+            identities: identities.collect::<Result<_, _>>()?,
             config: app.config.clone(),
+            hooks: Rc::clone(&app.hooks),
             services,
             folder,
             program: program::resolve()?,
@@ -117,7 +130,7 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     }
     let mut sockets = Vec::new();
     for description in &plan.services {
-        sockets.push(listeners::bind(description)?);
+        sockets.push(listeners::bind_service(description)?);
     }
     listeners::note_backlog(&plan.services);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -180,6 +193,16 @@ fn refused(problem: NotTaken) -> Refusal {
 pub(crate) fn already_running(holder: &Holder) -> String {
     let Holder { pid, program, .. } = holder;
     format!("already running: pid {pid}, {} (`stop` or `reload` it)", program.display())
+}
+
+fn identity(config: &Config, service: &Description) -> Result<Option<Identity>, Error> {
+    let (user, group) = match &service.user {
+        Some(user) => (Some(user), service.group.as_ref()),
+        None => (config.user.as_ref(), service.group.as_ref().or(config.group.as_ref())),
+    };
+    Identity::find(user.map(String::as_str), group.map(String::as_str)).map_err(|error| {
+        Error::Configuration { service: service.name.clone(), problem: error.to_string() }
+    })
 }
 
 fn check(services: &[Description]) -> Result<(), Error> {

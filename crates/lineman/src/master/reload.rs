@@ -156,6 +156,13 @@ impl Supervisor {
         for service in staying.iter().filter_map(|&service| self.services.get(service)) {
             round.tell(&format!("{}: stays, a reload does not replace it", service.name));
         }
+        self.hooks.reloading();
+        for (at, slot) in self.slots.iter_mut().enumerate() {
+            let named = round.only.as_ref().is_none_or(|only| only.contains(&at));
+            if named && staying.contains(&slot.service) {
+                slot.workers.iter_mut().filter(|worker| worker.is_ready()).for_each(Worker::reload);
+            }
+        }
     }
 
     /// Goes as far as the reload under way can go now.

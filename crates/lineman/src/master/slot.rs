@@ -241,6 +241,11 @@ impl Worker {
         }
     }
 
+    /// Tells it that a reload leaves it as it is.
+    pub(super) fn reload(&mut self) {
+        self.tell(&ToWorker::Reload);
+    }
+
     /// Tells it to leave when its connections are gone.
     pub(super) fn drain(&mut self, limit: Duration, stop_limit: Duration) {
         self.evidence.asked = true;

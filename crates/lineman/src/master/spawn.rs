@@ -20,6 +20,7 @@ use super::slot::{Slot, Worker, WorkerState};
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER};
 use crate::control::frame::{self, Inbox};
 use crate::control::message::FromWorker;
+use crate::os::identity::Identity;
 
 /// How long after a process's end its last messages may take: they are in the socket already.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -31,6 +32,10 @@ pub(super) struct Program<'a> {
     pub(super) file: &'a Path,
     /// Its arguments.
     pub(super) arguments: WorkerArguments,
+    /// What its environment has beside the master's.
+    pub(super) environment: &'a [(String, String)],
+    /// Who it runs as, if not as the master.
+    pub(super) identity: Option<&'a Identity>,
     /// The folder of the certificate that all TLS uses, if it was made at the start.
     pub(super) self_signed: Option<&'a Path>,
 }
@@ -60,6 +65,12 @@ pub(super) fn spawn(
         WorkerArguments::Slot => command.args([environment::WORKER_VERB, &slot.name]),
         WorkerArguments::Same => command.args(std::env::args_os().skip(1)),
     };
+    for (name, value) in program.environment {
+        command.env(name, value);
+    }
+    if let Some(identity) = program.identity {
+        identity.put_on(&mut command);
+    }
     command
         .env(environment::SLOT.name, &slot.name)
         .env(environment::MASTER.name, std::process::id().to_string())

@@ -188,6 +188,7 @@ impl Supervisor {
         let Phase::Stopping(stop) = &mut self.phase else {
             return Verdict { code: ExitCode::Ok, failure: None };
         };
+        self.hooks.stopped();
         let code = stop.tally.code();
         tracing::info!(cut = stop.tally.cut, killed = stop.tally.killed, "stopped");
         for watcher in &stop.watchers {

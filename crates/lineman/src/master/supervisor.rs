@@ -1,6 +1,7 @@
 //! The master's loop and its state: slots, the command under way, and what to do on each event.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -8,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::backoff::{self, Verdict as Next};
 use super::event::{Event, Wish, WorkerKey};
 use super::exit::ExitReason;
+use super::hooks::{Hooks, WorkerExit};
 use super::listeners::Listener;
 use super::reload::{Round, Step as RoundStep};
 use super::slot::{Outlook, Slot, Worker, WorkerState};
@@ -22,6 +24,7 @@ use crate::control::message::{FromWorker, ToWorker};
 use crate::control::report::{Progress, Step};
 use crate::control::request::{Answer, Manner, Request};
 use crate::control::server::{Answers, Asked};
+use crate::os::identity::Identity;
 use crate::service::Description;
 
 /// The loop looks at its deadlines at least this often; they are exact, this is for a clock that
@@ -53,7 +56,9 @@ pub(super) struct Supervisor {
     pub(super) started: Instant,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) tls: Tls,
+    pub(super) hooks: Rc<Hooks>,
     workers: WorkerArguments,
+    identities: Vec<Option<Identity>>,
     /// The last question's token.
     token: u64,
 }
@@ -100,7 +105,9 @@ impl Supervisor {
             started: Instant::now(),
             events,
             tls,
+            hooks: Rc::clone(&plan.hooks),
             workers: plan.workers,
+            identities: plan.identities.clone(),
             token: 0,
         })
     }
@@ -241,6 +248,9 @@ impl Supervisor {
             tracing::error!(slot = slot.name, pid, %reason, ?uptime, "ended by itself");
         }
         slot.last_exit = Some(reason.clone());
+        let (name, asked) = (slot.name.clone(), leaving);
+        self.hooks.exited(&WorkerExit { slot: name, pid, reason: reason.clone(), uptime, asked });
+        let Some(slot) = self.slots.get(key.slot) else { return };
         let vacant = slot.is_vacant();
         let step = if reason.was_forced() { Step::Killed } else { Step::Ended };
         self.progress(key.slot, pid, step, None, None);
@@ -345,16 +355,21 @@ impl Supervisor {
         let ready_limit = self.config.ready_limit;
         let slot = self.slots.get_mut(position).ok_or("there is no such slot")?;
         slot.outlook = Outlook::Running;
+        let service = self.services.get(slot.service).ok_or("there is no such service")?;
+        let identity = self.identities.get(slot.service).and_then(Option::as_ref);
         let worker = {
             let program = spawn::Program {
                 file: &self.program,
                 arguments: self.workers,
+                environment: &service.environment,
+                identity,
                 self_signed: self.tls.self_signed_folder(),
             };
             spawn::spawn(program, slot, position, ready_limit, &self.events)
         };
         let worker = worker.map_err(|error| {
-            format!("{}: cannot execute {}: {error}", slot.name, self.program.display())
+            let identity = identity.map_or_else(String::new, |identity| format!(" as {identity}"));
+            format!("{}: cannot execute {}{identity}: {error}", slot.name, self.program.display())
         })?;
         self.tls.give_keys(&worker);
         let (key, pid) = (worker.key(position), worker.pid);

@@ -4,6 +4,7 @@
 //! state: every function is one question or one wish to the kernel.
 
 mod descriptors;
+pub(crate) mod identity;
 mod read;
 pub(crate) mod procfs;
 pub(crate) mod user;

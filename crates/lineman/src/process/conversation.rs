@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use tokio::task::spawn_local;
+
 use crate::connection::Table;
 use crate::control::frame::{Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
@@ -66,6 +68,12 @@ impl Conversation {
                 }
                 Ok(Some(ToWorker::TicketKeys { keys })) => {
                     FromMaster::of_this_process().tickets.accept(keys);
+                    continue;
+                }
+                Ok(Some(ToWorker::Reload)) => {
+                    if let Some(running) = running {
+                        spawn_local(running.reload());
+                    }
                     continue;
                 }
                 Ok(Some(ToWorker::Borrow { lender })) => {

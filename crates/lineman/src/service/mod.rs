@@ -13,10 +13,13 @@ use crate::connection::Table;
 use crate::{Error, Result};
 
 mod endpoint;
+pub(crate) mod bind;
+mod inner;
 mod options;
 mod socket;
 
 pub use endpoint::Endpoint;
+pub use inner::Inner;
 pub(crate) use options::{Families, Sharing};
 pub use options::{Keepalive, SocketOptions};
 pub use socket::{Socket, Traffic};
@@ -64,6 +67,30 @@ pub struct Description {
     pub drain_limit: Option<Duration>,
     /// When `stop` comes to it.
     pub stop_order: StopOrder,
+    /// The user its processes run as, by name or number; `None` is the program's, or the master's own.
+    pub user: Option<String>,
+    /// The group its processes run as; `None` is the program's, or the user's own.
+    pub group: Option<String>,
+    /// What its processes have in their environment beside the master's.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Description {
+    /// Returns a service of one process that listens on nothing, with every default.
+    pub fn new(name: impl Into<String>, kind: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            count: 1,
+            listeners: Vec::new(),
+            reload: Reload::Replace,
+            drain_limit: None,
+            stop_order: StopOrder::Edge,
+            user: None,
+            group: None,
+            environment: Vec::new(),
+        }
+    }
 }
 
 /// When a service is stopped: what others depend on goes last.
@@ -205,6 +232,11 @@ pub trait Running: 'static {
     fn drain(&self, table: &Table) -> LocalFuture<()> {
         let table = table.clone();
         Box::pin(async move { table.emptied().await })
+    }
+
+    /// Hears of a reload that leaves this process as it is: the `on_reload` of users.
+    fn reload(&self) -> LocalFuture<()> {
+        Box::pin(async {})
     }
 
     /// Runs last, when every connection is closed: the `on_stop` of users.

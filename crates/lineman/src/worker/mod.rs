@@ -3,6 +3,7 @@
 
 mod datagrams;
 mod peers;
+mod process;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,14 +18,14 @@ use lineman_wire::text::Text;
 use crate::connection::{Driver, Front, Handlers, Limits, Proxies, WebSocket, websocket};
 use crate::http::{Body, Http};
 use crate::service::{
-    Context, Description, Listen, LocalFuture, Reload, Running, Service, Slot, Socket,
-    SocketOptions, StopOrder, Traffic,
+    Context, Description, Listen, LocalFuture, Running, Service, Socket, SocketOptions, Traffic,
 };
 use crate::tls::Tls;
 use crate::{App, BoxError, HttpLimits, Result, Table};
 
 pub use datagrams::Datagrams;
 pub use peers::Peers;
+use process::Process;
 
 /// A service with handlers of its own.
 ///
@@ -46,11 +47,7 @@ pub struct Worker<K = ()> {
     scheme: &'static str,
     address: Option<String>,
     options: SocketOptions,
-    count: usize,
-    reload: Reload,
-    drain_limit: Option<Duration>,
-    on_start: Option<Box<dyn FnOnce(Slot) -> LocalFuture<Result>>>,
-    on_stop: Option<Box<dyn FnOnce() -> LocalFuture<Result>>>,
+    process: Process,
     front: Front,
     http: Option<Http>,
     kind: K,
@@ -148,11 +145,7 @@ impl Worker {
             scheme,
             address,
             options: SocketOptions::new(),
-            count: 1,
-            reload: Reload::Replace,
-            drain_limit: None,
-            on_start: None,
-            on_stop: None,
+            process: Process::default(),
             front: Front::default(),
             http: None,
             kind,
@@ -195,31 +188,10 @@ impl<K> Worker<K>
 where
     Self: Service,
 {
-    /// Names the service, for `status` and logs. Default: the protocol's name.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Sets how many processes serve it. Default 1.
-    #[must_use]
-    pub fn count(mut self, count: usize) -> Self {
-        self.count = count;
-        self
-    }
-
     /// Sets how its sockets are set up: keepalive, backlog, buffers, a Unix socket's mode, ….
     #[must_use]
     pub fn socket_options(mut self, options: SocketOptions) -> Self {
         self.options = options;
-        self
-    }
-
-    /// Leaves the processes as they are on `reload`. By default each is replaced.
-    #[must_use]
-    pub fn keep_on_reload(mut self) -> Self {
-        self.reload = Reload::Keep;
         self
     }
 
@@ -228,13 +200,6 @@ where
     #[must_use]
     pub fn http_limits(mut self, limits: HttpLimits) -> Self {
         self.http = self.http.map(|http| http.limits(limits));
-        self
-    }
-
-    /// Sets how long a drain waits for this service's connections. Default: the program's limit.
-    #[must_use]
-    pub fn drain_limit(mut self, limit: Duration) -> Self {
-        self.drain_limit = Some(limit);
         self
     }
 
@@ -290,20 +255,6 @@ where
         self
     }
 
-    /// Runs in each process before it serves. An error is a failed start, and `start` reports it.
-    #[must_use]
-    pub fn on_start(mut self, handler: impl AsyncFnOnce(Slot) -> Result + 'static) -> Self {
-        self.on_start = Some(Box::new(|slot| Box::pin(async move { handler(slot).await })));
-        self
-    }
-
-    /// Runs in each process when its last connection is closed, before it exits.
-    #[must_use]
-    pub fn on_stop(mut self, handler: impl AsyncFnOnce() -> Result + 'static) -> Self {
-        self.on_stop = Some(Box::new(|| Box::pin(async move { handler().await })));
-        self
-    }
-
     /// Runs a program of this one service: `App::new().service(self).run()`.
     ///
     /// # Errors
@@ -351,15 +302,8 @@ impl<K: Listens + 'static> Service for Worker<K> {
             options: self.options.clone(),
             ..Listen::streams("clients", self.scheme, address).with_tls(self.front.tls.is_some())
         };
-        Description {
-            name: self.name.clone(),
-            kind: self.scheme_name(),
-            count: self.count,
-            listeners: self.address.iter().map(listen).collect(),
-            reload: self.reload,
-            drain_limit: self.drain_limit,
-            stop_order: StopOrder::Edge,
-        }
+        let listeners = self.address.iter().map(listen).collect();
+        Description { listeners, ..self.process.describe(&self.name, self.scheme_name()) }
     }
 
     fn check(&self) -> Result {
@@ -368,12 +312,9 @@ impl<K: Listens + 'static> Service for Worker<K> {
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
-            let slot = context.slot();
-            if let Some(handler) = self.on_start {
-                handler(slot).await?;
-            }
+            let running = self.process.start(context.slot()).await?;
             self.kind.listen(&context.table, context.listeners, self.front, self.http)?;
-            Ok(Rc::new(RunningWorker { on_stop: self.on_stop.into() }) as Rc<dyn Running>)
+            Ok(Rc::new(running) as Rc<dyn Running>)
         })
     }
 }
@@ -385,25 +326,6 @@ impl<K> Worker<K> {
             "" => "task",
             scheme => scheme,
         }
-    }
-}
-
-type OnStop = Box<dyn FnOnce() -> LocalFuture<Result>>;
-
-struct RunningWorker {
-    on_stop: std::cell::RefCell<Option<OnStop>>,
-}
-
-impl Running for RunningWorker {
-    fn stopped(&self) -> LocalFuture<()> {
-        let handler = self.on_stop.take();
-        Box::pin(async move {
-            if let Some(handler) = handler
-                && let Err(error) = handler().await
-            {
-                tracing::error!(%error, "on_stop failed");
-            }
-        })
     }
 }
 
@@ -420,7 +342,7 @@ impl<K> fmt::Debug for Worker<K> {
             .debug_struct("Worker")
             .field("name", &self.name)
             .field("address", &self.address)
-            .field("count", &self.count)
+            .field("count", &self.process.count())
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,49 @@
+//! Listening from within a worker that runs: a service started here, beside the one of the slot.
+
+use std::rc::Rc;
+
+use super::{Context, Endpoint, Running, Service, bind};
+use crate::{Error, Result, Table};
+
+/// A service that was started within a worker. Dropping the handle changes nothing: its connections
+/// are this process's, counted, drained and closed with the others.
+pub struct Inner {
+    addresses: Vec<Endpoint>,
+    _running: Rc<dyn Running>,
+}
+
+impl Inner {
+    /// Starts a service in this worker, at addresses that this process binds itself.
+    ///
+    /// The process has it until it ends; its `on_stop` does not run. The processes of a service, and
+    /// their successors in a reload, may all bind the same port; while none has it connects are
+    /// refused.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] when an address cannot be bound; outside of a worker; what the service says.
+    pub async fn start(service: impl Service) -> Result<Self> {
+        let description = service.description();
+        let table = Table::current().ok_or_else(|| Error::Configuration {
+            service: description.name.clone(),
+            problem: "only a worker that runs can listen: call this in `on_start` or later".into(),
+        })?;
+        let listeners = description.listeners.iter().map(bind::in_this_process);
+        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        let addresses = listeners.iter().map(super::Socket::local).collect::<Result<_, _>>()?;
+        let context =
+            Context { service: description.name, index: 0, generation: 1, listeners, table };
+        let running = Box::new(service).start(context).await?;
+        Ok(Self { addresses, _running: running })
+    }
+
+    /// Returns where it listens, with the ports that the kernel chose for 0.
+    pub fn addresses(&self) -> &[Endpoint] {
+        &self.addresses
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Inner").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}

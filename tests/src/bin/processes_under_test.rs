@@ -1,0 +1,79 @@
+//! A program that tells about its processes, with knobs that are environment variables:
+//!
+//! - `PROCESSES_LISTEN`: the address; `PROCESSES_USER`, `PROCESSES_GROUP`: who its processes run as;
+//! - `PROCESSES_NOTES`: a file to which the hooks of the master append what they hear.
+//!
+//! The service `staying` keeps its processes on reload and listens on a second port that it chooses
+//! itself. Lines: `who` (user, group, groups, a variable of the service), `reloads` (how many it has
+//! heard of), `inner` (the address of the second port, which answers `inside` to every line).
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use lineman::prelude::*;
+
+thread_local! {
+    static RELOADS: Cell<u32> = const { Cell::new(0) };
+    static INNER: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+fn main() -> Result {
+    let mut staying = Worker::text(std::env::var("PROCESSES_LISTEN")?)
+        .name("staying")
+        .env("GREETING", "good morning")
+        .keep_on_reload()
+        .on_start(async |_| listen_inside().await)
+        .on_reload(async || {
+            RELOADS.set(RELOADS.get() + 1);
+            Ok(())
+        })
+        .on_message(async |connection, line| connection.send(answer(&line)?));
+    if let Ok(user) = std::env::var("PROCESSES_USER") {
+        staying = staying.user(user);
+    }
+    if let Ok(group) = std::env::var("PROCESSES_GROUP") {
+        staying = staying.group(group);
+    }
+    App::new()
+        .service(staying)
+        .on_worker_exit(|exit| {
+            note(&format!("{} {} asked: {}", exit.slot, exit.reason, exit.asked));
+        })
+        .on_master_reload(|| note("reload"))
+        .on_master_stop(|| note("stop"))
+        .run()
+}
+
+async fn listen_inside() -> Result {
+    let inner = Worker::text("127.0.0.1:0")
+        .on_message(async |connection, _line| connection.send("inside".to_owned()))
+        .listen()
+        .await?;
+    INNER.set(inner.addresses()[0].to_string());
+    Ok(())
+}
+
+fn answer(line: &str) -> Result<String> {
+    match line {
+        "reloads" => Ok(RELOADS.get().to_string()),
+        "inner" => Ok(INNER.with_borrow(Clone::clone)),
+        _ => {
+            let status = fs::read_to_string("/proc/self/status")?;
+            let field = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name));
+                line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+            };
+            let greeting = std::env::var("GREETING")?;
+            Ok(format!("{} | {} | {} | {greeting}", field("Uid:"), field("Gid:"), field("Groups:")))
+        }
+    }
+}
+
+fn note(line: &str) {
+    let Some(path) = std::env::var_os("PROCESSES_NOTES").map(PathBuf::from) else { return };
+    let file = fs::OpenOptions::new().create(true).append(true).open(path);
+    // A test that finds nothing says so.
+    if file.and_then(|mut file| writeln!(file, "{line}")).is_err() {}
+}
