@@ -5,6 +5,9 @@
 //! share no code. Everything that waits has a limit and says what it waited for. A program's output
 //! is printed when it is dropped: the test harness shows it where a test fails.
 //!
+//! A program that has a binary is started from it. One that is only described in the test is started
+//! by [`Program::of`], from the test's own binary.
+//!
 //! ```no_run
 //! use lineman_testkit::{Client, Port, Program};
 //! use serde_json::json;
@@ -28,6 +31,7 @@
 
 mod port;
 mod program;
+mod inside;
 mod output;
 mod process;
 mod status;

@@ -27,7 +27,12 @@ pub struct Program {
     folder: TempDir,
     environment: Vec<(OsString, OsString)>,
     arguments: Vec<OsString>,
+    /// The variable that holds the verb and its flags, where they cannot be arguments.
+    verbs_in: Option<&'static str>,
 }
+
+/// What the test harness prints before a test.
+const HARNESS: &str = "\nrunning 1 test\n";
 
 impl Program {
     /// Returns the program at the path `binary`, not yet started.
@@ -44,7 +49,7 @@ impl Program {
             (RUNTIME_DIR.into(), folder.path().as_os_str().to_owned()),
             ("NO_COLOR".into(), "1".into()),
         ];
-        Ok(Self { binary, folder, environment, arguments: Vec::new() })
+        Ok(Self { binary, folder, environment, arguments: Vec::new(), verbs_in: None })
     }
 
     /// Sets an environment variable of every command and process of the program.
@@ -58,6 +63,12 @@ impl Program {
     #[must_use]
     pub fn args<T: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
         self.arguments = arguments.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Passes verbs in an environment variable, as JSON.
+    pub(crate) fn with_verbs_in(mut self, variable: &'static str) -> Self {
+        self.verbs_in = Some(variable);
         self
     }
 
@@ -75,10 +86,11 @@ impl Program {
         let command = command.stdin(Stdio::null()).kill_on_drop(true).output();
         let shown = self.shown(arguments);
         let output = within(&format!("`{shown}` to end"), command).await??;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(Output {
             command: shown,
             code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stdout: stdout.strip_prefix(HARNESS).map(str::to_owned).unwrap_or(stdout),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
     }
@@ -234,7 +246,13 @@ impl Program {
                 command.env_remove(name);
             }
         }
-        command.args(&self.arguments).args(arguments);
+        command.args(&self.arguments);
+        match self.verbs_in {
+            Some(variable) => {
+                command.env(variable, serde_json::Value::from(arguments.to_vec()).to_string())
+            }
+            None => command.args(arguments),
+        };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
