@@ -8,7 +8,7 @@ use super::error::TlsError;
 use super::info::Version;
 use super::record::{self, EXPANSION_TLS12, EXPANSION_TLS13, HEADER, PLAIN_LIMIT, kind};
 use super::session::Received;
-use super::state::{Side, State, Unfinished};
+use super::state::{Side, State, Unfinished, Update};
 
 /// Records without data in a row that are too many; OpenSSL's figure for empty records, and rustls's
 /// for key updates. Honest peers send one or two.
@@ -52,9 +52,12 @@ impl State {
             self.alert(number::FATAL, alert, output);
         }
         self.closed |= outcome.is_err();
-        let update_requested = outcome?;
-        // One answer for however many requests (RFC 8446 section 4.6.3).
-        if update_requested && !self.closed {
+        // One answer for however many requests, due before the next data (RFC 8446 section 4.6.3): while
+        // the peer does not take what was said before, answers to it must not pile up.
+        if outcome? {
+            self.update = Update::Owed;
+        }
+        if self.update == Update::Owed && !self.closed && output.is_empty() {
             self.update_sent(output)?;
         }
         Ok(Received { established_now: false, closed: self.peer_closed })
@@ -66,6 +69,9 @@ impl State {
             return Err(TlsError::NotOpen);
         }
         output.reserve(plain.len() + plain.len().div_ceil(PLAIN_LIMIT) * (HEADER + 1 + 8 + TAG));
+        if self.update == Update::Owed {
+            self.update_sent(output)?;
+        }
         let mut cipher = self.sent.cipher(self.suite)?;
         for data in plain.chunks(PLAIN_LIMIT) {
             if self.sent.sequence >= self.suite.record_limit() - RECORDS_IN_RESERVE {
@@ -108,6 +114,7 @@ impl State {
         const NOT_REQUESTED: [u8; 5] = [number::KEY_UPDATE, 0, 0, 1, 0];
         let cipher = self.sent.cipher(self.suite)?;
         self.put(&cipher, kind::HANDSHAKE, &NOT_REQUESTED, output)?;
+        self.update = Update::NotAsked;
         self.sent.update(self.suite)
     }
 

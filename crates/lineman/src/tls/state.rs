@@ -40,12 +40,21 @@ pub(crate) struct State {
     pub(super) unfinished: Unfinished,
     /// Records without data in a row.
     pub(super) fruitless: u8,
+    /// What the peer wants of our keys (TLS 1.3).
+    pub(super) update: Update,
     /// Whether a renegotiation has been turned down (TLS 1.2); the second attempt is fatal.
     pub(super) renegotiation_refused: bool,
     /// Whether the peer has said that nothing more comes.
     pub(super) peer_closed: bool,
     /// Whether we have said so, or failed.
     pub(super) closed: bool,
+}
+
+/// Whether the peer has asked for new keys of ours and is yet to get them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Update {
+    NotAsked,
+    Owed,
 }
 
 /// The part of a handshake message that has come: of its header (RFC 8446 section 4), and how much of
@@ -211,6 +220,7 @@ impl State {
             received,
             unfinished: Unfinished::default(),
             fruitless: 0,
+            update: Update::NotAsked,
             renegotiation_refused: false,
             peer_closed: false,
             closed: false,
@@ -219,7 +229,8 @@ impl State {
 
     /// Writes the state down. The bytes are as secret as the connection.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let flags = [self.renegotiation_refused, self.peer_closed, self.closed];
+        let owed = self.update == Update::Owed;
+        let flags = [self.renegotiation_refused, self.peer_closed, self.closed, owed];
         let flags = flags.iter().rev().fold(0, |flags, flag| flags << 1 | u8::from(*flag));
         let mut bytes = vec![FORMAT, u8::from(self.side == Side::Client)];
         bytes.extend(self.suite.number.to_be_bytes());
@@ -236,7 +247,7 @@ impl State {
         let bytes = &mut bytes;
         let [FORMAT, side @ 0..=1] = take(bytes)? else { return None };
         let suite = Suite::find(u16::from_be_bytes(take(bytes)?))?;
-        let [flags @ 0..=7, fruitless, have @ 0..=4] = take(bytes)? else { return None };
+        let [flags @ 0..=15, fruitless, have @ 0..=4] = take(bytes)? else { return None };
         let header = take(bytes)?;
         let left = u32::from_be_bytes(take(bytes)?);
         let sent = Direction::read(suite, bytes)?;
@@ -251,6 +262,7 @@ impl State {
             renegotiation_refused: flags & 1 != 0,
             peer_closed: flags & 2 != 0,
             closed: flags & 4 != 0,
+            update: if flags & 8 != 0 { Update::Owed } else { Update::NotAsked },
         })
     }
 }

@@ -61,6 +61,27 @@ fn an_update_may_come_in_pieces_and_is_answered_once() {
     converse(&mut client, &mut server);
 }
 
+/// Each request between two pieces of data was answered, whether the peer took the answers or not.
+#[test]
+fn answers_to_updates_do_not_pile_up_unread() {
+    let (mut client, mut server) = pair(tls13());
+    for _ in 0..1000 {
+        inject(&mut client, kind::HANDSHAKE, &[24, 0, 0, 1, 1]);
+        change(&mut client, |state| state.sent.update(state.suite).unwrap());
+        client.send(b"x");
+        let bytes = client.take();
+        server.give(&bytes);
+    }
+    assert_eq!(server.our().output.len(), 5 + 5 + 1 + 16, "one key update");
+    // What is owed moves along, and is paid with the next data.
+    change(&mut server, |state| *state = State::from_bytes(&state.to_bytes()).unwrap());
+    server.send(b"y");
+    assert_eq!(server.our().output.len(), 2 * (5 + 5 + 1 + 16) + 5 + 1 + 1 + 16);
+    exchange(&mut server, &mut client);
+    assert_eq!((server.read(), client.read()), (vec![b'x'; 1000], vec![b'y']));
+    converse(&mut client, &mut server);
+}
+
 #[test]
 fn keys_are_renewed_before_their_limit() {
     let (mut client, mut server) = pair(tls13());
