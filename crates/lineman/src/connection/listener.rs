@@ -29,6 +29,10 @@ use crate::tls::{Acceptor, FromMaster, Session};
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
 const REST: Duration = Duration::from_millis(100);
 
+/// Pauses nearer to each other than this are one episode, which is said once: a process that is full
+/// rests ten times a second, for hours if nobody leaves.
+const EPISODE: Duration = Duration::from_secs(10);
+
 /// Connections accepted in one turn: a flood of them leaves the others their turn.
 const ACCEPTS: usize = 256;
 
@@ -238,7 +242,15 @@ impl Arrivals for Listener {
 
 impl Listener {
     fn rest(self: &Rc<Self>, table: &Table, error: &io::Error) {
-        tracing::error!(%error, "cannot accept, resting (hint: `ulimit -n` bounds the connections)");
+        table.add(|counters| &counters.accept_pauses, 1);
+        if table.note_pause(EPISODE) {
+            tracing::error!(
+                %error,
+                connections = table.len(),
+                "cannot accept: who comes now waits until others leave (hint: `ulimit -n` bounds the \
+                 connections); not said again while it lasts"
+            );
+        }
         self.resting.set(true);
         let (listener, table) = (Rc::clone(self), table.clone());
         tokio::task::spawn_local(async move {

@@ -77,6 +77,8 @@ counters! {
     limited_bytes,
     /// Peers closed because they were silent.
     heartbeats_missed,
+    /// Times accepting paused for a moment, as the process was out of descriptors.
+    accept_pauses,
 }
 
 impl Counters {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
 use tokio_util::time::delay_queue::Key;
@@ -182,6 +182,13 @@ impl Table {
     ) {
         let counter = counter(&self.0.counters);
         counter.set(counter.get() + count);
+    }
+
+    /// Notes that accepting pauses; returns whether it had not for as long as `episode`.
+    pub(in crate::connection) fn note_pause(&self, episode: Duration) -> bool {
+        let now = Instant::now();
+        let last = self.0.paused.replace(Some(now));
+        last.is_none_or(|last| now.duration_since(last) >= episode)
     }
 }
 

@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mio::{Events, Registry, Token};
@@ -104,6 +104,8 @@ struct Inner {
     beats: RefCell<Vec<Duration>>,
     pool: RefCell<Pool>,
     counters: Counters,
+    /// When accepting paused last.
+    paused: Cell<Option<Instant>>,
     next_id: Cell<u64>,
     /// Peers in the slab, plus connections that hyper serves.
     peers: Cell<usize>,
@@ -140,6 +142,7 @@ impl Table {
             beats: RefCell::default(),
             pool: RefCell::default(),
             counters: Counters::default(),
+            paused: Cell::new(None),
             next_id: Cell::new(1),
             peers: Cell::new(0),
             handshakes: Cell::new(0),
