@@ -22,7 +22,7 @@ enum Sign {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 9] = [
     Need { sign: Sign::Program("chromium"), package: "chromium" },
     Need { sign: Sign::Program("chromedriver"), package: "chromium-driver" },
     Need { sign: Sign::Program("curl"), package: "curl" },
@@ -31,6 +31,7 @@ const NEEDS: [Need; 8] = [
     Need { sign: Sign::PythonModule("ensurepip"), package: "python3-venv" },
     Need { sign: Sign::Program("node"), package: "nodejs" },
     Need { sign: Sign::Program("npm"), package: "npm" },
+    Need { sign: Sign::Program("systemd-analyze"), package: "systemd" },
 ];
 
 /// Installs what is missing, or says how to.
