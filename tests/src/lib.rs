@@ -9,6 +9,7 @@ pub mod innocent;
 pub mod peer;
 pub mod certificates;
 pub mod ours;
+pub mod launch;
 
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -199,8 +199,17 @@ async fn completions_know_the_verbs_in_every_shell() -> Result<()> {
 async fn the_help_is_as_expected() -> Result<()> {
     let echo = echo()?;
     let mut help = String::new();
-    let verbs =
-        ["start", "stop", "restart", "reload", "status", "connections", "check", "completions"];
+    let verbs = [
+        "start",
+        "stop",
+        "restart",
+        "reload",
+        "status",
+        "connections",
+        "health",
+        "check",
+        "completions",
+    ];
     let pages = verbs.map(|verb| vec![verb, "--help"]);
     for arguments in std::iter::once(vec!["--help"]).chain(pages) {
         let page = echo.program.run(&arguments).await?.expect_code(0)?;

@@ -37,6 +37,8 @@ impl App {
             ready_limit: Duration::from_secs(10),
             stop_limit: Duration::from_secs(2),
             drain_limit: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            health: None,
         };
         Self { config, services: Vec::new(), hooks: Rc::default() }
     }
@@ -144,6 +146,29 @@ impl App {
     fn hooks_mut(&mut self) -> &mut Hooks {
         // Shared only once the program runs, and then nobody builds it any more.
         Rc::get_mut(&mut self.hooks).expect("the program does not run yet")
+    }
+
+    /// Sets how long a graceful stop (`stop -g`, SIGTERM) goes on accepting before it drains, while
+    /// `ready` is already off, so that load balancers send nobody here any more. Default 0. The
+    /// drain limit begins after it; a plain stop does not wait.
+    #[must_use]
+    pub fn drain_delay(mut self, delay: Duration) -> Self {
+        self.config.drain_delay = delay;
+        self
+    }
+
+    /// Has the master answer health probes over HTTP at `address`, `host:port`. Default: nowhere;
+    /// the environment variable `LINEMAN_HEALTH` goes before it.
+    ///
+    /// `GET /live` and `GET /ready` (or `HEAD`) are answered with 200 or 503 and a line of text.
+    /// Live: the master's loop answers. Ready: the program has been up as a whole, nobody has told it
+    /// to stop, and every service has a ready process; a reload does not change that. At most 64
+    /// probes at a time, 5 s each, one to a connection. Whoever can connect may ask: choose an
+    /// address that only probes reach.
+    #[must_use]
+    pub fn health(mut self, address: impl Into<String>) -> Self {
+        self.config.health = Some(address.into());
+        self
     }
 
     /// Plays this process's part: command line and master, or the worker of one slot.

@@ -23,4 +23,10 @@ pub struct Config {
     /// How long `stop -g` and `reload` wait for connections to end by themselves before
     /// they are closed with 1001. Default 30 s; flag `--timeout`. `reload -g` waits an hour.
     pub drain_limit: Duration,
+    /// How long a graceful stop goes on accepting, and says that it is not ready, before it drains:
+    /// load balancers notice meanwhile. Default 0.
+    pub drain_delay: Duration,
+    /// `host:port` where the master answers health probes over HTTP. Default: nowhere; environment
+    /// `LINEMAN_HEALTH`.
+    pub health: Option<String>,
 }

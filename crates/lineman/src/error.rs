@@ -34,6 +34,14 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// A socket that a service manager handed over cannot be used.
+    #[error("cannot use the socket {socket} of the service manager: {problem}")]
+    Activation {
+        /// Its name, and its address if it has one.
+        socket: String,
+        /// What is wrong and what would fit.
+        problem: String,
+    },
     /// A peer could not be reached.
     #[error("cannot connect to {address}: {source}")]
     Connect {

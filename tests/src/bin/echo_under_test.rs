@@ -11,15 +11,18 @@
 //! - `ECHO_BROKEN_IF`: while this file exists, `echo` fails to start and says why from the file;
 //!   if that is `wait`, it waits until the file is gone; `ECHO_BROKEN_SLOT`: the slot of this number
 //!   alone does;
-//! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists.
+//! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists;
+//! - `ECHO_DELAY_MS`: the drain delay.
 //!
 //! A message is echoed, but for `who` (the process answers with its pid), `slowly` (echoed after a
 //! handler has waited), `fail` and `panic` (the handler does), `close` (with 4002 and a reason), `ping`
-//! (the peer is pinged, and told when its pong comes), and `watch`: echoed, and from then on the
+//! (the peer is pinged, and told when its pong comes), `orphan FILE` (a process that reads the file
+//! loses its parent), and `watch`: echoed, and from then on the
 //! connection is told why each other one has ended.
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -60,6 +63,9 @@ fn main() -> Result {
         echo = echo.drain_limit(Duration::from_millis(limit));
     }
     let mut app = App::new().name("echo").service(echo);
+    if let Some(delay) = knob("ECHO_DELAY_MS") {
+        app = app.drain_delay(Duration::from_millis(delay));
+    }
     if std::env::var_os("ECHO_FRAGILE_IF").is_some() {
         let fragile = Worker::task("fragile");
         app = app.service(fragile.on_start(async |_| fail_while_there("ECHO_FRAGILE_IF")));
@@ -79,6 +85,10 @@ async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
             Ok(())
         }
         Some("ping") => connection.ping(PING),
+        Some(text) if text.starts_with("orphan ") => {
+            leave_an_orphan(text.trim_start_matches("orphan "))?;
+            connection.send(message)
+        }
         Some("watch") => {
             WATCHERS.with_borrow_mut(|watchers| watchers.push(connection.clone()));
             connection.send(message)
@@ -87,6 +97,14 @@ async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
         Some("panic") => told_to_panic(),
         _ => connection.send(message),
     }
+}
+
+/// Starts a process that reads `file` to its end, and lets its parent go before it.
+fn leave_an_orphan(file: &str) -> Result {
+    let mut parent = Command::new("sh");
+    parent.args(["-c", r#"cat "$0" & "#, file]).stdin(Stdio::null()).stdout(Stdio::null());
+    parent.status()?;
+    Ok(())
 }
 
 fn heard_pong(connection: &Connection<WebSocket>, payload: &[u8]) {

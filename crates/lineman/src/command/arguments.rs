@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use super::duration;
 use crate::control::ExitCode;
 use crate::control::environment;
-use crate::control::request::Manner;
+use crate::control::request::{Manner, Probe};
 
 /// A text of its own, for what reads well in documentation has marks that a terminal would show.
 const RUNTIME_DIR_HELP: &str = "Folder of lock, control socket and log [default: \
@@ -83,6 +83,8 @@ pub enum Verb {
     Status(Format),
     /// List its connections
     Connections(Connections),
+    /// Ask whether it is ready, or live: the exit code is 0 or 1
+    Health(Health),
     /// Say what `start` would run, and whether it could; binds nothing
     Check,
     /// Print the completions of a shell
@@ -170,6 +172,24 @@ pub struct Connections {
     /// How to print.
     #[command(flatten)]
     pub(super) format: Format,
+}
+
+/// Flags of `health`.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// Whether the master answers at all
+    #[arg(long, conflicts_with = "ready")]
+    live: bool,
+    /// Whether every service has a ready process and no stop has begun [default]
+    #[arg(long)]
+    ready: bool,
+}
+
+impl Health {
+    /// Returns what is asked.
+    pub(super) fn probe(&self) -> Probe {
+        if self.live { Probe::Live } else { Probe::Ready }
+    }
 }
 
 /// Returns the parser for the program `name`.

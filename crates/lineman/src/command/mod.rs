@@ -10,6 +10,7 @@ mod steps;
 mod status;
 mod connections;
 mod check;
+mod health;
 mod duration;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use crate::control::folder::{Choice, RuntimeFolder};
 use crate::control::lock::Holder;
 use crate::control::request::Request;
 use crate::error::chain;
+use crate::master::activation::{self, Given};
 use crate::master::{Plan, WorkerArguments};
 use crate::terminal::Printer;
 use crate::{App, Error, os};
@@ -71,6 +73,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
             leave(failure.code)
         }
     };
+    let given = activation::take();
     if let Err(error) = os::close_inherited_on_exec() {
         Printer::note(&format!("cannot look at inherited descriptors: {error}"));
     }
@@ -79,7 +82,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
         app.config.runtime_dir.as_deref(),
     );
     let folder = RuntimeFolder::resolve(&app.config.name, &choice);
-    let plan = |folder, how| plan(app, folder, how, workers);
+    let plan = |folder, how| plan(app, folder, how, workers, given);
     let outcome = match &arguments.verb {
         Verb::Start(how) => match report {
             Some(report) => plan(folder, how).map(|plan| daemon::run(&plan, report)),
@@ -99,6 +102,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
         Verb::Stop(how) => steps::stop(&folder, how),
         Verb::Reload(how) => steps::reload(&folder, how),
         Verb::Status(how) => status::status(&folder, how),
+        Verb::Health(how) => health::health(&folder, how),
         Verb::Connections(how) => connections::connections(&folder, how),
     };
     finish(outcome);
@@ -110,10 +114,12 @@ fn plan(
     folder: RuntimeFolder,
     how: &arguments::Start,
     workers: WorkerArguments,
+    given: Result<Vec<Given>, Error>,
 ) -> Result<Plan, Failure> {
+    let given = given?;
     let plan = Plan::new(app, folder);
     let plan = plan.map_err(|error| Failure::new(ExitCode::Failed, chain(&error)))?;
-    Ok(Plan { self_signed: how.self_signed, workers, ..plan })
+    Ok(Plan { self_signed: how.self_signed, workers, given, ..plan })
 }
 
 /// Says why the command failed, if it did; returns when it did not.

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use super::folder::RuntimeFolder;
 use super::lock::{self, Holder};
@@ -36,6 +37,11 @@ impl Call {
     /// Reads answers from `stream`: the report of a daemon comes on a socket of its own.
     pub(crate) fn on(stream: UnixStream) -> Self {
         Self { lines: BufReader::new(stream) }
+    }
+
+    /// Bounds how long each answer may take; without it a command waits as long as its work takes.
+    pub(crate) fn answers_within(&self, limit: Duration) -> io::Result<()> {
+        self.lines.get_ref().set_read_timeout(Some(limit))
     }
 
     /// Returns the next answer, or `None` when the master is gone.

@@ -22,6 +22,12 @@ pub(crate) const LOG: Variable = Variable {
     help: Some("log filter, e.g. `warn` or `info,lineman=debug` [default: info]"),
 };
 
+/// Where the master answers health probes over HTTP.
+pub(crate) const HEALTH: Variable = Variable {
+    name: "LINEMAN_HEALTH",
+    help: Some("host:port where GET /live and GET /ready are answered [default: nowhere]"),
+};
+
 /// Colour is left out of everything when this is set and not empty (<https://no-color.org>).
 pub(crate) const NO_COLOR: Variable =
     Variable { name: "NO_COLOR", help: Some("set to leave colour out of log lines") };
@@ -41,6 +47,10 @@ pub(crate) const GENERATION: Variable = Variable { name: "LINEMAN_GENERATION", h
 /// Set by the master for a worker: how many listeners follow the control socket.
 pub(crate) const LISTENERS: Variable = Variable { name: "LINEMAN_LISTENERS", help: None };
 
+/// Set by the master for a worker: the positions of its listeners that a service manager opened, with
+/// commas between them. They may be elsewhere than the program wishes.
+pub(crate) const GIVEN: Variable = Variable { name: "LINEMAN_GIVEN", help: None };
+
 /// Set by the master for a worker when it was started with `--self-signed`: the folder of the
 /// certificate that all TLS uses.
 pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED", help: None };
@@ -48,8 +58,31 @@ pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED",
 /// Set by `start -d` for the master it starts: report the start on this descriptor.
 pub(crate) const REPORT: Variable = Variable { name: "LINEMAN_REPORT", help: None };
 
+/// Set by a service manager: where it hears how the program is, see `sd_notify(3)`.
+pub(crate) const NOTIFY_SOCKET: Variable = Variable { name: "NOTIFY_SOCKET", help: None };
+
+/// Set by a service manager: how many sockets it hands over from descriptor 3 on, see
+/// `sd_listen_fds(3)`.
+pub(crate) const LISTEN_FDS: Variable = Variable { name: "LISTEN_FDS", help: None };
+
+/// Set by a service manager: the process that is meant by [`LISTEN_FDS`].
+pub(crate) const LISTEN_PID: Variable = Variable { name: "LISTEN_PID", help: None };
+
+/// Set by a service manager: the names of the sockets of [`LISTEN_FDS`], with colons between them.
+pub(crate) const LISTEN_FDNAMES: Variable = Variable { name: "LISTEN_FDNAMES", help: None };
+
+/// Those that a service manager means for the master alone: no worker inherits them.
+pub(crate) const FOR_THE_MASTER: [&str; 6] = [
+    NOTIFY_SOCKET.name,
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    LISTEN_FDS.name,
+    LISTEN_PID.name,
+    LISTEN_FDNAMES.name,
+];
+
 /// Those that users set, in the order of the help text.
-pub(crate) const FOR_USERS: [Variable; 3] = [RUNTIME_DIR, LOG, NO_COLOR];
+pub(crate) const FOR_USERS: [Variable; 4] = [RUNTIME_DIR, HEALTH, LOG, NO_COLOR];
 
 /// The first argument of a worker, before its slot: for people who look at `ps`.
 pub(crate) const WORKER_VERB: &str = "worker";

@@ -29,11 +29,26 @@ pub(crate) enum Request {
     },
     /// Answer with [`Answer::Status`].
     Status,
+    /// End with the answer to a probe: `ok`, or `failed` and why.
+    Health {
+        /// What is asked.
+        probe: Probe,
+    },
     /// Answer with [`Answer::Rows`].
     Connections {
         /// A service or slot; `None` for all.
         service: Option<String>,
     },
+}
+
+/// What a health probe asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Probe {
+    /// Whether the master's loop answers.
+    Live,
+    /// Whether every service has a ready process, and nobody has told the program to stop.
+    Ready,
 }
 
 /// How the connections of a process that ends are treated.

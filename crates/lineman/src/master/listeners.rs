@@ -29,6 +29,8 @@ struct Shared {
     /// `None` while it is parked, but for TCP.
     socket: RefCell<Option<Socket>>,
     parked: Cell<bool>,
+    /// Whether a service manager opened it: it goes on listening then, whatever becomes of us.
+    given: bool,
 }
 
 /// Whose socket it is.
@@ -38,6 +40,13 @@ enum Users {
     OneSlot,
     /// That of all slots of its service.
     AllSlots,
+}
+
+impl Users {
+    /// Returns whose a socket is that all of so many slots have.
+    fn of(slots: usize) -> Self {
+        if slots == 1 { Self::OneSlot } else { Self::AllSlots }
+    }
 }
 
 impl Listener {
@@ -52,7 +61,20 @@ impl Listener {
         };
         let (file, socket) = (RefCell::new(file), RefCell::new(Some(socket)));
         let parked = Cell::new(false);
-        Ok(Self(Rc::new(Shared { recipe, address, users, file, socket, parked })))
+        Ok(Self(Rc::new(Shared { recipe, address, users, file, socket, parked, given: false })))
+    }
+
+    /// Takes a socket that listens already. A Unix socket's file is not ours to remove.
+    fn given(listen: &Listen, socket: Socket, users: Users) -> io::Result<Self> {
+        let local = socket.local_addr()?.as_socket();
+        let (address, place) = match (local, listen.endpoint().map_err(io::Error::other)?) {
+            (Some(local), _) => (Endpoint::from(local), Place::Internet(local)),
+            (None, endpoint) => (endpoint.clone(), Place::Unix(endpoint)),
+        };
+        let recipe = Recipe::new(listen, place);
+        let (file, socket) = (RefCell::new(None), RefCell::new(Some(socket)));
+        let parked = Cell::new(false);
+        Ok(Self(Rc::new(Shared { recipe, address, users, file, socket, parked, given: true })))
     }
 
     /// Returns the address in force.
@@ -63,6 +85,11 @@ impl Listener {
     /// Returns whether all slots of the service have it.
     pub(super) fn is_shared(&self) -> bool {
         self.0.users == Users::AllSlots
+    }
+
+    /// Returns whether a service manager opened it.
+    pub(super) fn is_given(&self) -> bool {
+        self.0.given
     }
 
     /// Returns a descriptor of the same socket, for a process to inherit.
@@ -79,7 +106,7 @@ impl Listener {
     /// TCP keeps the address meanwhile. A Unix socket could not listen again, and UDP knows no such
     /// state, so those are closed and bound anew; the file stays, and refuses.
     pub(super) fn park(&self) {
-        if self.0.parked.replace(true) {
+        if self.0.given || self.0.parked.replace(true) {
             return;
         }
         if !self.0.recipe.is_tcp() {
@@ -114,13 +141,22 @@ impl Listener {
     }
 }
 
-/// Binds the sockets of one service: for each slot, one for each address.
-pub(super) fn bind_service(description: &Description) -> Result<Vec<Vec<Listener>>, Error> {
+/// Binds the sockets of one service: for each slot, one for each address. What was given is not bound.
+pub(super) fn bind_service(
+    description: &Description,
+    given: Vec<Option<Socket>>,
+) -> Result<Vec<Vec<Listener>>, Error> {
     let mut slots: Vec<Vec<Listener>> = (0..description.count).map(|_| Vec::new()).collect();
-    for listen in &description.listeners {
+    for (listen, given) in description.listeners.iter().zip(given) {
         let endpoint = listen.endpoint()?;
-        let sockets = bind_address(listen, endpoint, description.count)
-            .map_err(|source| Error::Listen { address: listen.address.clone(), source })?;
+        let count = description.count;
+        let sockets = match given {
+            Some(socket) => Listener::given(listen, socket, Users::of(count))
+                .map(|listener| vec![listener; count]),
+            None => bind_address(listen, endpoint, count),
+        };
+        let sockets =
+            sockets.map_err(|source| Error::Listen { address: listen.address.clone(), source })?;
         for (slot, listener) in slots.iter_mut().zip(sockets) {
             slot.push(listener);
         }
@@ -176,8 +212,7 @@ fn own(recipe: &Recipe, users: Users) -> io::Result<Listener> {
 
 /// One socket that all slots have.
 fn one_for_all(recipe: &Recipe, count: usize) -> io::Result<Vec<Listener>> {
-    let users = if count == 1 { Users::OneSlot } else { Users::AllSlots };
-    Ok(vec![own(recipe, users)?; count])
+    Ok(vec![own(recipe, Users::of(count))?; count])
 }
 
 /// A socket for each slot on one address.

@@ -11,15 +11,21 @@ pub(crate) mod program;
 mod listeners;
 mod lending;
 mod socket_file;
+pub(crate) mod activation;
 mod reload;
 mod stop;
 mod status;
 mod tls;
 mod exit;
 pub(crate) mod hooks;
+mod notify;
+mod health;
+mod orphans;
+mod open_files;
 mod backoff;
 
 use std::collections::HashSet;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -34,11 +40,13 @@ use crate::error::chain;
 use crate::os::identity::Identity;
 use crate::service::{Description, Ports, Traffic};
 use crate::terminal::log;
-use crate::{App, Error, os};
+use crate::{App, Error};
+use activation::Given;
 use event::Event;
 pub use exit::ExitReason;
 use hooks::Hooks;
 pub use hooks::WorkerExit;
+use open_files::Room;
 use supervisor::{Supervisor, Verdict};
 
 /// How many requests of the command line wait for the loop; further callers wait in their tasks.
@@ -63,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) workers: WorkerArguments,
     /// Whether all TLS uses a certificate made at the start, for development.
     pub(crate) self_signed: bool,
+    /// The sockets a service manager handed over.
+    pub(crate) given: Vec<Given>,
 }
 
 /// The arguments of a worker's process; what it is to do is in its environment.
@@ -89,6 +99,7 @@ impl Plan {
             program: program::resolve()?,
             workers: WorkerArguments::Slot,
             self_signed: false,
+            given: Vec::new(),
         })
     }
 }
@@ -125,19 +136,19 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     plan.folder.create()?;
     let holder = Holder::this(&plan.program);
     let _lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
-    if let Err(error) = os::raise_open_files() {
-        tracing::warn!(%error, "cannot raise the limit of open files");
-    }
+    Room::make().tell(report);
     let mut sockets = Vec::new();
-    for description in &plan.services {
-        sockets.push(listeners::bind_service(description)?);
+    let given = activation::assign(&plan.given, &plan.services)?;
+    for (description, given) in plan.services.iter().zip(given) {
+        sockets.push(listeners::bind_service(description, given)?);
     }
     listeners::note_backlog(&plan.services);
+    let health = health::bind(&plan.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::Os { action: "start the runtime", source })?;
-    let verdict = runtime.block_on(supervise(plan, sockets, holder, report.clone()));
+    let verdict = runtime.block_on(supervise(plan, sockets, health, holder, report.clone()));
     let socket = plan.folder.socket();
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::debug!(path = %socket.display(), %error, "cannot remove the control socket");
@@ -148,6 +159,7 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
 async fn supervise(
     plan: &Plan,
     sockets: Vec<Vec<Vec<listeners::Listener>>>,
+    health: Option<TcpListener>,
     holder: Holder,
     report: Answers,
 ) -> Result<Verdict, Error> {
@@ -161,6 +173,9 @@ async fn supervise(
         stopped.await.unwrap_or_default();
     }));
     tokio::spawn(pass_on(requests, events.clone()));
+    if let Some(health) = health {
+        tokio::spawn(health::serve(health, events.clone()));
+    }
     let supervisor = Supervisor::new(plan, sockets, holder, report, events)?;
     let verdict = supervisor.run(queue).await;
     drop(stop);

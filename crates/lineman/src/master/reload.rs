@@ -142,6 +142,7 @@ impl Supervisor {
 
     fn plan_round(&mut self) {
         let Phase::Up { round: Some(round), .. } = &mut self.phase else { return };
+        self.notify.reloading();
         let replaced = |service: usize| {
             self.services.get(service).is_some_and(|service| service.reload == Reload::Replace)
         };

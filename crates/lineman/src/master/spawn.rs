@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use super::WorkerArguments;
+use super::activation;
 use super::event::{Event, WorkerKey};
 use super::exit::Evidence;
 use super::slot::{Slot, Worker, WorkerState};
@@ -82,6 +83,7 @@ pub(super) fn spawn(
         Some(folder) => command.env(environment::SELF_SIGNED.name, folder),
         None => command.env_remove(environment::SELF_SIGNED.name),
     };
+    activation::prepare(&mut command, &slot.listeners);
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     let mut child = Command::from(command).spawn()?;
 

@@ -7,9 +7,10 @@ use super::slot::Outlook;
 use super::supervisor::{Phase, Supervisor, Tally, Verdict};
 use crate::control::ExitCode;
 use crate::control::report::Step;
-use crate::control::request::Manner;
+use crate::control::request::{Answer, Manner};
 use crate::control::server::Answers;
 use crate::service::StopOrder;
+use crate::terminal::units;
 
 /// The groups in the order in which they stop.
 const GROUPS: [StopOrder; 3] = [StopOrder::Edge, StopOrder::Middle, StopOrder::Core];
@@ -19,6 +20,7 @@ const GROUPS: [StopOrder; 3] = [StopOrder::Edge, StopOrder::Middle, StopOrder::C
 pub(super) struct Stop {
     manner: Manner,
     timeout: Option<Duration>,
+    /// When it comes to the processes: after the drain delay.
     began: Instant,
     /// Who waits for it.
     pub(super) watchers: Vec<Answers>,
@@ -53,11 +55,23 @@ impl Supervisor {
             Phase::Starting(_) => Some("stopped before everything was up".to_owned()),
             Phase::Up { .. } | Phase::Stopping(_) => None,
         };
-        let watchers = answers.into_iter().collect();
+        let delay = match (manner, &self.phase) {
+            (Manner::Graceful, Phase::Up { .. }) => self.config.drain_delay,
+            _ => Duration::ZERO,
+        };
+        let watchers: Vec<Answers> = answers.into_iter().collect();
+        if !delay.is_zero() {
+            let text =
+                format!("not ready from now on; the drain begins in {}", units::limit(delay));
+            tracing::info!("{text}");
+            for watcher in &watchers {
+                watcher.give(Answer::Note { text: text.clone() });
+            }
+        }
         self.phase = Phase::Stopping(Stop {
             manner,
             timeout,
-            began: Instant::now(),
+            began: Instant::now() + delay,
             watchers,
             told: 0,
             tally: Tally::default(),
@@ -92,13 +106,13 @@ impl Supervisor {
 
     /// Returns when the stop under way must be looked at; its workers have their own deadlines.
     pub(super) fn stop_deadline(&self) -> Option<Instant> {
-        let Phase::Stopping(Stop { manner: Manner::Graceful, timeout: Some(limit), began, .. }) =
-            &self.phase
+        let Phase::Stopping(Stop { manner: Manner::Graceful, timeout, began, .. }) = &self.phase
         else {
             return None;
         };
-        // Once it has passed, workers' deadlines are all there is to wait for.
-        Some(*began + *limit).filter(|end| *end > Instant::now())
+        // Once they have passed, workers' deadlines are all there is to wait for.
+        let ends = [Some(*began), timeout.map(|limit| *began + limit)];
+        ends.into_iter().flatten().find(|end| *end > Instant::now())
     }
 
     /// Goes as far as the stop can go now; returns the verdict when everything is gone.
@@ -110,6 +124,9 @@ impl Supervisor {
             {
                 self.hurry();
                 continue;
+            }
+            if stop.manner == Manner::Graceful && now < stop.began {
+                return None;
             }
             let told = &GROUPS[..stop.told.min(GROUPS.len())];
             if self.workers_of(told) > 0 {

@@ -11,6 +11,8 @@ use super::event::{Event, Wish, WorkerKey};
 use super::exit::ExitReason;
 use super::hooks::{Hooks, WorkerExit};
 use super::listeners::Listener;
+use super::notify::Notify;
+use super::orphans::Orphans;
 use super::reload::{Round, Step as RoundStep};
 use super::slot::{Outlook, Slot, Worker, WorkerState};
 use super::stop::Stop;
@@ -59,6 +61,8 @@ pub(super) struct Supervisor {
     pub(super) hooks: Rc<Hooks>,
     workers: WorkerArguments,
     identities: Vec<Option<Identity>>,
+    pub(super) notify: Notify,
+    pub(super) orphans: Orphans,
     /// The last question's token.
     token: u64,
 }
@@ -89,6 +93,7 @@ impl Supervisor {
         events: mpsc::Sender<Event>,
     ) -> Result<Self, Error> {
         let tls = Tls::new(plan)?;
+        let orphans = Orphans::watch(&events)?;
         let mut slots = Vec::new();
         for (service, (description, sockets)) in plan.services.iter().zip(sockets).enumerate() {
             for (index, listeners) in sockets.into_iter().enumerate() {
@@ -108,6 +113,8 @@ impl Supervisor {
             hooks: Rc::clone(&plan.hooks),
             workers: plan.workers,
             identities: plan.identities.clone(),
+            notify: Notify::from_environment(),
+            orphans,
             token: 0,
         })
     }
@@ -122,7 +129,10 @@ impl Supervisor {
             }
         }
         loop {
-            if let Some(verdict) = self.advance() {
+            let verdict = self.advance();
+            self.bury_orphans();
+            self.tell_manager();
+            if let Some(verdict) = verdict {
                 return verdict;
             }
             let pause = self.pause();
@@ -136,7 +146,8 @@ impl Supervisor {
     }
 
     fn pause(&self) -> Duration {
-        let next = self.slots.iter().filter_map(Slot::deadline).chain(self.stop_deadline()).min();
+        let others = self.stop_deadline().into_iter().chain(self.notify.deadline());
+        let next = self.slots.iter().filter_map(Slot::deadline).chain(others).min();
         let now = Instant::now();
         next.map_or(LONGEST_SLEEP, |next| next.saturating_duration_since(now).min(LONGEST_SLEEP))
     }
@@ -176,6 +187,7 @@ impl Supervisor {
                     Err(unknown) => answers.done(ExitCode::Failed, unknown),
                 }
             }
+            Request::Health { probe } => self.answer_health(probe, &answers),
             Request::Status => self.report_status(answers),
             Request::Connections { service } => self.list_connections(service.as_deref(), answers),
         }

@@ -28,3 +28,8 @@ pub(crate) fn raise_open_files() -> io::Result<Option<u64>> {
     }
     Ok(limits.maximum)
 }
+
+/// Returns the limit of open files in force; `None` is no limit.
+pub(crate) fn open_files() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}

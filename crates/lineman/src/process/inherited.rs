@@ -20,6 +20,8 @@ pub(super) struct Inheritance {
     generation: u64,
     control: Option<UnixStream>,
     listeners: Vec<Socket>,
+    /// The positions of those that a service manager opened, wherever it wished.
+    given: Vec<usize>,
 }
 
 impl Inheritance {
@@ -46,6 +48,7 @@ impl Inheritance {
             generation: number(environment::GENERATION, &variable(environment::GENERATION)?)?,
             listeners: listeners.collect::<Result<_, _>>()?,
             control: Some(control),
+            given: given(),
         })
     }
 
@@ -90,12 +93,15 @@ impl Inheritance {
                 "the program describes {wanted} listeners and the master holds {held}"
             )));
         }
-        for (listen, socket) in description.listeners.iter().zip(&self.listeners) {
+        let listeners = description.listeners.iter().zip(&self.listeners);
+        for (position, (listen, socket)) in listeners.enumerate() {
             let failed = |source| Error::Listen { address: listen.address.clone(), source };
             let held = socket.local().map_err(failed)?;
             let wanted = listen.endpoint()?;
             let fits = listen.traffic == socket.traffic();
-            if !(fits && is_at(&wanted, listen.ports, self.index, &held)) {
+            let place =
+                self.given.contains(&position) || is_at(&wanted, listen.ports, self.index, &held);
+            if !(fits && place) {
                 return Err(self.mismatch(&format!(
                     "the program wants to listen on {wanted} and the master holds {held}"
                 )));
@@ -128,6 +134,11 @@ fn is_at(wanted: &Endpoint, ports: Ports, index: usize, held: &Endpoint) -> bool
     };
     let same_port = *port == 0 || offset.and_then(|offset| port.checked_add(offset)) == Some(*held);
     same_host && same_port
+}
+
+fn given() -> Vec<usize> {
+    let positions = std::env::var(environment::GIVEN.name).unwrap_or_default();
+    positions.split(',').filter_map(|position| position.parse().ok()).collect()
 }
 
 fn listener(number: i32) -> Result<Socket, Error> {

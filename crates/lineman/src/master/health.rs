@@ -1,0 +1,178 @@
+//! Answers probes: whether the master lives, and whether the program is ready for clients. Over HTTP
+//! for load balancers and Kubernetes; the verb `health` asks the same over the control socket.
+//!
+//! Every answer comes from the master's loop, so one that stands still answers nobody. It serves
+//! nothing else: no client of a service comes here.
+
+use std::convert::Infallible;
+use std::net::{TcpListener, ToSocketAddrs as _};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request as HttpRequest, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::event::Event;
+use super::supervisor::{Phase, Supervisor};
+use crate::Error;
+use crate::config::Config;
+use crate::control::ExitCode;
+use crate::control::environment;
+use crate::control::request::{Answer, Probe, Request};
+use crate::control::server::{Answers, Asked};
+
+/// How many probes are served at a time; the next ones wait in the backlog, for the limit of those
+/// before them at most.
+const PROBES: usize = 64;
+
+/// How long a probe may take from connect to the end of its answer: nobody waits longer for one.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the loop may take: below [`LIMIT`], so that a probe hears what is wrong.
+const LOOP_LIMIT: Duration = Duration::from_secs(3);
+
+/// The longest head of a request, in bytes.
+const HEAD: usize = 8 * 1024;
+
+/// How long accepting rests when the process is out of descriptors: spinning would not free one.
+const REST: Duration = Duration::from_millis(100);
+
+/// Listens where the environment or the program's author wishes probes to be answered, if anywhere.
+pub(super) fn bind(config: &Config) -> Result<Option<TcpListener>, Error> {
+    let wish = std::env::var(environment::HEALTH.name).ok().or_else(|| config.health.clone());
+    let Some(address) = wish.filter(|address| !address.is_empty()) else { return Ok(None) };
+    let failed = |source| Error::Listen { address: address.clone(), source };
+    let places: Vec<_> = address.to_socket_addrs().map_err(failed)?.collect();
+    let listener = TcpListener::bind(&*places).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(Some(listener))
+}
+
+/// Answers probes for the master's life.
+pub(super) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot answer health probes"),
+    };
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "health probes are answered");
+    }
+    let mut probes = JoinSet::new();
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if probes.len() < PROBES => match accepted {
+                Ok((stream, _)) => {
+                    failing = false;
+                    probes.spawn(timeout(LIMIT, answer(stream, events.clone())));
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "cannot accept health probes, resting");
+                    }
+                    tokio::time::sleep(REST).await;
+                }
+            },
+            Some(_) = probes.join_next() => {}
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, events: mpsc::Sender<Event>) {
+    let service = service_fn(|request| {
+        let events = events.clone();
+        async move { Ok::<_, Infallible>(respond(&request, &events).await) }
+    });
+    // One request a connection: a probe that keeps its connection would keep a place.
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a health probe failed");
+    }
+}
+
+async fn respond(
+    request: &HttpRequest<Incoming>,
+    events: &mpsc::Sender<Event>,
+) -> Response<Full<Bytes>> {
+    let probe = match request.uri().path() {
+        "/live" => Probe::Live,
+        "/ready" => Probe::Ready,
+        _ => return text(StatusCode::NOT_FOUND, "there are /live and /ready"),
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "probes ask with GET or HEAD");
+        let allowed = header::HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(header::ALLOW, allowed);
+        return response;
+    }
+    // hyper leaves the body out of the answer to a HEAD.
+    match timeout(LOOP_LIMIT, ask(probe, events)).await {
+        Ok(Some((ExitCode::Ok, said))) => text(StatusCode::OK, &said),
+        Ok(Some((_, said))) => text(StatusCode::SERVICE_UNAVAILABLE, &said),
+        Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "the master ends"),
+        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the master's loop does not answer"),
+    }
+}
+
+/// Asks the loop as the command line does.
+async fn ask(probe: Probe, events: &mpsc::Sender<Event>) -> Option<(ExitCode, String)> {
+    let (answers, mut receiver) = Answers::channel();
+    let asked = Asked { request: Request::Health { probe }, answers };
+    events.send(Event::Asked(asked)).await.ok()?;
+    while let Some(answer) = receiver.recv().await {
+        if let Answer::Done { code, text } = answer {
+            return Some((code, text));
+        }
+    }
+    None
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(format!("{text}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, plain);
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Supervisor {
+    /// Answers a probe.
+    ///
+    /// Live is whoever answers at all. Ready is a program that has been up as a whole, that nobody
+    /// has told to stop, and that has a ready process for every service at this moment: a reload
+    /// does not change that, a service whose last process crashed does until its successor is ready.
+    pub(super) fn answer_health(&self, probe: Probe, answers: &Answers) {
+        let missing = (0..self.services.len()).find(|&service| !self.serves(service));
+        let missing = missing.and_then(|service| self.services.get(service));
+        let (code, text) = match (probe, &self.phase, missing) {
+            (Probe::Live, ..) => (ExitCode::Ok, "live".to_owned()),
+            (Probe::Ready, Phase::Starting(_), _) => {
+                (ExitCode::Failed, "not ready: starting".to_owned())
+            }
+            (Probe::Ready, Phase::Stopping(_), _) => {
+                (ExitCode::Failed, "not ready: stopping".to_owned())
+            }
+            (Probe::Ready, Phase::Up { .. }, Some(service)) => {
+                let problem = format!("not ready: {} has no ready process", service.name);
+                (ExitCode::Failed, problem)
+            }
+            (Probe::Ready, Phase::Up { .. }, None) => {
+                (ExitCode::Ok, format!("ready: {}", self.condition()))
+            }
+        };
+        answers.done(code, text);
+    }
+}

@@ -1,0 +1,184 @@
+//! Tells the service manager how the program is, in the words of `sd_notify(3)`: ready, reloading,
+//! stopping, a line of status, and that the loop turns. The master's loop calls it once a turn.
+//! Decides nothing; without a manager it does nothing.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+use super::slot::{Outlook, Slot};
+use super::supervisor::{Phase, Supervisor};
+use crate::control::environment;
+use crate::terminal::units::plural;
+
+/// How much longer the manager is asked to be patient while something is under way. A master that
+/// stands still is found when this has passed.
+const EXTENSION: Duration = Duration::from_secs(30);
+
+/// How often it is asked for patience: several times within an extension, in case of a slow machine.
+const EXTEND_EVERY: Duration = Duration::from_secs(10);
+
+/// How long a message may wait for a manager that does not read. The loop stands still meanwhile,
+/// and what is not taken then is lost.
+const SEND_LIMIT: Duration = Duration::from_secs(1);
+
+/// The way to the service manager, and what it was told.
+#[derive(Debug, Default)]
+pub(super) struct Notify {
+    /// Where it listens; `None` without a manager.
+    socket: Option<OsString>,
+    /// The stage it knows of.
+    stage: Option<Stage>,
+    status: String,
+    /// How often it wants to hear of the loop, and when it is due.
+    watchdog: Option<(Duration, Instant)>,
+    /// When to ask for patience again.
+    extend: Option<Instant>,
+    /// Whether a message was lost, which is said once.
+    deaf: bool,
+}
+
+/// What a manager distinguishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Up,
+    Reloading,
+    Stopping,
+}
+
+impl Notify {
+    /// Returns the manager that the environment names.
+    pub(super) fn from_environment() -> Self {
+        let socket = std::env::var_os(environment::NOTIFY_SOCKET.name);
+        let Some(socket) = socket.filter(|socket| !socket.is_empty()) else {
+            return Self::default();
+        };
+        // Half of its period, as sd_watchdog_enabled(3) advises.
+        let period = sd_notify::watchdog_enabled().map(|period| period / 2);
+        let period = period.filter(|period| !period.is_zero());
+        let watchdog = period.map(|period| (period, Instant::now()));
+        Self { socket: Some(socket), watchdog, ..Self::default() }
+    }
+
+    /// Returns when the next turn of the loop is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let watchdog = self.watchdog.map(|(_, next)| next);
+        watchdog.into_iter().chain(self.extend).min()
+    }
+
+    /// Says that a reload begins, even if another one is under way: a manager that asked for this
+    /// one waits for a message that is younger than its wish.
+    pub(super) fn reloading(&mut self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.send(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::warn!(%error, "cannot read the clock for the service manager"),
+        }
+        self.stage = Some(Stage::Reloading);
+    }
+
+    fn turn(&mut self, stage: Stage, status: String, now: Instant) {
+        let mut said = Vec::new();
+        if self.stage.replace(stage) != Some(stage) {
+            said.extend(announcement(stage));
+        }
+        let changed = self.status != status;
+        self.status = status;
+        if stage == Stage::Up {
+            self.extend = None;
+        } else if self.extend.is_none_or(|due| due <= now) {
+            let extension = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+            said.push(NotifyState::ExtendTimeoutUsec(extension));
+            self.extend = Some(now + EXTEND_EVERY);
+        }
+        if let Some((period, next)) = &mut self.watchdog
+            && *next <= now
+        {
+            *next = now + *period;
+            said.push(NotifyState::Watchdog);
+        }
+        let status = self.status.clone();
+        if changed {
+            said.push(NotifyState::Status(&status));
+        }
+        if !said.is_empty() {
+            self.send(&said);
+        }
+    }
+
+    fn send(&mut self, said: &[NotifyState<'_>]) {
+        let Some(socket) = &self.socket else { return };
+        let lines: Vec<String> = said.iter().map(ToString::to_string).collect();
+        if let Err(error) = deliver(socket, &lines.join("\n")) {
+            // Whoever does not listen will not: the program is there for others.
+            if !std::mem::replace(&mut self.deaf, true) {
+                tracing::warn!(?socket, %error, "cannot tell the service manager");
+            }
+        }
+    }
+}
+
+/// Our own socket instead of the library's: that one waits without a limit and knows no `@names`.
+fn deliver(socket: &OsString, text: &str) -> io::Result<()> {
+    let name = socket.as_bytes();
+    let address = match name.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(socket)?,
+    };
+    let ours = UnixDatagram::unbound()?;
+    ours.set_write_timeout(Some(SEND_LIMIT))?;
+    ours.send_to_addr(text.as_bytes(), &address).map(drop)
+}
+
+fn announcement(stage: Stage) -> Vec<NotifyState<'static>> {
+    match stage {
+        // The number matters to a manager that started us through something else.
+        Stage::Up => vec![NotifyState::Ready, NotifyState::MainPid(std::process::id())],
+        Stage::Stopping => vec![NotifyState::Stopping],
+        // Said when it began, see `reloading`.
+        Stage::Starting | Stage::Reloading => Vec::new(),
+    }
+}
+
+impl Supervisor {
+    /// Tells the service manager what has changed, and that the loop turns.
+    pub(super) fn tell_manager(&mut self) {
+        if self.notify.socket.is_none() {
+            return;
+        }
+        let (stage, name) = match &self.phase {
+            Phase::Starting(_) => (Stage::Starting, "starting"),
+            Phase::Up { round: None, .. } => (Stage::Up, "up"),
+            Phase::Up { round: Some(_), .. } => (Stage::Reloading, "reloading"),
+            Phase::Stopping(_) => (Stage::Stopping, "stopping"),
+        };
+        let status = format!("{name}: {}", self.condition());
+        self.notify.turn(stage, status, Instant::now());
+    }
+
+    /// Returns one line that says how much of the program serves.
+    pub(super) fn condition(&self) -> String {
+        let serving = |service: usize| self.serves(service);
+        let services = (0..self.services.len()).filter(|&service| serving(service)).count();
+        let processes = self.slots.iter().filter(|slot| slot.is_ready()).count();
+        let failed = self.slots.iter().filter(|slot| slot.outlook == Outlook::Failed).count();
+        let (of_services, of_slots) = (self.services.len(), self.slots.len());
+        let mut text =
+            format!("{services}/{of_services} services ready, {processes}/{of_slots} processes");
+        if failed > 0 {
+            text.push_str(", failed: ");
+            text.push_str(&plural(failed, "slot", "slots"));
+        }
+        text
+    }
+
+    /// Returns whether a process of this service is ready.
+    pub(super) fn serves(&self, service: usize) -> bool {
+        self.slots.iter().filter(|slot| slot.service == service).any(Slot::is_ready)
+    }
+}

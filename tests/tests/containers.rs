@@ -1,0 +1,294 @@
+//! In a container: as process 1, asked for its health, short of descriptors.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::join_all;
+use lineman_testkit::{Client, Port, Process, Status, within};
+use lineman_tests::launch::Launch;
+use lineman_tests::programs::{Server, echo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// A limit of open files at which a worker holds a few dozen connections.
+const FEW: [&str; 3] = ["sh", "-c", r#"ulimit -n 48; exec "$0" "$@""#];
+
+#[tokio::test]
+async fn health_follows_the_life_of_the_program() -> Result<()> {
+    let (echo, health) = probed(echo()?)?;
+    echo.program.run(&["health"]).await?.expect_code(3)?;
+    let echo = echo.started().await?;
+    ready(&echo, &health).await?;
+
+    let client = echo.client().await?;
+    let stop = echo.program.run(&["stop", "-g", "--timeout", "1h"]);
+    let leave = async {
+        echo.program.until("the worker to drain", draining).await?;
+        not_ready(&echo, &health, "not ready: stopping").await?;
+        client.close().await
+    };
+    let (stopped, left) = tokio::join!(stop, leave);
+    left?;
+    stopped?.expect_code(0)?;
+    echo.program.run(&["health", "--live"]).await?.expect_code(3)?.expect_text("not running")?;
+    TcpStream::connect(health.address()).await.expect_err("nobody answers");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_service_without_a_process_is_not_ready() -> Result<()> {
+    let (echo, health) = probed(echo()?)?;
+    let marker = echo.program.folder().join("broken");
+    let echo = echo.knob("ECHO_BROKEN_IF", &marker).started().await?;
+    ready(&echo, &health).await?;
+    tokio::fs::write(&marker, "the cellar is flooded").await?;
+    echo.program.kill("echo/0").await?;
+    let down = |status: &Status| status.slot("echo/0").is_ok_and(|slot| !slot.is_ready());
+    echo.program.until("the slot to be down", down).await?;
+    not_ready(&echo, &health, "not ready: echo has no ready process").await?;
+    tokio::fs::remove_file(&marker).await?;
+    let up = |status: &Status| status.slot("echo/0").is_ok_and(lineman_testkit::Slot::is_ready);
+    echo.program.until("the slot to be up", up).await?;
+    ready(&echo, &health).await
+}
+
+#[tokio::test]
+async fn a_drain_delay_is_not_ready_and_still_accepts() -> Result<()> {
+    let (echo, health) = probed(echo()?.knob("ECHO_DELAY_MS", "3600000"))?;
+    let foreground = echo.program.foreground().await?;
+    ready(&echo, &health).await?;
+    foreground.process().terminate();
+    echo.program.until("it to stop", |status| status.state == "stopping").await?;
+    not_ready(&echo, &health, "not ready: stopping").await?;
+    let mut late = echo.client().await?;
+    late.send_text("am I late?").await?;
+    assert_eq!(late.next_text().await?, "am I late?");
+    // A plain stop does not wait for the delay.
+    echo.program.stop().await?;
+    assert_eq!(late.ended().await?.code(), Some(1001));
+    foreground.ended().await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_the_drain_delay_comes_the_drain() -> Result<()> {
+    let echo = echo()?.knob("ECHO_DELAY_MS", "300").started().await?;
+    let mut client = echo.client().await?;
+    let stop = echo.program.run(&["stop", "-g", "--timeout", "1h"]);
+    let leave = async {
+        echo.program.until("the worker to drain", draining).await?;
+        client.send_text("still here").await?;
+        assert_eq!(client.next_text().await?, "still here");
+        client.close().await
+    };
+    let (stopped, left) = tokio::join!(stop, leave);
+    left?;
+    let stopped = stopped?.expect_code(0)?;
+    stopped.expect_text("not ready from now on; the drain begins in 300ms")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_master_that_stands_still_is_not_live() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let master = echo.program.master().await?;
+    master.suspend();
+    let frozen = echo.program.run(&["health", "--live"]).await;
+    master.resume();
+    frozen?.expect_code(1)?.expect_text("not live")?;
+    echo.program.run(&["health", "--live"]).await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn probes_are_bounded_and_nothing_else_is_served() -> Result<()> {
+    let (echo, health) = probed(echo()?)?;
+    let _echo = echo.started().await?;
+    let asked = |request: &'static str| ask(&health, request);
+    assert!(asked("HEAD /ready").await?.starts_with("HTTP/1.1 200 "));
+    assert!(asked("HEAD /ready").await?.ends_with("\r\n\r\n"), "no body");
+    assert!(asked("GET /").await?.starts_with("HTTP/1.1 404 "));
+    assert!(asked("GET /ready/../live").await?.starts_with("HTTP/1.1 404 "));
+    let refused = asked("POST /ready").await?;
+    assert!(
+        refused.starts_with("HTTP/1.1 405 ") && refused.contains("allow: GET, HEAD"),
+        "{refused}"
+    );
+    let long: &'static str = format!("GET /{}", "a".repeat(64 * 1024)).leak();
+    let long = asked(long).await.unwrap_or_default();
+    assert!(!long.starts_with("HTTP/1.1 200"), "{long}");
+
+    // Silent ones have every place; they lose them, and who waits behind them is answered.
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(TcpStream::connect(health.address()).await?);
+    }
+    assert!(asked("GET /live").await?.starts_with("HTTP/1.1 200 "));
+    for mut silent in silent {
+        assert_eq!(within("the end of a silent probe", silent.read(&mut [0; 1])).await??, 0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn process_1_buries_orphans_and_knows_how_its_workers_ended() -> Result<()> {
+    if !can_unshare() {
+        return Ok(());
+    }
+    let echo = echo()?;
+    let launch = Launch::echo(&echo, &["unshare", "--pid", "--fork", "--mount-proc"])?;
+    let launched = launch.spawn()?;
+    let status = echo.program.until("it to be up", |status| status.state == "up").await?;
+    assert_eq!(status.pid, 1);
+    let [master] = &children(launched.process()?.pid())?[..] else { anyhow::bail!("one master") };
+    let master = Process::open(*master)?;
+    let [worker] = &children(master.pid())?[..] else { anyhow::bail!("one worker") };
+    let worker = Process::open(*worker)?;
+
+    let pipe = echo.program.folder().join("pipe");
+    ensure!(std::process::Command::new("mkfifo").arg(&pipe).status()?.success(), "no pipe");
+    let mut client = echo.client().await?;
+    client.send_text(format!("orphan {}", pipe.display())).await?;
+    client.next_text().await?;
+    until_children(&master, 2).await?;
+    // It reads to the end, which is now, and nobody but process 1 can take its status.
+    drop(tokio::fs::OpenOptions::new().write(true).open(&pipe).await?);
+    until_children(&master, 1).await?;
+
+    worker.kill();
+    let known = |status: &Status| {
+        let slot = status.slot("echo/0");
+        slot.is_ok_and(|slot| slot.last_exit.as_deref() == Some("signal 9 (SIGKILL)"))
+    };
+    echo.program.until("the end of the worker to be known", known).await?;
+    master.terminate();
+    launched.ended().await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn out_of_descriptors_new_clients_wait_until_others_leave() -> Result<()> {
+    let echo = echo()?;
+    let launched = Launch::echo(&echo, &FEW)?.spawn()?;
+    echo.program.until("it to be up", |status| status.state == "up").await?;
+    let mut first = echo.client().await?;
+    let (leave, may_leave) = watch::channel(false);
+    let url = echo.port.ws();
+    let mut arriving: Vec<_> =
+        (0..60).map(|_| tokio::spawn(client(url.clone(), may_leave.clone()))).collect();
+    let is_full = |status: &Status| counted(status, "accept_pauses") >= 5;
+    let full = echo.program.until("accepting to pause, several times", is_full).await?;
+    let inside = counted(&full, "connections");
+    assert!((10..48).contains(&inside), "{inside} connections");
+
+    first.send_text("still here").await?;
+    assert_eq!(first.next_text().await?, "still here");
+    first.close().await?;
+    leave.send(true)?;
+    // Each that is in leaves, and lets the next one in, until all have been.
+    let mut talked = 0;
+    for arrived in join_all(arriving.iter_mut()).await {
+        arrived??;
+        talked += 1;
+    }
+    assert_eq!(talked, 60);
+    let said = echo.program.log().matches("cannot accept").count();
+    assert_eq!(said, 1, "said once, not for each pause");
+    echo.program.stop().await?;
+    let console = launched.ended().await?.expect_code(0)?;
+    console.expect_text("each process can hold about")?.expect_text("--ulimit nofile=")?;
+    Ok(())
+}
+
+/// Connects, talks and leaves; whoever cannot get in yet waits in the backlog.
+async fn client(url: String, mut may_leave: watch::Receiver<bool>) -> Result<()> {
+    let mut client = Client::connect(&url).await?;
+    client.send_text("hello").await?;
+    assert_eq!(client.next_text().await?, "hello");
+    may_leave.wait_for(|may| *may).await?;
+    client.close().await
+}
+
+fn counted(status: &Status, counter: &str) -> u64 {
+    let numbers = status.slots.iter().filter_map(|slot| slot.stats[counter].as_u64());
+    numbers.sum()
+}
+
+fn probed(echo: Server) -> Result<(Server, Port)> {
+    let health = Port::reserve()?;
+    Ok((echo.knob("LINEMAN_HEALTH", health.address()), health))
+}
+
+fn draining(status: &Status) -> bool {
+    status.slots.iter().any(|slot| slot.state == "draining")
+}
+
+async fn ready(echo: &Server, health: &Port) -> Result<()> {
+    for path in ["/live", "/ready"] {
+        let answer = ask(health, &format!("GET {path}")).await?;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    echo.program.run(&["health"]).await?.expect_code(0)?.expect_text("ready: 1/1 services")?;
+    echo.program.run(&["health", "--ready"]).await?.expect_code(0)?;
+    echo.program.run(&["health", "--live"]).await?.expect_code(0)?.expect_text("live")?;
+    Ok(())
+}
+
+async fn not_ready(echo: &Server, health: &Port, why: &str) -> Result<()> {
+    let answer = ask(health, "GET /ready").await?;
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.ends_with(&format!("{why}\n")),
+        "{answer}"
+    );
+    assert!(ask(health, "GET /live").await?.starts_with("HTTP/1.1 200 "));
+    echo.program.run(&["health"]).await?.expect_code(1)?.expect_text(why)?;
+    echo.program.run(&["health", "--live"]).await?.expect_code(0)?;
+    Ok(())
+}
+
+async fn ask(health: &Port, request: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(health.address()).await?;
+    stream.write_all(format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    within("the answer to a probe", stream.read_to_string(&mut answer)).await??;
+    Ok(answer)
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn can_unshare() -> bool {
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args(["--pid", "--fork", "--mount-proc", "true"]).stderr(Stdio::null());
+    let can = unshare.status().is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("SKIPPED, NOTHING WAS CHECKED: `unshare --pid` is not there or not permitted");
+    }
+    can
+}
+
+/// Returns the children of a process, the dead ones that nobody has buried included.
+fn children(parent: i32) -> Result<Vec<i32>> {
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+        if fields.split_whitespace().nth(1).and_then(|ppid| ppid.parse().ok()) == Some(parent) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+async fn until_children(parent: &Process, count: usize) -> Result<()> {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
+    let there = async {
+        while children(parent.pid())?.len() != count {
+            ticks.tick().await;
+        }
+        anyhow::Ok(())
+    };
+    within(&format!("{count} children of process 1"), there).await?.context("children")
+}

@@ -1,0 +1,234 @@
+//! Under a service manager: what it is told and when, and the sockets it hands over. The manager is
+//! a socket of this test; the units in `contrib/` are read by systemd's own tool.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use lineman_testkit::{Client, Process, Status};
+use lineman_tests::launch::{Launch, Manager};
+use lineman_tests::programs::{Server, echo};
+
+/// A shell that becomes the program and says that what was handed over is for it.
+const FOR_ITSELF: [&str; 3] = ["sh", "-c", r#"LISTEN_PID=$$ exec "$0" "$@""#];
+
+#[tokio::test]
+async fn the_manager_hears_of_the_start_a_reload_and_the_stop() -> Result<()> {
+    let echo = echo()?;
+    let mut manager = Manager::listen(&echo)?;
+    let echo = echo.knob("NOTIFY_SOCKET", manager.path());
+    let foreground = echo.program.foreground().await?;
+
+    let ready = manager.hears("READY=1").await?;
+    assert_has(&ready, &format!("MAINPID={}", foreground.process().pid()));
+    assert_has(&ready, "STATUS=up: 1/1 services ready, 1/1 processes");
+    assert!(manager.heard().iter().all(|said| !said.contains("STOPPING=1")));
+
+    echo.program.reload().await?;
+    let reloading = manager.hears("RELOADING=1").await?;
+    let clock = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    assert!(clock.context("a clock")?.parse::<u64>()? > 0);
+    manager.hears("READY=1").await?;
+
+    let mut client = echo.client().await?;
+    foreground.process().terminate();
+    let stopping = manager.hears("STOPPING=1").await?;
+    assert_has(&stopping, "STATUS=stopping: 0/1 services ready, 0/1 processes");
+    // The drain may take longer than the manager would wait.
+    assert_has(&stopping, "EXTEND_TIMEOUT_USEC=30000000");
+    client.send_text("still here").await?;
+    assert_eq!(client.next_text().await?, "still here");
+    client.close().await?;
+    foreground.ended().await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reload_that_fails_is_over_as_well() -> Result<()> {
+    let echo = echo()?;
+    let mut manager = Manager::listen(&echo)?;
+    let marker = echo.program.folder().join("broken");
+    let echo = echo.knob("NOTIFY_SOCKET", manager.path()).knob("ECHO_BROKEN_IF", &marker);
+    let _foreground = echo.program.foreground().await?;
+    manager.hears("READY=1").await?;
+    tokio::fs::write(&marker, "the cellar is flooded").await?;
+    echo.program.run(&["reload"]).await?.expect_code(1)?;
+    manager.hears("RELOADING=1").await?;
+    manager.hears("READY=1").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_watchdog_is_fed_by_a_loop_that_turns() -> Result<()> {
+    let echo = echo()?;
+    let mut manager = Manager::listen(&echo)?;
+    let echo = echo.knob("NOTIFY_SOCKET", manager.path()).knob("WATCHDOG_USEC", "200000");
+    let _foreground = echo.program.foreground().await?;
+    manager.hears("READY=1").await?;
+    for _ in 0..5 {
+        manager.hears("WATCHDOG=1").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn workers_know_nothing_of_the_manager() -> Result<()> {
+    let echo = echo()?;
+    let manager = Manager::listen(&echo)?;
+    let echo = echo.knob("NOTIFY_SOCKET", manager.path()).knob("WATCHDOG_USEC", "60000000");
+    let echo = echo.knob("LISTEN_FDS", "1").knob("LISTEN_PID", "1").knob("LISTEN_FDNAMES", "x");
+    let _foreground = echo.program.foreground().await?;
+    let worker = echo.program.process("echo/0").await?;
+    let master = echo.program.master().await?;
+    let known =
+        ["NOTIFY_SOCKET=", "WATCHDOG_USEC=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES="];
+    for variable in known {
+        assert!(environment(&master)?.contains(variable), "the test is no test without {variable}");
+        assert!(!environment(&worker)?.contains(variable), "{variable}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_manager_that_is_not_there_keeps_nobody_from_serving() -> Result<()> {
+    let echo = echo()?.knob("NOTIFY_SOCKET", "/nowhere/notify.sock");
+    let _foreground = echo.program.foreground().await?;
+    talk(&echo).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socket_at_our_address_is_taken_and_survives_us() -> Result<()> {
+    let echo = echo()?;
+    // Without SO_REUSEPORT: nobody could bind it a second time.
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    for _ in 0..2 {
+        let launch =
+            Launch::echo(&echo, &FOR_ITSELF)?.hand_over(vec![listener.try_clone()?.into()])?;
+        let launched = launch.knob("ECHO_LISTEN", &address).knob("ECHO_COUNT", "2").spawn()?;
+        let status = echo.program.until("it to be up", |status| status.state == "up").await?;
+        assert_eq!(status.listen("echo", "clients").collect::<Vec<_>>(), [&*address]);
+        for _ in 0..8 {
+            talk_at(&address).await?;
+        }
+        // The successor gets it too.
+        echo.program.reload().await?;
+        talk_at(&address).await?;
+        echo.program.stop().await?;
+        launched.ended().await?.expect_code(0)?;
+        // Whoever connects now waits for the next start.
+        let waits = tokio::net::TcpStream::connect(&address).await?;
+        drop(waits);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socket_is_found_by_its_name() -> Result<()> {
+    for name in ["echo", "echo.clients"] {
+        let echo = echo()?;
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?.to_string();
+        let launch = Launch::echo(&echo, &FOR_ITSELF)?.hand_over(vec![listener.into()])?;
+        let _launched = launch.knob("LISTEN_FDNAMES", name).spawn()?;
+        echo.program.until("it to be up", |status| status.state == "up").await?;
+        talk_at(&address).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_file_of_a_given_socket_stays() -> Result<()> {
+    let echo = echo()?;
+    let path = echo.program.folder().join("clients.sock");
+    let listener = UnixListener::bind(&path)?;
+    let launch = Launch::echo(&echo, &FOR_ITSELF)?.hand_over(vec![listener.into()])?;
+    let launched = launch.knob("ECHO_LISTEN", format!("unix:{}", path.display())).spawn()?;
+    echo.program.until("it to be up", |status| status.state == "up").await?;
+    tokio::net::UnixStream::connect(&path).await?;
+    echo.program.stop().await?;
+    launched.ended().await?.expect_code(0)?;
+    assert!(path.exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socket_that_fits_nothing_fails_the_start() -> Result<()> {
+    let echo = echo()?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let launch = Launch::echo(&echo, &FOR_ITSELF)?.hand_over(vec![listener.into()])?;
+    let launched = launch.knob("LISTEN_FDNAMES", "mail").spawn()?;
+    let failed = launched.ended().await?.expect_code(1)?;
+    let problem =
+        format!("the socket mail ({address}) of the service manager: it fits no listener");
+    failed
+        .expect_text(&problem)?
+        .expect_text(&format!("echo.clients at {}", echo.port.address()))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_is_no_listener() -> Result<()> {
+    let echo = echo()?;
+    let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+    let launched = Launch::echo(&echo, &FOR_ITSELF)?.hand_over(vec![one.into()])?.spawn()?;
+    launched.ended().await?.expect_code(1)?.expect_text("it does not listen (hint: Accept=no")?;
+    Ok(())
+}
+
+#[test]
+fn systemd_accepts_the_units() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib");
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no", "--recursive-errors=no"]);
+    // The program is not installed here; systemd only looks whether it is there.
+    let installed = tempfile::tempdir()?;
+    for unit in ["lineman-chat.service", "lineman-chat.socket"] {
+        let text = std::fs::read_to_string(folder.join(unit))?;
+        let text = text.replace("/usr/local/bin/chat", "/bin/true");
+        let path = installed.path().join(unit);
+        std::fs::write(&path, text)?;
+        verify.arg(path);
+    }
+    match verify.output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+            // Settings it does not know are warnings.
+            assert!(!said.contains("lineman-chat"), "{said}");
+        }
+        Err(error) => skipped("systemd-analyze (Debian: systemd)", &error),
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn skipped(tool: &str, error: &std::io::Error) {
+    eprintln!("SKIPPED, NOTHING WAS CHECKED: {tool} is not there: {error}");
+}
+
+fn environment(process: &Process) -> Result<String> {
+    let bytes = std::fs::read(format!("/proc/{}/environ", process.pid()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+async fn talk(echo: &Server) -> Result<Status> {
+    talk_at(&echo.port.address()).await?;
+    echo.program.status().await
+}
+
+async fn talk_at(address: &str) -> Result<()> {
+    let mut client = Client::connect(&format!("ws://{address}/")).await?;
+    client.send_text("hello").await?;
+    assert_eq!(client.next_text().await?, "hello");
+    client.close().await
+}
+
+#[track_caller]
+fn assert_has(message: &str, line: &str) {
+    assert!(message.lines().any(|found| found == line), "no {line:?} in {message:?}");
+}
