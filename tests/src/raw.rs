@@ -142,17 +142,17 @@ impl Raw {
         Ok(answer)
     }
 
-    /// Reads until these bytes came.
+    /// Reads until these bytes came, and returns all of them.
     ///
     /// # Errors
     /// When the other end closes before.
-    pub async fn until(&mut self, wanted: &[u8]) -> Result<()> {
+    pub async fn until(&mut self, wanted: &[u8]) -> Result<String> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(wanted) {
             let wait = within("what a peer waits for", self.0.read_u8()).await?;
             bytes.push(wait.with_context(|| String::from_utf8_lossy(&bytes).into_owned())?);
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Reads until the other end closes, and returns what it sent.
