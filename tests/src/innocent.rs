@@ -78,5 +78,5 @@ pub async fn echoes(client: &mut Client) -> Result<()> {
 /// When something else is answered, or nothing.
 pub async fn is_greeted(peer: &mut Raw) -> Result<()> {
     peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
-    peer.until(b"\r\n\r\nhello").await.map(drop)
+    peer.until(b"\r\n\r\nhello").await
 }

@@ -152,7 +152,7 @@ async fn ask_until(http: Arc<Server>, done: Arc<AtomicBool>) -> Result<u64> {
         let mut peer = Raw::connect(&http.port.address()).await.context("refused")?;
         loop {
             peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
-            let answer = peer.until(b"hello").await.context("a request failed")?;
+            let answer = peer.answer(b"hello").await.context("a request failed")?;
             answered += 1;
             if answer.contains("connection: close") || done.load(Ordering::Relaxed) {
                 continue 'connections;
