@@ -122,6 +122,7 @@ async fn a_slot_that_crashes_in_a_loop_is_marked_and_the_others_go_on() -> Resul
     let status = echo.program.until("the crash loop to be marked", is_marked).await?;
     let reason = status.slot("fragile/0")?.last_exit.clone().context("a reason")?;
     assert!(reason.contains("the cellar is flooded"), "{reason}");
+    echo.program.run(&["status"]).await?.expect_code(6)?.expect_text("1 slot failed")?;
     client.send_text("hello").await?;
     assert_eq!(client.next_text().await?, "hello");
 

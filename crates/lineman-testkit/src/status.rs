@@ -53,6 +53,8 @@ pub struct Slot {
     pub last_exit: Option<String>,
     /// Whether the process answered in time; a busy one does not.
     pub answered: bool,
+    /// The most its loop was late in about the last minute, in microseconds.
+    pub lag_max_us: Option<u64>,
     /// What its service counts.
     pub gauges: BTreeMap<String, u64>,
     /// What its connection table counts, as JSON; null when it did not answer.

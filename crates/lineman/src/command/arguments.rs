@@ -80,7 +80,7 @@ pub enum Verb {
     /// Replace its processes one by one; nobody is refused meanwhile
     Reload(Reload),
     /// Show its services and processes
-    Status(Format),
+    Status(Status),
     /// List its connections
     Connections(Connections),
     /// Ask whether it is ready, or live: the exit code is 0 or 1
@@ -158,6 +158,20 @@ impl Leave {
 
 /// Flags of `status`.
 #[derive(Debug, Args)]
+pub struct Status {
+    /// How to print.
+    #[command(flatten)]
+    pub(super) format: Format,
+    /// Show it live, with what happens each second; with --json an object a line
+    #[arg(short = 'd', long)]
+    pub(super) live: bool,
+    /// How often to look: 1s, 500ms; a plain number is seconds [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = duration::interval, requires = "live")]
+    pub(super) interval: Option<Duration>,
+}
+
+/// How `status` and `connections` print.
+#[derive(Debug, Args)]
 pub struct Format {
     /// Print JSON, the stable form for scripts
     #[arg(long)]
@@ -211,6 +225,7 @@ pub fn after_help(name: &str) -> String {
         ("reload", "put a new binary or configuration into service"),
         ("reload -g", "the same, and let every connection end by itself"),
         ("reload web", "only the service `web`"),
+        ("status -d", "watch it live"),
         ("status --json", "for scripts"),
         ("stop -g --timeout 2m", "give connections two minutes to end"),
     ];

@@ -5,6 +5,8 @@ use std::time::Duration;
 /// The longest duration: a year. Longer ones are a slip of the finger, and could overflow a clock.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Parses a duration.
 ///
 /// # Errors
@@ -27,6 +29,19 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Parses how often something is looked at: a tenth of a second at least, for looking costs each
+/// worker a little.
+///
+/// # Errors
+/// A text that says what is understood.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = parse(text)?;
+    if interval < SHORTEST_INTERVAL {
+        return Err(format!("{text:?} is too often: 100ms is the least"));
+    }
+    Ok(interval)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +55,12 @@ mod tests {
         }
         assert_eq!(parse("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse("0"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn an_interval_is_no_shorter_than_a_tenth_of_a_second() {
+        assert_eq!(interval("100ms"), Ok(Duration::from_millis(100)));
+        assert!(interval("99ms").is_err());
     }
 
     #[test]

@@ -1,19 +1,19 @@
-//! `status`: the head, a table of processes that fits 100 columns, and what is worth a line beneath.
+//! `status`: the head, a table of processes as wide as the terminal, and what is worth a line beneath.
+//! Live, it is another module's.
 
 use std::time::Duration;
 
-use super::arguments::Format;
 use super::start::listen_cells;
-use super::{Failure, Outcome, ask, cut_off};
-use crate::control::ExitCode;
+use super::{Failure, Outcome, arguments, ask, cut_off, live};
 use crate::control::folder::RuntimeFolder;
 use crate::control::report::{Slot, Status, Totals};
 use crate::control::request::{Answer, Request};
+use crate::control::{ExitCode, Stats};
 use crate::terminal::table::{Align, Table};
-use crate::terminal::{Printer, units};
+use crate::terminal::{Printer, screen, units};
 
 /// The columns. What is read side by side is side by side: in and out share a column.
-const COLUMNS: [(&str, Align); 11] = [
+const COLUMNS: [(&str, Align); 13] = [
     ("slot", Align::Left),
     ("pid", Align::Right),
     ("state", Align::Left),
@@ -23,22 +23,38 @@ const COLUMNS: [(&str, Align); 11] = [
     ("msgs in/out", Align::Right),
     ("bytes in/out", Align::Right),
     ("queued", Align::Right),
+    ("errors", Align::Right),
+    ("lag p99", Align::Right),
     ("mem", Align::Right),
     ("cpu", Align::Right),
 ];
 
+/// What a narrow terminal goes without: first what stands beneath the table as well, or changes
+/// nobody's mind.
+const EXPENDABLE: [&str; 9] =
+    ["restarts", "errors", "queued", "uptime", "cpu", "pid", "mem", "msgs in/out", "bytes in/out"];
+
 /// Runs `status`.
-pub(super) fn status(folder: &RuntimeFolder, how: &Format) -> Outcome {
+pub(super) fn status(folder: &RuntimeFolder, how: &arguments::Status) -> Outcome {
+    if how.live {
+        return live::live(folder, how);
+    }
+    let mut found = ExitCode::Ok;
     let mut call = ask(folder, &Request::Status)?;
     while let Some(answer) = call.next()? {
         match answer {
-            Answer::Status(status) if how.json => {
+            Answer::Status(status) if how.format.json => {
+                found = code(&status);
                 let text = serde_json::to_string_pretty(&status).map_err(std::io::Error::from)?;
                 Printer::data(&text);
             }
-            Answer::Status(status) => Printer::data(&text(&status)),
+            Answer::Status(status) => {
+                found = code(&status);
+                let width = screen::stdout().map(|size| size.columns);
+                Printer::data(&text(&status, width));
+            }
             Answer::Note { text } => Printer::note(&text),
-            Answer::Done { code: ExitCode::Ok, .. } => return Ok(ExitCode::Ok),
+            Answer::Done { code: ExitCode::Ok, .. } => return Ok(found),
             Answer::Done { code, text } => return Err(Failure::new(code, text)),
             _ => {}
         }
@@ -46,14 +62,24 @@ pub(super) fn status(folder: &RuntimeFolder, how: &Format) -> Outcome {
     Err(cut_off())
 }
 
-fn text(status: &Status) -> String {
-    let mut lines = head(status);
+/// Returns what the command exits with.
+fn code(status: &Status) -> ExitCode {
+    if status.slots.iter().any(Slot::has_failed) { ExitCode::Degraded } else { ExitCode::Ok }
+}
+
+/// Returns the text for a terminal as wide as this; without a terminal everything is shown.
+fn text(status: &Status, width: Option<usize>) -> String {
+    let mut lines = vec![title(status)];
+    lines.extend(services(status));
     lines.push(String::new());
     let mut table = Table::new(&COLUMNS);
     for slot in &status.slots {
         table.row(row_of(slot));
     }
     table.row(totals(status));
+    if let Some(width) = width {
+        table = table.fit(width, &EXPENDABLE);
+    }
     lines.extend(table.lines());
     let remarks: Vec<String> = status.slots.iter().flat_map(remarks).collect();
     if !remarks.is_empty() {
@@ -63,18 +89,29 @@ fn text(status: &Status) -> String {
     lines.join("\n")
 }
 
-fn head(status: &Status) -> Vec<String> {
+/// Returns the line about the program as a whole.
+pub(super) fn title(status: &Status) -> String {
     let uptime = units::duration(Duration::from_millis(status.uptime_ms));
     let Status { lineman, program, pid, state, .. } = status;
     let load = status.load.map_or_else(String::new, |[one, five, fifteen]| {
         format!("  load {one:.2} {five:.2} {fifteen:.2}")
     });
+    format!("Lineman {lineman}  {program}  pid {pid}  {state}  uptime {uptime}{load}")
+}
+
+/// Returns how many services and processes there are, and how many slots have failed.
+pub(super) fn sums(status: &Status) -> String {
     let services = units::plural(status.services.len(), "service", "services");
     let processes = units::plural(status.totals.processes, "process", "processes");
-    let mut lines = vec![
-        format!("Lineman {lineman}  {program}  pid {pid}  {state}  uptime {uptime}{load}"),
-        format!("{services}, {processes}"),
-    ];
+    let failed = match status.slots.iter().filter(|slot| slot.has_failed()).count() {
+        0 => String::new(),
+        failed => format!(", {} failed", units::plural(failed, "slot", "slots")),
+    };
+    format!("{services}, {processes}{failed}")
+}
+
+fn services(status: &Status) -> Vec<String> {
+    let mut lines = vec![sums(status)];
     for service in &status.services {
         let (name, ready, wanted) = (&service.name, service.ready, service.processes);
         let listen = listen_cells(service).join(" ");
@@ -87,38 +124,49 @@ fn head(status: &Status) -> Vec<String> {
     lines
 }
 
-fn row_of(slot: &Slot) -> Vec<String> {
-    let unknown = || "-".to_owned();
-    let shown = if slot.pid.is_some() && !slot.answered && slot.state == "ready" {
+/// Returns the state as people see it.
+pub(super) fn shown_state(slot: &Slot) -> String {
+    if slot.pid.is_some() && !slot.answered && slot.state == "ready" {
         // It serves, and has not answered within a second: its loop is stuck.
         "busy".to_owned()
     } else {
         slot.state.clone()
-    };
+    }
+}
+
+fn row_of(slot: &Slot) -> Vec<String> {
+    let unknown = || "-".to_owned();
     let mut cells = vec![
         slot.name.clone(),
         slot.pid.map_or_else(unknown, |pid| pid.to_string()),
-        shown,
+        shown_state(slot),
         slot.uptime_ms
             .map_or_else(unknown, |uptime| units::duration(Duration::from_millis(uptime))),
         slot.restarts.to_string(),
     ];
     match &slot.stats {
-        None => cells.extend([unknown(), unknown(), unknown(), unknown()]),
+        None => cells.extend([unknown(), unknown(), unknown(), unknown(), unknown()]),
         Some(stats) => cells.extend([
             units::count(stats.connections),
             format!("{}/{}", units::count(stats.messages_in), units::count(stats.messages_out)),
             format!("{}/{}", units::bytes(stats.bytes_in), units::bytes(stats.bytes_out)),
             units::bytes(stats.queued_bytes),
+            units::count(errors(stats)),
         ]),
     }
+    cells.push(slot.lag_p99_us.map_or_else(unknown, units::micros));
     cells.push(slot.memory_bytes.map_or_else(unknown, units::bytes));
     cells.push(slot.cpu_ms.map_or_else(unknown, cpu));
     cells
 }
 
+/// Returns how often a handler failed or a peer broke its protocol.
+pub(super) fn errors(stats: &Stats) -> u64 {
+    stats.handler_errors + stats.protocol_errors
+}
+
 fn totals(status: &Status) -> Vec<String> {
-    let Totals { stats, memory_bytes, cpu_ms, .. } = &status.totals;
+    let Totals { stats, memory_bytes, cpu_ms, lag_p99_us, .. } = &status.totals;
     let restarts: u64 = status.slots.iter().map(|slot| slot.restarts).sum();
     vec![
         "total".to_owned(),
@@ -130,6 +178,9 @@ fn totals(status: &Status) -> Vec<String> {
         format!("{}/{}", units::count(stats.messages_in), units::count(stats.messages_out)),
         format!("{}/{}", units::bytes(stats.bytes_in), units::bytes(stats.bytes_out)),
         units::bytes(stats.queued_bytes),
+        units::count(errors(stats)),
+        // The worst of them: lags have no sum.
+        units::micros(*lag_p99_us),
         units::bytes(*memory_bytes),
         cpu(*cpu_ms),
     ]
@@ -137,7 +188,7 @@ fn totals(status: &Status) -> Vec<String> {
 
 /// Returns the lines of one process that a table has no room for: gauges that are not zero, faults
 /// that were counted, how the process before it ended.
-fn remarks(slot: &Slot) -> Vec<String> {
+pub(super) fn remarks(slot: &Slot) -> Vec<String> {
     let mut counts: Vec<(String, u64)> = slot.gauges.clone().into_iter().collect();
     if let Some(stats) = &slot.stats {
         counts.push(("refused".to_owned(), stats.refused));
@@ -173,7 +224,6 @@ fn cpu(millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::Stats;
     use crate::control::report::{Listen, Service};
     use std::collections::BTreeMap;
 
@@ -193,6 +243,8 @@ mod tests {
             gauges: BTreeMap::from([("clients".to_owned(), 7), ("lost_events".to_owned(), 0)]),
             memory_bytes: Some(12 << 20),
             cpu_ms: Some(1200),
+            lag_p99_us: Some(1234),
+            lag_max_us: Some(5678),
         }
     }
 
@@ -227,8 +279,8 @@ mod tests {
     }
 
     #[test]
-    fn the_table_fits_a_terminal_of_100_columns() {
-        let stats = Stats {
+    fn the_table_is_as_wide_as_the_terminal() {
+        let many = Stats {
             connections: 20_000,
             messages_in: 123_456_789,
             messages_out: 123_456_789,
@@ -237,20 +289,40 @@ mod tests {
             queued_bytes: 1023,
             ..Stats::default()
         };
-        let text = text(&status_of(vec![slot(0, Some(stats)), slot(1, None)]));
-        let widest = text.lines().map(|line| line.chars().count()).max();
-        assert!(widest <= Some(108), "{widest:?}\n{text}");
+        let status = status_of(vec![slot(0, Some(many)), slot(1, None)]);
+        for (width, kept) in [(60, "conns"), (80, "bytes in/out"), (100, "pid"), (140, "restarts")]
+        {
+            let text = text(&status, Some(width));
+            let table = text.lines().skip_while(|line| !line.starts_with("slot"));
+            let widest = table.map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{widest:?} instead of {width}:\n{text}");
+            assert!(text.contains(kept), "{kept} is not in\n{text}");
+        }
+        let everything = text(&status, None);
+        for (name, _) in COLUMNS {
+            assert!(everything.contains(name), "{name} is not in\n{everything}");
+        }
+    }
+
+    #[test]
+    fn a_failed_slot_degrades_the_program() {
+        let failed = Slot { pid: None, state: "failed".to_owned(), ..slot(1, None) };
+        let status = status_of(vec![slot(0, Some(Stats::default())), failed]);
+        assert_eq!(code(&status), ExitCode::Degraded);
+        assert!(text(&status, None).contains("1 service, 1 process, 1 slot failed\n"));
+        assert_eq!(code(&status_of(vec![slot(0, None)])), ExitCode::Ok);
     }
 
     #[test]
     fn a_process_that_does_not_answer_is_busy() {
-        let text = text(&status_of(vec![slot(1, None)]));
+        let text = text(&status_of(vec![slot(1, None)]), None);
         assert!(text.contains("chat-gateway/1  123456  busy"), "{text}");
     }
 
     #[test]
     fn what_is_not_zero_has_a_line() {
-        let text = text(&status_of(vec![slot(0, Some(Stats { refused: 3, ..Stats::default() }))]));
+        let stats = Stats { refused: 3, ..Stats::default() };
+        let text = text(&status_of(vec![slot(0, Some(stats))]), None);
         assert!(text.contains("chat-gateway/0: clients 7, refused 3\n"), "{text}");
         assert!(text.ends_with("chat-gateway/0: last exit: signal 9 (SIGKILL)"), "{text}");
     }

@@ -1,6 +1,5 @@
 //! `stop` and `reload`: what the master does step by step, on stderr, and the result on stdout.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -9,19 +8,16 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::arguments::{Leave, Reload};
+use super::progress::Display;
 use super::{Failure, Outcome, ask, cut_off};
 use crate::control::ExitCode;
 use crate::control::client::Call;
 use crate::control::folder::RuntimeFolder;
-use crate::control::report::{Progress, Step};
 use crate::control::request::{Answer, Request};
-use crate::terminal::{Printer, units};
+use crate::terminal::Printer;
 
 /// How long a master that has stopped everything may take to end itself.
 const END_LIMIT: Duration = Duration::from_secs(10);
-
-/// How often a drain is mentioned when nothing changes but the time.
-const MENTION_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs `stop`: returns when the master is gone.
 pub(super) fn stop(folder: &RuntimeFolder, how: &Leave) -> Outcome {
@@ -52,14 +48,12 @@ fn conclude(code: ExitCode, text: &str) -> Outcome {
 }
 
 fn follow(mut call: Call) -> Result<(ExitCode, String), Failure> {
-    let mut mentioned = Mentioned::default();
+    let mut display = Display::new();
     while let Some(answer) = call.next()? {
         match answer {
             Answer::Done { code, text } => return Ok((code, text)),
-            Answer::Note { text } => Printer::note(&text),
-            Answer::Progress(progress) if mentioned.is_news(&progress, Instant::now()) => {
-                Printer::note(&line(&progress));
-            }
+            Answer::Note { text } => display.note(&text),
+            Answer::Progress(progress) => display.step(&progress),
             _ => {}
         }
     }
@@ -96,78 +90,5 @@ impl Master {
         }
         let text = format!("pid {} has stopped its processes but does not end", self.pid);
         Err(Failure::new(ExitCode::Failed, text))
-    }
-}
-
-/// What was said of each process last: a drain reports several times a second.
-#[derive(Debug, Default)]
-struct Mentioned {
-    last: HashMap<u32, (Step, Option<usize>, Instant)>,
-}
-
-impl Mentioned {
-    fn is_news(&mut self, progress: &Progress, now: Instant) -> bool {
-        let Progress { pid, step, left, .. } = progress;
-        let old = self.last.get(pid).is_some_and(|(was, had, at)| {
-            let same = (was, had) == (step, left) || (*step == Step::Draining && left.is_none());
-            // Several people leave at once as a rule: one line a second tells that as well.
-            let lately = now.duration_since(*at) < Duration::from_secs(1) && *left != Some(0);
-            (was == step) && (lately || (same && now.duration_since(*at) < MENTION_EVERY))
-        });
-        if !old {
-            self.last.insert(*pid, (*step, *left, now));
-        }
-        !old
-    }
-}
-
-fn line(progress: &Progress) -> String {
-    let Progress { slot, pid, step, left, remaining_ms } = progress;
-    let what = match step {
-        Step::Starting => "started as the successor",
-        Step::Ready => "serves",
-        Step::Draining => "draining",
-        Step::Stopping => "stopping",
-        Step::Ended => "ended",
-        Step::Killed => "killed: it did not end in time",
-    };
-    let left = left.map_or_else(String::new, |left| {
-        format!(", {} left", units::plural(left, "connection", "connections"))
-    });
-    let remaining = remaining_ms.map_or_else(String::new, |remaining| {
-        format!(", {} at most", units::duration(Duration::from_millis(remaining)))
-    });
-    format!("{slot} (pid {pid}): {what}{left}{remaining}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn draining(left: usize) -> Progress {
-        Progress {
-            slot: "echo/0".to_owned(),
-            pid: 7,
-            step: Step::Draining,
-            left: Some(left),
-            remaining_ms: Some(24_000),
-        }
-    }
-
-    #[test]
-    fn a_drain_is_one_line() {
-        let expected = "echo/0 (pid 7): draining, 1 connection left, 24s at most";
-        assert_eq!(line(&draining(1)), expected);
-    }
-
-    #[test]
-    fn a_drain_is_mentioned_once_a_second_and_less_when_nothing_changes() {
-        let (start, mut mentioned) = (Instant::now(), Mentioned::default());
-        let at = |millis| start + Duration::from_millis(millis);
-        assert!(mentioned.is_news(&draining(5), at(0)));
-        assert!(!mentioned.is_news(&draining(4), at(250)));
-        assert!(mentioned.is_news(&draining(3), at(1250)));
-        assert!(!mentioned.is_news(&draining(3), at(2500)));
-        assert!(mentioned.is_news(&draining(3), at(6500)));
     }
 }

@@ -18,12 +18,21 @@ pub(crate) enum ExitCode {
     AlreadyRunning,
     /// 5: stopped, but some processes had to be killed.
     Killed,
+    /// 6: running, but a slot has failed.
+    Degraded,
 }
 
 impl ExitCode {
     /// All of them, for the help text.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Ok, Self::Failed, Self::Usage, Self::NotRunning, Self::AlreadyRunning, Self::Killed];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::Failed,
+        Self::Usage,
+        Self::NotRunning,
+        Self::AlreadyRunning,
+        Self::Killed,
+        Self::Degraded,
+    ];
 
     /// Returns the number the process exits with.
     pub(crate) const fn number(self) -> i32 {
@@ -34,6 +43,7 @@ impl ExitCode {
             Self::NotRunning => 3,
             Self::AlreadyRunning => 4,
             Self::Killed => 5,
+            Self::Degraded => 6,
         }
     }
 
@@ -46,6 +56,7 @@ impl ExitCode {
             Self::NotRunning => "not running",
             Self::AlreadyRunning => "already running",
             Self::Killed => "stopped, but some processes had to be killed",
+            Self::Degraded => "running, but a slot has failed (`status`)",
         }
     }
 }

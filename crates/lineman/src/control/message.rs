@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::report::Lag;
 use super::{Row, Stats};
 use crate::tls::tickets::TicketKeys;
 
@@ -76,6 +77,9 @@ pub(crate) enum FromWorker {
         stats: Stats,
         /// What the service counts.
         gauges: BTreeMap<String, u64>,
+        /// How late its loop is.
+        #[serde(default)]
+        lag: Lag,
     },
     /// The answer to [`ToWorker::Connections`].
     Rows {
@@ -122,6 +126,7 @@ mod tests {
             token: 7,
             stats: Stats { connections: 3, ..Stats::default() },
             gauges: BTreeMap::from([("clients".to_owned(), 3)]),
+            lag: Lag { p99_us: 900, max_us: 15_000 },
         };
         let text = serde_json::to_string(&said).unwrap();
         assert_eq!(serde_json::from_str::<FromWorker>(&text).unwrap(), said);

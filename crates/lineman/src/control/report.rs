@@ -114,6 +114,20 @@ pub(crate) struct Slot {
     pub(crate) memory_bytes: Option<u64>,
     /// CPU time used since the process started, in milliseconds.
     pub(crate) cpu_ms: Option<u64>,
+    /// How late its loop was in about the last minute, in microseconds: what 99 of 100 looks did not
+    /// exceed.
+    pub(crate) lag_p99_us: Option<u64>,
+    /// The most of it.
+    pub(crate) lag_max_us: Option<u64>,
+}
+
+/// How late the loop of a process was in about the last minute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lag {
+    /// What 99 of 100 looks did not exceed, in microseconds.
+    pub(crate) p99_us: u64,
+    /// The most, in microseconds.
+    pub(crate) max_us: u64,
 }
 
 /// The sums of [`Status`].
@@ -128,6 +142,22 @@ pub(crate) struct Totals {
     pub(crate) memory_bytes: u64,
     /// The sum of their CPU time, in milliseconds.
     pub(crate) cpu_ms: u64,
+    /// The largest of their lags (p99), in microseconds.
+    #[serde(default)]
+    pub(crate) lag_p99_us: u64,
+    /// The largest of their largest lags, in microseconds.
+    #[serde(default)]
+    pub(crate) lag_max_us: u64,
+    /// How many slots have failed.
+    #[serde(default)]
+    pub(crate) failed: usize,
+}
+
+impl Slot {
+    /// Returns whether its process ended too often and none is started any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state == "failed"
+    }
 }
 
 impl Totals {
@@ -138,6 +168,9 @@ impl Totals {
             totals.processes += usize::from(slot.pid.is_some());
             totals.memory_bytes += slot.memory_bytes.unwrap_or(0);
             totals.cpu_ms += slot.cpu_ms.unwrap_or(0);
+            totals.lag_p99_us = totals.lag_p99_us.max(slot.lag_p99_us.unwrap_or(0));
+            totals.lag_max_us = totals.lag_max_us.max(slot.lag_max_us.unwrap_or(0));
+            totals.failed += usize::from(slot.has_failed());
             if let Some(stats) = &slot.stats {
                 totals.stats.add(stats);
             }

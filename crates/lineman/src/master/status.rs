@@ -145,6 +145,8 @@ impl Supervisor {
             gauges: std::collections::BTreeMap::new(),
             memory_bytes: None,
             cpu_ms: None,
+            lag_p99_us: None,
+            lag_max_us: None,
         };
         if slot.workers.is_empty() {
             return vec![(empty, None)];
@@ -182,12 +184,14 @@ async fn finish_status(
     let end = tokio::time::Instant::now() + ANSWER_LIMIT;
     for (mut entry, answer) in slots {
         if let Some(answer) = answer
-            && let Ok(Ok(FromWorker::Status { stats, gauges, .. })) =
+            && let Ok(Ok(FromWorker::Status { stats, gauges, lag, .. })) =
                 tokio::time::timeout_at(end, answer).await
         {
             entry.answered = true;
             entry.stats = Some(stats);
             entry.gauges = gauges;
+            entry.lag_p99_us = Some(lag.p99_us);
+            entry.lag_max_us = Some(lag.max_us);
         }
         if let Some(usage) = entry.pid.and_then(procfs::usage) {
             entry.memory_bytes = Some(usage.memory);

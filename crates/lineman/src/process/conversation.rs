@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::spawn_local;
 
+use super::lag::Meter;
 use crate::connection::Table;
 use crate::control::frame::{Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
@@ -46,12 +47,18 @@ pub(super) struct Conversation {
     inbox: Inbox<ToWorker>,
     outbox: Outbox<FromWorker>,
     table: Table,
+    meter: Meter,
 }
 
 impl Conversation {
-    /// Returns the talk over these two halves, about this table.
-    pub(super) fn new(inbox: Inbox<ToWorker>, outbox: Outbox<FromWorker>, table: Table) -> Self {
-        Self { inbox, outbox, table }
+    /// Returns the talk over these two halves, about this table and this loop.
+    pub(super) fn new(
+        inbox: Inbox<ToWorker>,
+        outbox: Outbox<FromWorker>,
+        table: Table,
+        meter: Meter,
+    ) -> Self {
+        Self { inbox, outbox, table, meter }
     }
 
     /// Answers questions until an order comes.
@@ -118,7 +125,7 @@ impl Conversation {
     fn status(&self, token: u64, running: Option<&dyn Running>) -> FromWorker {
         let gauges = running.map(Running::gauges).unwrap_or_default();
         let gauges = gauges.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        FromWorker::Status { token, stats: self.table.stats(), gauges }
+        FromWorker::Status { token, stats: self.table.stats(), gauges, lag: self.meter.lag() }
     }
 
     fn say(&self, message: &FromWorker) {

@@ -5,6 +5,7 @@
 
 mod inherited;
 mod conversation;
+mod lag;
 mod leave;
 mod panics;
 
@@ -24,6 +25,7 @@ use crate::terminal::{Printer, log};
 use crate::{App, BoxError, Error, Result, os};
 use conversation::{Conversation, Order};
 use inherited::Inheritance;
+use lag::{Heartbeat, Meter};
 
 /// How long a worker that ends tries to get its last message to the master.
 const LAST_WORD_LIMIT: Duration = Duration::from_millis(500);
@@ -97,7 +99,8 @@ async fn serve(
     let (service, context) = inheritance.claim(app, Table::new()?)?;
     let Context { table, generation, .. } = &context;
     let (table, generation) = (table.clone(), *generation);
-    let mut conversation = Conversation::new(inbox, outbox.clone(), table.clone());
+    let meter = Meter::start(Heartbeat::default());
+    let mut conversation = Conversation::new(inbox, outbox.clone(), table.clone(), meter);
     let mut loop_task = spawn_local({
         let table = table.clone();
         async move { table.run().await }

@@ -14,9 +14,29 @@ impl Printer {
         write(&mut io::stdout().lock(), text);
     }
 
+    /// Writes data of which more follows without end; returns whether somebody still reads.
+    pub(crate) fn stream(text: &str) -> bool {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_ok()
+    }
+
     /// Writes everything else: steps, hints.
     pub(crate) fn note(text: &str) {
         write(&mut io::stderr().lock(), text);
+    }
+
+    /// Writes a block of lines over the one of `drawn` lines above the cursor of stderr's terminal,
+    /// with a note before it that stays.
+    pub(crate) fn redraw(drawn: usize, note: &str, lines: &[String]) {
+        let mut text = String::new();
+        if drawn > 0 {
+            // Up to the beginning of the old block, and away with everything from there.
+            text = format!("\x1b[{drawn}F\x1b[J");
+        }
+        for line in note.lines().chain(lines.iter().map(String::as_str)) {
+            text.extend([line, "\n"]);
+        }
+        write(&mut io::stderr().lock(), &text);
     }
 
     /// Writes why a command failed.

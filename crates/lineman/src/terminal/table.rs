@@ -1,5 +1,8 @@
 //! Aligned columns for the terminal; a pure function from cells to lines.
 
+/// What stands between two columns.
+const GAP: &str = "  ";
+
 /// How a column is aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
@@ -12,14 +15,15 @@ pub(crate) enum Align {
 /// A table under construction.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
-    columns: Vec<(&'static str, Align)>,
+    columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// Returns an empty table with these columns.
-    pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+    pub(crate) fn new<T: AsRef<str>>(columns: &[(T, Align)]) -> Self {
+        let columns = columns.iter().map(|(name, align)| (name.as_ref().to_owned(), *align));
+        Self { columns: columns.collect(), rows: Vec::new() }
     }
 
     /// Adds a row; cells beyond the columns are dropped, missing ones are empty.
@@ -27,15 +31,56 @@ impl Table {
         self.rows.push(cells.into_iter().take(self.columns.len()).collect());
     }
 
+    /// Returns the table without some of the columns `expendable`, the first ones first, so that its
+    /// lines fit into `width` characters; when all of them are not enough, it stays wider.
+    pub(crate) fn fit(mut self, width: usize, expendable: &[&str]) -> Self {
+        for name in expendable {
+            if self.width() <= width {
+                break;
+            }
+            self.drop_column(name);
+        }
+        self
+    }
+
+    fn width(&self) -> usize {
+        let widths = self.widths();
+        widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1)
+    }
+
+    fn drop_column(&mut self, name: &str) {
+        if let Some(at) = self.columns.iter().position(|(column, _)| column == name) {
+            self.drop_column_at(at);
+        }
+    }
+
+    fn drop_column_at(&mut self, at: usize) {
+        self.columns.remove(at);
+        for row in self.rows.iter_mut().filter(|row| row.len() > at) {
+            row.remove(at);
+        }
+    }
+
     /// Returns the lines: the header, then the rows, two blanks between columns.
     pub(crate) fn lines(&self) -> Vec<String> {
         let widths = self.widths();
-        let header = self.columns.iter().map(|(name, _)| *name);
+        let header = self.columns.iter().map(|(name, _)| name.as_str());
         let mut lines = vec![self.line(header, &widths)];
         for row in &self.rows {
             lines.push(self.line(row.iter().map(String::as_str), &widths));
         }
         lines
+    }
+
+    /// Returns the rows without the header and without empty columns.
+    pub(crate) fn rows_only(mut self) -> Vec<String> {
+        for (name, _) in &mut self.columns {
+            name.clear();
+        }
+        while let Some(at) = self.widths().iter().position(|width| *width == 0) {
+            self.drop_column_at(at);
+        }
+        self.lines().split_off(1)
     }
 
     /// Returns the lines as one text.
@@ -58,7 +103,7 @@ impl Table {
         let mut line = String::new();
         for ((cell, width_wanted), (_, align)) in cells.zip(widths).zip(&self.columns) {
             if !line.is_empty() {
-                line.push_str("  ");
+                line.push_str(GAP);
             }
             let padding = " ".repeat(width_wanted.saturating_sub(width(cell)));
             match align {
@@ -91,6 +136,18 @@ mod tests {
              chat/0      7  ready\n\
              x/10    12345"
         );
+    }
+
+    #[test]
+    fn a_table_gives_up_columns_until_it_fits() {
+        let mut table = Table::new(&[("a", Align::Left), ("bb", Align::Right), ("c", Align::Left)]);
+        table.row(["1".to_owned(), "2".to_owned(), "333".to_owned()]);
+        table.row(["1".to_owned()]);
+        let fit = |width| table.clone().fit(width, &["bb", "c"]).text();
+        assert_eq!(fit(10), "a  bb  c\n1   2  333\n1");
+        assert_eq!(fit(9), "a  c\n1  333\n1");
+        assert_eq!(fit(5), "a\n1\n1");
+        assert_eq!(fit(0), "a\n1\n1");
     }
 
     #[test]

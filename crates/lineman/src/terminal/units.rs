@@ -12,6 +12,16 @@ pub(crate) fn count(count: u64) -> String {
     if count < 100_000 { count.to_string() } else { scaled(count, 1000, &["", "k", "M", "G", "T"]) }
 }
 
+/// Returns a short time, given in microseconds, with one unit: `850us`, `1.2ms`, `15ms`, `2.9s`.
+pub(crate) fn micros(micros: u64) -> String {
+    match micros {
+        0..1000 => format!("{micros}us"),
+        1000..10_000 => format!("{}.{}ms", micros / 1000, micros / 100 % 10),
+        10_000..1_000_000 => format!("{}ms", micros / 1000),
+        _ => format!("{}.{}s", micros / 1_000_000, micros / 100_000 % 10),
+    }
+}
+
 /// Returns a duration by its two largest units: `41s`, `3m 4s`, `5h 0m`, `12d 7h`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -83,6 +93,15 @@ mod tests {
             [(0, "0s"), (59, "59s"), (184, "3m 4s"), (18_000, "5h 0m"), (1_062_000, "12d 7h")];
         for (seconds, expected) in cases {
             assert_eq!(duration(Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn short_times_have_one_unit() {
+        let cases =
+            [(0, "0us"), (999, "999us"), (1250, "1.2ms"), (15_999, "15ms"), (2_960_000, "2.9s")];
+        for (time, expected) in cases {
+            assert_eq!(micros(time), expected);
         }
     }
 
