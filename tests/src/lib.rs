@@ -7,6 +7,7 @@ pub mod crowd;
 pub mod raw;
 pub mod innocent;
 pub mod peer;
+pub mod terminal;
 pub mod certificates;
 pub mod ours;
 pub mod launch;
