@@ -58,6 +58,13 @@ impl Launch {
         self
     }
 
+    /// Adds an argument of `start`.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
     /// Hands over sockets from descriptor 3 on; `LISTEN_PID` has to be set by what runs between.
     ///
     /// # Errors

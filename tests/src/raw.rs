@@ -147,12 +147,20 @@ impl Raw {
     /// # Errors
     /// When the other end closes before.
     pub async fn until(&mut self, wanted: &[u8]) -> Result<()> {
+        self.answer(wanted).await.map(drop)
+    }
+
+    /// Reads until these bytes came, and returns all that came.
+    ///
+    /// # Errors
+    /// When the other end closes before.
+    pub async fn answer(&mut self, wanted: &[u8]) -> Result<String> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(wanted) {
             let wait = within("what a peer waits for", self.0.read_u8()).await?;
             bytes.push(wait.with_context(|| String::from_utf8_lossy(&bytes).into_owned())?);
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Reads until the other end closes, and returns what it sent.

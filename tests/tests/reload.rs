@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use lineman_testkit::{Program, Slot, Status};
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
-use lineman_tests::programs::{Server, chat, echo};
+use lineman_tests::programs::{Server, chat, echo, http};
+use lineman_tests::raw::Raw;
 
 #[tokio::test]
 async fn clients_do_not_notice_that_both_businesses_are_replaced() -> Result<()> {
@@ -142,4 +143,41 @@ async fn assert_serves(program: &Program, pids_before: &[i32]) -> Result<()> {
 
 fn pids(status: &Status) -> Vec<i32> {
     status.slots.iter().filter_map(|slot| slot.pid).collect()
+}
+
+/// Asks on one kept connection after the other until `done`; returns how many requests were answered.
+async fn ask_until(http: Arc<Server>, done: Arc<AtomicBool>) -> Result<u64> {
+    let mut answered = 0;
+    'connections: while !done.load(Ordering::Relaxed) {
+        let mut peer = Raw::connect(&http.port.address()).await.context("refused")?;
+        loop {
+            peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+            let answer = peer.answer(b"hello").await.context("a request failed")?;
+            answered += 1;
+            if answer.contains("connection: close") || done.load(Ordering::Relaxed) {
+                continue 'connections;
+            }
+        }
+    }
+    Ok(answered)
+}
+
+#[tokio::test]
+async fn no_request_on_a_kept_connection_fails() -> Result<()> {
+    let _machine = alone().await;
+    let http = Arc::new(http()?.knob("HTTP_COUNT", "2").started().await?);
+    let before = pids(&http.program.status().await?);
+    let done = Arc::new(AtomicBool::new(false));
+    let visitors: Vec<_> =
+        (0..8).map(|_| tokio::spawn(ask_until(Arc::clone(&http), Arc::clone(&done)))).collect();
+    http.program.reload().await?;
+    http.program.reload().await?;
+    done.store(true, Ordering::Relaxed);
+    for visitor in visitors {
+        let answered = visitor.await??;
+        assert!(answered > 0, "somebody asked meanwhile");
+    }
+    let after = pids(&http.program.status().await?);
+    assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
+    Ok(())
 }

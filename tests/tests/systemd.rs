@@ -180,6 +180,16 @@ async fn a_connection_is_no_listener() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_daemon_cannot_have_the_sockets() -> Result<()> {
+    let echo = echo()?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let launch = Launch::echo(&echo, &FOR_ITSELF)?.hand_over(vec![listener.into()])?;
+    let launched = launch.knob("LISTEN_FDNAMES", "echo").argument("-d").spawn()?;
+    launched.ended().await?.expect_code(2)?.expect_text("start without -d")?;
+    Ok(())
+}
+
 #[test]
 fn systemd_accepts_the_units() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib");

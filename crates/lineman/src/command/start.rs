@@ -16,6 +16,10 @@ pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
     if let Some(holder) = client::running(&plan.folder)? {
         return Err(Failure::new(ExitCode::AlreadyRunning, master::already_running(&holder)));
     }
+    if how.daemon && !plan.given.is_empty() {
+        let text = "the service manager gave its sockets to this process alone: start without -d";
+        return Err(Failure::new(ExitCode::Usage, text));
+    }
     if how.daemon { daemon::start(plan, how) } else { Ok(foreground(plan, how)) }
 }
 

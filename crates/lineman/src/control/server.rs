@@ -103,16 +103,21 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let mut callers = JoinSet::new();
+    let mut failing = false;
     tokio::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept(), if callers.len() < CALLERS => match accepted {
                 Ok((stream, _)) => {
+                    failing = false;
                     callers.spawn(answer(stream, asked.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a command");
+                    // Once, not for each attempt.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "cannot accept a command, resting");
+                    }
                     // Out of descriptors, most likely: trying at once would only spin.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

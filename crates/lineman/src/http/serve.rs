@@ -264,7 +264,7 @@ where
 {
     let mut draining = pin!(table.reached(Phase::Draining));
     let mut closing = pin!(table.reached(Phase::Closing));
-    let mut is_draining = false;
+    let (mut is_draining, mut is_closing) = (false, false);
     loop {
         tokio::select! {
             biased;
@@ -276,10 +276,19 @@ where
                 Sign::Idle => return End::Silent(Silence::Idle),
                 Sign::AnswerStalled => return End::Cut("the peer takes nothing"),
             },
-            () = &mut closing => return End::Cut("the process is going away"),
+            // What is under way gets its answer, if it comes before the process ends.
+            () = &mut closing, if !is_closing => {
+                is_closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
             () = &mut draining, if !is_draining => {
                 is_draining = true;
-                connection.as_mut().graceful_shutdown();
+                match watch.spoken {
+                    // A request may be on its way this moment, and nothing would tell its sender
+                    // that it was not served. The answer to the next one says that it is the last.
+                    Spoken::Http1 => watch.drain(),
+                    Spoken::Http2 => connection.as_mut().graceful_shutdown(),
+                }
             }
         }
     }

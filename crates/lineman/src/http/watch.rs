@@ -47,6 +47,8 @@ pub(super) struct Watch {
     exchanges: Cell<usize>,
     requests: Cell<u32>,
     last_request_told: Cell<bool>,
+    /// Whether the process is on its way out.
+    draining: Cell<bool>,
     /// Answers that have more to say and wait until the peer takes what they said.
     stuck: Cell<usize>,
     /// When such an answer last went on.
@@ -67,6 +69,7 @@ impl Watch {
             exchanges: Cell::new(0),
             requests: Cell::new(0),
             last_request_told: Cell::new(false),
+            draining: Cell::new(false),
             stuck: Cell::new(0),
             progress: Cell::new(Instant::now()),
             flushed: Cell::new(true),
@@ -103,7 +106,12 @@ impl Watch {
 
     /// Returns whether the connection has had all the requests it may have.
     pub(super) fn is_last_request(&self) -> bool {
-        self.requests.get() >= self.limits.requests
+        self.draining.get() || self.requests.get() >= self.limits.requests
+    }
+
+    /// The process is on its way out: the next answer is the last one.
+    pub(super) fn drain(&self) {
+        self.draining.set(true);
     }
 
     /// Resolves when there is something to do. Poll it right behind hyper, which changes the state.

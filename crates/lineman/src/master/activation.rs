@@ -53,10 +53,10 @@ pub(crate) fn take() -> Result<Vec<Given>, Error> {
             problem("LISTEN_FDS", &format!("{count:?} is no number from 0 to {MOST}"))
         })?;
     let names = read(environment::LISTEN_FDNAMES).unwrap_or_default();
-    let mut names = names.split(':').filter(|name| !name.is_empty());
+    let mut names = names.split(':');
     let mut given = Vec::new();
     for number in FIRST..FIRST + count {
-        let name = names.next().unwrap_or(UNNAMED).to_owned();
+        let name = names.next().filter(|name| !name.is_empty()).unwrap_or(UNNAMED).to_owned();
         let one = adopt(number, &name);
         given.push(one.map_err(|error| problem(&name, &format!("descriptor {number}: {error}")))?);
     }

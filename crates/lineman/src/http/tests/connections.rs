@@ -4,29 +4,39 @@ use axum::body::BodyDataStream;
 use futures_util::stream;
 
 use super::*;
-use crate::connection::{Others, Proxies};
+use crate::connection::{CloseReason, Others, Proxies};
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 
 #[test]
-fn a_drain_closes_the_idle_and_lets_the_busy_finish() {
+fn a_drain_fails_no_request() {
     with_table(async |table| {
         let service = tower::service_fn(async |_: Request<Body>| {
             sleep(seconds(5)).await;
             Ok::<_, Infallible>(Response::new("done".to_owned()))
         });
         let address = listen(&table, Http::new(service));
-        let (mut idle, mut busy) = (connect(address).await, connect(address).await);
-        say(&mut idle, GET).await;
-        assert!(hear(&mut idle).await.ends_with("done"));
+        let (mut silent, mut idle) = (connect(address).await, connect(address).await);
+        for peer in [&mut silent, &mut idle] {
+            say(peer, GET).await;
+            let answer = hear(peer).await;
+            assert!(!answer.contains("connection") && answer.ends_with("done"), "{answer}");
+        }
+        let mut busy = connect(address).await;
         say(&mut busy, GET).await;
-        until_peers(&table, 2).await;
+        until_peers(&table, 3).await;
         sleep(seconds(1)).await;
         table.stop_accepting();
-        assert_eq!(rest(&mut idle).await, "");
+        let last =
+            |answer: String| answer.contains("connection: close\r\n") && answer.ends_with("done");
         let answer = rest(&mut busy).await;
-        assert!(answer.contains("connection: close\r\n") && answer.ends_with("done"), "{answer}");
-        drop((idle, busy));
+        assert!(last(answer.clone()), "what is under way is answered: {answer}");
+        say(&mut idle, GET).await;
+        assert!(last(rest(&mut idle).await), "and so is one more request");
+        until_peers(&table, 1).await;
+        assert_eq!(table.close_all(&CloseReason::GoingAway), 0, "hyper has it, not the slab");
+        assert_eq!(rest(&mut silent).await, "");
+        drop((silent, idle, busy));
         table.emptied().await;
     });
 }
