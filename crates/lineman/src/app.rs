@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::Result;
 use crate::cli::Arguments;
 use crate::config::Config;
 use crate::master::hooks::Hooks;
 use crate::master::{WorkerArguments, WorkerExit};
 use crate::service::Service;
+use crate::{LogFormat, Result};
 
 /// A program made of services.
 ///
@@ -32,6 +32,9 @@ impl App {
         let config = Config {
             name,
             runtime_dir: None,
+            log_format: LogFormat::Text,
+            log_file: None,
+            stdout_file: None,
             user: None,
             group: None,
             ready_limit: Duration::from_secs(10),
@@ -101,6 +104,31 @@ impl App {
     #[must_use]
     pub fn runtime_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.config.runtime_dir = Some(folder.into());
+        self
+    }
+
+    /// Sets the form of the log's lines, unless the flag `--log-format` or the environment chooses
+    /// another. Default: text.
+    #[must_use]
+    pub fn log_format(mut self, format: LogFormat) -> Self {
+        self.config.log_format = format;
+        self
+    }
+
+    /// Sets the log's file, unless the flag `--log-file` or the environment chooses another. It is
+    /// created with mode 0600, and opened again on a reload, or when it was moved away. Default: for a
+    /// daemon `NAME.log` in the runtime folder, else stderr.
+    #[must_use]
+    pub fn log_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.log_file = Some(path.into());
+        self
+    }
+
+    /// Sets the file of what the program itself prints to stdout, unless the flag `--stdout-file` or
+    /// the environment chooses another. Default: the log's file, if there is one.
+    #[must_use]
+    pub fn stdout_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.stdout_file = Some(path.into());
         self
     }
 

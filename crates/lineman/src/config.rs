@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::terminal::log::Format;
+
 /// What the master, the workers and the command line go by. Never serialised.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -11,6 +13,15 @@ pub struct Config {
     /// Where pid file, lock and control socket are. Default: see `RuntimeFolder`; environment
     /// `LINEMAN_RUNTIME_DIR`, flag `--runtime-dir`.
     pub runtime_dir: Option<PathBuf>,
+    /// The form of the log's lines. Default: text; environment `LINEMAN_LOG_FORMAT`, flag
+    /// `--log-format`.
+    pub log_format: Format,
+    /// The log's file. Default: for a daemon `NAME.log` in the runtime folder, else stderr;
+    /// environment `LINEMAN_LOG_FILE`, flag `--log-file`.
+    pub log_file: Option<PathBuf>,
+    /// The file of what the program prints. Default: the log's; environment `LINEMAN_STDOUT_FILE`,
+    /// flag `--stdout-file`.
+    pub stdout_file: Option<PathBuf>,
     /// The user that processes of services without one of their own run as. Default: the master's.
     pub user: Option<String>,
     /// The group that goes with it. Default: the user's own.

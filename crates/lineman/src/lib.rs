@@ -65,6 +65,7 @@ pub mod cli {
         Arguments, Completions, Connections, Format, Leave, Reload, Restart, Start, Verb,
         after_help,
     };
+    pub use crate::command::log_flags::LogFlags;
 }
 
 pub use app::App;
@@ -75,6 +76,7 @@ pub use http::Limits as HttpLimits;
 pub use master::{ExitReason, WorkerExit};
 pub use networks::{Networks, NetworksError};
 pub use outgoing::Outgoing;
+pub use terminal::log::Format as LogFormat;
 pub use worker::Worker;
 
 /// What a program of Lineman's begins with: `use lineman::prelude::*;`.

@@ -15,9 +15,9 @@
 //! - `ECHO_DELAY_MS`: the drain delay.
 //!
 //! A message is echoed, but for `who` (the process answers with its pid), `slowly` (echoed after a
-//! handler has waited), `fail` and `panic` (the handler does), `close` (with 4002 and a reason), `ping`
-//! (the peer is pinged, and told when its pong comes), `orphan FILE` (a process that reads the file
-//! loses its parent), and `watch`: echoed, and from then on the
+//! handler has waited), `fail` and `panic` (the handler does), `print` (a line on stdout), `close`
+//! (with 4002 and a reason), `ping` (the peer is pinged, and told when its pong comes), `orphan FILE`
+//! (a process that reads the file loses its parent), and `watch`: echoed, and from then on the
 //! connection is told why each other one has ended.
 
 use std::cell::RefCell;
@@ -93,6 +93,10 @@ async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
             WATCHERS.with_borrow_mut(|watchers| watchers.push(connection.clone()));
             connection.send(message)
         }
+        Some("print") => {
+            printed();
+            connection.send(message)
+        }
         Some("fail") => Err("told to fail".into()),
         Some("panic") => told_to_panic(),
         _ => connection.send(message),
@@ -120,6 +124,11 @@ fn tell_the_watchers(reason: &CloseReason) -> Result {
         watchers.retain(Connection::is_open);
         watchers.iter().try_for_each(|watcher| watcher.send(reason.to_string().as_str()))
     })
+}
+
+#[expect(clippy::print_stdout, reason = "where it goes is under test")]
+fn printed() {
+    println!("printed by {}", std::process::id());
 }
 
 #[expect(clippy::panic, reason = "what a panic does is under test")]

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::duration;
+use super::log_flags::LogFlags;
 use crate::control::ExitCode;
 use crate::control::environment;
 use crate::control::request::{Manner, Probe};
@@ -103,6 +104,9 @@ pub struct Start {
     /// Let all TLS use a certificate made now, for development only
     #[arg(long)]
     pub(super) self_signed: bool,
+    /// Where the log goes.
+    #[command(flatten)]
+    pub(super) log: LogFlags,
 }
 
 /// Flags of `restart`.

@@ -1,8 +1,6 @@
 //! `start -d`: the program once more, in a session of its own, and its report of how the start went.
 
-use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
@@ -35,13 +33,13 @@ pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
             _ => {}
         }
     }
-    let log = plan.folder.log();
+    let log = plan.log.log.clone().unwrap_or_else(|| plan.folder.log());
     let text = format!("the daemon ended while it started: see {}", log.display());
     Err(Failure::new(ExitCode::Failed, text))
 }
 
 fn spawn(plan: &Plan, report: UnixStream) -> Result<(), Error> {
-    let log = open_log(plan)?;
+    let (stdout, stderr) = plan.log.streams()?;
     let failed = |source| Error::Os { action: "start the daemon", source };
     let mut command = Command::new(&plan.program);
     command
@@ -51,19 +49,13 @@ fn spawn(plan: &Plan, report: UnixStream) -> Result<(), Error> {
         .env(environment::RUNTIME_DIR.name, plan.folder.path())
         .env(environment::REPORT.name, CONTROL_DESCRIPTOR.to_string())
         .stdin(Stdio::null())
-        .stdout(log.try_clone().map_err(failed)?)
-        .stderr(log);
+        .stdout(stdout)
+        .stderr(stderr);
     let mapping = FdMapping { parent_fd: OwnedFd::from(report), child_fd: CONTROL_DESCRIPTOR };
     let collision = |_| failed(std::io::ErrorKind::InvalidInput.into());
     command.fd_mappings(vec![mapping]).map_err(collision)?;
     // Never waited for: this process ends first, and then it is nobody's child.
     command.spawn().map(drop).map_err(failed)
-}
-
-fn open_log(plan: &Plan) -> Result<File, Error> {
-    let path = plan.folder.log();
-    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-    opened.map_err(|source| Error::File { action: "open", path, source })
 }
 
 /// Returns the report socket if this process is the daemon, which it enters a session of its own for.

@@ -4,6 +4,7 @@
 //! master goes over the control socket.
 
 pub(crate) mod arguments;
+pub(crate) mod log_flags;
 mod start;
 mod daemon;
 mod steps;
@@ -31,6 +32,7 @@ use crate::master::{Plan, WorkerArguments};
 use crate::terminal::Printer;
 use crate::{App, Error, os};
 use arguments::{Arguments, Line, Verb};
+use log_flags::Place;
 
 /// How a command ends: well, with a code that has been explained, or with an error to print.
 type Outcome = Result<ExitCode, Failure>;
@@ -119,9 +121,11 @@ fn plan(
     given: Result<Vec<Given>, Error>,
 ) -> Result<Plan, Failure> {
     let given = given?;
+    let place = if how.daemon { Place::Daemon } else { Place::Terminal };
+    let log = how.log.wanted(&app.config, &folder, place)?;
     let plan = Plan::new(app, folder);
     let plan = plan.map_err(|error| Failure::new(ExitCode::Failed, chain(&error)))?;
-    Ok(Plan { self_signed: how.self_signed, workers, given, ..plan })
+    Ok(Plan { self_signed: how.self_signed, workers, given, log, ..plan })
 }
 
 /// Says why the command failed, if it did; returns when it did not.

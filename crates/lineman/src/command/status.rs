@@ -272,6 +272,7 @@ mod tests {
             started_at: 0,
             uptime_ms: 3_600_000,
             load: Some([0.5, 0.25, 0.1]),
+            log: None,
             services: vec![service],
             totals: Totals::of(&slots),
             slots,

@@ -28,6 +28,20 @@ pub(crate) const HEALTH: Variable = Variable {
     help: Some("host:port where GET /live and GET /ready are answered [default: nowhere]"),
 };
 
+/// The form of log lines.
+pub(crate) const LOG_FORMAT: Variable =
+    Variable { name: "LINEMAN_LOG_FORMAT", help: Some("`text` or `json`, as --log-format") };
+
+/// The log's file.
+pub(crate) const LOG_FILE: Variable =
+    Variable { name: "LINEMAN_LOG_FILE", help: Some("the log's file, as --log-file") };
+
+/// The file of what the program prints.
+pub(crate) const STDOUT_FILE: Variable = Variable {
+    name: "LINEMAN_STDOUT_FILE",
+    help: Some("the file of what the program prints, as --stdout-file"),
+};
+
 /// Colour is left out of everything when this is set and not empty (<https://no-color.org>).
 pub(crate) const NO_COLOR: Variable =
     Variable { name: "NO_COLOR", help: Some("set to leave colour out of log lines") };
@@ -82,7 +96,8 @@ pub(crate) const FOR_THE_MASTER: [&str; 6] = [
 ];
 
 /// Those that users set, in the order of the help text.
-pub(crate) const FOR_USERS: [Variable; 4] = [RUNTIME_DIR, HEALTH, LOG, NO_COLOR];
+pub(crate) const FOR_USERS: [Variable; 7] =
+    [RUNTIME_DIR, HEALTH, LOG, LOG_FORMAT, LOG_FILE, STDOUT_FILE, NO_COLOR];
 
 /// The first argument of a worker, before its slot: for people who look at `ps`.
 pub(crate) const WORKER_VERB: &str = "worker";

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::Lag;
 use super::{Row, Stats};
+use crate::terminal::log::Streams;
 use crate::tls::tickets::TicketKeys;
 
 /// What the master tells a worker.
@@ -43,6 +44,11 @@ pub(crate) enum ToWorker {
     Return {
         /// The slot.
         lender: String,
+    },
+    /// Use the file that the message carries in the place of these streams from now on.
+    Log {
+        /// Which.
+        streams: Streams,
     },
     /// Stop accepting, wait until the connections end by themselves, then leave.
     Drain {

@@ -73,6 +73,9 @@ pub(crate) struct Status {
     pub(crate) uptime_ms: u64,
     /// The machine's load averages of 1, 5 and 15 minutes.
     pub(crate) load: Option<[f64; 3]>,
+    /// The log's file; null when it goes to stderr.
+    #[serde(default)]
+    pub(crate) log: Option<String>,
     /// The services in the order they were added.
     pub(crate) services: Vec<Service>,
     /// The processes: those of a slot one after the other, the serving one first. A slot without a

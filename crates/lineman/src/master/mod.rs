@@ -10,6 +10,7 @@ mod spawn;
 pub(crate) mod program;
 mod listeners;
 mod lending;
+pub(crate) mod log_file;
 mod socket_file;
 pub(crate) mod activation;
 mod reload;
@@ -39,13 +40,14 @@ use crate::control::server::{self, Answers, Asked};
 use crate::error::chain;
 use crate::os::identity::Identity;
 use crate::service::{Description, Ports, Traffic};
-use crate::terminal::log;
+use crate::terminal::log::{self, MASTER};
 use crate::{App, Error};
 use activation::Given;
 use event::Event;
 pub use exit::ExitReason;
 use hooks::Hooks;
 pub use hooks::WorkerExit;
+use log_file::{LogFiles, Wanted};
 use open_files::Room;
 use supervisor::{Supervisor, Verdict};
 
@@ -65,6 +67,8 @@ pub(crate) struct Plan {
     pub(crate) hooks: Rc<Hooks>,
     /// Where its runtime files are.
     pub(crate) folder: RuntimeFolder,
+    /// Where log and printed output go.
+    pub(crate) log: Wanted,
     /// The file workers are started from.
     pub(crate) program: PathBuf,
     /// What workers are started with.
@@ -96,6 +100,7 @@ impl Plan {
             hooks: Rc::clone(&app.hooks),
             services,
             folder,
+            log: Wanted::default(),
             program: program::resolve()?,
             workers: WorkerArguments::Slot,
             self_signed: false,
@@ -107,7 +112,6 @@ impl Plan {
 /// Runs the program until it is stopped. The start is reported to `report`: `started`, then `done`,
 /// or `done` with what failed, after everything has been torn down.
 pub(crate) fn run(plan: &Plan, report: &Answers) -> ExitCode {
-    log::start("master");
     let (code, failure) = match hold(plan, report) {
         Ok(Verdict { code, failure }) => (code, failure),
         Err(Refusal { code, reason }) => (code, Some(reason)),
@@ -136,6 +140,9 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     plan.folder.create()?;
     let holder = Holder::this(&plan.program);
     let _lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
+    let log_files = LogFiles::open(&plan.log)?;
+    log::start(MASTER, plan.log.format);
+    log::panics::log_all();
     Room::make().tell(report);
     let mut sockets = Vec::new();
     let given = activation::assign(&plan.given, &plan.services)?;
@@ -148,7 +155,8 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
         .enable_all()
         .build()
         .map_err(|source| Error::Os { action: "start the runtime", source })?;
-    let verdict = runtime.block_on(supervise(plan, sockets, health, holder, report.clone()));
+    let verdict = supervise(plan, sockets, log_files, health, holder, report.clone());
+    let verdict = runtime.block_on(verdict);
     let socket = plan.folder.socket();
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::debug!(path = %socket.display(), %error, "cannot remove the control socket");
@@ -159,6 +167,7 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
 async fn supervise(
     plan: &Plan,
     sockets: Vec<Vec<Vec<listeners::Listener>>>,
+    log_files: LogFiles,
     health: Option<TcpListener>,
     holder: Holder,
     report: Answers,
@@ -176,7 +185,7 @@ async fn supervise(
     if let Some(health) = health {
         tokio::spawn(health::serve(health, events.clone()));
     }
-    let supervisor = Supervisor::new(plan, sockets, holder, report, events)?;
+    let supervisor = Supervisor::new(plan, sockets, log_files, holder, report, events)?;
     let verdict = supervisor.run(queue).await;
     drop(stop);
     // Whoever asked gets the answer before the process ends; a caller that does not read is dropped

@@ -116,6 +116,7 @@ impl Supervisor {
         only: Option<Vec<usize>>,
         answers: Option<Answers>,
     ) {
+        self.log_files.look_now();
         let asked = Round::new(manner, timeout, only, answers.into_iter().collect());
         match &mut self.phase {
             Phase::Starting(_) => {

@@ -17,6 +17,7 @@ use super::WorkerArguments;
 use super::activation;
 use super::event::{Event, WorkerKey};
 use super::exit::Evidence;
+use super::log_file::LogFiles;
 use super::slot::{Slot, Worker, WorkerState};
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER};
 use crate::control::frame::{self, Inbox};
@@ -37,6 +38,8 @@ pub(super) struct Program<'a> {
     pub(super) environment: &'a [(String, String)],
     /// Who it runs as, if not as the master.
     pub(super) identity: Option<&'a Identity>,
+    /// Where log and printed output go.
+    pub(super) log_files: &'a LogFiles,
     /// The folder of the certificate that all TLS uses, if it was made at the start.
     pub(super) self_signed: Option<&'a Path>,
 }
@@ -79,6 +82,7 @@ pub(super) fn spawn(
         .env(environment::LISTENERS.name, slot.listeners.len().to_string())
         .env_remove(environment::REPORT.name)
         .stdin(Stdio::null());
+    program.log_files.put_on(&mut command)?;
     match program.self_signed {
         Some(folder) => command.env(environment::SELF_SIGNED.name, folder),
         None => command.env_remove(environment::SELF_SIGNED.name),

@@ -45,6 +45,7 @@ impl Supervisor {
             started_at: self.holder.started_at,
             uptime_ms: millis(self.started.elapsed()),
             load: procfs::load(),
+            log: self.log_files.path(),
             services: self.service_reports(),
             slots: Vec::new(),
             totals: Totals::default(),

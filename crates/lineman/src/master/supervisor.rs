@@ -11,6 +11,7 @@ use super::event::{Event, Wish, WorkerKey};
 use super::exit::ExitReason;
 use super::hooks::{Hooks, WorkerExit};
 use super::listeners::Listener;
+use super::log_file::LogFiles;
 use super::notify::Notify;
 use super::orphans::Orphans;
 use super::reload::{Round, Step as RoundStep};
@@ -58,6 +59,7 @@ pub(super) struct Supervisor {
     pub(super) started: Instant,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) tls: Tls,
+    pub(super) log_files: LogFiles,
     pub(super) hooks: Rc<Hooks>,
     workers: WorkerArguments,
     identities: Vec<Option<Identity>>,
@@ -88,6 +90,7 @@ impl Supervisor {
     pub(super) fn new(
         plan: &Plan,
         sockets: Vec<Vec<Vec<Listener>>>,
+        log_files: LogFiles,
         holder: Holder,
         report: Answers,
         events: mpsc::Sender<Event>,
@@ -110,6 +113,7 @@ impl Supervisor {
             started: Instant::now(),
             events,
             tls,
+            log_files,
             hooks: Rc::clone(&plan.hooks),
             workers: plan.workers,
             identities: plan.identities.clone(),
@@ -147,6 +151,7 @@ impl Supervisor {
 
     fn pause(&self) -> Duration {
         let others = self.stop_deadline().into_iter().chain(self.notify.deadline());
+        let others = others.chain(self.log_files.next_look());
         let next = self.slots.iter().filter_map(Slot::deadline).chain(others).min();
         let now = Instant::now();
         next.map_or(LONGEST_SLEEP, |next| next.saturating_duration_since(now).min(LONGEST_SLEEP))
@@ -318,6 +323,7 @@ impl Supervisor {
             self.expire(position, now);
         }
         self.renew_ticket_keys(now);
+        self.tend_log_files(now);
         match &self.phase {
             Phase::Starting(_) => self.finish_start(),
             Phase::Up { .. } => self.advance_reload(),
@@ -375,6 +381,7 @@ impl Supervisor {
                 arguments: self.workers,
                 environment: &service.environment,
                 identity,
+                log_files: &self.log_files,
                 self_signed: self.tls.self_signed_folder(),
             };
             spawn::spawn(program, slot, position, ready_limit, &self.events)

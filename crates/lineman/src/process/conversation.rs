@@ -10,6 +10,7 @@ use crate::connection::Table;
 use crate::control::frame::{Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
 use crate::service::Running;
+use crate::terminal::log::{self, Streams};
 use crate::tls::FromMaster;
 
 /// What the master wants of the process as a whole.
@@ -87,6 +88,10 @@ impl Conversation {
                     self.borrow(&lender);
                     continue;
                 }
+                Ok(Some(ToWorker::Log { streams })) => {
+                    self.use_log(streams);
+                    continue;
+                }
                 Ok(Some(ToWorker::Return { lender })) => {
                     tracing::info!(lender, "giving a listener back");
                     self.table.return_listeners(&lender);
@@ -119,6 +124,15 @@ impl Conversation {
         match self.table.borrow_listener(lender, socket) {
             Ok(()) => tracing::info!(lender, "accepting for a slot that is down"),
             Err(error) => tracing::warn!(lender, %error, "cannot accept for a slot that is down"),
+        }
+    }
+
+    fn use_log(&mut self, streams: Streams) {
+        let file = self.inbox.descriptor();
+        match file.map(|file| log::adopt(&file, streams)) {
+            Some(Ok(())) => tracing::debug!("log file reopened"),
+            Some(Err(error)) => tracing::warn!(%error, "the log goes on to the old file"),
+            None => tracing::warn!("a log file was handed over and did not come"),
         }
     }
 

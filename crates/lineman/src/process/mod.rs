@@ -47,7 +47,9 @@ pub(crate) fn run(app: App) -> Result {
         Printer::error(&chain(&error));
         end(ExitCode::Usage)
     });
-    log::start(&inheritance.slot());
+    // The master has checked what the environment says, and set this.
+    let format = log::format_from_environment().ok().flatten().unwrap_or_default();
+    log::start(&inheritance.slot(), format);
     if let Err(error) = os::raise_open_files() {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }

@@ -1,60 +1,82 @@
-//! Log lines on stderr: time, level, who, what. Started once by the master and once by each worker.
+//! The log of this process: its filter, its form, and where its lines go. Started once by the master
+//! and once by each worker; a program that has set up its own subscriber keeps that.
 
-use std::fmt;
+mod format;
+mod sink;
+pub(crate) mod panics;
+
 use std::io::{self, IsTerminal as _};
 
-use tracing::{Event, Level, Subscriber};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::FmtContext;
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::registry::LookupSpan;
 
 use crate::control::environment;
+pub use format::Format;
+use format::{Line, Who};
+use sink::Sink;
+pub(crate) use sink::{Streams, adopt, write_to};
+
+/// What the master calls itself in the log.
+pub(crate) const MASTER: &str = "master";
 
 /// Starts the log of this process, which calls itself `who`: `master`, or a slot.
-///
-/// A program that has set up its own subscriber keeps it.
-pub(crate) fn start(who: &str) {
-    let wanted = std::env::var(environment::LOG.name).unwrap_or_default();
-    let filter = EnvFilter::builder().with_default_directive(Level::INFO.into());
+pub(crate) fn start(who: &str, format: Format) {
+    let (filter, problem) = match filter() {
+        Ok(filter) => (filter, None),
+        Err(problem) => (EnvFilter::new(Level::INFO.as_str()), Some(problem)),
+    };
     let no_color =
         std::env::var_os(environment::NO_COLOR.name).is_some_and(|value| !value.is_empty());
+    let who = Who::this(who);
+    let sink = Sink::new(who.clone(), format);
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter.parse_lossy(wanted))
-        .with_writer(io::stderr)
-        .with_ansi(!no_color && io::stderr().is_terminal())
-        .event_format(Line { who: format!("{who}[{}]", std::process::id()) })
+        .with_env_filter(filter)
+        .with_ansi(!no_color && !sink.is_file() && io::stderr().is_terminal())
+        .with_writer(sink)
+        // Its own complaints go to `eprintln!`, which panics where stderr is what fails.
+        .log_internal_errors(false)
+        .event_format(Line::new(who, format))
         .finish();
     // Refused when the program has its own, which is what it wants then.
-    if tracing::subscriber::set_global_default(subscriber).is_err() {}
+    tracing::subscriber::set_global_default(subscriber).unwrap_or_default();
+    if let Some(problem) = problem {
+        tracing::warn!(problem, "the log's filter is not used");
+    }
 }
 
-/// Formats one event as one line: `2026-03-01T12:00:00.123456Z INFO chat/0[712] ready generation=1`.
-struct Line {
-    who: String,
+/// Returns the filter that the environment asks for, or what is wrong with it.
+pub(crate) fn filter() -> Result<EnvFilter, String> {
+    let wanted = std::env::var(environment::LOG.name).unwrap_or_default();
+    filter_of(&wanted).map_err(|problem| format!("{}={wanted:?}: {problem}", environment::LOG.name))
 }
 
-impl<S, N> FormatEvent<S, N> for Line
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-    N: for<'writer> FormatFields<'writer> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        SystemTime.format_time(&mut writer)?;
-        let level = *event.metadata().level();
-        if writer.has_ansi_escapes() && level <= Level::WARN {
-            let color = if level == Level::ERROR { 31 } else { 33 };
-            write!(writer, " \x1b[{color}m{level}\x1b[0m {} ", self.who)?;
-        } else {
-            write!(writer, " {level} {} ", self.who)?;
-        }
-        context.field_format().format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+fn filter_of(wanted: &str) -> Result<EnvFilter, String> {
+    let builder = EnvFilter::builder().with_default_directive(Level::INFO.into());
+    builder.parse(wanted).map_err(|error| {
+        format!("{error} (a level, or levels of modules: `warn`, `info,lineman=debug`)")
+    })
+}
+
+/// Returns the form that the environment asks for; `None` when it does not.
+pub(crate) fn format_from_environment() -> Result<Option<Format>, String> {
+    let name = environment::LOG_FORMAT.name;
+    match std::env::var(name).unwrap_or_default().as_str() {
+        "" => Ok(None),
+        "text" => Ok(Some(Format::Text)),
+        "json" => Ok(Some(Format::Json)),
+        other => Err(format!("{name}={other:?}: it is `text` or `json`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_filter_is_told() {
+        assert!(filter_of("").is_ok());
+        assert!(filter_of("warn,lineman=debug").is_ok());
+        let problem = filter_of("info,lineman=debugg").unwrap_err();
+        assert!(problem.contains("lineman=debug"), "{problem}");
     }
 }

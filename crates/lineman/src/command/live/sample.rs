@@ -163,6 +163,7 @@ pub(super) mod tests {
             state: "up".to_owned(),
             started_at: 0,
             uptime_ms: 3_600_000,
+            log: None,
             load: Some([0.5, 0.25, 0.1]),
             services: Vec::new(),
             totals: Totals::of(&slots),

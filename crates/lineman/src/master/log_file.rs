@@ -1,0 +1,210 @@
+//! The files of log and printed output: opened by the master, handed to every worker, and opened
+//! again when they were moved away or deleted. A file that cannot be opened again stops nothing.
+
+mod open;
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::slot::Worker;
+use super::supervisor::Supervisor;
+use crate::Error;
+use crate::control::environment;
+use crate::control::message::ToWorker;
+use crate::error::chain;
+use crate::terminal::log::{self, Format, Streams};
+pub(crate) use open::open;
+
+/// How often the paths are looked at. What tools that rotate do takes longer than this, and a `stat`
+/// takes a microsecond.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Where log and printed output shall go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The form of the log's lines.
+    pub(crate) format: Format,
+    /// The log's file; `None` is stderr.
+    pub(crate) log: Option<PathBuf>,
+    /// The file of what the program prints; `None` is the log's file, or stdout if there is none.
+    pub(crate) stdout: Option<PathBuf>,
+}
+
+impl Wanted {
+    /// Opens what a daemon has as stdout and stderr; both are the log's file as a rule.
+    pub(crate) fn streams(&self) -> Result<(Stdio, Stdio), Error> {
+        let opened = |path: &Option<PathBuf>| match path {
+            Some(path) => open(path).map(Stdio::from),
+            None => Ok(Stdio::null()),
+        };
+        Ok((opened(self.stdout.as_ref().map_or(&self.log, |_| &self.stdout))?, opened(&self.log)?))
+    }
+}
+
+/// The files that are open.
+#[derive(Debug)]
+pub(super) struct LogFiles {
+    format: Format,
+    files: Vec<OpenFile>,
+    next_look: Instant,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    file: File,
+    streams: Streams,
+    /// Which of the master's own streams it is: all of them in a daemon, none in a terminal.
+    own: Option<Streams>,
+    /// Why it could not be opened again, if that was so the last time.
+    problem: Option<String>,
+}
+
+impl LogFiles {
+    /// Opens the files that are wanted; from now on the lines of the master's log go there.
+    pub(super) fn open(wanted: &Wanted) -> Result<Self, Error> {
+        let mut files = Vec::new();
+        let Wanted { format, log, stdout } = wanted;
+        if let Some(path) = log {
+            let streams = if stdout.is_some() { Streams::Stderr } else { Streams::Both };
+            let log = OpenFile::open(path.clone(), streams)?;
+            log.receive_our_lines();
+            files.push(log);
+        }
+        if let Some(path) = stdout {
+            files.push(OpenFile::open(path.clone(), Streams::Stdout)?);
+        }
+        Ok(Self { format: *format, files, next_look: Instant::now() + LOOK_EVERY })
+    }
+
+    /// Gives a worker that is about to start the files as its streams, and the log's form.
+    pub(super) fn put_on(&self, command: &mut Command) -> std::io::Result<()> {
+        command.env(environment::LOG_FORMAT.name, self.format.name());
+        for OpenFile { file, streams, .. } in &self.files {
+            if *streams != Streams::Stderr {
+                command.stdout(file.try_clone()?);
+            }
+            if *streams != Streams::Stdout {
+                command.stderr(file.try_clone()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the path of the log; `None` when it goes to stderr.
+    pub(super) fn path(&self) -> Option<String> {
+        let log = self.files.iter().find(|file| file.streams != Streams::Stdout);
+        log.map(|log| log.path.display().to_string())
+    }
+
+    /// Returns when the paths are to be looked at again, if there are any.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        (!self.files.is_empty()).then_some(self.next_look)
+    }
+
+    /// Has the paths looked at in this turn of the loop: somebody who reloads may have moved them.
+    pub(super) fn look_now(&mut self) {
+        self.next_look = Instant::now();
+    }
+}
+
+impl OpenFile {
+    fn open(path: PathBuf, streams: Streams) -> Result<Self, Error> {
+        let file = open(&path)?;
+        let is = |stream: &dyn AsFd| is_same(&file, stream);
+        let own = match (is(&std::io::stdout()), is(&std::io::stderr())) {
+            (true, true) => Some(Streams::Both),
+            (true, false) => Some(Streams::Stdout),
+            (false, true) => Some(Streams::Stderr),
+            (false, false) => None,
+        };
+        Ok(Self { path, file, streams, own, problem: None })
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        let there = fs::metadata(&self.path).map(|facts| (facts.dev(), facts.ino()));
+        let ours = self.file.metadata().map(|facts| (facts.dev(), facts.ino()));
+        !matches!((there, ours), (Ok(there), Ok(ours)) if there == ours)
+    }
+
+    /// Sends the lines of this process there, if it is the log and not a stream of ours already.
+    fn receive_our_lines(&self) {
+        if self.streams == Streams::Stdout
+            || matches!(self.own, Some(own) if own != Streams::Stdout)
+        {
+            return;
+        }
+        match self.file.try_clone() {
+            Ok(file) => log::write_to(file),
+            Err(error) => tracing::warn!(%error, "the log goes on to the old file"),
+        }
+    }
+
+    /// Opens it again; the reason is returned when that is news.
+    fn open_again(&mut self) -> Result<(), Option<String>> {
+        match open(&self.path) {
+            Ok(file) => {
+                self.file = file;
+                self.problem = None;
+                let own = self
+                    .own
+                    .map_or(Ok(()), |own| log::adopt(&OwnedFd::from(self.file.try_clone()?), own));
+                self.receive_our_lines();
+                own.map_err(|error| Some(error.to_string()))
+            }
+            Err(error) => {
+                let problem = chain(&error);
+                let news = self.problem.as_ref() != Some(&problem);
+                self.problem = Some(problem.clone());
+                Err(news.then_some(problem))
+            }
+        }
+    }
+
+    fn hand_to(&self, worker: &Worker) {
+        let message = ToWorker::Log { streams: self.streams };
+        let told = self.file.try_clone().and_then(|file| {
+            worker.outbox.send_with(&message, file.into()).map_err(std::io::Error::other)
+        });
+        if let Err(error) = told {
+            // It goes on with the old file.
+            tracing::warn!(pid = worker.pid, %error, "a worker did not get the log file");
+        }
+    }
+}
+
+impl Supervisor {
+    /// Opens the files again that are no longer where they were, and hands them to the workers.
+    pub(super) fn tend_log_files(&mut self, now: Instant) {
+        if self.log_files.next_look > now {
+            return;
+        }
+        self.log_files.next_look = now + LOOK_EVERY;
+        for file in self.log_files.files.iter_mut().filter(|file| file.is_elsewhere()) {
+            let path = file.path.display().to_string();
+            match file.open_again() {
+                Ok(()) => tracing::info!(path, "log file reopened: it had been moved or deleted"),
+                Err(None) => continue,
+                Err(Some(problem)) => {
+                    tracing::warn!(path, problem, "log file not reopened: the old one is used");
+                    continue;
+                }
+            }
+            for worker in self.slots.iter().flat_map(|slot| &slot.workers) {
+                file.hand_to(worker);
+            }
+        }
+    }
+}
+
+fn is_same(file: &File, stream: &dyn AsFd) -> bool {
+    match (rustix::fs::fstat(file), rustix::fs::fstat(stream.as_fd())) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => false,
+    }
+}

@@ -1,0 +1,200 @@
+//! Where the lines go: stderr, or a file that may be exchanged at any time. A write that fails is
+//! counted and never reaches whoever logs: a full disk stops no service.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::stdio::{dup2_stderr, dup2_stdout};
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::format::{Format, Line, Who};
+use crate::terminal::units;
+
+/// Where the lines of this process go, and what was lost on the way.
+static STATE: Mutex<State> = Mutex::new(State { file: None, lost: 0, reason: None, torn: false });
+
+#[derive(Debug)]
+struct State {
+    /// The file; `None` is stderr.
+    file: Option<File>,
+    /// How many lines could not be written since the last one that could.
+    lost: usize,
+    /// Why the last one could not.
+    reason: Option<io::Error>,
+    /// Whether the end of the last line is missing.
+    torn: bool,
+}
+
+/// Which streams of a process a log file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Streams {
+    /// Both: what the program prints is in the log.
+    Both,
+    /// The log's lines alone.
+    Stderr,
+    /// What the program prints.
+    Stdout,
+}
+
+/// Sends the lines of this process to `file` instead of stderr.
+pub(crate) fn write_to(file: File) {
+    state().file = Some(file);
+}
+
+/// Puts a file in the place of this process's own streams.
+pub(crate) fn adopt(file: &OwnedFd, streams: Streams) -> io::Result<()> {
+    if streams != Streams::Stderr {
+        // What was printed and waits for the end of its line belongs to the old file.
+        io::stdout().flush().unwrap_or_default();
+        dup2_stdout(file)?;
+    }
+    if streams != Streams::Stdout {
+        dup2_stderr(file)?;
+    }
+    Ok(())
+}
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the writer of each line.
+#[derive(Debug)]
+pub(super) struct Sink {
+    line: Line,
+}
+
+impl Sink {
+    /// Returns the sink of the process that calls itself `who`.
+    pub(super) fn new(who: Who, format: Format) -> Self {
+        Self { line: Line::new(who, format) }
+    }
+
+    /// Returns whether the lines go to a file that is not stderr.
+    #[expect(clippy::unused_self, reason = "the state is the process's, as stderr is")]
+    pub(super) fn is_file(&self) -> bool {
+        state().file.is_some()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut state = state();
+        let State { file, .. } = &mut *state;
+        let mut file = file.take();
+        let target: &mut dyn Write = match &mut file {
+            Some(file) => file,
+            None => &mut io::stderr(),
+        };
+        state.put(target, line, &self.line);
+        state.file = file;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl State {
+    /// Writes a line; before it, how many were lost, if some were.
+    fn put(&mut self, target: &mut dyn Write, line: &[u8], own: &Line) {
+        if let Some(reason) = &self.reason {
+            let lost = units::plural(self.lost, "log line was", "log lines were");
+            let notice = own.own(&format!("{lost} lost: {reason}"));
+            let start = if self.torn { "\n" } else { "" };
+            if let Err(error) = write_all(target, format!("{start}{notice}").as_bytes()) {
+                return self.count(error);
+            }
+            (self.lost, self.reason, self.torn) = (0, None, false);
+        }
+        if let Err(error) = write_all(target, line) {
+            self.count(error);
+        }
+    }
+
+    fn count(&mut self, NotWritten { error, torn }: NotWritten) {
+        self.lost += 1;
+        self.reason = Some(error);
+        self.torn |= torn;
+    }
+}
+
+/// Why a line was not written, and whether a piece of it was.
+struct NotWritten {
+    error: io::Error,
+    torn: bool,
+}
+
+fn write_all(target: &mut dyn Write, mut bytes: &[u8]) -> Result<(), NotWritten> {
+    let mut torn = false;
+    while !bytes.is_empty() {
+        match target.write(bytes) {
+            Ok(0) => return Err(NotWritten { error: io::ErrorKind::WriteZero.into(), torn }),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or_default();
+                torn = true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(NotWritten { error, torn }),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, then is full.
+    struct Disk {
+        room: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fits = bytes.len().min(self.room);
+            if fits == 0 {
+                return Err(io::Error::from_raw_os_error(28));
+            }
+            self.room -= fits;
+            self.taken.extend_from_slice(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_are_lost_are_counted_and_said() {
+        let mut state = State { file: None, lost: 0, reason: None, torn: false };
+        let own = Line::new(Who::this("echo/0"), Format::Text);
+        let mut disk = Disk { room: 9, taken: Vec::new() };
+        for line in ["one\n", "two\n", "three\n", "four\n"] {
+            state.put(&mut disk, line.as_bytes(), &own);
+        }
+        disk.room = 1000;
+        state.put(&mut disk, b"five\n", &own);
+        state.put(&mut disk, b"six\n", &own);
+        let text = String::from_utf8(disk.taken).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let [one, two, torn, notice, five, six] = lines[..] else { panic!("{text}") };
+        assert_eq!((one, two, torn, five, six), ("one", "two", "t", "five", "six"));
+        assert!(notice.contains("2 log lines were lost: No space left on device"), "{notice}");
+    }
+}
