@@ -64,6 +64,12 @@ async fn a_drain_delay_is_not_ready_and_still_accepts() -> Result<()> {
     let mut late = echo.client().await?;
     late.send_text("am I late?").await?;
     assert_eq!(late.next_text().await?, "am I late?");
+    // Whoever crashes meanwhile is replaced, as before.
+    let old = echo.program.kill("echo/0").await?;
+    assert_eq!(late.ended().await?.code(), None);
+    echo.program.replaced("echo/0", &old).await?;
+    let mut late = echo.client().await?;
+    not_ready(&echo, &health, "not ready: stopping").await?;
     // A plain stop does not wait for the delay.
     echo.program.stop().await?;
     assert_eq!(late.ended().await?.code(), Some(1001));

@@ -32,6 +32,13 @@ pub(super) struct Stop {
     failure: Option<String>,
 }
 
+impl Stop {
+    /// Returns whether the drain delay is not over: what serves goes on serving.
+    pub(super) fn still_serves(&self) -> bool {
+        self.manner == Manner::Graceful && Instant::now() < self.began
+    }
+}
+
 impl Supervisor {
     /// Stops the program; a stop that is under way is joined, and hurried if this one is in more of
     /// a hurry.

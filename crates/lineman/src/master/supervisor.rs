@@ -281,8 +281,10 @@ impl Supervisor {
                 let slot = self.slots.get(key.slot).map(|slot| slot.name.clone());
                 self.fail_start(&format!("{}: {reason}", slot.unwrap_or_default()));
             }
-            Phase::Stopping(_) => {}
-            Phase::Up { .. } => self.replace_crashed(key.slot, ready, failed_successor),
+            Phase::Stopping(ending) if !ending.still_serves() => {}
+            Phase::Stopping(_) | Phase::Up { .. } => {
+                self.replace_crashed(key.slot, ready, failed_successor);
+            }
         }
     }
 
