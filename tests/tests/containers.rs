@@ -144,6 +144,8 @@ async fn process_1_buries_orphans_and_knows_how_its_workers_ended() -> Result<()
     }
     let echo = echo()?;
     let launch = Launch::echo(&echo, &["unshare", "--pid", "--fork", "--mount-proc"])?;
+    // The loop turns a thousand times a second, and so looks for orphans at every moment.
+    let launch = launch.knob("NOTIFY_SOCKET", "/nowhere").knob("WATCHDOG_USEC", "2000");
     let launched = launch.spawn()?;
     let status = echo.program.until("it to be up", |status| status.state == "up").await?;
     assert_eq!(status.pid, 1);
@@ -162,7 +164,11 @@ async fn process_1_buries_orphans_and_knows_how_its_workers_ended() -> Result<()
     drop(tokio::fs::OpenOptions::new().write(true).open(&pipe).await?);
     until_children(&master, 1).await?;
 
+    // When it goes on, its loop is due at once: before the runtime has asked how the worker ended.
+    master.suspend();
     worker.kill();
+    worker.gone().await?;
+    master.resume();
     let known = |status: &Status| {
         let slot = status.slot("echo/0");
         slot.is_ok_and(|slot| slot.last_exit.as_deref() == Some("signal 9 (SIGKILL)"))
