@@ -136,6 +136,7 @@ async fn a_crowd_is_listed_as_a_whole_and_served_meanwhile() -> Result<()> {
     let mut take = |line: String| -> Result<bool> {
         let line: Value = serde_json::from_str(&line)?;
         ensure!(line["state"] == "open", "{line}");
+        ensure!(line["age_ms"].is_u64() && line["tls"].is_null(), "{line}");
         Ok(ids.insert(line["id"].as_u64().context("an id")?))
     };
     // The list has begun and nobody takes it: it is longer than all that the kernel holds.

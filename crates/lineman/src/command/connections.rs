@@ -1,5 +1,7 @@
 //! `connections`: one line for each, printed slice by slice as the workers give them.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::arguments::Connections;
@@ -7,7 +9,8 @@ use super::{Failure, Outcome, ask, cut_off};
 use crate::control::folder::RuntimeFolder;
 use crate::control::request::{Answer, Request};
 use crate::control::{ExitCode, Row};
-use crate::terminal::{Printer, units};
+use crate::terminal::table::Align;
+use crate::terminal::{Printer, screen, units};
 
 /// One line of `--json`.
 #[derive(Serialize)]
@@ -21,8 +24,9 @@ struct Line<'a> {
 /// Runs `connections`.
 pub(super) fn connections(folder: &RuntimeFolder, how: &Connections) -> Outcome {
     let mut call = ask(folder, &Request::Connections { service: how.service.clone() })?;
+    let layout = Layout::new(screen::stdout().map(|size| size.columns));
     if !how.format.json {
-        Printer::data(&HEADER.line());
+        Printer::data(&layout.header());
     }
     while let Some(answer) = call.next()? {
         match answer {
@@ -32,7 +36,7 @@ pub(super) fn connections(folder: &RuntimeFolder, how: &Connections) -> Outcome 
             }
             Answer::Rows { slot, rows, .. } => {
                 let lines: Vec<String> =
-                    rows.iter().map(|row| Cells::of(&slot, row).line()).collect();
+                    rows.iter().map(|row| layout.line(&cells(&slot, row))).collect();
                 Printer::data(&lines.join("\n"));
             }
             Answer::Note { text } => Printer::note(&text),
@@ -50,57 +54,77 @@ fn json(slot: &str, pid: u32, rows: &[Row]) -> serde_json::Result<String> {
     Ok(lines?.join("\n"))
 }
 
-/// The cells of one line. Widths are fixed, as the rows come in slices: a table as wide as its widest
-/// cell would have to wait for the last one.
-struct Cells<T> {
-    slot: T,
-    id: T,
-    peer: T,
-    protocol: T,
-    state: T,
-    bytes_in: T,
-    bytes_out: T,
-    receive_queue: T,
-    send_queue: T,
-}
+/// The columns with their widths. These are fixed, as the rows come in slices: a table as wide as its
+/// widest cell would have to wait for the last one.
+const COLUMNS: [(&str, usize, Align); 13] = [
+    ("slot", 16, Align::Left),
+    ("id", 8, Align::Right),
+    ("peer", 22, Align::Left),
+    ("protocol", 10, Align::Left),
+    ("tls", 4, Align::Left),
+    ("state", 9, Align::Left),
+    ("age", 7, Align::Right),
+    ("msgs in", 7, Align::Right),
+    ("out", 6, Align::Right),
+    ("bytes in", 8, Align::Right),
+    ("out", 6, Align::Right),
+    ("recvq", 6, Align::Right),
+    ("sendq", 6, Align::Right),
+];
 
-const HEADER: Cells<&str> = Cells {
-    slot: "slot",
-    id: "id",
-    peer: "peer",
-    protocol: "protocol",
-    state: "state",
-    bytes_in: "in",
-    bytes_out: "out",
-    receive_queue: "recvq",
-    send_queue: "sendq",
-};
+/// What a narrow terminal goes without, by position, the first ones first.
+const EXPENDABLE: [usize; 9] = [4, 11, 8, 7, 3, 6, 1, 10, 9];
 
-impl Cells<String> {
-    fn of(slot: &str, row: &Row) -> Self {
-        Self {
-            slot: slot.to_owned(),
-            id: row.id.to_string(),
-            peer: row.peer.clone(),
-            protocol: row.protocol.clone(),
-            state: row.state.clone(),
-            bytes_in: units::bytes(row.bytes_in),
-            bytes_out: units::bytes(row.bytes_out),
-            receive_queue: units::bytes(row.receive_queue),
-            send_queue: units::bytes(row.send_queue),
+/// Which columns are shown, and how wide they are.
+struct Layout(Vec<usize>);
+
+impl Layout {
+    /// Returns what fits into this width; everything without one.
+    fn new(width: Option<usize>) -> Self {
+        let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
+        for expendable in EXPENDABLE {
+            let wide: usize = shown.iter().map(|at| COLUMNS[*at].1 + 1).sum();
+            if width.is_none_or(|width| wide <= width + 1) {
+                break;
+            }
+            shown.retain(|at| *at != expendable);
         }
+        Self(shown)
+    }
+
+    fn header(&self) -> String {
+        self.line(&COLUMNS.map(|(name, _, _)| name.to_owned()))
+    }
+
+    fn line(&self, cells: &[String; COLUMNS.len()]) -> String {
+        let cell = |at: &usize| {
+            let ((_, width, align), cell) = (COLUMNS[*at], &cells[*at]);
+            match align {
+                Align::Left => format!("{cell:<width$}"),
+                Align::Right => format!("{cell:>width$}"),
+            }
+        };
+        self.0.iter().map(cell).collect::<Vec<_>>().join(" ")
     }
 }
 
-impl<T: std::fmt::Display> Cells<T> {
-    fn line(&self) -> String {
-        let Self { slot, id, peer, protocol, state, .. } = self;
-        let Self { bytes_in, bytes_out, receive_queue, send_queue, .. } = self;
-        format!(
-            "{slot:<16} {id:>8} {peer:<22} {protocol:<10} {state:<9} \
-             {bytes_in:>6} {bytes_out:>6} {receive_queue:>6} {send_queue:>6}"
-        )
-    }
+fn cells(slot: &str, row: &Row) -> [String; COLUMNS.len()] {
+    [
+        slot.to_owned(),
+        row.id.to_string(),
+        row.peer.clone(),
+        row.protocol.clone(),
+        row.tls.clone().unwrap_or_else(|| "-".to_owned()),
+        row.state.clone(),
+        row.age_ms
+            .map_or_else(|| "-".to_owned(), |age| units::duration(Duration::from_millis(age))),
+        units::count(row.messages_in),
+        units::count(row.messages_out),
+        units::bytes(row.bytes_in),
+        units::bytes(row.bytes_out),
+        units::bytes(row.receive_queue),
+        units::bytes(row.send_queue),
+    ]
 }
 
 #[cfg(test)]
@@ -120,14 +144,22 @@ mod tests {
             bytes_out: 0,
             receive_queue: 0,
             send_queue: 0,
+            tls: Some("1.3".to_owned()),
+            age_ms: Some(184_000),
         }
     }
 
     #[test]
-    fn lines_are_aligned_with_the_header() {
-        let (header, line) = (HEADER.line(), Cells::of("echo/0", &row()).line());
-        assert_eq!(header.find("peer"), line.find("127.0.0.1:50000"));
-        assert_eq!(header.len(), line.len());
+    fn lines_are_aligned_with_the_header_at_every_width() {
+        for width in [None, Some(132), Some(100), Some(80), Some(60)] {
+            let layout = Layout::new(width);
+            let (header, line) = (layout.header(), layout.line(&cells("echo/0", &row())));
+            assert_eq!(header.find("peer"), line.find("127.0.0.1:50000"));
+            assert_eq!(header.len(), line.len());
+            assert!(width.is_none_or(|width| line.len() <= width), "{width:?}: {line:?}");
+        }
+        assert!(Layout::new(None).header().contains("tls"));
+        assert!(Layout::new(Some(80)).header().contains("sendq"));
     }
 
     #[test]

@@ -118,4 +118,8 @@ pub struct Row {
     pub receive_queue: u64,
     /// Bytes that wait to be sent.
     pub send_queue: u64,
+    /// The version of TLS, `1.2` or `1.3`; `None` without TLS.
+    pub tls: Option<String>,
+    /// How old it is in milliseconds, to a tenth of a second and one part in sixteen.
+    pub age_ms: Option<u64>,
 }

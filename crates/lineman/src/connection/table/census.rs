@@ -2,7 +2,7 @@
 //! they are gone, to list them.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Item, Phase, Table};
 use crate::connection::CloseReason;
@@ -108,6 +108,11 @@ impl Table {
     pub fn stats(&self) -> Stats {
         let queued = self.peers().iter().map(|peer| peer.queued() as u64).sum();
         self.0.counters.stats(self.len() as u64, queued)
+    }
+
+    /// Returns about how long ago the connection of this number came.
+    pub(in crate::connection) fn age(&self, id: u64) -> Option<Duration> {
+        self.0.births.borrow().age(id, Instant::now())
     }
 
     /// Returns up to `limit` rows beginning at place `from`, and where to go on.

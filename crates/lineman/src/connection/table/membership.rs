@@ -19,7 +19,9 @@ use crate::connection::stream::Stream;
 
 impl Table {
     pub(in crate::connection) fn next_id(&self) -> u64 {
-        self.0.next_id.replace(self.0.next_id.get() + 1)
+        let id = self.0.next_id.replace(self.0.next_id.get() + 1);
+        self.0.births.borrow_mut().note(id, Instant::now());
+        id
     }
 
     /// Reserves a place, and fills it with what `make` has registered under it.

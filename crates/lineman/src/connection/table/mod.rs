@@ -5,6 +5,7 @@
 //! knows nothing of protocols; it holds [`Peer`]s.
 
 mod membership;
+mod births;
 mod census;
 
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,7 @@ use crate::connection::listener::Listener;
 use crate::connection::queue::Pool;
 use crate::connection::reading::READ_SIZE;
 use crate::connection::stats::Counters;
+use births::Births;
 
 /// Events taken from the kernel at once: enough to amortise the call, few enough that a turn stays
 /// short beside other tasks.
@@ -107,6 +109,7 @@ struct Inner {
     /// When accepting paused last.
     paused: Cell<Option<Instant>>,
     next_id: Cell<u64>,
+    births: RefCell<Births>,
     /// Peers in the slab, plus connections that hyper serves.
     peers: Cell<usize>,
     handshakes: Cell<usize>,
@@ -144,6 +147,7 @@ impl Table {
             counters: Counters::default(),
             paused: Cell::new(None),
             next_id: Cell::new(1),
+            births: RefCell::default(),
             peers: Cell::new(0),
             handshakes: Cell::new(0),
             phase: watch::Sender::new(Phase::Serving),
