@@ -207,6 +207,7 @@ async fn the_help_is_as_expected() -> Result<()> {
         "status",
         "connections",
         "health",
+        "logs",
         "check",
         "completions",
     ];

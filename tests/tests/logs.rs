@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lineman_testkit::within;
+use lineman_testkit::{Process, within};
 use lineman_tests::programs::{self, Server, built};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// How often a file that sends no event is looked at.
@@ -247,5 +248,109 @@ async fn what_is_wrong_with_the_log_is_told_at_the_start() -> Result<()> {
         refused.expect_text("/proc/nothing/x.log")?;
         ensure!(server.program.processes().is_empty());
     }
+    Ok(())
+}
+
+/// `logs -f`, with its output in a file.
+struct Following {
+    child: Child,
+    shown: PathBuf,
+}
+
+impl Following {
+    fn start(server: &Server, arguments: &[&str]) -> Result<Self> {
+        let shown = server.program.folder().join("shown");
+        let child = Command::new(built("echo_under_test", "lineman-tests")?)
+            .args(["logs", "-f"])
+            .args(arguments)
+            .env("LINEMAN_RUNTIME_DIR", server.program.folder())
+            .env("ECHO_LISTEN", server.port.address())
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&shown)?)
+            .spawn()?;
+        Ok(Self { child, shown })
+    }
+
+    async fn shows(&self, parts: &[&str]) -> Result<()> {
+        line_with(&self.shown, parts).await.map(drop)
+    }
+
+    async fn interrupted(mut self) -> Result<()> {
+        let process = Process::open(i32::try_from(self.child.id())?)?;
+        process.signal(Signal::INT);
+        process.gone().await?;
+        assert_eq!(self.child.wait()?.code(), Some(0));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn logs_follows_through_a_rotation_and_ends_well() -> Result<()> {
+    let server = programs::echo()?.started().await?;
+    let log = log_of(&server);
+    let following = Following::start(&server, &[])?;
+    following.shows(&["master[", "] up"]).await?;
+    fs::rename(&log, server.program.folder().join("echo.log.1"))?;
+    following.shows(&["log file reopened"]).await?;
+    panic_in_a_handler(&server).await?;
+    following.shows(&["echo/0[", "told to panic"]).await?;
+    // Emptied in place, as `copytruncate` does.
+    fs::File::create(&log)?;
+    let killed = server.program.kill("echo/0").await?;
+    following.shows(&["master[", "ended by itself", &killed.pid().to_string()]).await?;
+    let shown = read(&following.shown);
+    assert_eq!(shown.matches("log file reopened").count(), 1, "nothing is shown twice: {shown}");
+    following.interrupted().await
+}
+
+#[tokio::test]
+async fn logs_shows_one_slot_and_as_many_lines_as_asked_for() -> Result<()> {
+    for format in ["text", "json"] {
+        let server = programs::echo()?.knob("ECHO_COUNT", "2").knob("LINEMAN_LOG_FORMAT", format);
+        let server = server.started().await?;
+        let pid = server.program.process("echo/1").await?.pid().to_string();
+        let only = server.program.run(&["logs", "echo/1"]).await?.expect_code(0)?.stdout;
+        ensure!(
+            only.lines().count() >= 3 && only.lines().all(|line| line.contains(&pid)),
+            "{only}"
+        );
+        ensure!(only.contains("started") && only.contains("ready"), "{only}");
+        let two = server.program.run(&["logs", "-n", "2", "echo"]).await?.expect_code(0)?.stdout;
+        assert_eq!(two.lines().count(), 2, "{two}");
+        let none = server.program.run(&["logs", "ech"]).await?.expect_code(0)?.stdout;
+        assert_eq!(none, "");
+        // The log outlives its program.
+        server.program.stop().await?;
+        server.program.run(&["logs", "master"]).await?.expect_code(0)?.expect_text("stopped")?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn logs_that_nobody_reads_any_more_ends() -> Result<()> {
+    let server = programs::echo()?.started().await?;
+    for follow in [&["-f"][..], &[]] {
+        let mut command = Command::new(built("echo_under_test", "lineman-tests")?);
+        command.env("LINEMAN_RUNTIME_DIR", server.program.folder());
+        command.env("ECHO_LISTEN", server.port.address());
+        let mut child = command.arg("logs").args(follow).stdout(Stdio::piped()).spawn()?;
+        drop(child.stdout.take());
+        Process::open(i32::try_from(child.id())?)?.gone().await?;
+        assert_eq!(child.wait()?.code(), Some(0));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn logs_says_where_the_lines_go_when_there_is_no_file() -> Result<()> {
+    let server = programs::echo()?;
+    let absent = server.program.run(&["logs"]).await?.expect_code(3)?;
+    absent.expect_text("not running, and there is no")?;
+    let foreground = server.program.foreground().await?;
+    let told = server.program.run(&["logs", "-f"]).await?.expect_code(1)?;
+    let place = format!("pid {} logs to its stderr", foreground.process().pid());
+    told.expect_text(&place)?.expect_text("console.out")?.expect_text("--log-file")?;
+    server.program.stop().await?;
+    foreground.ended().await?.expect_code(0)?;
     Ok(())
 }

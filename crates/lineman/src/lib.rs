@@ -66,6 +66,7 @@ pub mod cli {
         after_help,
     };
     pub use crate::command::log_flags::LogFlags;
+    pub use crate::command::logs::Logs;
 }
 
 pub use app::App;

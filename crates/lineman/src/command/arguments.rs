@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use super::duration;
 use super::log_flags::LogFlags;
+use super::logs::Logs;
 use crate::control::ExitCode;
 use crate::control::environment;
 use crate::control::request::{Manner, Probe};
@@ -86,6 +87,8 @@ pub enum Verb {
     Connections(Connections),
     /// Ask whether it is ready, or live: the exit code is 0 or 1
     Health(Health),
+    /// Print the end of its log; with -f what is written from then on
+    Logs(Logs),
     /// Say what `start` would run, and whether it could; binds nothing
     Check,
     /// Print the completions of a shell

@@ -12,6 +12,7 @@ mod progress;
 mod status;
 mod live;
 mod connections;
+pub(crate) mod logs;
 mod check;
 mod health;
 mod duration;
@@ -96,6 +97,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
             Some(report) => plan(folder, &how.start).map(|plan| daemon::run(&plan, report)),
             None => plan(folder, &how.start).and_then(|plan| start::restart(&plan, how)),
         },
+        Verb::Logs(how) => logs::logs(&folder, &app.config, how),
         Verb::Check => check::check(app, folder),
         Verb::Completions(how) => {
             let mut command = arguments::command(&app.config.name);

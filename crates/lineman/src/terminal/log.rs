@@ -4,6 +4,7 @@
 mod format;
 mod sink;
 pub(crate) mod panics;
+pub(crate) mod lines;
 
 use std::io::{self, IsTerminal as _};
 

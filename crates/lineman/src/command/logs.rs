@@ -1,0 +1,95 @@
+//! `logs`: the end of the program's log, and with `-f` what is written from then on, also when the
+//! file is moved away meanwhile. It asks the master for nothing but where the log is.
+
+mod tail;
+mod follow;
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::log_flags::{LogFlags, Place};
+use super::{Failure, Outcome, ask, cut_off};
+use crate::config::Config;
+use crate::control::ExitCode;
+use crate::control::client;
+use crate::control::folder::RuntimeFolder;
+use crate::control::request::{Answer, Request};
+use crate::terminal::log::lines::Chooser;
+
+/// Flags of `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Go on with what is written from now on, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// How many lines of the end
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
+    lines: usize,
+    /// Only lines about this service (`echo`), slot (`echo/0`), or `master`
+    service: Option<String>,
+}
+
+/// Runs `logs`.
+pub(super) fn logs(folder: &RuntimeFolder, config: &Config, how: &Logs) -> Outcome {
+    let path = find(folder, config)?;
+    let failed = |error: io::Error| {
+        Failure::new(ExitCode::Failed, format!("cannot read {}: {error}", path.display()))
+    };
+    let mut file = File::open(&path).map_err(failed)?;
+    let chooser = Chooser::new(how.service.clone());
+    let end = tail::read(&mut file, how.lines, &chooser).map_err(failed)?;
+    if how.follow {
+        follow::follow(&path, file, end)?;
+    } else {
+        print(&end.all());
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// Prints lines. Returns whether somebody reads them: a reader that is gone is no error, but the end.
+fn print(lines: &[u8]) -> bool {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(lines).and_then(|()| stdout.flush()).is_ok()
+}
+
+/// Returns where the log is: what runs says it, and what does not has it where it would begin.
+fn find(folder: &RuntimeFolder, config: &Config) -> Result<PathBuf, Failure> {
+    if let Some(holder) = client::running(folder)? {
+        return log_of_the_running(folder)?.ok_or_else(|| no_file(holder.pid));
+    }
+    let wanted = LogFlags::default().wanted(config, folder, Place::Daemon)?;
+    let path = wanted.log.unwrap_or_else(|| folder.log());
+    if path.exists() {
+        return Ok(path);
+    }
+    let text = format!(
+        "not running, and there is no {}; if it was started with --log-file, LINEMAN_LOG_FILE \
+         names that here",
+        path.display()
+    );
+    Err(Failure::new(ExitCode::NotRunning, text))
+}
+
+fn log_of_the_running(folder: &RuntimeFolder) -> Result<Option<PathBuf>, Failure> {
+    let mut call = ask(folder, &Request::Status)?;
+    while let Some(answer) = call.next()? {
+        match answer {
+            Answer::Status(status) => return Ok(status.log.map(PathBuf::from)),
+            Answer::Done { code, text } => return Err(Failure::new(code, text)),
+            _ => {}
+        }
+    }
+    Err(cut_off())
+}
+
+fn no_file(pid: u32) -> Failure {
+    let stderr = std::fs::read_link(format!("/proc/{pid}/fd/2"));
+    let place = stderr.map_or_else(|_| String::new(), |path| format!(" ({})", path.display()));
+    let text = format!(
+        "there is no file: pid {pid} logs to its stderr{place}; `start --log-file FILE` makes one"
+    );
+    Failure::new(ExitCode::Failed, text)
+}
