@@ -42,6 +42,14 @@ impl fmt::Display for Order {
     }
 }
 
+/// What a message of the master came to.
+enum Heard {
+    /// It was a question, and is answered, or something small, and is done.
+    Handled,
+    TicketKeys,
+    Order(Order),
+}
+
 /// The talk with the master.
 #[derive(Debug)]
 pub(super) struct Conversation {
@@ -62,53 +70,69 @@ impl Conversation {
         Self { inbox, outbox, table, meter }
     }
 
+    /// Waits for the keys of session tickets, which the master says first: a listener that accepts
+    /// without them takes no ticket and makes none. The master's limit for getting ready is the limit
+    /// of this wait.
+    ///
+    /// # Errors
+    /// The order that came instead.
+    pub(super) async fn ticket_keys(&mut self) -> Result<(), Order> {
+        loop {
+            match self.next(None).await {
+                Heard::TicketKeys => return Ok(()),
+                Heard::Order(order) => return Err(order),
+                Heard::Handled => {}
+            }
+        }
+    }
+
     /// Answers questions until an order comes.
     ///
     /// # Cancel safety
     /// No message is lost.
     pub(super) async fn next_order(&mut self, running: Option<&dyn Running>) -> Order {
         loop {
-            let answer = match self.inbox.next().await {
-                Ok(Some(ToWorker::Status { token })) => self.status(token, running),
-                Ok(Some(ToWorker::Connections { token, from, limit })) => {
-                    let (rows, next) = self.table.rows(from, limit);
-                    FromWorker::Rows { token, rows, next }
-                }
-                Ok(Some(ToWorker::TicketKeys { keys })) => {
-                    FromMaster::of_this_process().tickets.accept(keys);
-                    continue;
-                }
-                Ok(Some(ToWorker::Reload)) => {
-                    if let Some(running) = running {
-                        spawn_local(running.reload());
-                    }
-                    continue;
-                }
-                Ok(Some(ToWorker::Borrow { lender })) => {
-                    self.borrow(&lender);
-                    continue;
-                }
-                Ok(Some(ToWorker::Log { streams })) => {
-                    self.use_log(streams);
-                    continue;
-                }
-                Ok(Some(ToWorker::Return { lender })) => {
-                    tracing::info!(lender, "giving a listener back");
-                    self.table.return_listeners(&lender);
-                    continue;
-                }
-                Ok(Some(ToWorker::Drain { limit, stop_limit })) => {
-                    return Order::Drain { limit, stop_limit };
-                }
-                Ok(Some(ToWorker::Stop { stop_limit })) => return Order::Stop { stop_limit },
-                Ok(None) => return Order::Orphaned,
-                Err(error) => {
-                    tracing::error!(%error, "the master is not understood");
-                    return Order::Orphaned;
-                }
-            };
-            self.say(&answer);
+            if let Heard::Order(order) = self.next(running).await {
+                return order;
+            }
         }
+    }
+
+    async fn next(&mut self, running: Option<&dyn Running>) -> Heard {
+        match self.inbox.next().await {
+            Ok(Some(ToWorker::Status { token })) => self.say(&self.status(token, running)),
+            Ok(Some(ToWorker::Connections { token, from, limit })) => {
+                let (rows, next) = self.table.rows(from, limit);
+                self.say(&FromWorker::Rows { token, rows, next });
+            }
+            Ok(Some(ToWorker::TicketKeys { keys })) => {
+                FromMaster::of_this_process().tickets.accept(keys);
+                return Heard::TicketKeys;
+            }
+            Ok(Some(ToWorker::Reload)) => {
+                if let Some(running) = running {
+                    spawn_local(running.reload());
+                }
+            }
+            Ok(Some(ToWorker::Borrow { lender })) => self.borrow(&lender),
+            Ok(Some(ToWorker::Log { streams })) => self.use_log(streams),
+            Ok(Some(ToWorker::Return { lender })) => {
+                tracing::info!(lender, "giving a listener back");
+                self.table.return_listeners(&lender);
+            }
+            Ok(Some(ToWorker::Drain { limit, stop_limit })) => {
+                return Heard::Order(Order::Drain { limit, stop_limit });
+            }
+            Ok(Some(ToWorker::Stop { stop_limit })) => {
+                return Heard::Order(Order::Stop { stop_limit });
+            }
+            Ok(None) => return Heard::Order(Order::Orphaned),
+            Err(error) => {
+                tracing::error!(%error, "the master is not understood");
+                return Heard::Order(Order::Orphaned);
+            }
+        }
+        Heard::Handled
     }
 
     /// Tells how many connections a drain still waits for.
@@ -147,5 +171,52 @@ impl Conversation {
         if let Err(error) = self.outbox.send(message) {
             tracing::debug!(%error, "an answer to the master was dropped");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::net::UnixStream;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::control::frame;
+    use crate::process::lag::Heartbeat;
+    use crate::tls::tickets::TicketKeys;
+
+    /// Runs a test with a worker's end of the talk, and the master's way to it.
+    async fn talk(test: impl AsyncFnOnce(Conversation, Outbox<ToWorker>)) {
+        let talk = async {
+            let (worker, master) = UnixStream::pair().unwrap();
+            let (inbox, outbox) = frame::halves(worker);
+            let (_, orders) = frame::halves::<FromWorker, ToWorker>(master);
+            let meter = Meter::start(Heartbeat::default());
+            test(Conversation::new(inbox, outbox, Table::new().unwrap(), meter), orders).await;
+        };
+        LocalSet::new().run_until(talk).await;
+    }
+
+    #[tokio::test]
+    async fn a_start_waits_for_the_keys_of_tickets() {
+        talk(async |mut conversation, master| {
+            assert_eq!(conversation.ticket_keys().now_or_never(), None);
+            master.send(&ToWorker::Status { token: 1 }).unwrap();
+            master.send(&ToWorker::TicketKeys { keys: TicketKeys::random().unwrap() }).unwrap();
+            conversation.ticket_keys().await.unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_start_without_keys_can_be_stopped() {
+        talk(async |mut conversation, master| {
+            let stop_limit = Duration::from_secs(1);
+            master.send(&ToWorker::Stop { stop_limit }).unwrap();
+            assert_eq!(conversation.ticket_keys().await, Err(Order::Stop { stop_limit }));
+            drop(master);
+            assert_eq!(conversation.ticket_keys().await, Err(Order::Orphaned));
+        })
+        .await;
     }
 }

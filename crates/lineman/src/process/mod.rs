@@ -108,10 +108,15 @@ async fn serve(
         async move { table.run().await }
     });
 
+    let early = |order| tracing::info!(%slot, %order, "leaving before it was ready");
+    if let Err(order) = conversation.ticket_keys().await {
+        early(order);
+        return Ok(());
+    }
     let running = tokio::select! {
         running = service.start(context) => running?,
         order = conversation.next_order(None) => {
-            tracing::info!(%slot, %order, "leaving before it was ready");
+            early(order);
             return Ok(());
         }
         _ = &mut loop_task => return Err(table_stopped()),
