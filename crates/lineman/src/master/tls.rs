@@ -57,21 +57,95 @@ impl Tls {
             tracing::warn!(pid = worker.pid, %error, "a worker was not given the keys of tickets");
         }
     }
+
+    /// Makes a new key when the newest is old enough, and tells these workers.
+    fn renew<'a>(&mut self, now: Instant, workers: impl Iterator<Item = &'a Worker>) {
+        if now.saturating_duration_since(self.renewed) < ROTATION {
+            return;
+        }
+        self.renewed = now;
+        match self.keys.rotate() {
+            Ok(()) => tracing::debug!("new keys for session tickets"),
+            Err(error) => return tracing::error!(%error, "session tickets keep their keys"),
+        }
+        workers.for_each(|worker| self.give_keys(worker));
+    }
 }
 
 impl Supervisor {
     /// Makes a new key when the newest is old enough, and tells all workers.
     pub(super) fn renew_ticket_keys(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.tls.renewed) < ROTATION {
-            return;
+        self.tls.renew(now, self.slots.iter().flat_map(|slot| &slot.workers));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::control::frame::{self, Inbox};
+    use crate::control::message::FromWorker;
+    use crate::master::exit::Evidence;
+    use crate::master::slot::WorkerState;
+    use crate::tls::tickets::Tickets;
+
+    /// Returns a worker as the master knows it, and what it is told.
+    fn worker(now: Instant) -> (Worker, Inbox<ToWorker>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (_, outbox) = frame::halves::<FromWorker, ToWorker>(ours);
+        let (inbox, _) = frame::halves::<ToWorker, FromWorker>(theirs);
+        let worker = Worker {
+            generation: 1,
+            pid: 1,
+            // Nobody signals it.
+            handle: std::fs::File::open("/dev/null").unwrap().into(),
+            started: now,
+            state: WorkerState::Ready(now),
+            outbox,
+            questions: HashMap::new(),
+            evidence: Evidence::default(),
+            cut: 0,
+        };
+        (worker, inbox)
+    }
+
+    async fn hear(inbox: &mut Inbox<ToWorker>, tickets: &Tickets) {
+        match inbox.next().await.unwrap() {
+            Some(ToWorker::TicketKeys { keys }) => tickets.accept(keys),
+            other => panic!("no keys but {other:?}"),
         }
-        self.tls.renewed = now;
-        match self.tls.keys.rotate() {
-            Ok(()) => tracing::debug!("new keys for session tickets"),
-            Err(error) => return tracing::error!(%error, "session tickets keep their keys"),
-        }
-        for worker in self.slots.iter().flat_map(|slot| &slot.workers) {
-            self.tls.give_keys(worker);
+    }
+
+    #[tokio::test]
+    async fn every_six_hours_there_is_a_new_key_and_one_old_one_is_taken() {
+        let start = Instant::now();
+        let mut master =
+            Tls { keys: TicketKeys::random().unwrap(), renewed: start, self_signed: None };
+        let (worker, mut inbox) = worker(start);
+        let tickets = Tickets::default();
+        let producer = tickets.producer([0; 32]);
+        master.give_keys(&worker);
+        hear(&mut inbox, &tickets).await;
+
+        let hours = |hours| start + Duration::from_hours(hours);
+        let mut sealed = vec![producer.encrypt(b"session").unwrap()];
+        for turn in 1..=3 {
+            let due = hours(6 * turn);
+            let early = due.checked_sub(Duration::from_nanos(1)).unwrap();
+            let before = master.keys.clone();
+            master.renew(early, std::iter::once(&worker));
+            assert_eq!(master.keys, before, "too early");
+            master.renew(due, std::iter::once(&worker));
+            assert_ne!(master.keys, before);
+            hear(&mut inbox, &tickets).await;
+            let (current, older) = sealed.split_last().unwrap();
+            assert_eq!(producer.decrypt(current).as_deref(), Some(&b"session"[..]));
+            assert!(older.iter().all(|ticket| producer.decrypt(ticket).is_none()));
+            sealed.push(producer.encrypt(b"session").unwrap());
         }
     }
 }

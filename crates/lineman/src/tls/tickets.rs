@@ -90,7 +90,7 @@ impl Tickets {
     /// Returns what makes and takes tickets for listeners of this `context`. A ticket of another
     /// context is not taken: a session that began where no client certificate is required must not go
     /// on where one is.
-    pub(super) fn producer(&self, context: [u8; 32]) -> Arc<dyn ProducesTickets> {
+    pub(crate) fn producer(&self, context: [u8; 32]) -> Arc<dyn ProducesTickets> {
         Arc::new(Producer { tickets: self.clone(), context })
     }
 
