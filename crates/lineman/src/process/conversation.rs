@@ -110,6 +110,7 @@ impl Conversation {
                 return Heard::TicketKeys;
             }
             Ok(Some(ToWorker::Reload)) => {
+                FromMaster::of_this_process().reload();
                 if let Some(running) = running {
                     spawn_local(running.reload());
                 }

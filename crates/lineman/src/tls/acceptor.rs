@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -36,6 +37,9 @@ pub(crate) struct FromMaster {
     pub(crate) tickets: Tickets,
     /// The folder with the self-signed certificate to use instead of all others.
     pub(crate) self_signed: Option<PathBuf>,
+    /// How often it has ordered a reload. The number is all there is to see, so its order with other
+    /// memory does not matter.
+    reloads: Arc<AtomicU64>,
 }
 
 impl FromMaster {
@@ -45,7 +49,13 @@ impl FromMaster {
         ONE.get_or_init(|| Self {
             tickets: Tickets::default(),
             self_signed: self_signed::folder_from_environment(),
+            reloads: Arc::default(),
         })
+    }
+
+    /// Has the files looked at before the next connection, however lately that was done.
+    pub(crate) fn reload(&self) {
+        self.reloads.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -58,6 +68,9 @@ pub(crate) struct Acceptor {
     /// The files as they were when they were last read, or failed to be.
     stamps: RefCell<Vec<Stamp>>,
     looked: Cell<Instant>,
+    reloads: Arc<AtomicU64>,
+    /// How many of those it has seen.
+    reloads_seen: Cell<u64>,
 }
 
 impl Acceptor {
@@ -79,6 +92,8 @@ impl Acceptor {
             config: RefCell::new(config),
             stamps: RefCell::new(stamps),
             looked: Cell::new(Instant::now()),
+            reloads: Arc::clone(&from.reloads),
+            reloads_seen: Cell::new(from.reloads.load(Ordering::Relaxed)),
         }))
     }
 
@@ -92,7 +107,9 @@ impl Acceptor {
     /// This is also where the files are looked at: certificates matter to new connections alone, so
     /// there is no task and no timer.
     pub(crate) fn session(&self) -> Session {
-        if self.looked.get().elapsed() >= LOOK_EVERY {
+        let reloads = self.reloads.load(Ordering::Relaxed);
+        let reloaded = self.reloads_seen.replace(reloads) != reloads;
+        if reloaded || self.looked.get().elapsed() >= LOOK_EVERY {
             self.looked.set(Instant::now());
             self.look();
         }

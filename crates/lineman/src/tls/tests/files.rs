@@ -180,6 +180,23 @@ async fn changed_files_are_used_without_dropping_anybody() {
     converse(&mut client, &mut server);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reload_has_the_files_looked_at_once() {
+    let files = Files::new();
+    files.issue("old", &["localhost"]);
+    files.issue("new", &["localhost"]);
+    let from = from_master();
+    let acceptor = Acceptor::new(&files.tls("old"), &from).unwrap();
+    for kind in ["pem", "key"] {
+        let path = |stem| files.path(&format!("{stem}.{kind}"));
+        fs::rename(path("new"), path("old")).unwrap();
+    }
+    let found = || subject_for(&files, &acceptor, "localhost");
+    assert!(found().contains("CN=old"), "nobody has looked yet");
+    from.reload();
+    assert!(found().contains("CN=new"));
+}
+
 #[test]
 fn a_start_names_the_file_that_is_wrong() {
     let files = Files::new();
@@ -209,7 +226,8 @@ fn a_self_signed_certificate_replaces_all_files() {
     let folder = TempDir::new().unwrap();
     let fingerprint = crate::tls::self_signed::make(folder.path()).unwrap();
     assert_eq!(fingerprint.len(), 32 * 3 - 1);
-    let from = FromMaster { self_signed: Some(folder.path().to_owned()), ..from_master() };
+    let mut from = from_master();
+    from.self_signed = Some(folder.path().to_owned());
     let tls = Tls::files("there/is/no/such.pem", "there/is/no/such.key");
     let acceptor = Acceptor::new(&tls, &from).unwrap();
     let trust = ClientTls::new().root_certificates(folder.path().join("self-signed.pem"));
