@@ -102,6 +102,10 @@ fn advice(error: &rustls::Error) -> &'static str {
             " (hint: no authority we trust has signed the peer's certificate: name its file with \
              `root_certificates`)"
         }
+        InvalidCertificate(CertificateError::BadSignature) => {
+            " (hint: the authority that the peer's certificate names has another key than the one we \
+             trust: is our file of it out of date?)"
+        }
         InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             " (hint: the peer has to renew its certificate, or a clock is wrong)"
         }

@@ -98,6 +98,15 @@ fn failed_handshakes_say_what_to_do() {
     let error = server.our().error.take().unwrap().to_string();
     assert!(error.contains("hint: "), "{error}");
 
+    let name = files.path("").display().to_string();
+    let [before, after] =
+        [name.clone(), name].map(|name| Files::of_authority(TempDir::new().unwrap(), name));
+    let mut client = our_client(&before.client_tls());
+    let mut server = our_server(&after.tls("server"));
+    exchange(&mut client, &mut server);
+    let error = client.our().error.take().unwrap().to_string();
+    assert!(error.contains("out of date"), "{error}");
+
     let connector = Connector::new(&files.client_tls()).unwrap();
     let mut client = End::ours(connector.session("elsewhere.example").unwrap());
     let mut server = our_server(&files.tls("server"));
