@@ -23,14 +23,15 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// Makes an authority that nobody knows.
+    /// Makes an authority that nobody knows, not even by its name.
     ///
     /// # Errors
     /// When openssl is not there.
     pub async fn new() -> Result<Self> {
         let authority = Self { folder: tempfile::tempdir()? };
         let is_authority = ["-addext", "keyUsage=critical,keyCertSign"];
-        authority.make("authority", &is_authority).await?;
+        let folder = authority.folder.path().display().to_string();
+        authority.make("authority", &folder.replace('/', " "), &is_authority).await?;
         Ok(authority)
     }
 
@@ -48,12 +49,12 @@ impl Authority {
         let names = format!("subjectAltName=DNS:{name}");
         let signed_by = ["-CA", shown(&certificate), "-CAkey", shown(&key)];
         let leaf = ["-addext", &names, "-addext", "basicConstraints=critical,CA:FALSE"];
-        self.make(name, &[&signed_by[..], &leaf].concat()).await
+        self.make(name, name, &[&signed_by[..], &leaf].concat()).await
     }
 
-    async fn make(&self, name: &str, more: &[&str]) -> Result<Pair> {
-        let certificate = self.path(&format!("{name}.pem"));
-        let key = self.path(&format!("{name}.key"));
+    async fn make(&self, file: &str, name: &str, more: &[&str]) -> Result<Pair> {
+        let certificate = self.path(&format!("{file}.pem"));
+        let key = self.path(&format!("{file}.key"));
         let subject = format!("/CN={name}");
         let kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
         let common = ["req", "-x509", "-days", "2", "-subj", &subject];

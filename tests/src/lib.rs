@@ -9,6 +9,7 @@ pub mod innocent;
 pub mod peer;
 pub mod terminal;
 pub mod certificates;
+pub mod secure;
 pub mod ours;
 pub mod launch;
 

@@ -180,7 +180,11 @@ impl Peer {
         Ok((status?.code(), self.said.get(heard..).unwrap_or_default().to_vec()))
     }
 
-    fn all_it_said(&self) -> Result<String> {
+    /// Returns all it has said so far: what was read of its stdout, then its stderr.
+    ///
+    /// # Errors
+    /// When the file with that cannot be read.
+    pub fn all_it_said(&self) -> Result<String> {
         let complaints = std::fs::read(self.complaints.path())?;
         let said = self.said.join("\n");
         Ok(format!("{said}\n{}", String::from_utf8_lossy(&complaints)).trim().to_owned())

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use lineman_testkit::{Client, Port, Program};
 
+use crate::certificates::Pair;
+
 /// A program and the port its clients use.
 #[derive(Debug)]
 pub struct Server {
@@ -62,6 +64,20 @@ pub fn http() -> Result<Server> {
     let port = Port::reserve()?;
     let program = Program::new(built("http_under_test", "lineman-tests")?)?;
     let program = program.env("HTTP_LISTEN", port.address());
+    Ok(Server { program, port, register: None })
+}
+
+/// Returns `tls_under_test`: lines over TLS with this certificate; its file describes the knobs.
+///
+/// # Errors
+/// When it was not built.
+pub fn lines(pair: &Pair) -> Result<Server> {
+    let port = Port::reserve()?;
+    let program = Program::new(built("tls_under_test", "lineman-tests")?)?;
+    let program = program
+        .env("TLS_LISTEN", port.address())
+        .env("TLS_CERTIFICATE", &pair.certificate)
+        .env("TLS_KEY", &pair.key);
     Ok(Server { program, port, register: None })
 }
 

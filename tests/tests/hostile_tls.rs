@@ -1,10 +1,14 @@
 //! Peers that mean harm to TLS: each is turned away in time, and nobody else feels it.
 
 use anyhow::{Context, Result, ensure};
+use lineman_testkit::within;
 use lineman_tests::certificates::Authority;
 use lineman_tests::peer::Peer;
-use lineman_tests::programs::{Server, http};
+use lineman_tests::programs::{Server, http, lines};
 use lineman_tests::raw::Raw;
+use lineman_tests::secure::Secure;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::{TcpListener, TcpStream};
 
 /// The alerts that are fatal are records of this kind (RFC 8446, 5.1).
 const ALERT: u8 = 21;
@@ -68,4 +72,104 @@ async fn what_is_no_handshake_ends_and_others_are_served() -> Result<()> {
     innocent(&server, &authority).await?;
     ensure!(server.program.process("http/0").await?.pid() == worker, "the worker was replaced");
     Ok(())
+}
+
+const VERSIONS: [&str; 2] = ["-tls1_2", "-tls1_3"];
+
+/// Carries one connection from `listener` to `address`: what the client says goes in single bytes, each
+/// a write of its own.
+async fn in_single_bytes(listener: &TcpListener, address: &str) -> Result<()> {
+    let (mut client, _) = within("a client", listener.accept()).await??;
+    let mut server = TcpStream::connect(address).await?;
+    server.set_nodelay(true)?;
+    let (mut said, mut hears) = client.split();
+    let (mut answers, mut asked) = server.split();
+    let there = async {
+        while let Ok(byte) = said.read_u8().await {
+            asked.write_all(&[byte]).await?;
+        }
+        asked.shutdown().await
+    };
+    tokio::try_join!(there, copy(&mut answers, &mut hears))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hello_in_single_bytes_is_answered() -> Result<()> {
+    let authority = Authority::new().await?;
+    let server = lines(&authority.sign("localhost").await?)?.started().await?;
+    let behind = server.port.address();
+    for version in VERSIONS {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?.to_string();
+        let mut client = Secure::connect(&address, &authority, &[version])?;
+        let talk = async {
+            assert_eq!(client.ask("hello").await?, "");
+            client.close().await
+        };
+        tokio::try_join!(talk, in_single_bytes(&listener, &behind))?;
+    }
+    Ok(())
+}
+
+/// Returns the first record that openssl sends: a hello that is right in every byte.
+async fn hello(version: &str, authority: &Authority) -> Result<Vec<u8>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    let _client = Secure::connect(&address, authority, &[version])?;
+    let (mut stream, _) = within("openssl to connect", listener.accept()).await??;
+    let mut record = vec![0; 5];
+    stream.read_exact(&mut record).await?;
+    let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
+    record.resize(5 + length, 0);
+    stream.read_exact(&mut record[5..]).await?;
+    Ok(record)
+}
+
+#[tokio::test]
+async fn who_stops_after_the_servers_hello_is_dropped_at_the_deadline() -> Result<()> {
+    let authority = Authority::new().await?;
+    let server = lines(&authority.sign("localhost").await?)?.knob("TLS_HANDSHAKE_MS", "1000");
+    let server = server.started().await?;
+    let address = server.port.address();
+    let mut innocent = Secure::connect(&address, &authority, &[])?;
+    innocent.ask("hello").await?;
+    let mut peers = Vec::new();
+    for version in VERSIONS {
+        let mut peer = Raw::connect(&address).await?;
+        peer.send(&hello(version, &authority).await?).await?;
+        peers.push(peer);
+    }
+    innocent.ask("served meanwhile").await?;
+    for mut peer in peers {
+        // A record of a handshake, whose first message is a server's hello, and then the end.
+        let answer = peer.rest().await.context("a handshake that stops has a deadline")?;
+        assert_eq!((answer.first(), answer.get(5)), (Some(&22), Some(&2)), "{answer:?}");
+    }
+    let failed = |status: &lineman_testkit::Status| {
+        status.slot("lines/0").is_ok_and(|slot| slot.stats["handshakes_failed"] == 2)
+    };
+    server.program.until("both to be counted", failed).await?;
+    innocent.ask("served after").await?;
+    innocent.close().await
+}
+
+#[tokio::test]
+async fn who_renegotiates_harms_nobody_else() -> Result<()> {
+    let authority = Authority::new().await?;
+    let server = lines(&authority.sign("localhost").await?)?.started().await?;
+    let address = server.port.address();
+    let mut innocent = Secure::connect(&address, &authority, &["-tls1_2"])?;
+    let worker = innocent.ask("who").await?;
+    let mut peer = Secure::connect(&address, &authority, &["-tls1_2"])?;
+    peer.ask("hello").await?;
+    peer.renegotiate().await?;
+    let output = peer.failed().await?;
+    assert!(output.contains("RENEGOTIATING"), "{output}");
+    assert!(output.contains("no renegotiation"), "{output}");
+    assert_eq!(innocent.ask("who").await?, worker);
+    innocent.close().await?;
+    let mut next = Secure::connect(&address, &authority, &["-tls1_2"])?;
+    assert_eq!(next.ask("who").await?, worker);
+    next.close().await
 }

@@ -80,7 +80,7 @@ async fn openssl_chooses_a_protocol() -> Result<()> {
 #[tokio::test]
 async fn openssl_resumes_a_session() -> Result<()> {
     let authority = Authority::new().await?;
-    let server = server(&authority).await?.knob("HTTP_COUNT", "2").started().await?;
+    let server = server(&authority).await?.started().await?;
     let folder = tempfile::tempdir()?;
     for version in ["-tls1_2", "-tls1_3"] {
         let session = folder.path().join(version);
@@ -89,13 +89,10 @@ async fn openssl_resumes_a_session() -> Result<()> {
         let (_, output) = s_client(&server, &authority, &[&common[..], &keep].concat()).await?;
         assert!(output.contains("New, TLSv1"), "{output}");
         let resume = ["-sess_in", shown(&session)?];
-        // Whichever of the workers answers: several times, so that both do.
-        for _ in 0..6 {
-            let (_, output) =
-                s_client(&server, &authority, &[&common[..], &resume].concat()).await?;
-            assert!(output.contains("Reused, TLSv1"), "{version}\n{output}");
-            assert!(output.contains(HELLO), "{output}");
-        }
+        // Whichever process answers: `tests/tls.rs`.
+        let (_, output) = s_client(&server, &authority, &[&common[..], &resume].concat()).await?;
+        assert!(output.contains("Reused, TLSv1"), "{version}\n{output}");
+        assert!(output.contains(HELLO), "{output}");
     }
     Ok(())
 }
