@@ -1,6 +1,6 @@
 """The WebSocket client of Python's `aiohttp` against our echo server; prints what it saw as JSON.
 
-    aiohttp_client.py URL [deflate] [subprotocols]
+    aiohttp_client.py URL [deflate] [subprotocols] [ca=FILE]
 
 It cannot send fragments.
 """
@@ -11,6 +11,7 @@ import sys
 
 from aiohttp import ClientSession, WSMsgType
 
+import secure
 from samples import SAMPLES
 
 URL = sys.argv[1]
@@ -18,6 +19,7 @@ OPTIONS = {
     "compress": 15 if "deflate" in sys.argv else 0,
     "protocols": ["chat.v3", "echo.v1"] if "subprotocols" in sys.argv else [],
     "autoping": False,
+    "ssl": secure.client(URL) or True,
 }
 
 

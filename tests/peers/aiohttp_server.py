@@ -1,6 +1,6 @@
 """A WebSocket server made of Python's `aiohttp`, for our client; prints its port.
 
-    aiohttp_server.py [deflate]
+    aiohttp_server.py [deflate] [certificate=FILE key=FILE]
 
 It echoes, but for `close` and `ping`: it does that. For each connection that ends it prints as JSON
 what it saw of it. It cannot send fragments.
@@ -11,6 +11,8 @@ import json
 import sys
 
 from aiohttp import WSMsgType, web
+
+import secure
 
 OPTIONS = {
     "compress": "deflate" in sys.argv,
@@ -59,7 +61,7 @@ async def main() -> None:
     application.router.add_get("/{path:.*}", handle)
     runner = web.AppRunner(application)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=secure.server())
     await site.start()
     print("port", runner.addresses[0][1], flush=True)
     # Until whoever started us closes our input.

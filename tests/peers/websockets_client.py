@@ -1,6 +1,6 @@
 """The client of Python's `websockets` against our echo server; prints what it saw as JSON.
 
-    websockets_client.py URL [deflate] [subprotocols]
+    websockets_client.py URL [deflate] [subprotocols] [ca=FILE]
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import sys
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+import secure
 from samples import FRAGMENTS, SAMPLES
 
 URL = sys.argv[1]
@@ -17,6 +18,7 @@ OPTIONS = {
     "compression": "deflate" if "deflate" in sys.argv else None,
     "subprotocols": ["chat.v3", "echo.v1"] if "subprotocols" in sys.argv else [],
     "proxy": None,
+    "ssl": secure.client(URL),
 }
 
 

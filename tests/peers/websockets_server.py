@@ -1,6 +1,6 @@
 """A server made of Python's `websockets`, for our client; prints its port.
 
-    websockets_server.py [deflate]
+    websockets_server.py [deflate] [certificate=FILE key=FILE]
 
 It echoes, but for `close`, `ping` and `fragments`: it does that. For each connection that ends it
 prints as JSON what it saw of it.
@@ -13,6 +13,7 @@ import sys
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
+import secure
 from samples import FRAGMENTS
 
 
@@ -49,6 +50,7 @@ async def main() -> None:
         # Its own choice refuses a client that asks for none.
         "select_subprotocol": lambda _, offered: "echo.v1" if "echo.v1" in offered else None,
         "max_size": 4 * 1024 * 1024,
+        "ssl": secure.server(),
     }
     async with serve(handle, "127.0.0.1", 0, **options) as server:
         print("port", server.sockets[0].getsockname()[1], flush=True)

@@ -1,14 +1,18 @@
 // The client of npm's `ws` against our echo server; prints what it saw as JSON.
 //
-//     ws_client.cjs URL [deflate] [subprotocols]
+//     ws_client.cjs URL [deflate] [subprotocols] [ca=FILE]
 "use strict";
 const { once } = require("node:events");
 const WebSocket = require("ws");
 const { FRAGMENTS, SAMPLES } = require("./samples.cjs");
+const secure = require("./secure.cjs");
 
 const [url, ...words] = process.argv.slice(2);
 const subprotocols = words.includes("subprotocols") ? ["chat.v3", "echo.v1"] : [];
-const options = { perMessageDeflate: words.includes("deflate") && { threshold: 0 } };
+const options = {
+  perMessageDeflate: words.includes("deflate") && { threshold: 0 },
+  ...secure.client(),
+};
 
 // Opens a WebSocket and collects what it hears, so that no message is lost between two waits.
 async function connect() {

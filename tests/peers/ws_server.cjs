@@ -1,6 +1,6 @@
 // A server made of npm's `ws`, for our client; prints its port.
 //
-//     ws_server.cjs [deflate]
+//     ws_server.cjs [deflate] [certificate=FILE key=FILE]
 //
 // It echoes, but for `close`, `ping` and `fragments`: it does that. For each connection that ends it
 // prints as JSON what it saw of it.
@@ -8,9 +8,10 @@
 const { WebSocketServer } = require("ws");
 const { FRAGMENTS } = require("./samples.cjs");
 
+const carrier = require("./secure.cjs").server();
+
 const server = new WebSocketServer({
-  host: "127.0.0.1",
-  port: 0,
+  server: carrier,
   maxPayload: 4 * 1024 * 1024,
   perMessageDeflate: process.argv.includes("deflate") && { threshold: 0 },
   handleProtocols: (offered) => (offered.has("echo.v1") ? "echo.v1" : false),
@@ -46,6 +47,6 @@ server.on("connection", (socket, request) => {
   });
 });
 
-server.on("listening", () => console.log("port", server.address().port));
+carrier.listen(0, "127.0.0.1", () => console.log("port", carrier.address().port));
 // Until whoever started us closes our input.
 process.stdin.resume().on("end", () => process.exit(0));

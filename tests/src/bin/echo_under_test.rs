@@ -8,6 +8,7 @@
 //!   who sends more is closed;
 //! - `ECHO_DEFLATE_FROM`: messages of so many bytes and more are compressed, if the client likes;
 //! - `ECHO_SUBPROTOCOL`: the one it speaks;
+//! - `ECHO_CERTIFICATE`, `ECHO_KEY`: files for TLS;
 //! - `ECHO_BROKEN_IF`: while this file exists, `echo` fails to start and says why from the file;
 //!   if that is `wait`, it waits until the file is gone; `ECHO_BROKEN_SLOT`: the slot of this number
 //!   alone does;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use lineman::connection::{CloseReason, Excess, Limits, Rate};
 use lineman::prelude::*;
+use lineman::tls::Tls;
 use lineman::websocket::Deflate;
 
 const PING: &str = "are you there?";
@@ -58,6 +60,9 @@ fn main() -> Result {
     }
     if let Ok(subprotocol) = std::env::var("ECHO_SUBPROTOCOL") {
         echo = echo.subprotocols([subprotocol]);
+    }
+    if let Ok(certificate) = std::env::var("ECHO_CERTIFICATE") {
+        echo = echo.tls(Tls::files(certificate, std::env::var("ECHO_KEY")?));
     }
     if let Some(limit) = knob("ECHO_DRAIN_MS") {
         echo = echo.drain_limit(Duration::from_millis(limit));

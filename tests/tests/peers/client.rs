@@ -17,17 +17,27 @@ const LONG: usize = 1024 * 1024;
 
 /// Whether a server can be asked for a message in fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fragments {
+pub(crate) enum Fragments {
     Yes,
     No,
 }
 
-/// Talks to a server twice: asking for nothing, and asking for all there is. To an offer of
-/// compression it answers with `parameters`.
+/// Talks to a server without TLS.
 async fn meet(mut server: Peer, parameters: &[&str], fragments: Fragments) -> Result<()> {
     let url = format!("ws://127.0.0.1:{}/chat?room=7", server.port().await?);
+    meet_by(|| Outgoing::websocket(&url), server, parameters, fragments).await
+}
+
+/// Talks to a server twice: asking for nothing, and asking for all there is. To an offer of
+/// compression it answers with `parameters`.
+pub(crate) async fn meet_by(
+    outgoing: impl Fn() -> Outgoing<WebSocket>,
+    mut server: Peer,
+    parameters: &[&str],
+    fragments: Fragments,
+) -> Result<()> {
     in_a_table(async {
-        talk(Outgoing::websocket(&url), fragments).await?;
+        talk(outgoing(), fragments).await?;
         let heard = saw(&mut server).await?;
         let expected = json!({
             "subprotocol": null,
@@ -38,7 +48,7 @@ async fn meet(mut server: Peer, parameters: &[&str], fragments: Fragments) -> Re
         assert_eq!(heard, expected);
 
         let all = || {
-            let outgoing = Outgoing::websocket(&url).subprotocols(["chat.v3", "echo.v1"]);
+            let outgoing = outgoing().subprotocols(["chat.v3", "echo.v1"]);
             outgoing.compression(Deflate::new().min_size(0))
         };
         talk(all(), fragments).await?;
@@ -111,13 +121,14 @@ async fn saw(server: &mut Peer) -> Result<Value> {
 }
 
 /// What our offer asks for, and who says yes to all of it.
-const BOTH: [&str; 2] = ["server_no_context_takeover", "client_no_context_takeover"];
+pub(crate) const BOTH: [&str; 2] = ["server_no_context_takeover", "client_no_context_takeover"];
+
+/// What Python's `websockets` says besides: it has its windows of 4 KiB by itself.
+pub(crate) const SMALL: [&str; 2] = ["server_max_window_bits=12", "client_max_window_bits=12"];
 
 #[tokio::test]
 async fn meets_pythons_websockets() -> Result<()> {
-    // It has its windows of 4 KiB by itself.
-    let small = ["server_max_window_bits=12", "client_max_window_bits=12"];
-    let parameters = [BOTH, small].concat();
+    let parameters = [BOTH, SMALL].concat();
     meet(Peer::python("websockets_server.py", &["deflate"])?, &parameters, Fragments::Yes).await
 }
 

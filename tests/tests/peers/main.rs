@@ -4,10 +4,11 @@
 mod client;
 mod http;
 mod tls;
+mod wss;
 
 use anyhow::Result;
 use lineman_tests::peer::Peer;
-use lineman_tests::programs::echo;
+use lineman_tests::programs::{Server, echo};
 use serde_json::json;
 
 /// The messages of `tests/peers/samples.*`.
@@ -21,11 +22,24 @@ const WHOLE_ECHOES: [&str; 6] =
 /// What is agreed with who offers compression, by default.
 const DEFLATE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
-/// Lets a client talk to `echo_under_test` twice: asking for nothing, and asking for all there is.
+/// Returns a server for a client to talk to.
+fn server() -> Result<Server> {
+    Ok(echo()?.knob("ECHO_DEFLATE_FROM", "0").knob("ECHO_SUBPROTOCOL", "echo.v1"))
+}
+
+/// Lets a client talk to it.
 async fn serve(start: impl Fn(&[&str]) -> Result<Peer>, echoes: &[&str]) -> Result<()> {
-    let server = echo()?.knob("ECHO_DEFLATE_FROM", "0").knob("ECHO_SUBPROTOCOL", "echo.v1");
-    let server = server.started().await?;
-    let url = server.port.ws();
+    let server = server()?.started().await?;
+    talk(&[&server.port.ws()], start, echoes).await
+}
+
+/// Lets a client, which is told these words first, talk to a server twice: asking for nothing, and
+/// asking for all there is.
+async fn talk(
+    words: &[&str],
+    start: impl Fn(&[&str]) -> Result<Peer>,
+    echoes: &[&str],
+) -> Result<()> {
     let expected = |subprotocol: Option<&str>, extensions: Option<&str>| {
         json!({
             "subprotocol": subprotocol,
@@ -38,8 +52,8 @@ async fn serve(start: impl Fn(&[&str]) -> Result<Peer>, echoes: &[&str]) -> Resu
             "is_closed": [4002, "told to, Jürgen"],
         })
     };
-    assert_eq!(start(&[&url])?.verdict().await?, expected(None, None));
-    let all = start(&[&url, "deflate", "subprotocols"])?;
+    assert_eq!(start(words)?.verdict().await?, expected(None, None));
+    let all = start(&[words, &["deflate", "subprotocols"]].concat())?;
     assert_eq!(all.verdict().await?, expected(Some("echo.v1"), Some(DEFLATE)));
     Ok(())
 }
