@@ -1,13 +1,15 @@
 //! Reload: what is replaced, what stays, and who notices.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use lineman_testkit::{Program, Slot, Status};
+use lineman_testkit::{Client, Port, Program, Slot, Status, within};
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
-use lineman_tests::programs::{Server, chat, echo, http};
+use lineman_tests::programs::{Server, built, chat, echo, http};
 use lineman_tests::raw::Raw;
 
 #[tokio::test]
@@ -179,5 +181,84 @@ async fn no_request_on_a_kept_connection_fails() -> Result<()> {
     }
     let after = pids(&http.program.status().await?);
     assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
+    Ok(())
+}
+
+/// Puts a file where another one is, as a deploy does: the old one runs on, without a name.
+async fn deploy(content: &[u8], at: &Path) -> Result<()> {
+    let new = at.with_extension("new");
+    tokio::fs::write(&new, content).await?;
+    tokio::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).await?;
+    Ok(tokio::fs::rename(&new, at).await?)
+}
+
+#[tokio::test]
+async fn a_new_binary_is_picked_up_and_a_broken_one_changes_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let binary = folder.path().join("echo");
+    let good = tokio::fs::read(built("echo_under_test", "lineman-tests")?).await?;
+    deploy(&good, &binary).await?;
+    let port = Port::reserve()?;
+    let program = Program::new(&binary)?.env("ECHO_LISTEN", port.address());
+    program.start().await?;
+    let mut client = Client::connect(&port.ws()).await?;
+    let before = pids(&program.status().await?);
+
+    let broken: [(&[u8], &str); 3] = [
+        (b"#!/bin/sh\necho the cellar is flooded >&2\nexit 7\n", "7: the cellar is flooded"),
+        (b"#!/no/such/interpreter\n", "cannot execute"),
+        (b"\x7fELF\x02\x01\x01 and no more than that", "failed to start"),
+    ];
+    for (content, reason) in broken {
+        deploy(content, &binary).await?;
+        // The verb itself is the old program's: a copy of it asks.
+        let verb = Program::new(built("echo_under_test", "lineman-tests")?)?;
+        let verb =
+            verb.env("ECHO_LISTEN", port.address()).env("LINEMAN_RUNTIME_DIR", program.folder());
+        let failed = verb.run(&["reload"]).await?.expect_code(1)?;
+        failed.expect_text(reason)?.expect_text("echo/0")?;
+        client.send_text("still here").await?;
+        assert_eq!(client.next_text().await?, "still here");
+    }
+    deploy(&good, &binary).await?;
+    assert_eq!(pids(&program.status().await?), before, "nothing was replaced");
+    client.close().await?;
+    program.reload().await?;
+    assert_ne!(pids(&program.status().await?), before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn reloads_that_are_asked_for_meanwhile_are_one_more() -> Result<()> {
+    let echo = echo()?.knob("ECHO_DRAIN_MS", "60000").started().await?;
+    // The first reload waits for this one to leave.
+    let client = echo.client().await?;
+    let first = echo.program.run(&["reload"]);
+    let others = async {
+        let draining = |status: &Status| status.slots.iter().any(|slot| slot.state == "draining");
+        echo.program.until("the first to be under way", draining).await?;
+        let (second, third) =
+            (echo.program.run(&["reload", "echo"]), echo.program.run(&["reload"]));
+        let leave = async {
+            let asked = |log: String| log.matches("asked to reload meanwhile").count() == 2;
+            within("both to be heard", async {
+                while !asked(echo.program.log()) {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await?;
+            client.close().await
+        };
+        let (second, third, left) = tokio::join!(second, third, leave);
+        left?;
+        Ok((second?, third?))
+    };
+    let (first, others): (_, Result<_>) = tokio::join!(first, others);
+    let (second, third) = others?;
+    for output in [first?, second, third] {
+        output.expect_code(0)?.expect_text("reloaded")?;
+    }
+    let generation = echo.program.status().await?.slot("echo/0")?.generation;
+    assert_eq!(generation, 3, "one for the first, and one more for both others");
     Ok(())
 }

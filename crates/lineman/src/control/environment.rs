@@ -65,6 +65,10 @@ pub(crate) const LISTENERS: Variable = Variable { name: "LINEMAN_LISTENERS", hel
 /// commas between them. They may be elsewhere than the program wishes.
 pub(crate) const GIVEN: Variable = Variable { name: "LINEMAN_GIVEN", help: None };
 
+/// Set by the master for a worker: the descriptor that becomes its stderr. Until then that is a pipe
+/// to the master, which so hears what a program says that does not even come to be a worker.
+pub(crate) const STDERR: Variable = Variable { name: "LINEMAN_STDERR", help: None };
+
 /// Set by the master for a worker when it was started with `--self-signed`: the folder of the
 /// certificate that all TLS uses.
 pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED", help: None };

@@ -45,6 +45,8 @@ pub(super) enum Event {
         worker: WorkerKey,
         /// How; `None` when the operating system did not say.
         status: Option<ExitStatus>,
+        /// What it said on stderr before it was a worker.
+        said: Option<String>,
     },
     /// The command line asks.
     Asked(Asked),

@@ -41,6 +41,10 @@ pub(super) struct Evidence {
     pub(super) killed: Option<ExitReason>,
     /// The reason it gave for not starting.
     pub(super) failed: Option<String>,
+    /// What it said on stderr before it was a worker.
+    pub(super) said: Option<String>,
+    /// Whether it has ever been ready.
+    pub(super) was_ready: bool,
     /// Its last panic.
     pub(super) panicked: Option<String>,
     /// Whether it had been told to leave.
@@ -57,6 +61,10 @@ impl ExitReason {
         match evidence {
             Evidence { killed: Some(reason), .. } if status.signal().is_some() => reason,
             Evidence { failed: Some(reason), .. } => Self::FailedToStart(reason),
+            Evidence { said: Some(said), was_ready: false, asked: false, .. } => {
+                let end = status.to_string();
+                Self::FailedToStart(format!("{end}: {said}"))
+            }
             Evidence { panicked: Some(panic), .. } if broke => Self::Panicked(panic),
             Evidence { asked: true, .. } if status.success() => Self::Asked,
             _ => match (code, status.signal()) {
@@ -140,5 +148,8 @@ mod tests {
         check(9, panicked, "signal 9 (SIGKILL)");
         check(9, killed, "killed: did not leave in time");
         check(1 << 8, failed, "failed to start: no file");
+        let said = Evidence { said: Some("no such library".to_owned()), ..Evidence::default() };
+        check(127 << 8, said.clone(), "failed to start: exit status: 127: no such library");
+        check(3 << 8, Evidence { was_ready: true, ..said }, "exit code 3");
     }
 }

@@ -4,6 +4,7 @@
 mod open;
 
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -82,18 +83,22 @@ impl LogFiles {
         Ok(Self { format: *format, files, next_look: Instant::now() + LOOK_EVERY })
     }
 
-    /// Gives a worker that is about to start the files as its streams, and the log's form.
-    pub(super) fn put_on(&self, command: &mut Command) -> std::io::Result<()> {
+    /// Gives a worker that is about to start its stdout and the log's form.
+    pub(super) fn put_on(&self, command: &mut Command) -> io::Result<()> {
         command.env(environment::LOG_FORMAT.name, self.format.name());
-        for OpenFile { file, streams, .. } in &self.files {
-            if *streams != Streams::Stderr {
-                command.stdout(file.try_clone()?);
-            }
-            if *streams != Streams::Stdout {
-                command.stderr(file.try_clone()?);
-            }
+        let stdout = self.files.iter().find(|file| file.streams != Streams::Stderr);
+        if let Some(OpenFile { file, .. }) = stdout {
+            command.stdout(file.try_clone()?);
         }
         Ok(())
+    }
+
+    /// Returns what a worker has as stderr.
+    pub(super) fn stderr(&self) -> io::Result<OwnedFd> {
+        match self.files.iter().find(|file| file.streams != Streams::Stdout) {
+            Some(log) => Ok(log.file.try_clone()?.into()),
+            None => io::stderr().as_fd().try_clone_to_owned(),
+        }
     }
 
     /// Returns the path of the log; `None` when it goes to stderr.
@@ -117,7 +122,7 @@ impl OpenFile {
     fn open(path: PathBuf, streams: Streams) -> Result<Self, Error> {
         let file = open(&path)?;
         let is = |stream: &dyn AsFd| is_same(&file, stream);
-        let own = match (is(&std::io::stdout()), is(&std::io::stderr())) {
+        let own = match (is(&io::stdout()), is(&io::stderr())) {
             (true, true) => Some(Streams::Both),
             (true, false) => Some(Streams::Stdout),
             (false, true) => Some(Streams::Stderr),
@@ -169,7 +174,7 @@ impl OpenFile {
     fn hand_to(&self, worker: &Worker) {
         let message = ToWorker::Log { streams: self.streams };
         let told = self.file.try_clone().and_then(|file| {
-            worker.outbox.send_with(&message, file.into()).map_err(std::io::Error::other)
+            worker.outbox.send_with(&message, file.into()).map_err(io::Error::other)
         });
         if let Err(error) = told {
             // It goes on with the old file.

@@ -7,6 +7,7 @@ mod supervisor;
 mod event;
 mod slot;
 mod spawn;
+mod early;
 pub(crate) mod program;
 mod listeners;
 mod lending;

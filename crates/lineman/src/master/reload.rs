@@ -131,10 +131,12 @@ impl Supervisor {
                 self.plan_round();
             }
             Phase::Up { next: Some(next), .. } => {
+                tracing::info!(?manner, "asked to reload meanwhile: joins the next one");
                 asked.tell("a reload is under way; this one joins the next");
                 next.merge(asked);
             }
             Phase::Up { next: next @ None, .. } => {
+                tracing::info!(?manner, "asked to reload meanwhile: another one follows");
                 asked.tell("a reload is under way; another one follows");
                 *next = Some(asked);
             }

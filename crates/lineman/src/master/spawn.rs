@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::WorkerArguments;
 use super::activation;
+use super::early::Early;
 use super::event::{Event, WorkerKey};
 use super::exit::Evidence;
 use super::log_file::LogFiles;
@@ -64,6 +65,9 @@ pub(super) fn spawn(
         listener.unpark()?;
         mappings.push(FdMapping { parent_fd: listener.lend()?, child_fd });
     }
+    let (early, ends) = Early::new(program.log_files.stderr()?)?;
+    let stderr = FIRST_LISTENER + i32::try_from(slot.listeners.len()).map_err(io::Error::other)?;
+    mappings.push(FdMapping { parent_fd: ends.later, child_fd: stderr });
     let mut command = std::process::Command::new(program.file);
     match program.arguments {
         WorkerArguments::Slot => command.args([environment::WORKER_VERB, &slot.name]),
@@ -80,6 +84,8 @@ pub(super) fn spawn(
         .env(environment::MASTER.name, std::process::id().to_string())
         .env(environment::GENERATION.name, generation.to_string())
         .env(environment::LISTENERS.name, slot.listeners.len().to_string())
+        .env(environment::STDERR.name, stderr.to_string())
+        .stderr(ends.early)
         .env_remove(environment::REPORT.name)
         .stdin(Stdio::null());
     program.log_files.put_on(&mut command)?;
@@ -104,9 +110,9 @@ pub(super) fn spawn(
     let events = events.clone();
     // Ends with the process it watches.
     tokio::spawn(async move {
-        let status = watch(key, child, inbox, &events).await;
+        let (status, said) = watch(key, child, inbox, early, &events).await;
         pump.abort();
-        forward(&events, Event::Exited { worker: key, status }).await;
+        forward(&events, Event::Exited { worker: key, status, said }).await;
     });
     tracing::info!(slot = slot.name, pid, generation, "started");
     Ok(Worker {
@@ -133,17 +139,20 @@ async fn watch(
     worker: WorkerKey,
     mut child: Child,
     mut inbox: Inbox<FromWorker>,
+    mut early: Early,
     events: &mpsc::Sender<Event>,
-) -> Option<ExitStatus> {
+) -> (Option<ExitStatus>, Option<String>) {
+    let said = async { tokio::join!(deliver(worker, &mut inbox, events), early.pass_on()) };
     let status = tokio::select! {
         status = child.wait() => status,
-        () = deliver(worker, &mut inbox, events) => child.wait().await,
+        _ = said => child.wait().await,
     };
-    // The end of the process closed the socket, so this ends with what is in it.
-    if tokio::time::timeout(LAST_WORDS, deliver(worker, &mut inbox, events)).await.is_err() {
-        tracing::debug!(?worker, "the control socket outlives its process");
+    // The end of the process closed socket and pipe, so this ends with what is in them.
+    let rest = async { tokio::join!(deliver(worker, &mut inbox, events), early.pass_on()) };
+    if tokio::time::timeout(LAST_WORDS, rest).await.is_err() {
+        tracing::debug!(?worker, "a child of it outlives the process");
     }
-    status.ok()
+    (status.ok(), early.said())
 }
 
 async fn deliver(worker: WorkerKey, inbox: &mut Inbox<FromWorker>, events: &mpsc::Sender<Event>) {

@@ -166,7 +166,12 @@ impl Supervisor {
                     worker.kill(ExitReason::NotUnderstood);
                 }
             }
-            Event::Exited { worker, status } => self.exited(worker, status),
+            Event::Exited { worker, status, said } => {
+                if let Some(worker) = self.worker(worker) {
+                    worker.evidence.said = said;
+                }
+                self.exited(worker, status);
+            }
             Event::Asked(asked) => self.asked(asked),
             Event::Slice { worker, from, answer } => {
                 let token = self.next_token();
@@ -244,6 +249,7 @@ impl Supervisor {
             return;
         }
         worker.state = WorkerState::Ready(Instant::now());
+        worker.evidence.was_ready = true;
         let (pid, took) = (worker.pid, worker.started.elapsed());
         tracing::info!(slot = slot.name, pid, ?took, "ready");
         // The serving one comes first.

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
+use rustix::stdio::dup2_stderr;
 
 use crate::connection::Table;
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER, Variable};
@@ -40,6 +41,10 @@ impl Inheritance {
         control
             .set_nonblocking(true)
             .map_err(|source| Error::Os { action: "use the control socket", source })?;
+        let stderr =
+            adopt(number(environment::STDERR, &variable(environment::STDERR)?)?, "stderr")?;
+        dup2_stderr(stderr)
+            .map_err(|error| Error::Os { action: "use stderr", source: error.into() })?;
         let count: i32 = number(environment::LISTENERS, &variable(environment::LISTENERS)?)?;
         let listeners = (0..count).map(|position| listener(FIRST_LISTENER + position));
         Ok(Self {

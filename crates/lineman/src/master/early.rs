@@ -1,0 +1,91 @@
+//! What a worker's process says on stderr before it is one: the loader's errors, a panic or a message
+//! of the program's `main`. It goes where it would have gone, and its end is kept for whoever waits.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
+
+/// The most that is kept: the end of it, where the reason stands.
+const KEPT: usize = 2000;
+
+/// The reading end.
+#[derive(Debug)]
+pub(super) struct Early {
+    pipe: Receiver,
+    later: File,
+    kept: Vec<u8>,
+}
+
+/// The ends that a process is given.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// Its stderr until it is a worker.
+    pub(super) early: OwnedFd,
+    /// Its stderr afterwards.
+    pub(super) later: OwnedFd,
+}
+
+impl Early {
+    /// Returns both sides for a process whose stderr will be `later`.
+    pub(super) fn new(later: OwnedFd) -> io::Result<(Self, Ends)> {
+        let (ours, early) = pipe_with(PipeFlags::CLOEXEC)?;
+        let pipe = Receiver::from_owned_fd(ours)?;
+        let ours = Self { pipe, later: File::from(later.try_clone()?), kept: Vec::new() };
+        Ok((ours, Ends { early, later }))
+    }
+
+    /// Passes everything on; ends when the process is a worker, or is gone.
+    pub(super) async fn pass_on(&mut self) {
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = self.pipe.read(&mut bytes).await {
+            let said = &bytes[..read];
+            if let Err(error) = self.later.write_all(said) {
+                tracing::debug!(%error, "what a process said is lost");
+            }
+            self.kept.extend_from_slice(said);
+            let superfluous = self.kept.len().saturating_sub(KEPT);
+            self.kept.drain(..superfluous);
+        }
+    }
+
+    /// Returns the end of what was said, in one line.
+    pub(super) fn said(&self) -> Option<String> {
+        // It may be anything, and ends on somebody's terminal.
+        let text = String::from_utf8_lossy(&self.kept);
+        let text = text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let line = lines.collect::<Vec<_>>().join("; ");
+        (!line.is_empty()).then_some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_what_was_said_is_kept_in_one_line() {
+        let nowhere = File::options().write(true).open("/dev/null").unwrap();
+        let (mut early, ends) = Early::new(nowhere.into()).unwrap();
+        rustix::io::write(&ends.early, &[b'x'; 3000]).unwrap();
+        rustix::io::write(&ends.early, b"\n  no such \x1b[31mlibrary\n\nso it ends\n").unwrap();
+        drop(ends);
+        early.pass_on().await;
+        let said = early.said().unwrap();
+        assert!(said.ends_with("x; no such \u{fffd}[31mlibrary; so it ends"), "{said}");
+        assert!(said.chars().count() <= KEPT, "{}", said.len());
+    }
+
+    #[tokio::test]
+    async fn silence_is_nothing() {
+        let nowhere = File::options().write(true).open("/dev/null").unwrap();
+        let (mut early, ends) = Early::new(nowhere.into()).unwrap();
+        drop(ends);
+        early.pass_on().await;
+        assert_eq!(early.said(), None);
+    }
+}
