@@ -151,7 +151,8 @@ async fn a_stderr_that_nobody_reads_stops_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn json_is_one_object_a_line() -> Result<()> {
-    let server = programs::echo()?.knob("LINEMAN_LOG_FORMAT", "json").started().await?;
+    let server = programs::echo()?.knob("LINEMAN_LOG_FORMAT", "json").knob("RUST_BACKTRACE", "1");
+    let server = server.started().await?;
     panic_in_a_handler(&server).await?;
     server.program.kill("echo/0").await?;
     server.program.reload().await?;
@@ -171,12 +172,14 @@ async fn json_is_one_object_a_line() -> Result<()> {
         found.with_context(|| format!("no {message:?} of {slot} in:\n{text}"))
     };
     event("stopped", "master")?;
+    let asked = event("asked by the command line", "master")?;
+    ensure!(asked["request"].as_str().is_some_and(|request| request.contains("Reload")), "{asked}");
     event("started", "echo/0")?;
     let panicked = event("panicked", "echo/0")?;
     assert_eq!(panicked["panic"], "told to panic");
     ensure!(panicked["location"].as_str().is_some_and(|place| place.contains("echo_under_test")));
     let backtrace = panicked["backtrace"].as_str().context("a backtrace")?;
-    ensure!(backtrace.contains("told_to_panic"), "{backtrace}");
+    ensure!(backtrace.contains("echo_under_test"), "{backtrace}");
     assert_eq!(event("ended by itself", "echo/0")?["reason"], "signal 9 (SIGKILL)");
     Ok(())
 }
@@ -248,6 +251,31 @@ async fn what_is_wrong_with_the_log_is_told_at_the_start() -> Result<()> {
         refused.expect_text("/proc/nothing/x.log")?;
         ensure!(server.program.processes().is_empty());
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn workers_that_lose_their_master_say_so() -> Result<()> {
+    let server = programs::echo()?.knob("ECHO_COUNT", "2").started().await?;
+    server.program.master().await?.kill();
+    for slot in ["echo/0[", "echo/1["] {
+        line_with(&log_of(&server), &["ERROR", slot, "the master is gone"]).await?;
+        line_with(&log_of(&server), &[slot, "leaving", "order=the master is gone"]).await?;
+    }
+    server.program.all_gone().await
+}
+
+/// A program whose own words cannot be written: only the handler that prints fails.
+#[tokio::test]
+async fn printing_to_a_full_disk_costs_one_connection() -> Result<()> {
+    let server = programs::echo()?.knob("LINEMAN_STDOUT_FILE", "/dev/full").started().await?;
+    let worker = server.program.process("echo/0").await?;
+    let mut client = server.client().await?;
+    client.send_text("print").await?;
+    client.ended().await?;
+    line_with(&log_of(&server), &["echo/0[", "panicked", "failed printing to stdout"]).await?;
+    echoes(&server).await?;
+    ensure!(worker.is_alive());
     Ok(())
 }
 

@@ -186,6 +186,9 @@ impl Supervisor {
     }
 
     fn asked(&mut self, Asked { request, answers }: Asked) {
+        if matches!(request, Request::Stop { .. } | Request::Reload { .. }) {
+            tracing::info!(?request, "asked by the command line");
+        }
         match request {
             Request::Stop { manner, timeout_ms } => {
                 self.stop(manner, timeout_ms.map(Duration::from_millis), Some(answers));
