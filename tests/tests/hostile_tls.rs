@@ -129,7 +129,7 @@ async fn hello(version: &str, authority: &Authority) -> Result<Vec<u8>> {
 #[tokio::test]
 async fn who_stops_after_the_servers_hello_is_dropped_at_the_deadline() -> Result<()> {
     let authority = Authority::new().await?;
-    let server = lines(&authority.sign("localhost").await?)?.knob("TLS_HANDSHAKE_MS", "1000");
+    let server = lines(&authority.sign("localhost").await?)?.knob("TLS_HANDSHAKE_MS", "3000");
     let server = server.started().await?;
     let address = server.port.address();
     let mut innocent = Secure::connect(&address, &authority, &[])?;
