@@ -193,15 +193,17 @@ impl Supervisor {
         for file in self.log_files.files.iter_mut().filter(|file| file.is_elsewhere()) {
             let path = file.path.display().to_string();
             match file.open_again() {
-                Ok(()) => tracing::info!(path, "log file reopened: it had been moved or deleted"),
-                Err(None) => continue,
+                Ok(()) => {
+                    // First of all, so that whoever reads the line knows that it is so.
+                    for worker in self.slots.iter().flat_map(|slot| &slot.workers) {
+                        file.hand_to(worker);
+                    }
+                    tracing::info!(path, "log file reopened: it had been moved or deleted");
+                }
+                Err(None) => {}
                 Err(Some(problem)) => {
                     tracing::warn!(path, problem, "log file not reopened: the old one is used");
-                    continue;
                 }
-            }
-            for worker in self.slots.iter().flat_map(|slot| &slot.workers) {
-                file.hand_to(worker);
             }
         }
     }
