@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::cli::Arguments;
-use crate::config::Config;
+use crate::config::{Config, Watchdog};
 use crate::master::hooks::Hooks;
 use crate::master::{WorkerArguments, WorkerExit};
 use crate::service::Service;
@@ -37,6 +37,7 @@ impl App {
             stdout_file: None,
             user: None,
             group: None,
+            watchdog: Watchdog::default(),
             ready_limit: Duration::from_secs(10),
             stop_limit: Duration::from_secs(2),
             drain_limit: Duration::from_secs(30),
@@ -80,6 +81,14 @@ impl App {
     #[must_use]
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.config.group = Some(group.into());
+        self
+    }
+
+    /// Sets what happens to a worker whose loop stands still, because a handler blocks. Default: it is
+    /// reported after 5 s, with the handler.
+    #[must_use]
+    pub fn watchdog(mut self, watchdog: Watchdog) -> Self {
+        self.config.watchdog = watchdog;
         self
     }
 

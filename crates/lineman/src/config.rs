@@ -5,6 +5,38 @@ use std::time::Duration;
 
 use crate::terminal::log::Format;
 
+/// What happens to a worker whose loop stands still: for a handler that blocks, no other connection of
+/// its process is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watchdog {
+    pub(crate) limit: Option<Duration>,
+    pub(crate) restart: bool,
+}
+
+impl Watchdog {
+    /// Logs what the loop is doing when it has stood still for `limit`, and again when it goes on. The
+    /// default, with 5 s. Limits below 200 ms are kept as 200 ms.
+    pub fn report(limit: Duration) -> Self {
+        Self { limit: Some(limit), restart: false }
+    }
+
+    /// As [`Watchdog::report`], and the process is killed and replaced: its connections are lost.
+    pub fn restart(limit: Duration) -> Self {
+        Self { limit: Some(limit), restart: true }
+    }
+
+    /// Nobody looks.
+    pub fn off() -> Self {
+        Self { limit: None, restart: false }
+    }
+}
+
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self::report(Duration::from_secs(5))
+    }
+}
+
 /// What the master, the workers and the command line go by. Never serialised.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -26,6 +58,8 @@ pub struct Config {
     pub user: Option<String>,
     /// The group that goes with it. Default: the user's own.
     pub group: Option<String>,
+    /// What happens to a worker whose loop stands still. Default: it is reported after 5 s.
+    pub watchdog: Watchdog,
     /// How long a worker may take to get ready. Default 10 s.
     pub ready_limit: Duration,
     /// How long connections get to take their close frame on `stop` and at the end of a drain,

@@ -41,6 +41,7 @@
 //! ```
 
 pub mod app;
+pub mod activity;
 pub mod worker;
 pub mod connection;
 pub mod outgoing;
@@ -71,6 +72,7 @@ pub mod cli {
 
 pub use app::App;
 pub use blocking::blocking;
+pub use config::Watchdog;
 pub use connection::{Table, websocket};
 pub use error::{BoxError, Error, Result};
 pub use http::Limits as HttpLimits;

@@ -15,6 +15,9 @@
 //! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists;
 //! - `ECHO_DELAY_MS`: the drain delay.
 //!
+//! - `ECHO_WATCHDOG_MS`: the watchdog's limit; `ECHO_WATCHDOG_RESTARTS`: it restarts;
+//! - `ECHO_BLOCK_WHILE`: as long as this file exists, the message `block` blocks the loop.
+//!
 //! A message is echoed, but for `who` (the process answers with its pid), `slowly` (echoed after a
 //! handler has waited), `fail` and `panic` (the handler does), `print` (a line on stdout), `close`
 //! (with 4002 and a reason), `ping` (the peer is pinged, and told when its pong comes), `orphan FILE`
@@ -27,6 +30,7 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
 
+use lineman::Watchdog;
 use lineman::connection::{CloseReason, Excess, Limits, Rate};
 use lineman::prelude::*;
 use lineman::tls::Tls;
@@ -68,6 +72,11 @@ fn main() -> Result {
         echo = echo.drain_limit(Duration::from_millis(limit));
     }
     let mut app = App::new().name("echo").service(echo);
+    if let Some(limit) = knob("ECHO_WATCHDOG_MS").map(Duration::from_millis) {
+        let restarts = std::env::var_os("ECHO_WATCHDOG_RESTARTS").is_some();
+        let watchdog = if restarts { Watchdog::restart(limit) } else { Watchdog::report(limit) };
+        app = app.watchdog(watchdog);
+    }
     if let Some(delay) = knob("ECHO_DELAY_MS") {
         app = app.drain_delay(Duration::from_millis(delay));
     }
@@ -100,6 +109,12 @@ async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
         }
         Some("print") => {
             printed();
+            connection.send(message)
+        }
+        Some("block") => {
+            while fails("ECHO_BLOCK_WHILE").is_some() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             connection.send(message)
         }
         Some("fail") => Err("told to fail".into()),

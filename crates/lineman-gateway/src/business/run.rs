@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use lineman::BoxError;
+use lineman::activity::{self, Activity};
 use lineman::service::LocalFuture;
 use lineman_wire::link::{ClientId, Order};
 
@@ -63,6 +64,7 @@ impl<E: Events> Core<E> {
 
     fn poll(self: &Rc<Self>, event: Event, session: E::Session, facts: Facts) -> Option<Event> {
         let polled = guarded(|| {
+            let _during = activity::during(Activity::Event, 0);
             let mut future = Rc::clone(self).handle(event, session);
             let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             (future, polled)
@@ -83,6 +85,7 @@ impl<E: Events> Core<E> {
     fn go_on(self: &Rc<Self>, future: LocalFuture<Left<E::Session>>, facts: Facts) {
         let core = Rc::clone(self);
         tokio::task::spawn_local(async move {
+            let future = activity::watched(Activity::Event, 0, future);
             let next = match AssertUnwindSafe(future).catch_unwind().await {
                 Ok(left) => core.ended(&facts, left),
                 Err(panic) => {

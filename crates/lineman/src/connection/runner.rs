@@ -18,6 +18,7 @@ use futures_util::FutureExt;
 use super::handler::{Event, Handler, Turn};
 use super::{CloseReason, Connection, Driver};
 use crate::Result;
+use crate::activity::{self, Activity};
 use crate::service::LocalFuture;
 
 pub(crate) type Simple<D> = Box<dyn Fn(Connection<D>) -> LocalFuture<Result>>;
@@ -56,11 +57,15 @@ impl<D: Driver> Handler<D> for Handlers<D> {
     fn on_event(&self, connection: &Connection<D>, event: Event<D>) -> Turn {
         match event {
             Event::Connect | Event::Opened => match &self.connect {
-                Some(handler) => start(connection, || handler(connection.clone())),
+                Some(handler) => {
+                    start(connection, Activity::Connect, || handler(connection.clone()))
+                }
                 None => Turn::Done(Ok(())),
             },
             Event::Open(opening) => match &self.open {
-                Some(handler) => start(connection, || handler(connection.clone(), opening)),
+                Some(handler) => start(connection, Activity::WebsocketConnect, || {
+                    handler(connection.clone(), opening)
+                }),
                 None => Turn::Done(Ok(())),
             },
             Event::Message(message) => match &self.message {
@@ -68,7 +73,9 @@ impl<D: Driver> Handler<D> for Handlers<D> {
                 None => Turn::Done(Ok(())),
             },
             Event::Close(reason) => match &self.close {
-                Some(handler) => start(connection, || handler(connection.clone(), reason)),
+                Some(handler) => {
+                    start(connection, Activity::Close, || handler(connection.clone(), reason))
+                }
                 None => Turn::Done(Ok(())),
             },
         }
@@ -160,10 +167,12 @@ where
 {
     fn run(&self, connection: &Connection<D>, message: D::Inbound) -> Turn {
         let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
+        let during = activity::during(Activity::Message, connection.id());
         let polled = catch_unwind(AssertUnwindSafe(|| {
             place.set(Some((self.handler)(connection.clone(), message)));
             poll_place(place.as_mut(), &mut Context::from_waker(Waker::noop()))
         }));
+        drop(during);
         match polled {
             Ok(Poll::Ready(result)) => {
                 place.set(None);
@@ -172,7 +181,7 @@ where
             }
             Ok(Poll::Pending) => {
                 let rest = std::future::poll_fn(move |context| poll_place(place.as_mut(), context));
-                go_on(connection, rest)
+                go_on(connection, Activity::Message, rest)
             }
             Err(panic) => panicked(connection, &*panic),
         }
@@ -192,25 +201,30 @@ fn poll_place<F: Future<Output = Result>>(
 /// Runs a handler's future in place, or leaves it to a task.
 fn start<D: Driver>(
     connection: &Connection<D>,
+    activity: Activity,
     make: impl FnOnce() -> LocalFuture<Result>,
 ) -> Turn {
+    let during = activity::during(activity, connection.id());
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let mut future = make();
         let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         (future, polled)
     }));
+    drop(during);
     match polled {
         Ok((_, Poll::Ready(result))) => Turn::Done(result),
-        Ok((future, Poll::Pending)) => go_on(connection, future),
+        Ok((future, Poll::Pending)) => go_on(connection, activity, future),
         Err(panic) => panicked(connection, &*panic),
     }
 }
 
 fn go_on<D: Driver>(
     connection: &Connection<D>,
+    activity: Activity,
     future: impl Future<Output = Result> + 'static,
 ) -> Turn {
     let connection = connection.clone();
+    let future = activity::watched(activity, connection.id(), future);
     tokio::task::spawn_local(async move {
         match AssertUnwindSafe(future).catch_unwind().await {
             Ok(result) => connection.finished(result),
@@ -228,6 +242,7 @@ fn go_on<D: Driver>(
 /// Runs a handler that does not wait, in the middle of a send, a flush or a read that has to go on.
 fn signal<D: Driver, H>(connection: &Connection<D>, handler: Option<&H>, run: impl FnOnce(&H)) {
     let Some(handler) = handler else { return };
+    let _during = activity::during(Activity::Signal, connection.id());
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(handler))) {
         panicked(connection, &*panic);
     }

@@ -106,6 +106,13 @@ pub(crate) enum FromWorker {
         /// How many connections were closed with 1001 because they had not ended by themselves.
         cut: usize,
     },
+    /// The loop stands still; said by the watchdog.
+    Stuck {
+        /// For how long.
+        still: Duration,
+        /// What it is doing.
+        doing: String,
+    },
     /// Code of the worker panicked; whether the process survives shows later.
     Panicked {
         /// What the panic said.

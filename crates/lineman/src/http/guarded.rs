@@ -22,6 +22,7 @@ use super::rules::{Verdict, judge};
 use super::upgrade::Upgrades;
 use super::watch::{Exchange, Spoken, Watch};
 use crate::BoxError;
+use crate::activity::{self, Activity};
 use crate::connection::{Address, Front};
 use crate::tls::TlsInfo;
 
@@ -117,7 +118,8 @@ where
         let fault = (!request.body().is_end_stream()).then(Fault::default);
         let request =
             request.map(|body| Body::new(body, &watch.limits, fault.clone().unwrap_or_default()));
-        let answered = AssertUnwindSafe(service.oneshot(request)).catch_unwind().await;
+        let answered = AssertUnwindSafe(service.oneshot(request)).catch_unwind();
+        let answered = activity::watched(Activity::Http, 0, answered).await;
         let status = match &answered {
             Ok(_) => fault.and_then(|fault| fault.status()),
             Err(panic) => {

@@ -22,6 +22,8 @@ pub enum ExitReason {
     NotReady(Duration),
     /// It was told to leave, did not in time, and was killed.
     KilledAfterLimit,
+    /// Its loop stood still for too long and it was killed, as the program wishes; what it was doing.
+    Stuck(String),
     /// It did not speak the master's language and was killed.
     NotUnderstood,
     /// It panicked; what the panic said and where.
@@ -90,6 +92,7 @@ impl fmt::Display for ExitReason {
                 write!(formatter, "killed: not ready within {}", units::limit(*limit))
             }
             Self::KilledAfterLimit => formatter.write_str("killed: did not leave in time"),
+            Self::Stuck(doing) => write!(formatter, "killed: its loop was blocked by {doing}"),
             Self::NotUnderstood => formatter.write_str("killed: not understood by the master"),
             Self::Panicked(panic) => write!(formatter, "panicked: {panic}"),
             Self::Code(code) => write!(formatter, "exit code {code}"),

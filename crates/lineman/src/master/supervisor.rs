@@ -229,6 +229,12 @@ impl Supervisor {
                 tracing::warn!(slot = name, pid, message, location, "a worker panicked");
                 worker.evidence.panicked = Some(format!("{message} at {location}"));
             }
+            FromWorker::Stuck { still, doing } => {
+                tracing::error!(slot = name, pid, ?still, doing, "a worker's loop is blocked");
+                if self.config.watchdog.restart {
+                    worker.kill(ExitReason::Stuck(doing));
+                }
+            }
             FromWorker::Draining { left } => {
                 let remaining = worker.deadline().map(|until| until - Instant::now().min(until));
                 self.progress(key.slot, pid, Step::Draining, Some(left), remaining);

@@ -37,7 +37,6 @@ impl Heartbeat {
     }
 
     /// Returns how often the loop came round, once every [`PERIOD`] if it is well.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a watchdog on a thread of its own"))]
     pub(super) fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

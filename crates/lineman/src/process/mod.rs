@@ -8,6 +8,7 @@ mod conversation;
 mod lag;
 mod leave;
 mod panics;
+mod watchdog;
 
 use std::time::Duration;
 
@@ -98,10 +99,12 @@ async fn serve(
     outbox: &Outbox<FromWorker>,
 ) -> Result {
     let slot = inheritance.slot();
+    let watchdog = app.config.watchdog;
     let (service, context) = inheritance.claim(app, Table::new()?)?;
     let Context { table, generation, .. } = &context;
     let (table, generation) = (table.clone(), *generation);
-    let meter = Meter::start(Heartbeat::default());
+    let heartbeat = Heartbeat::default();
+    let meter = Meter::start(heartbeat.clone());
     let mut conversation = Conversation::new(inbox, outbox.clone(), table.clone(), meter);
     let mut loop_task = spawn_local({
         let table = table.clone();
@@ -121,6 +124,9 @@ async fn serve(
         }
         _ = &mut loop_task => return Err(table_stopped()),
     };
+    if let Some(limit) = watchdog.limit {
+        watchdog::watch(heartbeat, limit, outbox.clone());
+    }
     tracing::info!(generation, "ready");
     say(outbox, &FromWorker::Ready);
 

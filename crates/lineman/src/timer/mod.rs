@@ -2,6 +2,7 @@
 
 mod cron;
 
+use crate::activity::{self, Activity};
 use std::future::Future;
 use std::time::Duration;
 
@@ -67,6 +68,7 @@ pub fn after(delay: Duration, callback: impl AsyncFnOnce() + 'static) -> Timer {
 
 fn spawn(future: impl Future<Output = ()> + 'static) -> Timer {
     let (handle, registration) = AbortHandle::new_pair();
+    let future = activity::watched(Activity::Timer, 0, future);
     let task = Abortable::new(future, registration);
     tokio::task::spawn_local(async move {
         if task.await.is_err() {
