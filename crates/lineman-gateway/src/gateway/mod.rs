@@ -94,6 +94,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     no_business_limit: Duration,
     drain_limit: Option<Duration>,
     http: Option<Http>,
+    http_limits: Option<HttpLimits>,
 }
 
 impl Gateway {
@@ -161,10 +162,10 @@ impl Gateway {
         self
     }
 
-    /// Sets the bounds of the requests that [`Gateway::http`] serves, which is set first.
+    /// Sets the bounds of the requests that [`Gateway::http`] serves.
     #[must_use]
     pub fn http_limits(mut self, limits: HttpLimits) -> Self {
-        self.http = self.http.map(|http| http.limits(limits));
+        self.http_limits = Some(limits);
         self
     }
 }
@@ -318,6 +319,7 @@ impl<P: Dialect> Gateway<P> {
             no_business_limit: Duration::from_secs(30),
             drain_limit: None,
             http: None,
+            http_limits: None,
         }
     }
 }

@@ -88,7 +88,11 @@ impl<P: Dialect> Gateway<P> {
         let limits = Limits { send_queue: LINK_QUEUE, ..Limits::default() };
         context.table.listen(links, Serve::links(Codec::new, door).limits(limits))?;
         let door = Rc::new(ClientDoor(Rc::clone(&shell)));
-        let serve = Serve::peers(self.make, door).front(self.front).http(self.http);
+        let http = match self.http_limits {
+            Some(limits) => self.http.map(|http| http.limits(limits)),
+            None => self.http,
+        };
+        let serve = Serve::peers(self.make, door).front(self.front).http(http);
         context.table.listen(clients, serve)?;
 
         let timers = timers.into_iter().map(|(period, input)| every(period, &shell, input));

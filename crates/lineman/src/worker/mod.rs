@@ -50,6 +50,7 @@ pub struct Worker<K = ()> {
     process: Process,
     front: Front,
     http: Option<Http>,
+    http_limits: Option<HttpLimits>,
     kind: K,
 }
 
@@ -148,6 +149,7 @@ impl Worker {
             process: Process::default(),
             front: Front::default(),
             http: None,
+            http_limits: None,
             kind,
         }
     }
@@ -195,11 +197,10 @@ where
         self
     }
 
-    /// Sets the bounds of HTTP, for [`Worker::http`] and for a service beside a WebSocket, which is
-    /// set first.
+    /// Sets the bounds of HTTP, for [`Worker::http`] and for a service beside a WebSocket.
     #[must_use]
     pub fn http_limits(mut self, limits: HttpLimits) -> Self {
-        self.http = self.http.map(|http| http.limits(limits));
+        self.http_limits = Some(limits);
         self
     }
 
@@ -313,7 +314,11 @@ impl<K: Listens + 'static> Service for Worker<K> {
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
             let running = self.process.start(context.slot()).await?;
-            self.kind.listen(&context.table, context.listeners, self.front, self.http)?;
+            let http = match self.http_limits {
+                Some(limits) => self.http.map(|http| http.limits(limits)),
+                None => self.http,
+            };
+            self.kind.listen(&context.table, context.listeners, self.front, http)?;
             Ok(Rc::new(running) as Rc<dyn Running>)
         })
     }
