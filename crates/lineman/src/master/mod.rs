@@ -4,6 +4,7 @@
 //! a client's byte, runs no handler, and is the only place that signals processes.
 
 mod supervisor;
+mod workers;
 mod event;
 mod slot;
 mod spawn;
@@ -16,6 +17,7 @@ mod socket_file;
 pub(crate) mod activation;
 mod reload;
 mod stop;
+mod tally;
 mod status;
 mod tls;
 mod exit;

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::exit::ExitReason;
 use super::slot::Outlook;
-use super::supervisor::{Phase, Supervisor, Tally, Verdict};
+use super::supervisor::{Phase, Supervisor, Verdict};
+use super::tally::Tally;
 use crate::control::ExitCode;
 use crate::control::report::Step;
 use crate::control::request::{Answer, Manner};

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::backoff::{self, Verdict as Next};
 use super::event::{Event, Wish, WorkerKey};
 use super::exit::ExitReason;
-use super::hooks::{Hooks, WorkerExit};
+use super::hooks::Hooks;
 use super::listeners::Listener;
 use super::log_file::LogFiles;
 use super::notify::Notify;
@@ -33,10 +32,6 @@ use crate::service::Description;
 /// The loop looks at its deadlines at least this often; they are exact, this is for a clock that
 /// jumps.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
-
-/// The pause after a reload's successor has failed where nothing served before: it has just failed
-/// for a person who watches, and at once it would only fail again.
-const AFTER_RELOAD: Duration = Duration::from_secs(1);
 
 /// How the program ended.
 #[derive(Debug)]
@@ -217,122 +212,6 @@ impl Supervisor {
         }
     }
 
-    fn said(&mut self, key: WorkerKey, message: FromWorker) {
-        let Some(slot) = self.slots.get_mut(key.slot) else { return };
-        let name = slot.name.clone();
-        let Some(worker) = slot.worker(key.generation) else { return };
-        let pid = worker.pid;
-        match message {
-            FromWorker::Ready => self.ready(key),
-            FromWorker::Failed { reason } => worker.evidence.failed = Some(reason),
-            FromWorker::Panicked { message, location } => {
-                tracing::warn!(slot = name, pid, message, location, "a worker panicked");
-                worker.evidence.panicked = Some(format!("{message} at {location}"));
-            }
-            FromWorker::Stuck { still, doing } => {
-                tracing::error!(slot = name, pid, ?still, doing, "a worker's loop is blocked");
-                if self.config.watchdog.restart {
-                    worker.kill(ExitReason::Stuck(doing));
-                }
-            }
-            FromWorker::Draining { left } => {
-                let remaining = worker.deadline().map(|until| until - Instant::now().min(until));
-                self.progress(key.slot, pid, Step::Draining, Some(left), remaining);
-            }
-            FromWorker::Leaving { cut } => worker.cut = cut,
-            FromWorker::Status { token, .. } | FromWorker::Rows { token, .. } => {
-                if let Some(waiting) = worker.questions.remove(&token)
-                    && waiting.send(message).is_err()
-                {
-                    tracing::debug!(slot = name, "an answer came too late");
-                }
-            }
-        }
-    }
-
-    fn ready(&mut self, key: WorkerKey) {
-        let Some(slot) = self.slots.get_mut(key.slot) else { return };
-        let Some(worker) = slot.worker(key.generation) else { return };
-        // A worker that was told to leave while it started may have said this before it heard.
-        if !matches!(worker.state, WorkerState::Starting(_)) {
-            return;
-        }
-        worker.state = WorkerState::Ready(Instant::now());
-        worker.evidence.was_ready = true;
-        let (pid, took) = (worker.pid, worker.started.elapsed());
-        tracing::info!(slot = slot.name, pid, ?took, "ready");
-        // The serving one comes first.
-        slot.workers
-            .sort_by_key(|worker| !worker.is_ready() || worker.generation != key.generation);
-        self.successor_ready(key);
-    }
-
-    fn exited(&mut self, key: WorkerKey, status: Option<std::process::ExitStatus>) {
-        let Some(slot) = self.slots.get_mut(key.slot) else { return };
-        let Some(worker) = slot.remove(key.generation) else { return };
-        let leaving = worker.is_leaving() && worker.evidence.asked;
-        let (pid, cut, ready) = (worker.pid, worker.cut, worker.ready_since());
-        let uptime = worker.started.elapsed();
-        let reason = ExitReason::tell(status, worker.evidence);
-        if leaving {
-            tracing::info!(slot = slot.name, pid, %reason, cut, ?uptime, "ended");
-        } else {
-            tracing::error!(slot = slot.name, pid, %reason, ?uptime, "ended by itself");
-        }
-        slot.last_exit = Some(reason.clone());
-        let (name, asked) = (slot.name.clone(), leaving);
-        self.hooks.exited(&WorkerExit { slot: name, pid, reason: reason.clone(), uptime, asked });
-        let Some(slot) = self.slots.get(key.slot) else { return };
-        let vacant = slot.is_vacant();
-        let step = if reason.was_forced() { Step::Killed } else { Step::Ended };
-        self.progress(key.slot, pid, step, None, None);
-        self.note_left(cut, &reason);
-        let failed_successor = self.successor_ended(key, &reason);
-        if leaving || !vacant {
-            return;
-        }
-        match &self.phase {
-            Phase::Starting(_) => {
-                let slot = self.slots.get(key.slot).map(|slot| slot.name.clone());
-                self.fail_start(&format!("{}: {reason}", slot.unwrap_or_default()));
-            }
-            Phase::Stopping(ending) if !ending.still_serves() => {}
-            Phase::Stopping(_) | Phase::Up { .. } => {
-                self.replace_crashed(key.slot, ready, failed_successor);
-            }
-        }
-    }
-
-    /// Gives a slot whose process ended by itself its next one, now or later.
-    fn replace_crashed(&mut self, position: usize, ready: Option<Instant>, after_reload: bool) {
-        let Some(slot) = self.slots.get_mut(position) else { return };
-        let now = Instant::now();
-        let mut next = slot.failures.count(now, ready, backoff::jitter());
-        if after_reload && next == Next::Again(Duration::ZERO) {
-            next = Next::Again(AFTER_RELOAD);
-        }
-        match next {
-            Next::Again(Duration::ZERO) => {
-                slot.restarts += 1;
-                if let Err(reason) = self.start_worker(position) {
-                    tracing::error!(reason, "cannot start a worker");
-                    self.replace_crashed(position, None, true);
-                }
-            }
-            Next::Again(pause) => {
-                tracing::warn!(slot = slot.name, ?pause, "backing off");
-                slot.outlook = Outlook::BackingOff(now + pause);
-            }
-            Next::GiveUp => {
-                tracing::error!(
-                    slot = slot.name,
-                    "failed: it ended too often, a reload tries again"
-                );
-                slot.outlook = Outlook::Failed;
-            }
-        }
-    }
-
     /// Acts on deadlines and on the command under way; returns the verdict when all is over.
     fn advance(&mut self) -> Option<Verdict> {
         let now = Instant::now();
@@ -446,7 +325,7 @@ impl Supervisor {
         receiver
     }
 
-    fn worker(&mut self, key: WorkerKey) -> Option<&mut Worker> {
+    pub(super) fn worker(&mut self, key: WorkerKey) -> Option<&mut Worker> {
         self.slots.get_mut(key.slot)?.worker(key.generation)
     }
 
@@ -455,7 +334,7 @@ impl Supervisor {
         self.token
     }
 
-    fn note_left(&mut self, cut: usize, reason: &ExitReason) {
+    pub(super) fn note_left(&mut self, cut: usize, reason: &ExitReason) {
         let tally = match &mut self.phase {
             Phase::Stopping(stop) => &mut stop.tally,
             Phase::Up { round: Some(round), .. } => &mut round.tally,
@@ -465,37 +344,10 @@ impl Supervisor {
         tally.killed += usize::from(reason.was_forced());
     }
 
-    fn successor_ready(&mut self, key: WorkerKey) {
+    pub(super) fn successor_ready(&mut self, key: WorkerKey) {
         let Phase::Up { round: Some(round), .. } = &mut self.phase else { return };
         if round.step == RoundStep::Starting(key) {
             self.retire_others(key);
         }
-    }
-}
-
-/// What happened to the connections of processes that left.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Tally {
-    /// How many connections were closed with 1001 because they had not ended by themselves.
-    pub(super) cut: usize,
-    /// How many processes had to be killed.
-    pub(super) killed: usize,
-}
-
-impl Tally {
-    /// Returns the exit code of the command.
-    pub(super) fn code(self) -> ExitCode {
-        if self.killed > 0 { ExitCode::Killed } else { ExitCode::Ok }
-    }
-}
-
-impl std::fmt::Display for Tally {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use crate::terminal::units::plural;
-        write!(formatter, "{} closed with 1001", plural(self.cut, "connection", "connections"))?;
-        if self.killed > 0 {
-            write!(formatter, ", {} killed", plural(self.killed, "process", "processes"))?;
-        }
-        Ok(())
     }
 }
