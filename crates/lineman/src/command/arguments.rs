@@ -90,7 +90,7 @@ pub enum Verb {
     /// Print the end of its log; with -f what is written from then on
     Logs(Logs),
     /// Say what `start` would run, and whether it could; binds nothing
-    Check,
+    Check(Check),
     /// Print the completions of a shell
     Completions(Completions),
 }
@@ -131,6 +131,14 @@ pub struct Reload {
     /// How the old processes leave.
     #[command(flatten)]
     pub(super) leave: Leave,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Where the log would go.
+    #[command(flatten)]
+    pub(super) log: LogFlags,
 }
 
 /// Flags of `completions`.

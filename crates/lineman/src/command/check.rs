@@ -1,5 +1,7 @@
 //! `check`: everything that a start looks at before it binds its first socket, and what it would run.
 
+use super::arguments::Check;
+use super::log_flags::Place;
 use super::{Failure, Outcome};
 use crate::App;
 use crate::control::ExitCode;
@@ -11,10 +13,22 @@ use crate::terminal::Printer;
 use crate::terminal::table::{Align, Table};
 
 /// Runs `check`: prints the services, then what is wrong with them, all of it.
-pub(super) fn check(app: &App, folder: RuntimeFolder) -> Outcome {
+pub(super) fn check(app: &App, folder: RuntimeFolder, how: &Check) -> Outcome {
     let plan = Plan::new(app, folder)?;
     Printer::data(&text(&plan));
     let mut problems = Vec::new();
+    // A log in a folder that cannot be used need not be said as well.
+    let place = match plan.folder.check() {
+        Ok(()) => Place::Daemon,
+        Err(error) => {
+            problems.push(chain(&error));
+            Place::Terminal
+        }
+    };
+    match how.log.wanted(&app.config, &plan.folder, place) {
+        Ok(wanted) => problems.extend(wanted.problems()),
+        Err(Failure { text, .. }) => problems.push(text),
+    }
     for service in &app.services {
         if let Err(error) = service.check() {
             problems.push(format!("{}: {}", service.description().name, chain(&*error)));

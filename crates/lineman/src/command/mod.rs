@@ -98,7 +98,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
             None => plan(folder, &how.start).and_then(|plan| start::restart(&plan, how)),
         },
         Verb::Logs(how) => logs::logs(&folder, &app.config, how),
-        Verb::Check => check::check(app, folder),
+        Verb::Check(how) => check::check(app, folder, how),
         Verb::Completions(how) => {
             let mut command = arguments::command(&app.config.name);
             let name = command.get_name().to_owned();

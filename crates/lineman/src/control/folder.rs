@@ -6,12 +6,20 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
 use super::environment;
 use crate::Error;
 use crate::os::user;
 
 /// The longest path a Unix socket can have: `sun_path` is 108 bytes, its closing zero included.
 const SOCKET_PATH_LIMIT: usize = 107;
+
+/// What to do where another folder would do.
+const CHOOSE: &str = "--runtime-dir or LINEMAN_RUNTIME_DIR chooses another folder";
+
+const NO_FOLDER: &str =
+    "it is no folder; --runtime-dir or LINEMAN_RUNTIME_DIR chooses another folder";
 
 /// Where a program's runtime files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,10 +108,31 @@ impl RuntimeFolder {
         Self::check_owned(&self.path)
     }
 
+    /// Says what [`RuntimeFolder::create`] would object to, as far as it can be seen without creating
+    /// anything.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.check_readable()?;
+        let there = self.path.ancestors().find(|path| fs::symlink_metadata(path).is_ok());
+        let Some(there) = there else { return Ok(()) };
+        if there == self.path {
+            Self::check_owned(there)?;
+        }
+        access(there, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| failed("write to", there, error.into()))
+    }
+
     /// Makes sure that who asks may believe what is in the folder: it is the user's own, or the user
     /// is root. A folder that does not exist is fine, as it says nothing.
     pub(crate) fn check_readable(&self) -> Result<(), Error> {
-        let Ok(facts) = fs::symlink_metadata(&self.path) else { return Ok(()) };
+        let facts = match fs::symlink_metadata(&self.path) {
+            Ok(facts) => facts,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed("use", &self.path, explained(&self.path, &error))),
+        };
+        if !self.path.is_dir() {
+            let problem = io::Error::new(io::ErrorKind::NotADirectory, NO_FOLDER);
+            return Err(failed("use", &self.path, problem));
+        }
         let us = rustix::process::geteuid().as_raw();
         if us == 0 || facts.uid() == us {
             return Ok(());
@@ -123,11 +152,13 @@ impl RuntimeFolder {
 
 fn objection(facts: &Metadata, us: u32) -> Option<String> {
     if !facts.is_dir() {
-        Some("it is no folder".to_owned())
+        Some(NO_FOLDER.to_owned())
     } else if facts.uid() != us {
-        Some(format!("it belongs to {}", user::name(facts.uid())))
+        let owner = user::name(facts.uid());
+        Some(format!("it belongs to {owner}: {CHOOSE}"))
     } else if facts.mode() & 0o022 != 0 {
-        Some(format!("others can write to it (mode {:04o}); it needs 0700", facts.mode() & 0o7777))
+        let mode = facts.mode() & 0o7777;
+        Some(format!("others can write to it (mode {mode:04o}): `chmod 0700` it"))
     } else {
         None
     }
@@ -139,7 +170,26 @@ fn make(path: &Path) -> Result<(), Error> {
     }
     // The mode counts for every folder it creates, as each of them is for us alone.
     let made = DirBuilder::new().mode(0o700).recursive(true).create(path);
-    made.map_err(|source| failed("create", path, source))
+    made.map_err(|source| failed("create", path, explained(path, &source)))
+}
+
+/// Adds what to do to what the operating system says; who could, where it is a matter of rights.
+fn explained(path: &Path, error: &io::Error) -> io::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => closed(path).map(|(folder, owner)| {
+            format!("{} is open to {owner} alone: run this as that user", folder.display())
+        }),
+        _ => None,
+    };
+    let hint = hint.unwrap_or_else(|| CHOOSE.to_owned());
+    io::Error::new(error.kind(), format!("{error} (hint: {hint})"))
+}
+
+/// Returns the folder on the way to `path` that we may not enter, and whose it is.
+fn closed(path: &Path) -> Option<(&Path, String)> {
+    let folder = path.ancestors().skip(1).find(|folder| folder.is_dir())?;
+    let owner = user::name(fs::metadata(folder).ok()?.uid());
+    access(folder, Access::EXEC_OK).err().map(|_| (folder, owner))
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {

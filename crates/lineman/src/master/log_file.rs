@@ -18,7 +18,7 @@ use crate::control::environment;
 use crate::control::message::ToWorker;
 use crate::error::chain;
 use crate::terminal::log::{self, Format, Streams};
-pub(crate) use open::open;
+pub(crate) use open::{check, open};
 
 /// How often the paths are looked at. What tools that rotate do takes longer than this, and a `stat`
 /// takes a microsecond.
@@ -36,6 +36,12 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// Returns why its files could not be opened, as far as that can be seen without creating any.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let files = [&self.log, &self.stdout].into_iter().flatten();
+        files.filter_map(|path| check(path).err()).map(|error| chain(&error)).collect()
+    }
+
     /// Opens what a daemon has as stdout and stderr; both are the log's file as a rule.
     pub(crate) fn streams(&self) -> Result<(Stdio, Stdio), Error> {
         let opened = |path: &Option<PathBuf>| match path {

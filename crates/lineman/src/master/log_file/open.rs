@@ -8,6 +8,8 @@ use std::os::unix::fs::{
 };
 use std::path::Path;
 
+use rustix::fs::{Access, access};
+
 use crate::Error;
 use crate::os::user;
 
@@ -27,6 +29,21 @@ pub(crate) fn open(path: &Path) -> Result<File, Error> {
     // Looked at again, for what was opened is what counts.
     let facts = file.metadata().map_err(|error| failed("look at", error))?;
     unsafe_to_write(&facts).map_or(Ok(file), |problem| Err(refused(problem)))
+}
+
+/// Says what [`open`] would object to, as far as it can be seen without creating anything.
+pub(crate) fn check(path: &Path) -> Result<(), Error> {
+    let failed = |action, source| Error::File { action, path: path.to_path_buf(), source };
+    if let Some(problem) = in_the_way(path) {
+        return Err(failed("write the log to", io::Error::other(problem)));
+    }
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    if there != path && !there.is_dir() {
+        let problem = format!("{} is no folder", there.display());
+        return Err(failed("create the folder of", io::Error::other(problem)));
+    }
+    let wanted = if there == path { Access::WRITE_OK } else { Access::WRITE_OK | Access::EXEC_OK };
+    access(there, wanted).map_err(|error| failed("open", error.into()))
 }
 
 /// Returns what is wrong with what is there already. A pipe is not even opened, as that would wait
@@ -91,6 +108,18 @@ mod tests {
         assert!(refusal(&link).contains("everybody"), "{}", refusal(&link));
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         open(&link).unwrap();
+    }
+
+    #[test]
+    fn a_check_creates_nothing_and_finds_what_is_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b.log");
+        check(&path).unwrap();
+        assert!(!folder.path().join("a").exists());
+        fs::write(folder.path().join("a"), "").unwrap();
+        let error = check(&path).unwrap_err().to_string();
+        assert!(error.contains("is no folder"), "{error}");
+        assert!(check(folder.path()).is_err());
     }
 
     #[test]
