@@ -193,6 +193,24 @@ impl Supervisor {
         }
     }
 
+    /// Tells whoever watches of a process that had been told to leave and died before it had: nobody
+    /// said good-bye to its connections.
+    pub(super) fn note_death(&self, position: usize, pid: u32, reason: &ExitReason) {
+        let watchers = match &self.phase {
+            Phase::Stopping(stop) => &stop.watchers,
+            Phase::Up { round: Some(round), .. } => &round.watchers,
+            Phase::Starting(_) | Phase::Up { .. } => return,
+        };
+        if matches!(reason, ExitReason::Asked | ExitReason::KilledAfterLimit) {
+            return;
+        }
+        let name = self.slots.get(position).map_or("", |slot| slot.name.as_str());
+        let text = format!("{name} (pid {pid}): ended before it had left: {reason}");
+        for watcher in watchers {
+            watcher.give(Answer::Note { text: text.clone() });
+        }
+    }
+
     /// Turns a graceful stop into one at once.
     fn hurry(&mut self) {
         let Phase::Stopping(stop) = &mut self.phase else { return };

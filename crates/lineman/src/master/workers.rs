@@ -87,6 +87,9 @@ impl Supervisor {
         let step = if reason.was_forced() { Step::Killed } else { Step::Ended };
         self.progress(key.slot, pid, step, None, None);
         self.note_left(cut, &reason);
+        if leaving {
+            self.note_death(key.slot, pid, &reason);
+        }
         let failed_successor = self.successor_ended(key, &reason);
         if leaving || !vacant {
             return;
