@@ -45,7 +45,8 @@ impl Holder {
 #[derive(Debug)]
 pub(crate) struct Lock {
     path: PathBuf,
-    _file: File,
+    left_by: Option<Holder>,
+    file: File,
 }
 
 /// Why the lock was not taken.
@@ -60,23 +61,31 @@ pub(crate) enum NotTaken {
 impl Lock {
     /// Takes the lock and writes `holder` into the file.
     pub(crate) fn take(path: &Path, holder: &Holder) -> Result<Self, NotTaken> {
-        let fail = |source| NotTaken::Failed(failed("lock", path, source));
+        let fail = |source| NotTaken::Failed(failed("lock", path, explained(source)));
         for _ in 0..ATTEMPTS {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let mut file = options.open(path).map_err(fail)?;
+            let file = options.open(path).map_err(fail)?;
             match file.try_lock() {
                 // The file may have been unlinked by its last holder between open and lock.
                 Ok(()) if !is_still(path, &file) => {}
                 Ok(()) => {
-                    write(&mut file, holder).map_err(fail)?;
-                    return Ok(Self { path: path.to_path_buf(), _file: file });
+                    let left_by = read(path);
+                    // From here on an error removes the file.
+                    let lock = Self { path: path.to_path_buf(), left_by, file };
+                    write(&lock.file, holder).map_err(fail)?;
+                    return Ok(lock);
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
                 Err(TryLockError::Error(source)) => return Err(fail(source)),
             }
         }
         Err(NotTaken::Held(read(path)))
+    }
+
+    /// Returns who held it last, if that master did not come to give it back.
+    pub(crate) fn left_by(&self) -> Option<&Holder> {
+        self.left_by.as_ref()
     }
 }
 
@@ -114,7 +123,7 @@ pub(crate) fn holder(path: &Path) -> Result<Option<Holder>, Error> {
     }
 }
 
-fn write(file: &mut File, holder: &Holder) -> io::Result<()> {
+fn write(mut file: &File, holder: &Holder) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     let mut line = serde_json::to_vec(holder)?;
@@ -134,6 +143,18 @@ fn is_still(path: &Path, file: &File) -> bool {
         (Ok(there), Ok(ours)) => there.dev() == ours.dev() && there.ino() == ours.ino(),
         _ => false,
     }
+}
+
+/// Adds what to do where the disk is to blame.
+fn explained(error: io::Error) -> io::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull => "the disk is full: make room",
+        io::ErrorKind::ReadOnlyFilesystem => "nothing can be written there",
+        io::ErrorKind::IsADirectory => return io::Error::other("a folder is there: remove it"),
+        _ => return error,
+    };
+    let hint = format!("{error} (hint: {hint}, or choose another --runtime-dir)");
+    io::Error::new(error.kind(), hint)
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
@@ -167,7 +188,17 @@ mod tests {
         assert_eq!(holder(&path).unwrap(), None);
         let us = Holder::this(Path::new("/bin/chat"));
         let lock = Lock::take(&path, &us).unwrap();
+        assert_eq!(lock.left_by().map(|left_by| left_by.pid), Some(1));
         assert_eq!(holder(&path).unwrap(), Some(us));
         drop(lock);
+    }
+
+    #[test]
+    fn a_disk_that_is_full_keeps_no_empty_file() {
+        let path = somewhere("full.lock");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let taken = Lock::take(&path, &Holder::this(Path::new("/bin/chat")));
+        assert!(matches!(taken, Err(NotTaken::Failed(_))), "{taken:?}");
+        assert!(fs::symlink_metadata(&path).is_err());
     }
 }

@@ -25,11 +25,11 @@ pub(crate) mod hooks;
 mod notify;
 mod health;
 mod orphans;
+mod predecessor;
 mod open_files;
 mod backoff;
 
 use std::collections::HashSet;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -50,6 +50,7 @@ use event::Event;
 pub use exit::ExitReason;
 use hooks::Hooks;
 pub use hooks::WorkerExit;
+use listeners::Listener;
 use log_file::{LogFiles, Wanted};
 use open_files::Room;
 use supervisor::{Supervisor, Verdict};
@@ -142,24 +143,16 @@ impl From<Error> for Refusal {
 fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     plan.folder.create()?;
     let holder = Holder::this(&plan.program);
-    let _lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
+    let lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
     let log_files = LogFiles::open(&plan.log)?;
     log::start(MASTER, plan.log.format);
     log::panics::log_all();
     Room::make().tell(report);
-    let mut sockets = Vec::new();
-    let given = activation::assign(&plan.given, &plan.services)?;
-    for (description, given) in plan.services.iter().zip(given) {
-        sockets.push(listeners::bind_service(description, given)?);
-    }
-    listeners::note_backlog(&plan.services);
-    let health = health::bind(&plan.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::Os { action: "start the runtime", source })?;
-    let verdict = supervise(plan, sockets, log_files, health, holder, report.clone());
-    let verdict = runtime.block_on(verdict);
+    let verdict = runtime.block_on(supervise(plan, log_files, holder, lock.left_by(), report));
     let socket = plan.folder.socket();
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::debug!(path = %socket.display(), %error, "cannot remove the control socket");
@@ -167,16 +160,27 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     Ok(verdict?)
 }
 
+/// The listeners of each slot of each service.
+type Sockets = Vec<Vec<Vec<Listener>>>;
+
+fn bind(plan: &Plan) -> Result<Sockets, Error> {
+    let given = activation::assign(&plan.given, &plan.services)?;
+    let services = plan.services.iter().zip(given);
+    services.map(|(description, given)| listeners::bind_service(description, given)).collect()
+}
+
 async fn supervise(
     plan: &Plan,
-    sockets: Vec<Vec<Vec<listeners::Listener>>>,
     log_files: LogFiles,
-    health: Option<TcpListener>,
     holder: Holder,
-    report: Answers,
+    left_by: Option<&Holder>,
+    report: &Answers,
 ) -> Result<Verdict, Error> {
-    let (events, queue) = event::queue();
+    let (events, mut queue) = event::queue();
     event::take_signals(&events)?;
+    let sockets = predecessor::outlive(left_by, report, &mut queue, || bind(plan)).await?;
+    listeners::note_backlog(&plan.services);
+    let health = health::bind(&plan.config)?;
     let listener = server::listen(&plan.folder.socket())?;
     let (asked, requests) = mpsc::channel(REQUESTS);
     let (stop, stopped) = oneshot::channel::<()>();
@@ -188,7 +192,7 @@ async fn supervise(
     if let Some(health) = health {
         tokio::spawn(health::serve(health, events.clone()));
     }
-    let supervisor = Supervisor::new(plan, sockets, log_files, holder, report, events)?;
+    let supervisor = Supervisor::new(plan, sockets, log_files, holder, report.clone(), events)?;
     let verdict = supervisor.run(queue).await;
     drop(stop);
     // Whoever asked gets the answer before the process ends; a caller that does not read is dropped

@@ -7,6 +7,7 @@ mod inherited;
 mod conversation;
 mod lag;
 mod leave;
+mod orphaned;
 mod panics;
 mod watchdog;
 
@@ -75,6 +76,10 @@ fn end(code: ExitCode) -> ! {
 async fn work(app: App, inheritance: Inheritance) -> Result {
     let _ignored = ignore_terminal_signals()?;
     let (stream, inheritance) = inheritance.control()?;
+    match stream.try_clone() {
+        Ok(control) => orphaned::watch(control.into()),
+        Err(error) => tracing::warn!(%error, "no watch on the master"),
+    }
     let stream = UnixStream::from_std(stream)
         .map_err(|source| Error::Os { action: "use the control socket", source })?;
     let (inbox, outbox) = frame::halves::<ToWorker, FromWorker>(stream);
