@@ -42,6 +42,14 @@ impl Raw {
         Ok(Self(stream))
     }
 
+    /// Returns this end's address.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn local_addr(&self) -> Result<SocketAddr> {
+        Ok(self.0.local_addr()?)
+    }
+
     /// Connects and does the WebSocket handshake.
     ///
     /// # Errors

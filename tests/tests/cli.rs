@@ -3,7 +3,9 @@
 use std::net::TcpListener;
 
 use anyhow::{Context, Result};
-use lineman_tests::programs::echo;
+use lineman_testkit::Status;
+use lineman_tests::programs::{Server, echo, http};
+use lineman_tests::raw::Raw;
 use serde_json::Value;
 
 #[tokio::test]
@@ -56,6 +58,46 @@ async fn status_and_connections_are_text_and_json() -> Result<()> {
 
     let none = echo.program.run(&["connections", "nobody"]).await?;
     assert_eq!(none.code, Some(1), "{none}");
+    Ok(())
+}
+
+/// Runs `connections http --json` and reads its lines.
+async fn listed(server: &Server) -> Result<Vec<Value>> {
+    let list = server.program.run(&["connections", "http", "--json"]).await?.expect_code(0)?;
+    list.stdout.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+#[tokio::test]
+async fn a_kept_http_connection_is_listed_until_it_closes() -> Result<()> {
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let server = http()?.started().await?;
+    let mut peer = Raw::connect(&server.port.address()).await?;
+    let mut heard = 0;
+    for _ in 0..2 {
+        peer.send(REQUEST).await?;
+        heard += peer.answer(b"hello").await?.len();
+    }
+    let rows = listed(&server).await?;
+    let [row] = rows.as_slice() else { anyhow::bail!("not one row: {rows:?}") };
+    assert_eq!((&row["slot"], &row["protocol"]), (&"http/0".into(), &"http/1.1".into()));
+    assert_eq!((&row["state"], &row["tls"]), (&"open".into(), &Value::Null));
+    assert_eq!(row["local"], server.port.address());
+    assert_eq!(row["peer"], peer.local_addr()?.to_string());
+    assert_eq!((&row["messages_in"], &row["messages_out"]), (&2.into(), &2.into()));
+    assert_eq!(row["bytes_in"], 2 * REQUEST.len());
+    assert_eq!(row["bytes_out"], heard);
+    assert!(row["id"].is_u64() && row["age_ms"].is_u64(), "{row}");
+    let text = server.program.run(&["connections"]).await?.expect_code(0)?;
+    text.expect_text("http/1.1")?.expect_text(&peer.local_addr()?.to_string())?;
+    let status = server.program.run(&["status", "--json"]).await?.expect_code(0)?;
+    let status: Value = serde_json::from_str(&status.stdout)?;
+    assert_eq!(status["totals"]["messages_in"], 2, "{status}");
+    assert_eq!(status["totals"]["bytes_out"], heard, "{status}");
+    drop(peer);
+    let is_gone =
+        |status: &Status| status.slot("http/0").is_ok_and(|slot| slot.stats["connections"] == 0);
+    server.program.until("the connection to be gone", is_gone).await?;
+    assert_eq!(listed(&server).await?, Vec::<Value>::new());
     Ok(())
 }
 
@@ -137,8 +179,7 @@ async fn sigterm_ends_a_foreground_program_when_its_clients_are_gone() -> Result
     let foreground = echo.program.foreground().await?;
     let mut client = echo.client().await?;
     foreground.process().terminate();
-    let draining =
-        |status: &lineman_testkit::Status| status.slots.iter().any(|slot| slot.state == "draining");
+    let draining = |status: &Status| status.slots.iter().any(|slot| slot.state == "draining");
     echo.program.until("the worker to drain", draining).await?;
     client.send_text("still here").await?;
     assert_eq!(client.next_text().await?, "still here");
@@ -173,7 +214,7 @@ async fn check_says_what_would_run_and_binds_nothing() -> Result<()> {
     echo.program.run(&["check"]).await?.expect_code(0)?.expect_text(&row)?;
     assert_nothing_left(&echo.program);
 
-    let wrong = lineman_tests::programs::http()?;
+    let wrong = http()?;
     let missing = wrong.program.folder().join("missing.pem");
     let wrong = wrong.knob("HTTP_CERTIFICATE", &missing).knob("HTTP_KEY", &missing);
     let output = wrong.program.run(&["check"]).await?.expect_code(1)?;

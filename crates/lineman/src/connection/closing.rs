@@ -254,9 +254,9 @@ impl<D: Driver> Entry<D> {
             let chosen = transport.tls().and_then(|info| info.alpn());
             let is_2 = chosen == Some(b"h2");
             let spoken = if is_2 { Spoken::Http2 } else { Spoken::Http1 };
-            let peer = self.peer();
+            let (past, peer) = (self.past(), self.peer());
             let front = Rc::clone(&self.serve.front);
-            let taken = Taken { transport, peer, spoken, bytes, admission, front };
+            let taken = Taken { past, transport, peer, spoken, bytes, admission, front };
             http.take(&self.table, taken, self.serve.upgrades());
         }
     }

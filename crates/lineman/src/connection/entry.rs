@@ -15,11 +15,10 @@ use super::extra::Extra;
 use super::handler::{Event, Turn};
 use super::listener::Serve;
 use super::queue::SendQueue;
-use super::stats::Row;
+use super::stats::{Row, tls_name};
 use super::table::{Scratch, Table};
 use super::transport::Transport;
 use super::{Address, CloseReason, Connection, Driver, Limits};
-use crate::tls::Version;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -317,7 +316,6 @@ impl<D: Driver> Peer for Entry<D> {
     fn row(&self) -> Row {
         let transport = self.transport.borrow();
         let local = transport.as_ref().and_then(|transport| transport.stream().local_addr().ok());
-        let age = self.table.age(self.id);
         let undecoded = transport.as_ref().map_or(0, Transport::undecoded);
         Row {
             id: self.id,
@@ -331,11 +329,8 @@ impl<D: Driver> Peer for Entry<D> {
             bytes_out: self.bytes_out.get(),
             receive_queue: (self.unread.borrow().len() + undecoded) as u64,
             send_queue: self.queued() as u64,
-            tls: transport.as_ref().and_then(Transport::tls).map(|tls| match tls.version() {
-                Version::Tls12 => "1.2".to_owned(),
-                Version::Tls13 => "1.3".to_owned(),
-            }),
-            age_ms: age.and_then(|age| u64::try_from(age.as_millis()).ok()),
+            tls: transport.as_ref().and_then(Transport::tls).map(|tls| tls_name(tls.version())),
+            age_ms: self.table.age_ms(self.id),
         }
     }
 

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use serde::{Deserialize, Serialize};
 
 use super::reason::Limit;
+use crate::tls::Version;
 
 /// Makes, of one list of counters, the sums that cross to the master and the cells the table has.
 macro_rules! counters {
@@ -51,9 +52,9 @@ counters! {
     bytes_in,
     /// Bytes given to the kernel.
     bytes_out,
-    /// Messages handed to handlers.
+    /// Messages handed to handlers, and HTTP requests.
     messages_in,
-    /// Messages accepted by `send`.
+    /// Messages accepted by `send`, and answers to HTTP requests.
     messages_out,
     /// Messages refused because a send queue was full.
     refused,
@@ -100,26 +101,34 @@ pub struct Row {
     pub id: u64,
     /// What it speaks.
     pub protocol: String,
-    /// `connecting`, `handshake`, `open`, `closing`, `lingering`.
+    /// `connecting`, `preparing`, `handshake`, `open`, `closing`, `lingering`; HTTP is `open` or `closing`.
     pub state: String,
     /// The local address.
     pub local: String,
-    /// The peer's address.
+    /// The peer's address; behind a trusted proxy the client's, over HTTP that of the last request.
     pub peer: String,
-    /// Messages received.
+    /// Messages received; HTTP requests.
     pub messages_in: u64,
-    /// Messages accepted by `send`.
+    /// Messages accepted by `send`; answers to HTTP requests.
     pub messages_out: u64,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes given to the kernel.
     pub bytes_out: u64,
-    /// Bytes received that do not make a whole message yet.
+    /// Bytes received that do not make a whole message yet; 0 for HTTP, whose buffers are hyper's.
     pub receive_queue: u64,
-    /// Bytes that wait to be sent.
+    /// Bytes that wait to be sent; 0 for HTTP.
     pub send_queue: u64,
     /// The version of TLS, `1.2` or `1.3`; `None` without TLS.
     pub tls: Option<String>,
     /// How old it is in milliseconds, to a tenth of a second and one part in sixteen.
     pub age_ms: Option<u64>,
+}
+
+/// Returns a version as it stands in a row.
+pub(super) fn tls_name(version: Version) -> String {
+    match version {
+        Version::Tls12 => "1.2".to_owned(),
+        Version::Tls13 => "1.3".to_owned(),
+    }
 }

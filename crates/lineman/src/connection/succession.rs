@@ -7,6 +7,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 
 use super::entry::{Entry, Peer, State};
+use super::handle::Counters;
 use super::listener::{self, Serve};
 use super::table::Table;
 use super::transport::{Failure, Transport};
@@ -14,8 +15,16 @@ use super::{Address, Admission, CloseReason, Connection, Driver};
 use crate::Error;
 use crate::tls::Session;
 
+/// What a connection keeps, whoever serves it next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past {
+    pub(crate) id: u64,
+    pub(crate) counters: Counters,
+}
+
 /// A connection that comes from outside the table.
 pub(crate) struct Arrival {
+    pub(crate) past: Past,
     pub(crate) transport: Transport,
     pub(crate) peer: Address,
     /// What was read of it and not used.
@@ -79,6 +88,19 @@ impl<D: Driver> Entry<D> {
 }
 
 impl<D: Driver> Entry<D> {
+    pub(super) fn past(self: &Rc<Self>) -> Past {
+        Past { id: self.id, counters: Connection::of(self).counters() }
+    }
+
+    fn go_on_from(&mut self, past: Past) {
+        let Past { id, counters } = past;
+        self.id = id;
+        self.messages_in.set(counters.messages_in);
+        self.messages_out.set(counters.messages_out);
+        self.bytes_in.set(counters.bytes_in);
+        self.bytes_out.set(counters.bytes_out);
+    }
+
     fn secure(self: &Rc<Self>, session: Session) {
         if self.state.get() != State::Open {
             return;
@@ -112,11 +134,7 @@ fn succeed<D: Driver, E: Driver>(old: &Rc<Entry<D>>, serve: &Rc<Serve<E>>) {
     old.leave_population();
     let (state, peer) = (State::Handshake, old.peer());
     let mut new = listener::entry(&old.table, old.key, serve, state, transport, peer);
-    new.id = old.id;
-    new.bytes_in = old.bytes_in.clone();
-    new.bytes_out = old.bytes_out.clone();
-    new.messages_in = old.messages_in.clone();
-    new.messages_out = old.messages_out.clone();
+    new.go_on_from(old.past());
     new.queue = RefCell::new(old.queue.take());
     new.unread = RefCell::new(old.unread.take());
     new.flags.readable.set(old.flags.readable.get());
@@ -142,8 +160,13 @@ impl Table {
         arrival: Arrival,
         serve: &Rc<Serve<D>>,
     ) -> std::io::Result<()> {
-        let Arrival { transport, peer, unread, admission } = arrival;
-        let entry = listener::insert(self, serve, State::Handshake, transport, peer)?;
+        let Arrival { past, mut transport, peer, unread, admission } = arrival;
+        let entry = self.insert(serve.weight, |key, _| {
+            self.watch(key, transport.stream_mut())?;
+            let mut entry = listener::entry(self, key, serve, State::Handshake, transport, peer);
+            entry.go_on_from(past);
+            Ok(Rc::new(entry))
+        })?;
         serve.population.enter(entry.counted_for());
         drop(admission);
         entry.unread.replace(unread);

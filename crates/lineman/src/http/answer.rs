@@ -22,6 +22,7 @@ pin_project! {
 
 /// Passes on what the service answers.
 pub(super) fn answer<B: Body>(response: Response<B>, exchange: Exchange) -> Response<Answer<B>> {
+    exchange.answered();
     response.map(|body| Answer { body: Some(body), exchange })
 }
 
@@ -41,6 +42,7 @@ pub(super) fn refuse<B: Body>(
 
 /// Answers with a status and nothing else.
 pub(super) fn empty<B: Body>(status: StatusCode, exchange: Exchange) -> Response<Answer<B>> {
+    exchange.answered();
     let body = Answer { body: None, exchange };
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -55,21 +55,25 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Answering<B> {
         let exchange = Exchange::begin(&self.watch);
         let spoken = self.watch.spoken;
-        match judge(&mut request, &self.watch.limits) {
-            Verdict::Serve => {}
-            Verdict::Pong => return ready(empty(StatusCode::OK, exchange)),
-            Verdict::Refuse(status) => {
-                tracing::debug!(peer = %self.peer, %status, "request refused");
-                return ready(refuse(status, spoken, exchange));
-            }
-        }
-        if let Some(upgrade) = self.upgrades.of(&request) {
+        let verdict = judge(&mut request, &self.watch.limits);
+        if let Verdict::Serve = verdict
+            && let Some(upgrade) = self.upgrades.of(&request)
+        {
             self.watch.ask_upgrade(upgrade);
             // The connection's task takes it from hyper before anything is answered.
             return Box::pin(async move {
                 let _unanswered = exchange;
                 pending().await
             });
+        }
+        self.watch.guest.asked();
+        match verdict {
+            Verdict::Serve => {}
+            Verdict::Pong => return ready(empty(StatusCode::OK, exchange)),
+            Verdict::Refuse(status) => {
+                tracing::debug!(peer = %self.peer, %status, "request refused");
+                return ready(refuse(status, spoken, exchange));
+            }
         }
         let Some(client) = self.client(&request) else {
             return ready(refuse(StatusCode::BAD_REQUEST, spoken, exchange));
@@ -92,7 +96,9 @@ impl<S> Guarded<S> {
             values.map(|value| value.to_str().unwrap_or_default()).collect()
         };
         let told = proxies.client_of(&self.peer, lines).ok()?;
-        Some(told.unwrap_or_else(|| self.peer.clone()))
+        let client = told.unwrap_or_else(|| self.peer.clone());
+        self.watch.guest.speaks_for(client.clone());
+        Some(client)
     }
 }
 

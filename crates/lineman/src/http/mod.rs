@@ -2,11 +2,12 @@
 //! an axum `Router` for one. Nothing here parses HTTP.
 //!
 //! To be read in this order: a connection is [`Taken`] and has a task ([`serve`]), hyper reads and
-//! writes its [`socket`] and calls the [`guarded`] service, which asks the [`rules`] and bounds the [`body`];
+//! writes its [`socket`], which is [`counted`], and calls the [`guarded`] service, which asks the [`rules`] and bounds the [`body`];
 //! the [`watch`] knows by when something has to happen. An [`upgrade`] goes back to the table.
 
 mod serve;
 mod socket;
+mod counted;
 mod guarded;
 mod rules;
 mod body;
@@ -26,7 +27,7 @@ use http::{Request, Response};
 use tower::Service;
 
 use crate::BoxError;
-use crate::connection::{Address, Admission, Front, Table, Transport};
+use crate::connection::{Address, Admission, Front, Past, Table, Transport};
 
 pub use body::Body;
 pub use limits::Limits;
@@ -97,6 +98,8 @@ trait Takeover {
 
 /// A connection that becomes HTTP.
 pub(crate) struct Taken {
+    /// Its number, and what was counted of it.
+    pub(crate) past: Past,
     pub(crate) transport: Transport,
     pub(crate) peer: Address,
     pub(crate) spoken: Spoken,

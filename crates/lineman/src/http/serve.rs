@@ -21,6 +21,7 @@ use tokio_util::either::Either;
 use tower::Service;
 
 use super::body::Body;
+use super::counted::Counted;
 use super::guarded::Guarded;
 use super::limits::Limits;
 use super::socket::Socket;
@@ -28,7 +29,9 @@ use super::upgrade::{Upgrades, Upgrading};
 use super::watch::{Sign, Spoken, Watch};
 use super::{Taken, Takeover};
 use crate::BoxError;
-use crate::connection::{Address, Admission, Arrival, Parts, Phase, Stream, Table, Transport};
+use crate::connection::{
+    Address, Admission, Arrival, Guest, Parts, Phase, Stream, Table, Transport,
+};
 use crate::tls::{self, TlsInfo};
 
 /// The largest piece that hyper reads or gathers for a write: as much as the table reads at once.
@@ -61,9 +64,10 @@ where
     B::Error: Into<BoxError>,
 {
     fn take(&self, table: &Table, taken: Taken, limits: Rc<Limits>, upgrades: Rc<Upgrades>) {
-        let Taken { transport, peer, spoken, bytes, admission, front } = taken;
-        let place = Place::new(table, admission);
-        let watch = Rc::new(Watch::new(limits, spoken));
+        let Taken { past, transport, peer, spoken, bytes, admission, front } = taken;
+        let guest = Guest::enter(table, past, &transport, peer.clone(), spoken.name());
+        let place = Place { guest: Rc::clone(&guest), admission: Some(admission) };
+        let watch = Rc::new(Watch::new(limits, spoken, Rc::clone(&guest)));
         let tls = transport.tls().map(|info| Arc::new(TlsInfo::clone(info)));
         let service = Guarded {
             service: self.service.clone(),
@@ -74,7 +78,7 @@ where
             front,
         };
         tokio::task::spawn_local(async move {
-            let ended = match asynchronous(transport.into_parts()) {
+            let ended = match asynchronous(transport.into_parts(), guest) {
                 Ok(stream) => {
                     let socket = Socket::new(stream, bytes, Rc::clone(&watch));
                     serve(place, socket, service, &watch).await
@@ -90,29 +94,22 @@ where
 
 /// A connection's place among the table's peers, however its task ends.
 struct Place {
-    table: Table,
+    guest: Rc<Guest>,
     admission: Option<Admission>,
-}
-
-impl Place {
-    fn new(table: &Table, admission: Admission) -> Self {
-        table.enter();
-        Self { table: table.clone(), admission: Some(admission) }
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.table.leave();
+        self.guest.leave();
     }
 }
 
 /// The same socket for tokio, with its TLS if it has some.
 pub(super) type Asynchronous = Either<Plain, tls::Stream<Plain>>;
 
-type Plain = Either<TcpStream, UnixStream>;
+type Plain = Counted<Either<TcpStream, UnixStream>>;
 
-fn asynchronous(parts: Parts) -> io::Result<Asynchronous> {
+fn asynchronous(parts: Parts, guest: Rc<Guest>) -> io::Result<Asynchronous> {
     let Parts { stream, tls, undecrypted, unsent } = parts;
     let is_tcp = matches!(stream, Stream::Tcp(_));
     let socket = OwnedFd::from(stream);
@@ -121,6 +118,7 @@ fn asynchronous(parts: Parts) -> io::Result<Asynchronous> {
     } else {
         Either::Right(UnixStream::from_std(socket.into())?)
     };
+    let io = Counted::new(io, guest);
     Ok(match tls {
         None => Either::Left(io),
         Some(session) => {
@@ -140,7 +138,7 @@ fn synchronous(stream: Asynchronous) -> io::Result<(Transport, BytesMut)> {
             (io, Some(session), undecrypted, unread, unsent)
         }
     };
-    let stream = match io {
+    let stream = match io.into_inner() {
         Either::Left(stream) => Stream::Tcp(mio::net::TcpStream::from_std(stream.into_std()?)),
         Either::Right(stream) => Stream::Unix(mio::net::UnixStream::from_std(stream.into_std()?)),
     };
@@ -203,7 +201,7 @@ where
         // A peer that has ended its side still gets its answer.
         .half_close(true)
         .serve_connection(TokioIo::new(socket), service);
-    let end = drive(Pin::new(&mut connection), &place.table, watch).await;
+    let end = drive(Pin::new(&mut connection), place.guest.table(), watch).await;
     let silence = match end {
         End::Over(ended) => return Ok(ended?),
         End::Cut(why) => return Err(why.into()),
@@ -246,7 +244,7 @@ where
         .keep_alive_timeout(PONG)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
-    match drive(connection.as_mut(), &place.table, watch).await {
+    match drive(connection.as_mut(), place.guest.table(), watch).await {
         End::Over(ended) => Ok(ended?),
         End::Cut(why) => Err(why.into()),
         End::Upgrade(_) => Err("HTTP/2 has no upgrades".into()),
@@ -271,7 +269,10 @@ where
             ended = connection.as_mut() => return End::Over(ended),
             sign = watch.sign() => match sign {
                 Sign::Upgrade(upgrading) => return End::Upgrade(upgrading),
-                Sign::LastRequest => connection.as_mut().graceful_shutdown(),
+                Sign::LastRequest => {
+                    watch.guest.closes();
+                    connection.as_mut().graceful_shutdown();
+                }
                 Sign::HeadOverdue => return End::Silent(Silence::InHead),
                 Sign::Idle => return End::Silent(Silence::Idle),
                 Sign::AnswerStalled => return End::Cut("the peer takes nothing"),
@@ -279,10 +280,12 @@ where
             // What is under way gets its answer, if it comes before the process ends.
             () = &mut closing, if !is_closing => {
                 is_closing = true;
+                watch.guest.closes();
                 connection.as_mut().graceful_shutdown();
             }
             () = &mut draining, if !is_draining => {
                 is_draining = true;
+                watch.guest.closes();
                 match watch.spoken {
                     // A request may be on its way this moment, and nothing would tell its sender
                     // that it was not served. The answer to the next one says that it is the last.
@@ -309,8 +312,11 @@ fn go_back(
     unread.extend_from_slice(&rest);
     let (transport, decrypted) = synchronous(stream)?;
     unread.extend_from_slice(&decrypted);
-    let arrival = Arrival { transport, peer, unread, admission };
-    Ok(upgrading.to.adopt(&place.table, arrival)?)
+    let (table, past) = (place.guest.table().clone(), place.guest.past());
+    let arrival = Arrival { past, transport, peer, unread, admission };
+    // The entry gets the place that becomes free: a list in slices meets the connection once.
+    drop(place);
+    Ok(upgrading.to.adopt(&table, arrival)?)
 }
 
 /// Runs what hyper spawns on the worker's one thread.

@@ -161,6 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.watch.guest.closes();
         if this.waits != Waits::ForTheEnd {
             let ended = Pin::new(&mut this.inner).poll_shutdown(context);
             ready!(this.within_stall(context, ended))?;

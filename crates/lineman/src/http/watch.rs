@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::limits::Limits;
 use super::upgrade::Upgrading;
+use crate::connection::Guest;
 
 /// Which HTTP a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,15 @@ pub(crate) enum Spoken {
     Http1,
     /// HTTP/2, as ALPN agreed.
     Http2,
+}
+
+impl Spoken {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "http/2",
+        }
+    }
 }
 
 /// Something that the connection's task has to deal with.
@@ -39,6 +49,8 @@ pub(super) enum Sign {
 pub(super) struct Watch {
     pub(super) limits: Rc<Limits>,
     pub(super) spoken: Spoken,
+    /// What is told of the connection.
+    pub(super) guest: Rc<Guest>,
     /// Whether a request's head has begun; only between exchanges.
     in_head: Cell<bool>,
     /// When the head began, or the last exchange ended.
@@ -60,10 +72,11 @@ pub(super) struct Watch {
 
 impl Watch {
     /// The first bytes of a request are here.
-    pub(super) fn new(limits: Rc<Limits>, spoken: Spoken) -> Self {
+    pub(super) fn new(limits: Rc<Limits>, spoken: Spoken, guest: Rc<Guest>) -> Self {
         Self {
             limits,
             spoken,
+            guest,
             in_head: Cell::new(true),
             since: Cell::new(Instant::now()),
             exchanges: Cell::new(0),
@@ -174,6 +187,11 @@ impl Exchange {
         watch.exchanges.set(watch.exchanges.get() + 1);
         watch.requests.set(watch.requests.get().saturating_add(1));
         Self { watch: Rc::clone(watch), stuck: Cell::new(false) }
+    }
+
+    /// The answer's head is there.
+    pub(super) fn answered(&self) {
+        self.watch.guest.answered();
     }
 
     /// The peer has taken enough of the answer that its next piece is asked for.

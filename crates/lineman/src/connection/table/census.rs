@@ -37,7 +37,7 @@ impl Table {
     pub fn stop_accepting(&self) {
         self.enter_phase(Phase::Draining);
         self.0.items.borrow_mut().retain(|_, item| match item {
-            Item::Peer(_) => true,
+            Item::Peer(_) | Item::Guest(_) => true,
             Item::Arrivals(socket) => {
                 socket.leave(&self.0.registry);
                 false
@@ -110,9 +110,10 @@ impl Table {
         self.0.counters.stats(self.len() as u64, queued)
     }
 
-    /// Returns about how long ago the connection of this number came.
-    pub(in crate::connection) fn age(&self, id: u64) -> Option<Duration> {
-        self.0.births.borrow().age(id, Instant::now())
+    /// Returns about how many milliseconds ago the connection of this number came.
+    pub(in crate::connection) fn age_ms(&self, id: u64) -> Option<u64> {
+        let age = self.0.births.borrow().age(id, Instant::now())?;
+        u64::try_from(age.as_millis()).ok()
     }
 
     /// Returns up to `limit` rows beginning at place `from`, and where to go on.
@@ -126,8 +127,10 @@ impl Table {
             if rows.len() == limit {
                 return (rows, Some(key));
             }
-            if let Some(Item::Peer(peer)) = items.get(key) {
-                rows.push(peer.row());
+            match items.get(key) {
+                Some(Item::Peer(peer)) => rows.push(peer.row()),
+                Some(Item::Guest(guest)) => rows.push(guest.row()),
+                Some(Item::Arrivals(_)) | None => {}
             }
         }
         (rows, None)

@@ -9,13 +9,13 @@ use mio::{Interest, Registry, Token};
 use tokio_util::time::delay_queue::Key;
 
 use super::{Arrivals, Item, Table};
-use crate::connection::CloseReason;
 use crate::connection::deadlines::Whose;
 use crate::connection::entry::{Peer, State, Weight};
 use crate::connection::listener::Listener;
 use crate::connection::queue::SendQueue;
 use crate::connection::stats::Counters;
 use crate::connection::stream::Stream;
+use crate::connection::{CloseReason, Guest};
 
 impl Table {
     pub(in crate::connection) fn next_id(&self) -> u64 {
@@ -69,7 +69,7 @@ impl Table {
         let items = self.0.items.borrow();
         let arrivals = items.iter().filter_map(|(key, item)| match item {
             Item::Arrivals(socket) => Some((key, Rc::clone(socket).listener()?)),
-            Item::Peer(_) => None,
+            Item::Peer(_) | Item::Guest(_) => None,
         });
         arrivals.collect()
     }
@@ -102,13 +102,29 @@ impl Table {
         }
     }
 
-    /// Counts a connection that lives outside the slab: hyper's.
-    pub(crate) fn enter(&self) {
+    /// Gives a connection that hyper serves a place among the rows, and counts it.
+    pub(in crate::connection) fn lodge(&self, make: impl FnOnce(usize) -> Guest) -> Rc<Guest> {
+        let mut items = self.0.items.borrow_mut();
+        let place = items.vacant_entry();
+        let guest = Rc::new(make(place.key()));
+        place.insert(Item::Guest(Rc::clone(&guest)));
+        self.enter();
+        guest
+    }
+
+    /// Ends what [`Table::lodge`] began.
+    pub(in crate::connection) fn dislodge(&self, key: usize) {
+        self.0.items.borrow_mut().try_remove(key);
+        self.leave();
+    }
+
+    /// Counts what lives outside the slab and a drain waits for: the handler of a datagram.
+    pub(in crate::connection) fn enter(&self) {
         self.0.peers.set(self.0.peers.get() + 1);
     }
 
     /// Ends what [`Table::enter`] began.
-    pub(crate) fn leave(&self) {
+    pub(in crate::connection) fn leave(&self) {
         self.0.peers.set(self.0.peers.get().saturating_sub(1));
         self.0.changed.notify_waiters();
     }
@@ -141,7 +157,7 @@ impl Table {
             Some(Item::Peer(peer)) if peer.id() == id && is_half_open(peer.state()) => {
                 Some(Rc::clone(peer))
             }
-            Some(Item::Peer(_) | Item::Arrivals(_)) | None => None,
+            Some(Item::Peer(_) | Item::Guest(_) | Item::Arrivals(_)) | None => None,
         }
     }
 

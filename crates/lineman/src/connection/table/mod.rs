@@ -23,6 +23,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use crate::Error;
+use crate::connection::Guest;
 use crate::connection::deadlines::Deadlines;
 use crate::connection::entry::{Peer, Readiness};
 use crate::connection::listener::Listener;
@@ -44,7 +45,7 @@ thread_local! {
 #[derive(Clone)]
 pub struct Table(Rc<Inner>);
 
-/// How far the process is on its way out; HTTP connections outside the slab go by it.
+/// How far the process is on its way out; connections that hyper serves go by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// Accepting and serving.
@@ -59,6 +60,7 @@ pub(crate) enum Phase {
 #[derive(Clone)]
 pub(super) enum Item {
     Peer(Rc<dyn Peer>),
+    Guest(Rc<Guest>),
     Arrivals(Rc<dyn Arrivals>),
 }
 
@@ -66,7 +68,7 @@ impl Item {
     fn peer(&self) -> Option<Rc<dyn Peer>> {
         match self {
             Self::Peer(peer) => Some(Rc::clone(peer)),
-            Self::Arrivals(_) => None,
+            Self::Guest(_) | Self::Arrivals(_) => None,
         }
     }
 }
@@ -110,7 +112,7 @@ struct Inner {
     paused: Cell<Option<Instant>>,
     next_id: Cell<u64>,
     births: RefCell<Births>,
-    /// Peers in the slab, plus connections that hyper serves.
+    /// Peers and guests in the slab, plus handlers of datagrams that wait.
     peers: Cell<usize>,
     handshakes: Cell<usize>,
     phase: watch::Sender<Phase>,
@@ -209,7 +211,7 @@ impl Table {
             let item = self.0.items.borrow().get(key).cloned();
             match item {
                 Some(Item::Peer(peer)) if peer.id() == id => peer.expired(),
-                Some(Item::Peer(_) | Item::Arrivals(_)) | None => {}
+                Some(Item::Peer(_) | Item::Guest(_) | Item::Arrivals(_)) | None => {}
             }
         }
     }
@@ -249,7 +251,7 @@ impl Table {
             match item {
                 Some(Item::Peer(peer)) => peer.ready(readiness, scratch),
                 Some(Item::Arrivals(socket)) => socket.ready(self, readiness),
-                None => {}
+                Some(Item::Guest(_)) | None => {}
             }
         }
     }

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::super::serve::Local;
 use super::*;
-use crate::connection::Stream;
+use crate::connection::{Counters, Stream};
 
 struct Peer {
     requests: SendRequest<Full<Bytes>>,
@@ -21,6 +21,7 @@ async fn connected(table: &Table, http: &Http) -> Peer {
     let (accepted, from) = listener.accept().expect("accepted");
     accepted.set_nonblocking(true).expect("a non-blocking socket");
     let taken = Taken {
+        past: Past { id: 1, counters: Counters::default() },
         transport: Transport::new(Stream::Tcp(mio::net::TcpStream::from_std(accepted)), None, None),
         peer: from.into(),
         spoken: Spoken::Http2,
@@ -163,5 +164,32 @@ fn an_answer_that_nobody_takes_ends_the_connection() {
         until_peers(&table, 1).await;
         table.emptied().await;
         drop(unread);
+    });
+}
+
+#[test]
+fn an_http2_connection_is_one_row_and_a_drain_shows() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |_: Request<Body>| {
+            sleep(seconds(5)).await;
+            Ok::<_, Infallible>(Response::new("done".to_owned()))
+        });
+        let mut peer = connected(&table, &Http::new(service)).await;
+        let mut requests = peer.requests.clone();
+        let second = tokio::task::spawn_local(async move { ask(&mut requests, "/b", "").await });
+        assert_eq!(peer.ask("/a", "").await, (200, "done".to_owned()));
+        assert_eq!(second.await.expect("an answer"), (200, "done".to_owned()));
+        let row = listing::only_row(&table);
+        assert_eq!((row.protocol.as_str(), row.state.as_str()), ("http/2", "open"));
+        assert_eq!((row.messages_in, row.messages_out), (2, 2));
+        assert!(row.bytes_in > 0 && row.bytes_out > 0, "{row:?}");
+        let mut requests = peer.requests.clone();
+        let last = tokio::task::spawn_local(async move { ask(&mut requests, "/c", "").await });
+        sleep(seconds(1)).await;
+        table.stop_accepting();
+        sleep(seconds(1)).await;
+        assert_eq!(listing::only_row(&table).state, "closing");
+        assert_eq!(last.await.expect("an answer"), (200, "done".to_owned()));
+        table.emptied().await;
     });
 }

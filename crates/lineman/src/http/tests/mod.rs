@@ -5,6 +5,7 @@ mod messages;
 mod bodies;
 mod bounds;
 mod connections;
+mod listing;
 mod upgrades;
 mod http2;
 

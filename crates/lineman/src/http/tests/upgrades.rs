@@ -1,6 +1,7 @@
 //! HTTP and WebSocket on one port and on one connection: a request for a WebSocket finds its driver,
 //! whatever came before it and whatever comes right behind.
 
+use super::listing::{only_row, rows};
 use super::*;
 use crate::connection::{Connection, Handlers, Serve, WebSocket, messages};
 
@@ -143,5 +144,61 @@ fn a_drain_tells_a_websocket_that_was_http() {
         let mut close = [0; 4];
         peer.read_exact(&mut close).await.expect("a close frame");
         assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 1001));
+    });
+}
+
+#[test]
+fn a_connection_that_goes_back_is_one_row_with_its_number() {
+    with_table(async |table| {
+        for listen in [beside, on_a_path] {
+            let mut peer = connect(listen(&table, &Seen::default())).await;
+            say(&mut peer, GET).await;
+            let answer = hear(&mut peer).await;
+            let before = only_row(&table);
+            assert_eq!(before.protocol, "http/1.1");
+            say(&mut peer, UPGRADE).await;
+            let head = hear_head(&mut peer).await;
+            say(&mut peer, FRAME).await;
+            hear_echo(&mut peer).await;
+            let row = only_row(&table);
+            assert_eq!((row.protocol.as_str(), row.state.as_str()), ("websocket", "open"));
+            assert_eq!((row.id, &row.peer, &row.local), (before.id, &before.peer, &before.local));
+            assert_eq!((row.messages_in, row.messages_out), (2, 2), "a request and a message");
+            assert_eq!(row.bytes_in, (GET.len() + UPGRADE.len() + FRAME.len()) as u64);
+            assert_eq!(row.bytes_out, (answer.len() + head.len() + ECHOED.len()) as u64);
+            drop(peer);
+            table.emptied().await;
+            assert_eq!(rows(&table), []);
+        }
+    });
+}
+
+#[test]
+fn a_list_in_slices_meets_each_connection_once_whatever_it_becomes() {
+    with_table(async |table| {
+        for listen in [beside, on_a_path] {
+            let address = listen(&table, &Seen::default());
+            for upgrades in 0..4 {
+                let mut peers = Vec::new();
+                for _ in 0..4 {
+                    let mut peer = connect(address).await;
+                    say(&mut peer, GET).await;
+                    hear(&mut peer).await;
+                    peers.push(peer);
+                }
+                let (mut listed, next) = table.rows(0, 2);
+                say(&mut peers[upgrades], UPGRADE).await;
+                hear_accepted(&mut peers[upgrades]).await;
+                let (rest, end) = table.rows(next.expect("two more"), 2);
+                assert!(end.is_none_or(|end| table.rows(end, 2).0.is_empty()));
+                listed.extend(rest);
+                let mut ids: Vec<u64> = listed.iter().map(|row| row.id).collect();
+                ids.sort_unstable();
+                ids.dedup();
+                assert_eq!((ids.len(), listed.len()), (4, 4), "{listed:?}");
+                drop(peers);
+                table.emptied().await;
+            }
+        }
     });
 }
