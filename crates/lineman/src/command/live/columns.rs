@@ -87,6 +87,38 @@ impl Column {
         }
     }
 
+    /// Returns the key that sorts by it: its first letter, or the capital where that is taken; `P` and
+    /// `M` are those of `top`.
+    const fn letter(self) -> char {
+        match self {
+            Self::Slot => 's',
+            Self::Pid => 'p',
+            Self::State => 't',
+            Self::Uptime => 'u',
+            Self::Restarts => 'R',
+            Self::Connections => 'c',
+            Self::Messages => 'm',
+            Self::Bytes => 'b',
+            Self::Queued => 'Q',
+            Self::Errors => 'e',
+            Self::Lag => 'l',
+            Self::Cpu => 'P',
+            Self::Memory => 'M',
+        }
+    }
+
+    /// Returns the column of this key.
+    pub(super) fn of_letter(letter: char) -> Option<Self> {
+        Self::ALL.into_iter().find(|column| column.letter() == letter)
+    }
+
+    /// Returns what the help says of the letters, in lines that fit 80 columns.
+    pub(super) fn letters() -> [String; 2] {
+        let told = Self::ALL.map(|column| format!("{} {}", column.letter(), column.name()));
+        let (first, second) = told.split_at(7);
+        [first, second].map(|half| half.join("   "))
+    }
+
     const fn is_text(self) -> bool {
         matches!(self, Self::Slot | Self::State)
     }
@@ -275,6 +307,14 @@ mod tests {
         assert_eq!(by(Column::Connections, false), [0, 2, 10]);
         assert_eq!(by(Column::Slot, false), [0, 2, 10], "a slot's number is a number");
         assert_eq!(by(Column::State, false), [10, 0, 2], "busy before ready");
+    }
+
+    #[test]
+    fn each_column_has_a_key_of_its_own() {
+        for column in Column::ALL {
+            assert_eq!(Column::of_letter(column.letter()), Some(column));
+            assert!(!"qrh?".contains(column.letter()), "{column:?}: the key does something else");
+        }
     }
 
     #[test]

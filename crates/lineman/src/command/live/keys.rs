@@ -2,7 +2,7 @@
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::columns::Sorting;
+use super::columns::{Column, Sorting};
 
 /// How far the page keys go.
 const PAGE: usize = 10;
@@ -48,14 +48,27 @@ impl Controls {
             KeyCode::PageDown => self.scroll = self.scroll.saturating_add(PAGE),
             KeyCode::Home => self.scroll = 0,
             KeyCode::End => self.scroll = usize::MAX,
+            KeyCode::Char(letter) if is_plain(key) => self.sort_by_letter(letter),
             _ => {}
         }
         Wish::Stay
     }
 
+    /// The letter of the column that is sorted by already turns the order round.
+    fn sort_by_letter(&mut self, letter: char) {
+        let Some(column) = Column::of_letter(letter) else { return };
+        let reversed = column == self.sorting.column && !self.sorting.reversed;
+        self.sorting = Sorting { column, reversed };
+    }
+
     fn sort_by_neighbour(&mut self, steps: isize) {
         self.sorting = Sorting { column: self.sorting.column.neighbour(steps), reversed: false };
     }
+}
+
+/// A capital has `Shift`.
+fn is_plain(key: &KeyEvent) -> bool {
+    (key.modifiers - KeyModifiers::SHIFT).is_empty()
 }
 
 fn is_quit(key: &KeyEvent) -> bool {
@@ -68,7 +81,6 @@ fn is_quit(key: &KeyEvent) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::columns::Column;
     use super::*;
 
     fn press(controls: &mut Controls, code: KeyCode, modifiers: KeyModifiers) -> Wish {
@@ -87,6 +99,21 @@ mod tests {
         }
         let stays = press(&mut Controls::default(), KeyCode::Char('c'), KeyModifiers::NONE);
         assert_eq!(stays, Wish::Stay);
+    }
+
+    #[test]
+    fn a_letter_sorts_by_its_column_and_again_the_other_way_round() {
+        let mut controls = Controls::default();
+        let mut after = |letter, modifiers| {
+            press(&mut controls, KeyCode::Char(letter), modifiers);
+            (controls.sorting.column, controls.sorting.reversed)
+        };
+        assert_eq!(after('m', KeyModifiers::NONE), (Column::Messages, false));
+        assert_eq!(after('m', KeyModifiers::NONE), (Column::Messages, true));
+        assert_eq!(after('M', KeyModifiers::SHIFT), (Column::Memory, false));
+        assert_eq!(after('z', KeyModifiers::NONE), (Column::Memory, false), "nobody's letter");
+        assert_eq!(after('m', KeyModifiers::CONTROL), (Column::Memory, false), "Enter, to some");
+        assert_eq!(after('s', KeyModifiers::NONE), (Column::Slot, false));
     }
 
     #[test]

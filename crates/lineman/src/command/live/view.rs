@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Text};
 
+use super::columns::Column;
 use super::keys::Controls;
 use super::sample::{Comparison, Sample};
 use crate::command::status::{remarks, sums, title};
@@ -15,7 +16,7 @@ const ABOVE: usize = 4;
 /// Lines below them: the totals and the keys.
 const BELOW: usize = 2;
 
-const KEYS: &str = "q quit   left/right sort   r reverse   up/down scroll   ? help";
+const KEYS: &str = "q quit   letters, left/right sort   r reverse   up/down scroll   ? help";
 
 const HELP: [&str; 14] = [
     "left, right      sort by the column to the left or right",
@@ -33,6 +34,8 @@ const HELP: [&str; 14] = [
     "busy             the process has not answered within a second",
     "A narrow terminal leaves out columns, but not the one that is sorted by.",
 ];
+
+const LETTERS: &str = "A letter sorts by its column, and once more the other way round:";
 
 /// What is drawn.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +73,8 @@ impl Scene<'_> {
     fn help(&self, compared: &Comparison<'_>) -> Vec<Line<'static>> {
         let mut lines = self.head(compared, "");
         lines.extend(HELP.map(Line::raw));
+        lines.extend([Line::default(), Line::raw(LETTERS)]);
+        lines.extend(Column::letters().map(Line::raw));
         lines
     }
 
@@ -130,7 +135,7 @@ impl Scene<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::columns::{Column, Sorting};
+    use super::super::columns::Sorting;
     use super::super::sample::tests::{counted, sample, slot};
     use super::*;
     use ratatui::Terminal;
@@ -190,7 +195,7 @@ mod tests {
              \n\
              chat-gateway/1: last exit: signal 9 (SIGKILL)\n\
              \n\n\n\n\
-             q quit   left/right sort   r reverse   up/down scroll   ? help"
+             q quit   letters, left/right sort   r reverse   up/down scroll   ? help"
         );
     }
 
@@ -240,6 +245,9 @@ mod tests {
             };
             let (text, _) = picture(&scene, 80, 24);
             assert!(text.contains("\nnot running: waiting\n"), "{text}");
+            let letters = ["s slot   p pid", "P cpu   M mem\n"];
+            let told = letters.iter().filter(|letters| text.contains(*letters)).count();
+            assert_eq!(told, if help { 2 } else { 0 }, "{text}");
             for size in [(1, 1), (10, 2), (20, 5), (300, 3), (3, 300)] {
                 picture(&scene, size.0, size.1);
             }
