@@ -15,8 +15,9 @@ const KEPT: usize = 2000;
 /// The reading end.
 #[derive(Debug)]
 pub(super) struct Early {
-    pipe: Receiver,
-    later: File,
+    /// The pipe, and where it leads; `None` from its end on, as a process lives long and would hold a
+    /// log file that was deleted meanwhile.
+    open: Option<(Receiver, File)>,
     kept: Vec<u8>,
 }
 
@@ -34,22 +35,24 @@ impl Early {
     pub(super) fn new(later: OwnedFd) -> io::Result<(Self, Ends)> {
         let (ours, early) = pipe_with(PipeFlags::CLOEXEC)?;
         let pipe = Receiver::from_owned_fd(ours)?;
-        let ours = Self { pipe, later: File::from(later.try_clone()?), kept: Vec::new() };
+        let ours = Self { open: Some((pipe, File::from(later.try_clone()?))), kept: Vec::new() };
         Ok((ours, Ends { early, later }))
     }
 
     /// Passes everything on; ends when the process is a worker, or is gone.
     pub(super) async fn pass_on(&mut self) {
+        let Some((pipe, later)) = &mut self.open else { return };
         let mut bytes = [0; 4096];
-        while let Ok(read @ 1..) = self.pipe.read(&mut bytes).await {
+        while let Ok(read @ 1..) = pipe.read(&mut bytes).await {
             let said = &bytes[..read];
-            if let Err(error) = self.later.write_all(said) {
+            if let Err(error) = later.write_all(said) {
                 tracing::debug!(%error, "what a process said is lost");
             }
             self.kept.extend_from_slice(said);
             let superfluous = self.kept.len().saturating_sub(KEPT);
             self.kept.drain(..superfluous);
         }
+        self.open = None;
     }
 
     /// Returns the end of what was said, in one line.
@@ -78,6 +81,17 @@ mod tests {
         let said = early.said().unwrap();
         assert!(said.ends_with("x; no such \u{fffd}[31mlibrary; so it ends"), "{said}");
         assert!(said.chars().count() <= KEPT, "{}", said.len());
+    }
+
+    #[tokio::test]
+    async fn the_log_is_held_until_a_process_is_a_worker_and_no_longer() {
+        let (mut log, later) = io::pipe().unwrap();
+        let (mut early, ends) = Early::new(later.into()).unwrap();
+        drop(ends);
+        early.pass_on().await;
+        // Would wait for ever if somebody still could write there.
+        assert_eq!(io::Read::read(&mut log, &mut [0]).unwrap(), 0);
+        assert_eq!(early.said(), None);
     }
 
     #[tokio::test]
