@@ -142,16 +142,22 @@ async fn watch(
     mut early: Early,
     events: &mpsc::Sender<Event>,
 ) -> (Option<ExitStatus>, Option<String>) {
-    let said = async { tokio::join!(deliver(worker, &mut inbox, events), early.pass_on()) };
-    let status = tokio::select! {
-        status = child.wait() => status,
-        _ = said => child.wait().await,
+    let status = {
+        // One future for the whole life: a message that waits for room in the queue is not in the
+        // inbox any more, and would be gone with the future.
+        let said = async { tokio::join!(deliver(worker, &mut inbox, events), early.pass_on()) };
+        let mut said = std::pin::pin!(said);
+        tokio::select! {
+            status = child.wait() => {
+                // The end of the process closed socket and pipe, so this ends with what is in them.
+                if tokio::time::timeout(LAST_WORDS, said).await.is_err() {
+                    tracing::debug!(?worker, "a child of it outlives the process");
+                }
+                status
+            }
+            _ = &mut said => child.wait().await,
+        }
     };
-    // The end of the process closed socket and pipe, so this ends with what is in them.
-    let rest = async { tokio::join!(deliver(worker, &mut inbox, events), early.pass_on()) };
-    if tokio::time::timeout(LAST_WORDS, rest).await.is_err() {
-        tracing::debug!(?worker, "a child of it outlives the process");
-    }
     (status.ok(), early.said())
 }
 
@@ -172,5 +178,51 @@ async fn deliver(worker: WorkerKey, inbox: &mut Inbox<FromWorker>, events: &mpsc
 async fn forward(events: &mpsc::Sender<Event>, event: Event) {
     if events.send(event).await.is_err() {
         tracing::debug!("the master's loop has ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream as Pair;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_process_loses_no_message_that_waits_for_the_loop() {
+        let (ours, mut theirs) = Pair::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let (inbox, _outbox) =
+            frame::halves::<FromWorker, FromWorker>(UnixStream::from_std(ours).unwrap());
+        let body = serde_json::to_vec(&FromWorker::Leaving { cut: 7 }).unwrap();
+        theirs.write_all(&u32::try_from(body.len() + 4).unwrap().to_be_bytes()).unwrap();
+        theirs.write_all(&body).unwrap();
+        drop(theirs);
+        let nowhere = std::fs::File::options().write(true).open("/dev/null").unwrap();
+        let (early, ends) = Early::new(nowhere.into()).unwrap();
+        drop(ends);
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let (pid, stdin) = (child.id().unwrap(), child.stdin.take());
+
+        // A loop that has much to do.
+        let (events, mut queue) = mpsc::channel(1);
+        events.try_send(Event::Tick).unwrap();
+        let key = WorkerKey { slot: 0, generation: 1 };
+        let watching = tokio::spawn(async move { watch(key, child, inbox, early, &events).await });
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        drop(stdin);
+        // Until its status was taken.
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(queue.recv().await, Some(Event::Tick)));
+        let next = queue.recv().await;
+        assert!(
+            matches!(next, Some(Event::Said { message: FromWorker::Leaving { cut: 7 }, .. })),
+            "{next:?}"
+        );
+        watching.await.unwrap();
     }
 }
