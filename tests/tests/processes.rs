@@ -43,7 +43,7 @@ async fn processes_run_as_the_user_that_is_named_and_the_master_does_not() -> Re
         anyhow::bail!("{who}")
     };
     assert_eq!(gid, all(groups), "the user's group is the only one: {who}");
-    assert_eq!(greeting, "good morning");
+    assert_eq!(greeting, "good morning at /", "the service's own variables go before the user's");
 
     let master = program.status().await?.pid;
     let status = tokio::fs::read_to_string(format!("/proc/{master}/status")).await?;

@@ -4,7 +4,7 @@
 //! - `PROCESSES_NOTES`: a file to which the hooks of the master append what they hear.
 //!
 //! The service `staying` keeps its processes on reload and listens on a second port that it chooses
-//! itself. Lines: `who` (user, group, groups, a variable of the service), `reloads` (how many it has
+//! itself. Lines: `who` (user, group, groups, variables of the service), `reloads` (how many it has
 //! heard of), `inner` (the address of the second port, which answers `inside` to every line).
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +23,8 @@ fn main() -> Result {
     let mut staying = Worker::text(std::env::var("PROCESSES_LISTEN")?)
         .name("staying")
         .env("GREETING", "good morning")
+        // Not the one of the user they run as.
+        .env("HOME", "/")
         .keep_on_reload()
         .on_start(async |_| listen_inside().await)
         .on_reload(async || {
@@ -65,8 +67,8 @@ fn answer(line: &str) -> Result<String> {
                 let line = status.lines().find_map(|line| line.strip_prefix(name));
                 line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
             };
-            let greeting = std::env::var("GREETING")?;
-            Ok(format!("{} | {} | {} | {greeting}", field("Uid:"), field("Gid:"), field("Groups:")))
+            let own = format!("{} at {}", std::env::var("GREETING")?, std::env::var("HOME")?);
+            Ok(format!("{} | {} | {} | {own}", field("Uid:"), field("Gid:"), field("Groups:")))
         }
     }
 }

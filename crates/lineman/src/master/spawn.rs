@@ -73,11 +73,12 @@ pub(super) fn spawn(
         WorkerArguments::Slot => command.args([environment::WORKER_VERB, &slot.name]),
         WorkerArguments::Same => command.args(std::env::args_os().skip(1)),
     };
-    for (name, value) in program.environment {
-        command.env(name, value);
-    }
     if let Some(identity) = program.identity {
         identity.put_on(&mut command);
+    }
+    // After those of the user: whoever names one means it.
+    for (name, value) in program.environment {
+        command.env(name, value);
     }
     command
         .env(environment::SLOT.name, &slot.name)
