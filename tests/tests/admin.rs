@@ -5,10 +5,12 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use lineman_testkit::{Output, Program, Status};
-use lineman_tests::programs::echo;
+use lineman_testkit::{Output, Process, Program, Status, within};
+use lineman_tests::programs::{built, chat, echo};
+use rustix::process::Signal;
 
 /// A user without rights, on every machine.
 const NOBODY: u32 = 65534;
@@ -33,6 +35,24 @@ async fn as_nobody(program: &Program, verb: &[&str]) -> Result<Output> {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
+}
+
+/// Looks again and again until there is something.
+async fn found<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+    within(what, async {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
+
+fn is_worker(process: &Process) -> bool {
+    let line = fs::read(format!("/proc/{}/cmdline", process.pid())).unwrap_or_default();
+    line.split(|&byte| byte == 0).nth(1) == Some(b"worker")
 }
 
 fn we_are_root() -> bool {
@@ -104,7 +124,7 @@ async fn a_start_that_waits_in_vain_says_who_has_the_port() -> Result<()> {
     let _other = std::net::TcpListener::bind(echo.port.address())?;
     leave_lock(echo.program.folder(), 1)?;
     let failed = echo.program.run(&["start", "-d"]).await?.expect_code(1)?;
-    assert!(failed.stderr.contains("error: cannot listen on"), "{failed}");
+    assert!(failed.stderr.contains("error: echo: cannot listen on"), "{failed}");
     assert!(!echo.program.folder().join("master.lock").exists());
     Ok(())
 }
@@ -210,5 +230,203 @@ async fn a_process_that_is_killed_while_it_drains_is_told_of() -> Result<()> {
     killed?;
     let stopped = stopped?.expect_code(0)?;
     assert!(stopped.stderr.contains("ended before it had left: signal 9 (SIGKILL)"), "{stopped}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_start_names_the_service_whose_port_is_taken_and_leaves_nothing() -> Result<()> {
+    let chat = chat()?;
+    let _other = std::net::TcpListener::bind(chat.port.address())?;
+    for verb in [["start"].as_slice(), &["start", "-d"]] {
+        let failed = chat.program.run(verb).await?.expect_code(1)?;
+        let problem = format!("error: chat-gateway: cannot listen on {}", chat.port.address());
+        assert!(failed.stderr.contains(&problem), "{failed}");
+        chat.program.all_gone().await?;
+        for name in ["master.lock", "control.sock"] {
+            assert!(!chat.program.folder().join(name).exists(), "{name}");
+        }
+    }
+    // The register's port was bound, and is free again.
+    let register = chat.register.as_ref().context("a register")?;
+    std::net::TcpListener::bind(register.address())?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_answered_with_those_that_are_known() -> Result<()> {
+    let echo = echo()?.knob("ECHO_COUNT", "2").started().await?;
+    for verb in ["reload", "connections", "logs"] {
+        let failed = echo.program.run(&[verb, "ehco"]).await?.expect_code(1)?;
+        assert!(failed.stderr.contains(r#"no service or slot "ehco"; there are: "#), "{failed}");
+        assert!(failed.stderr.contains("echo"), "{failed}");
+        assert_eq!(failed.stdout, "", "{failed}");
+    }
+    let failed = echo.program.run(&["reload", "echo/2"]).await?.expect_code(1)?;
+    assert!(failed.stderr.contains("there are: echo, echo/0, echo/1"), "{failed}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_suspended_master_is_named_and_nobody_waits_for_it() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let master = echo.program.master().await?;
+    // As by Ctrl-Z; SIGTSTP itself does nothing to a group without a terminal.
+    master.suspend();
+    let stat = format!("/proc/{}/stat", master.pid());
+    let is_suspended = || fs::read_to_string(&stat).ok().filter(|stat| stat.contains(") T "));
+    found("the master to be suspended", is_suspended).await?;
+    for verb in ["status", "connections", "reload", "stop"] {
+        let failed = echo.program.run(&[verb]).await?.expect_code(1)?;
+        let hint = format!("it is suspended (hint: `kill -CONT {}` lets it go on)", master.pid());
+        assert!(failed.stderr.contains(&hint), "{failed}");
+    }
+    master.resume();
+    assert_eq!(echo.program.status().await?.state, "up");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_core_dump_can_be_asked_for_and_the_next_start_works() -> Result<()> {
+    let echo = echo()?;
+    let foreground = echo.program.foreground().await?;
+    foreground.process().signal(Signal::ABORT);
+    let ended = foreground.ended().await?;
+    assert_eq!(ended.code, None, "a signal has ended it: {ended}");
+    echo.program.start().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_leave_is_killed_and_the_exit_code_says_so() -> Result<()> {
+    let echo = echo()?;
+    let marker = echo.program.folder().join("block");
+    let echo = echo.knob("ECHO_BLOCK_WHILE", &marker);
+    fs::write(&marker, "")?;
+    let blocked = async || {
+        let mut client = echo.client().await?;
+        client.send_text("block").await?;
+        let is_busy = |status: &Status| status.slot("echo/0").is_ok_and(|slot| !slot.answered);
+        echo.program.until("the loop to be blocked", is_busy).await?;
+        anyhow::Ok(client)
+    };
+    echo.program.start().await?;
+    let _client = blocked().await?;
+    let stopped = echo.program.run(&["stop"]).await?.expect_code(5)?;
+    stopped.expect_text("1 process killed")?;
+    echo.program.all_gone().await?;
+
+    // A person is in more of a hurry: the second Ctrl-C kills.
+    let foreground = echo.program.foreground().await?;
+    let _client = blocked().await?;
+    foreground.process().signal(Signal::INT);
+    foreground.process().signal(Signal::INT);
+    assert_eq!(foreground.ended().await?.code, Some(5));
+    echo.program.all_gone().await
+}
+
+#[tokio::test]
+async fn a_process_that_stands_still_is_replaced_and_stopped_all_the_same() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let worker = echo.program.process("echo/0").await?;
+    worker.suspend();
+    let reloaded = echo.program.run(&["reload", "--timeout", "100ms"]).await?.expect_code(0)?;
+    reloaded.expect_text("1 process killed")?;
+    assert!(!worker.is_alive());
+    echo.program.process("echo/0").await?.suspend();
+    echo.program.run(&["stop"]).await?.expect_code(5)?;
+    echo.program.all_gone().await
+}
+
+#[tokio::test]
+async fn what_is_told_to_a_program_that_is_busy_with_something_else() -> Result<()> {
+    let echo = echo()?;
+    let marker = echo.program.folder().join("broken");
+    let echo = echo.knob("ECHO_BROKEN_IF", &marker);
+
+    // During a start: it is seen, refuses a reload, and can be stopped.
+    fs::write(&marker, "wait")?;
+    let during_start = async {
+        echo.program.until("the start", |status| status.state == "starting").await?;
+        let refused = echo.program.run(&["reload"]).await?.expect_code(1)?;
+        assert!(refused.stderr.contains("the program is still starting"), "{refused}");
+        echo.program.run(&["start"]).await?.expect_code(4)?;
+        echo.program.stop().await
+    };
+    let (started, stopped) = tokio::join!(echo.program.run(&["start", "-d"]), during_start);
+    stopped?;
+    let started = started?.expect_code(1)?;
+    assert!(started.stderr.contains("stopped before everything was up"), "{started}");
+    assert!(!echo.program.folder().join("master.lock").exists());
+
+    // During a reload: a successor that is killed leaves the old one, and a stop ends it.
+    fs::remove_file(&marker)?;
+    echo.program.start().await?;
+    let old = echo.program.process("echo/0").await?;
+    fs::write(&marker, "wait")?;
+    let kill = async {
+        let successor = found("a successor", || {
+            let mut workers = echo.program.processes();
+            workers.retain(|process| is_worker(process) && process.pid() != old.pid());
+            workers.pop()
+        });
+        successor.await?.kill();
+        anyhow::Ok(())
+    };
+    let (reloaded, killed) = tokio::join!(echo.program.run(&["reload"]), kill);
+    killed?;
+    let reloaded = reloaded?.expect_code(1)?;
+    assert!(reloaded.stderr.contains("did not start: signal 9 (SIGKILL)"), "{reloaded}");
+    assert_eq!(echo.program.process("echo/0").await?.pid(), old.pid());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deploy_by_a_link_or_a_relative_path_is_picked_up() -> Result<()> {
+    let echo = echo()?;
+    let folder = echo.program.folder().to_owned();
+    let binary = built("echo_under_test", "lineman-tests")?;
+    for version in ["a", "b"] {
+        fs::create_dir(folder.join(version))?;
+        fs::copy(&binary, folder.join(version).join("echo"))?;
+    }
+    std::os::unix::fs::symlink("a", folder.join("current"))?;
+    // Typed in another folder than every later command.
+    let mut start = Command::new("./echo");
+    start.current_dir(folder.join("current")).args(["start", "-d"]);
+    let told = echo.program.command(&[]);
+    start.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    assert!(tokio::process::Command::from(start).status().await?.success());
+    let file = |process: &Process| fs::read_link(format!("/proc/{}/exe", process.pid()));
+    assert_eq!(file(&echo.program.process("echo/0").await?)?, folder.join("a/echo"));
+    echo.program.reload().await?;
+    echo.program.stop().await?;
+
+    let linked = Program::new(folder.join("current/echo"))?.env("ECHO_LISTEN", echo.port.address());
+    linked.start().await?;
+    fs::remove_file(folder.join("current"))?;
+    std::os::unix::fs::symlink("b", folder.join("current"))?;
+    linked.reload().await?;
+    assert_eq!(file(&linked.process("echo/0").await?)?, folder.join("b/echo"));
+    // Gone altogether: what serves goes on, and says what is missing.
+    fs::remove_dir_all(folder.join("b"))?;
+    let mut reload = Command::new(&binary);
+    reload.arg("reload").env("LINEMAN_RUNTIME_DIR", linked.folder());
+    reload.env("ECHO_LISTEN", echo.port.address());
+    let failed = tokio::process::Command::from(reload).output().await?;
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot execute") && said.contains("current/echo"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_real_bash_completes_the_verbs() -> Result<()> {
+    let echo = echo()?;
+    let script = echo.program.folder().join("completions");
+    fs::write(&script, echo.program.run(&["completions", "bash"]).await?.stdout)?;
+    let mut bash = tokio::process::Command::new("bash");
+    let ask = r#"source "$0"; COMP_WORDS=(echo st); COMP_CWORD=1; _echo echo st echo; echo "${COMPREPLY[@]}""#;
+    let output = bash.args(["--norc", "-c", ask]).arg(&script).output().await?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "start stop status\n", "{output:?}");
     Ok(())
 }

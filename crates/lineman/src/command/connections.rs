@@ -25,10 +25,13 @@ struct Line<'a> {
 pub(super) fn connections(folder: &RuntimeFolder, how: &Connections) -> Outcome {
     let mut call = ask(folder, &Request::Connections { service: how.service.clone() })?;
     let layout = Layout::new(screen::stdout().map(|size| size.columns));
-    if !how.format.json {
-        Printer::data(&layout.header());
-    }
+    let mut headed = how.format.json;
     while let Some(answer) = call.next()? {
+        // Not above an error.
+        let lists = matches!(answer, Answer::Rows { .. } | Answer::Done { code: ExitCode::Ok, .. });
+        if lists && !std::mem::replace(&mut headed, true) {
+            Printer::data(&layout.header());
+        }
         match answer {
             Answer::Rows { rows, .. } if rows.is_empty() => {}
             Answer::Rows { slot, pid, rows } if how.format.json => {

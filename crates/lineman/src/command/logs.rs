@@ -12,11 +12,14 @@ use clap::Args;
 
 use super::log_flags::{LogFlags, Place};
 use super::{Failure, Outcome, ask, cut_off};
+use crate::App;
 use crate::config::Config;
 use crate::control::ExitCode;
 use crate::control::client;
 use crate::control::folder::RuntimeFolder;
 use crate::control::request::{Answer, Request};
+
+use crate::terminal::log::MASTER;
 use crate::terminal::log::lines::Chooser;
 
 /// Flags of `logs`.
@@ -33,12 +36,15 @@ pub struct Logs {
 }
 
 /// Runs `logs`.
-pub(super) fn logs(folder: &RuntimeFolder, config: &Config, how: &Logs) -> Outcome {
-    let path = find(folder, config)?;
+pub(super) fn logs(folder: &RuntimeFolder, app: &App, how: &Logs) -> Outcome {
+    let path = find(folder, &app.config)?;
     let failed = |error: io::Error| {
         Failure::new(ExitCode::Failed, format!("cannot read {}: {error}", path.display()))
     };
     let mut file = File::open(&path).map_err(failed)?;
+    if let Some(wanted) = &how.service {
+        check_name(wanted, app)?;
+    }
     let chooser = Chooser::new(how.service.clone());
     let end = tail::read(&mut file, how.lines, &chooser).map_err(failed)?;
     if how.follow {
@@ -47,6 +53,18 @@ pub(super) fn logs(folder: &RuntimeFolder, config: &Config, how: &Logs) -> Outco
         print(&end.all());
     }
     Ok(ExitCode::Ok)
+}
+
+/// A name that no line can have would be shown as silence.
+fn check_name(wanted: &str, app: &App) -> Result<(), Failure> {
+    let service = wanted.split_once('/').map_or(wanted, |(service, _)| service);
+    let mut known = vec![MASTER.to_owned()];
+    known.extend(app.services.iter().map(|service| service.description().name));
+    if known.iter().any(|name| name == service) {
+        return Ok(());
+    }
+    let text = format!("no service or slot {wanted:?}; there are: {}", known.join(", "));
+    Err(Failure::new(ExitCode::Failed, text))
 }
 
 /// Prints lines. Returns whether somebody reads them: a reader that is gone is no error, but the end.

@@ -19,6 +19,7 @@ mod duration;
 
 use std::ffi::OsString;
 use std::io;
+use std::time::Duration;
 
 use clap::FromArgMatches as _;
 
@@ -97,7 +98,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
             Some(report) => plan(folder, &how.start).map(|plan| daemon::run(&plan, report)),
             None => plan(folder, &how.start).and_then(|plan| start::restart(&plan, how)),
         },
-        Verb::Logs(how) => logs::logs(&folder, &app.config, how),
+        Verb::Logs(how) => logs::logs(&folder, app, how),
         Verb::Check(how) => check::check(app, folder, how),
         Verb::Completions(how) => {
             let mut command = arguments::command(&app.config.name);
@@ -160,13 +161,27 @@ fn not_running(folder: &RuntimeFolder) -> Failure {
     Failure::new(ExitCode::NotRunning, text)
 }
 
+/// How long a question may go unanswered: the master asks its processes for a second at most.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
 /// Asks the running master.
 fn ask(folder: &RuntimeFolder, request: &Request) -> Result<Call, Failure> {
-    let holder = running(folder)?;
-    Call::new(folder, request).map_err(|error| {
-        let text = format!("pid {} does not answer: {}", holder.pid, chain(&error));
-        Failure::new(ExitCode::Failed, text)
-    })
+    let Holder { pid, .. } = running(folder)?;
+    let silent = |problem: &str| {
+        Failure::new(ExitCode::Failed, format!("pid {pid} does not answer: {problem}"))
+    };
+    if os::procfs::is_suspended(pid) {
+        return Err(silent(&format!("it is suspended (hint: `kill -CONT {pid}` lets it go on)")));
+    }
+    let call = Call::new(folder, request).map_err(|error| silent(&chain(&error)))?;
+    match request {
+        // These take as long as their work takes.
+        Request::Stop { .. } | Request::Reload { .. } => {}
+        Request::Status | Request::Connections { .. } | Request::Health { .. } => {
+            call.answers_within(ANSWER_LIMIT)?;
+        }
+    }
+    Ok(call)
 }
 
 /// The failure that the master went away in the middle of an answer.

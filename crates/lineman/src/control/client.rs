@@ -51,6 +51,9 @@ impl Call {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(serde_json::from_str(&line)?)),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "none came in time"))
+            }
             Err(error) => Err(error),
         }
     }

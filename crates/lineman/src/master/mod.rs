@@ -53,6 +53,7 @@ pub use hooks::WorkerExit;
 use listeners::Listener;
 use log_file::{LogFiles, Wanted};
 use open_files::Room;
+use predecessor::Unbound;
 use supervisor::{Supervisor, Verdict};
 
 /// How many requests of the command line wait for the loop; further callers wait in their tasks.
@@ -139,6 +140,12 @@ impl From<Error> for Refusal {
     }
 }
 
+impl From<Unbound> for Refusal {
+    fn from(unbound: Unbound) -> Self {
+        Self { code: ExitCode::Failed, reason: unbound.to_string() }
+    }
+}
+
 /// Holds the lock and the sockets while the loop runs; both are gone when this returns.
 fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     plan.folder.create()?;
@@ -157,16 +164,19 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::debug!(path = %socket.display(), %error, "cannot remove the control socket");
     }
-    Ok(verdict?)
+    verdict
 }
 
 /// The listeners of each slot of each service.
 type Sockets = Vec<Vec<Vec<Listener>>>;
 
-fn bind(plan: &Plan) -> Result<Sockets, Error> {
+fn bind(plan: &Plan) -> Result<Sockets, Unbound> {
     let given = activation::assign(&plan.given, &plan.services)?;
-    let services = plan.services.iter().zip(given);
-    services.map(|(description, given)| listeners::bind_service(description, given)).collect()
+    let bind = |(description, given): (&Description, _)| {
+        listeners::bind_service(description, given)
+            .map_err(|error| Unbound { service: Some(description.name.clone()), error })
+    };
+    plan.services.iter().zip(given).map(bind).collect()
 }
 
 async fn supervise(
@@ -175,7 +185,7 @@ async fn supervise(
     holder: Holder,
     left_by: Option<&Holder>,
     report: &Answers,
-) -> Result<Verdict, Error> {
+) -> Result<Verdict, Refusal> {
     let (events, mut queue) = event::queue();
     event::take_signals(&events)?;
     let sockets = predecessor::outlive(left_by, report, &mut queue, || bind(plan)).await?;

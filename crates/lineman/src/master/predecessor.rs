@@ -1,6 +1,7 @@
 //! A start after a master that was killed: its orphans may hold the addresses for a moment longer, and
 //! the start waits for them instead of failing. It ends no process: orphans leave by themselves.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::Error;
 use crate::control::lock::Holder;
 use crate::control::request::Answer;
 use crate::control::server::Answers;
+use crate::error::chain;
 
 /// How long orphans are waited for: one that cannot leave ends itself before that
 /// (`process/orphaned.rs`).
@@ -20,19 +22,43 @@ const LIMIT: Duration = Duration::from_secs(8);
 /// The pause between two attempts: not noticed by a person, and not a spin.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Why the addresses were not to be had.
+#[derive(Debug)]
+pub(super) struct Unbound {
+    /// The service that wants them, if it is a matter of one.
+    pub(super) service: Option<String>,
+    /// What was refused.
+    pub(super) error: Error,
+}
+
+impl From<Error> for Unbound {
+    fn from(error: Error) -> Self {
+        Self { service: None, error }
+    }
+}
+
+impl fmt::Display for Unbound {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(service) = &self.service {
+            write!(formatter, "{service}: ")?;
+        }
+        formatter.write_str(&chain(&self.error))
+    }
+}
+
 /// Runs `bind` until the addresses are free, as long as there is somebody to wait for. A wish to stop
 /// ends the wait.
 pub(super) async fn outlive<T>(
     left_by: Option<&Holder>,
     report: &Answers,
     events: &mut mpsc::Receiver<Event>,
-    mut bind: impl FnMut() -> Result<T, Error>,
-) -> Result<T, Error> {
+    mut bind: impl FnMut() -> Result<T, Unbound>,
+) -> Result<T, Unbound> {
     let end = Instant::now() + LIMIT;
     let mut told = false;
     loop {
         let (problem, left_by) = match (bind(), left_by) {
-            (Err(error), Some(left_by)) if is_in_use(&error) && Instant::now() < end => {
+            (Err(error), Some(left_by)) if is_in_use(&error.error) && Instant::now() < end => {
                 (error, left_by)
             }
             (result, _) => return result,

@@ -90,7 +90,12 @@ impl Supervisor {
         let named = slots.filter(|(_, slot)| slot.name == wanted || service(slot) == Some(wanted));
         let named: Vec<usize> = named.map(|(position, _)| position).collect();
         if named.is_empty() {
-            let known: Vec<&str> = self.services.iter().map(|service| &*service.name).collect();
+            let mut known: Vec<&str> = self.services.iter().map(|service| &*service.name).collect();
+            // Its service may be right, and only the number wrong.
+            if let Some((of, _)) = wanted.rsplit_once('/') {
+                let slots = self.slots.iter().filter(|slot| service(slot) == Some(of));
+                known.extend(slots.map(|slot| &*slot.name));
+            }
             return Err(format!("no service or slot {wanted:?}; there are: {}", known.join(", ")));
         }
         Ok(Some(named))

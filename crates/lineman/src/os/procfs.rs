@@ -27,6 +27,12 @@ pub(crate) fn usage(pid: u32) -> Option<Usage> {
     usage_from(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Returns whether the process was stopped by a signal (SIGSTOP, Ctrl-Z) and has not been continued.
+pub(crate) fn is_suspended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+}
+
 /// Returns the most connections a listener keeps waiting, whatever backlog it asks for.
 pub(crate) fn backlog_limit() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
