@@ -2,7 +2,8 @@
 
 mod process;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use flate2::{Decompress, FlushDecompress};
 use lineman::websocket::{Deflate, Origins};
 use lineman_gateway::{Gateway, Register};
 use lineman_wire::link::{Audience, Body, Codec, Command, Login, Order, Packet, Query, Secret};
@@ -116,23 +117,193 @@ fn clients_that_send_lines_are_served_too() {
     });
 }
 
+/// Opens a connection with more lines in its request; returns it with the answer's head.
+async fn asking(gateway: &Process, lines: &str) -> (Peer, String) {
+    let mut client = Peer::connect(gateway.addresses[0]).await;
+    let request =
+        String::from_utf8_lossy(HANDSHAKE).replace("\r\n\r\n", &format!("\r\n{lines}\r\n\r\n"));
+    client.write(request.as_bytes()).await;
+    let answer = String::from_utf8(client.read_to(b"\r\n\r\n").await).expect("text");
+    (client, answer)
+}
+
+/// Opens a connection that compresses.
+async fn compressing(gateway: &Process) -> Peer {
+    let (client, answer) = asking(gateway, "Sec-WebSocket-Extensions: permessage-deflate").await;
+    assert!(answer.contains("permessage-deflate"), "{answer}");
+    client
+}
+
+/// Reads one frame that is not masked: its first byte and its payload.
+async fn frame(client: &mut Peer) -> (u8, Vec<u8>) {
+    let head = client.read(2).await;
+    assert!(head[1] < 127, "no message here is that long");
+    let length = match head[1] {
+        126 => usize::from(u16::from_be_bytes(client.read(2).await.try_into().expect("two"))),
+        short => usize::from(short),
+    };
+    (head[0], client.read(length).await)
+}
+
+/// Inflates a message with zlib alone, none of our code (RFC 7692, 7.2.2).
+fn inflated(payload: &[u8], length: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(length + 1);
+    let whole = [payload, b"\0\0\xff\xff"].concat();
+    let mut zlib = Decompress::new(false);
+    zlib.decompress_vec(&whole, &mut out, FlushDecompress::Sync).expect("deflated");
+    assert_eq!(zlib.total_in(), whole.len() as u64, "nothing is left over");
+    out
+}
+
+/// A gateway that compresses, and the link of its business.
+async fn compressed_gateway() -> (Process, Peer) {
+    let gateway = Gateway::websocket("unused").compression(Deflate::new());
+    let gateway = Process::start(gateway).await;
+    let mut business = Peer::connect(gateway.addresses[1]).await;
+    business.write(&worker("").to_bytes()).await;
+    gateway.reaches("links", 1).await;
+    (gateway, business)
+}
+
+/// Returns the number of the client that has just come.
+async fn arrived(business: &mut Peer) -> u32 {
+    let connect = packet(business).await;
+    assert_eq!(connect.command, Command::OnConnect);
+    assert_eq!(packet(business).await.command, Command::OnWebSocketConnect);
+    connect.connection_id
+}
+
+#[test]
+fn what_is_inflated_is_what_was_sent() {
+    run(async {
+        let (gateway, mut business) = compressed_gateway().await;
+        let mut plain = websocket(&gateway).await;
+        let plain_id = arrived(&mut business).await;
+        let mut first = compressing(&gateway).await;
+        let first_id = arrived(&mut business).await;
+        let mut second = compressing(&gateway).await;
+        let second_id = arrived(&mut business).await;
+        for connection_id in [plain_id, first_id, second_id] {
+            let join = Order::JoinGroup { connection_id, group: Bytes::from_static(b"room") };
+            business.write(&Packet::from(join).to_bytes()).await;
+        }
+
+        // Text, and bytes that are none: the first goes as text, the other as binary.
+        let text = "wörds that come again and again, ".repeat(40).into_bytes();
+        let noise: Vec<u8> =
+            (0..3000).map(|n| 0x80 | (n / 24)).map(|n: u16| n.to_be_bytes()[1]).collect();
+        for (payload, opcode) in [(text, 1), (noise, 2)] {
+            let body = || Body::from(Bytes::from(payload.clone()));
+            let groups = vec!["room".into()];
+            let one = Order::SendToOne { connection_id: first_id, message: body() };
+            let group = Order::SendToGroup { groups, exclude: vec![second_id], message: body() };
+            let all = Order::SendToAll { message: body(), audience: Audience::All };
+            for order in [one, group, all] {
+                business.write(&Packet::from(order).to_bytes()).await;
+            }
+            // One by its number, one by its group, one as everyone: each gets what is meant for it.
+            for (client, times) in [(&mut first, 3), (&mut second, 1)] {
+                for _ in 0..times {
+                    let (head, deflated) = frame(client).await;
+                    assert_eq!(head, 0xC0 | opcode, "RSV1 says that it is compressed");
+                    assert!(deflated.len() < payload.len() / 2, "{}", deflated.len());
+                    assert!(inflated(&deflated, payload.len()) == payload, "opcode {opcode}");
+                }
+            }
+            for _ in 0..2 {
+                assert!(frame(&mut plain).await == (0x80 | opcode, payload.clone()));
+            }
+        }
+    });
+}
+
+/// A mixed group gets one text, and those who compress get the very same bytes.
+#[test]
+fn a_mixed_group_gets_the_same_text() {
+    run(async {
+        let (gateway, mut business) = compressed_gateway().await;
+        let (mut plains, mut others) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            plains.push((websocket(&gateway).await, arrived(&mut business).await));
+            others.push((compressing(&gateway).await, arrived(&mut business).await));
+        }
+        for connection_id in plains.iter().chain(&others).map(|(_, id)| *id) {
+            let join = Order::JoinGroup { connection_id, group: Bytes::from_static(b"room") };
+            business.write(&Packet::from(join).to_bytes()).await;
+        }
+        let text = "the same again and again, ".repeat(40);
+        let groups = vec!["room".into()];
+        let order = Order::SendToGroup { groups, exclude: vec![], message: Body::from(&*text) };
+        business.write(&Packet::from(order).to_bytes()).await;
+        for (client, _) in &mut plains {
+            assert_eq!(frame(client).await, (0x81, text.clone().into_bytes()));
+        }
+        let mut frames = Vec::new();
+        for (client, _) in &mut others {
+            frames.push(frame(client).await);
+        }
+        assert!(frames.iter().all(|other| *other == frames[0]));
+        assert_eq!(frames[0].0, 0xC1);
+        assert_eq!(inflated(&frames[0].1, text.len()), text.as_bytes());
+    });
+}
+
+/// A raw body is in its wire form already: nobody touches it, whatever a client has negotiated.
+#[test]
+fn a_raw_body_goes_out_as_it_is() {
+    run(async {
+        let (gateway, mut business) = compressed_gateway().await;
+        let mut plain = websocket(&gateway).await;
+        arrived(&mut business).await;
+        let mut client = compressing(&gateway).await;
+        let connection_id = arrived(&mut business).await;
+        let wire = [&[0x81, 126, 1, 0][..], &[b'r'; 256]].concat();
+        let raw = || Body::Raw(Bytes::from(wire.clone()));
+        for order in [
+            Order::SendToAll { message: raw(), audience: Audience::All },
+            Order::SendToOne { connection_id, message: Body::from("then") },
+        ] {
+            business.write(&Packet::from(order).to_bytes()).await;
+        }
+        assert_eq!(plain.read(wire.len()).await, wire);
+        assert_eq!(client.read(wire.len()).await, wire);
+        assert_eq!(frame(&mut client).await, (0x81, b"then".to_vec()), "too short to compress");
+    });
+}
+
+/// Of what a client offers, the gateway's own favourite is chosen.
+#[test]
+fn subprotocols_are_negotiated_and_headers_sent() {
+    run(async {
+        let gateway = Gateway::websocket("unused")
+            .subprotocols(["chat.v2", "chat.v1"])
+            .header("X-Served-By", "a gateway");
+        let gateway = Process::start(gateway).await;
+        let offers = [
+            ("chat.v1, chat.v2", Some("chat.v2")),
+            ("other, chat.v1", Some("chat.v1")),
+            ("other", None),
+        ];
+        for (offered, chosen) in offers {
+            let (_client, answer) =
+                asking(&gateway, &format!("Sec-WebSocket-Protocol: {offered}")).await;
+            assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+            let answer = answer.to_ascii_lowercase();
+            assert!(answer.contains("\r\nx-served-by: a gateway\r\n"), "{answer}");
+            let lines = answer.lines();
+            let said = lines.filter_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+            assert_eq!(said.collect::<Vec<_>>(), Vec::from_iter(chosen), "{offered}");
+        }
+    });
+}
+
 /// One message for everyone: compressed for who negotiated it, as it is for the others.
 #[test]
 fn a_broadcast_goes_out_in_each_clients_own_form() {
     run(async {
-        let gateway = Gateway::websocket("unused").compression(Deflate::new());
-        let gateway = Process::start(gateway).await;
-        let mut business = Peer::connect(gateway.addresses[1]).await;
-        business.write(&worker("").to_bytes()).await;
-        gateway.reaches("links", 1).await;
-
+        let (gateway, mut business) = compressed_gateway().await;
         let mut plain = websocket(&gateway).await;
-        let offer = "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
-        let request = String::from_utf8_lossy(HANDSHAKE).replace("\r\n\r\n", offer);
-        let mut compressing = Peer::connect(gateway.addresses[0]).await;
-        compressing.write(request.as_bytes()).await;
-        let answer = String::from_utf8(compressing.read_to(b"\r\n\r\n").await).expect("text");
-        assert!(answer.contains("permessage-deflate"), "{answer}");
+        let mut compressing = compressing(&gateway).await;
         gateway.reaches("clients", 2).await;
 
         let text = "the same again and again, ".repeat(40);
@@ -153,12 +324,12 @@ fn a_page_from_elsewhere_is_refused() {
         let origins = Origins::list(["https://example.org"]);
         let gateway = Process::start(Gateway::websocket("unused").origins(origins)).await;
         for (origin, status) in [("https://example.org", "101"), ("https://evil.example", "403")] {
-            let mut client = Peer::connect(gateway.addresses[0]).await;
-            let request = String::from_utf8_lossy(HANDSHAKE)
-                .replace("\r\n\r\n", &format!("\r\nOrigin: {origin}\r\n\r\n"));
-            client.write(request.as_bytes()).await;
-            let line = String::from_utf8(client.read_to(b"\r\n").await).expect("text");
-            assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{origin}: {line}");
+            let (mut client, answer) = asking(&gateway, &format!("Origin: {origin}")).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{origin}: {answer}");
+            if status == "403" {
+                client.read_to(b"may not connect\n").await;
+                assert!(client.is_closed().await, "nothing more to say to it");
+            }
         }
     });
 }
