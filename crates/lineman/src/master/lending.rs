@@ -17,8 +17,11 @@ const PARK_FROM: Duration = Duration::from_secs(1);
 impl Supervisor {
     /// Lends the listeners of slots that are down, and takes back those of slots that are up again.
     pub(super) fn tend_listeners(&mut self) {
-        if !matches!(self.phase, Phase::Up { .. }) {
-            return;
+        match &self.phase {
+            Phase::Up { .. } => {}
+            // What serves goes on serving.
+            Phase::Stopping(stop) if stop.still_serves() => {}
+            Phase::Starting(_) | Phase::Stopping(_) => return,
         }
         for position in 0..self.slots.len() {
             let wanted = self.borrower(position);
@@ -27,7 +30,8 @@ impl Supervisor {
                 self.take_back(position, lent);
                 self.lend(position, wanted);
             }
-            self.park_what_nobody_reads(position, wanted.is_some());
+            let lent = self.slots.get(position).is_some_and(|slot| slot.lent_to.is_some());
+            self.park_what_nobody_reads(position, lent);
         }
     }
 
@@ -51,7 +55,7 @@ impl Supervisor {
 
     fn lend(&mut self, position: usize, to: Option<WorkerKey>) {
         let Some(slot) = self.slots.get_mut(position) else { return };
-        slot.lent_to = to;
+        slot.lent_to = None;
         let Some(to) = to else { return };
         let (lender, listeners) = (slot.name.clone(), slot.listeners.clone());
         let Some(description) = self.services.get(slot.service) else { return };
@@ -61,6 +65,7 @@ impl Supervisor {
         else {
             return;
         };
+        let mut all = true;
         for (listener, _) in lent {
             let told = listener.unpark().and_then(|()| listener.lend()).and_then(|socket| {
                 let message = ToWorker::Borrow { lender: lender.clone() };
@@ -68,9 +73,15 @@ impl Supervisor {
             });
             match told {
                 Ok(()) => tracing::info!(lender, pid = worker.pid, "listener lent"),
-                // What arrives waits in the backlog until the slot is back.
-                Err(error) => tracing::warn!(lender, %error, "cannot lend a listener"),
+                // What arrives waits in the backlog, and the next turn of the loop tries again.
+                Err(error) => {
+                    tracing::debug!(lender, %error, "cannot lend a listener");
+                    all = false;
+                }
             }
+        }
+        if let Some(slot) = self.slots.get_mut(position).filter(|_| all) {
+            slot.lent_to = Some(to);
         }
     }
 

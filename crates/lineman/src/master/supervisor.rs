@@ -223,7 +223,11 @@ impl Supervisor {
         match &self.phase {
             Phase::Starting(_) => self.finish_start(),
             Phase::Up { .. } => self.advance_reload(),
-            Phase::Stopping(_) => return self.advance_stop(now),
+            Phase::Stopping(_) => {
+                let verdict = self.advance_stop(now);
+                self.tend_listeners();
+                return verdict;
+            }
         }
         self.tend_listeners();
         None
