@@ -97,6 +97,26 @@ fn echo_ping_and_close() {
 }
 
 #[test]
+fn a_ping_behind_much_that_waits_is_answered() {
+    with_table(async |table| {
+        let handlers = Handlers {
+            message: Some(messages(async |connection: Connection<WebSocket>, _| {
+                connection.send("x".repeat(100_000))
+            })),
+            ..Handlers::default()
+        };
+        let address = serve(&table, Serve::peers(WebSocket::server, Rc::new(handlers)));
+        let mut client = Client::open(address).await;
+        let mut bytes = BytesMut::new();
+        encode_message(&Message::from("much"), MASK, &mut bytes);
+        encode_ping(b"beat", MASK, &mut bytes).expect("short");
+        say(&mut client.stream, bytes).await;
+        assert_eq!(client.next().await, Frame::Message(Message::from("x".repeat(100_000))));
+        assert_eq!(client.next().await, Frame::Pong("beat".into()));
+    });
+}
+
+#[test]
 fn going_away_says_1001_to_everyone() {
     with_table(async |table| {
         let address = serve(&table, echo());

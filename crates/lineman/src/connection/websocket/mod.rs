@@ -28,9 +28,10 @@ pub use self::options::{Options, Origins};
 pub use self::refusal::Refusal;
 pub use lineman_wire::websocket::{CloseCode, CloseFrame, Deflate, Message, Prepared, Request};
 
-/// Pongs stop when this much waits to be sent: a peer that pings and does not read would fill the
-/// queue otherwise, and RFC 6455 section 5.5.3 wants an answer to the latest ping only.
-const PONG_BOUND: usize = 16 * 1024;
+/// Pings are not answered while so many bytes of pongs wait to be sent: a peer that pings and does not
+/// read would fill the queue otherwise. Only pongs count: who is sent much at the moment still hears
+/// that its ping arrived, as RFC 6455 section 5.5.2 has it.
+const PONG_BOUND: u16 = 16 * 1024;
 
 /// The protocol state of a WebSocket connection, of a server or of a client.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct WebSocket {
     shared: Rc<Shared>,
     role: Role,
     sent_close: bool,
+    /// Bytes of pongs that wait to be sent, at most; up to date after each ping.
+    pongs: u16,
 }
 
 #[derive(Debug)]
@@ -90,7 +93,7 @@ impl WebSocket {
     }
 
     fn new(shared: Rc<Shared>, role: Role, phase: Phase) -> Self {
-        Self { phase, shared, role, sent_close: false }
+        Self { phase, shared, role, sent_close: false, pongs: 0 }
     }
 
     fn handshake(
@@ -212,11 +215,8 @@ impl WebSocket {
         match event {
             Event::Message(message) => Step::Message(message),
             Event::Ping(payload) => {
-                if !self.sent_close
-                    && output.len() < PONG_BOUND
-                    && encode_pong(&payload, self.mask(), output).is_err()
-                {
-                    tracing::debug!("a ping's payload does not fit a pong");
+                if !self.sent_close {
+                    self.pong(&payload, output);
                 }
                 Step::Ping(payload)
             }
@@ -232,6 +232,17 @@ impl WebSocket {
                 Step::Closed(CloseReason::Peer { code, reason: reason.unwrap_or_default() })
             }
         }
+    }
+
+    fn pong(&mut self, payload: &[u8], output: &mut BytesMut) {
+        let before = output.len();
+        // No more bytes of pongs can wait than bytes do.
+        let waiting = self.pongs.min(u16::try_from(before).unwrap_or(u16::MAX));
+        if waiting < PONG_BOUND && encode_pong(payload, self.mask(), output).is_err() {
+            tracing::debug!("a ping's payload does not fit a pong");
+        }
+        let added = u16::try_from(output.len() - before).unwrap_or(u16::MAX);
+        self.pongs = waiting.saturating_add(added);
     }
 
     fn keep_peer_close(&mut self, frame: Option<&CloseFrame>) {
@@ -380,4 +391,24 @@ fn close_frame(reason: &CloseReason) -> CloseFrame {
         other => other.to_string(),
     };
     CloseFrame::new(reason.code(), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pongs_count_against_the_bound_of_pongs() {
+        let mut websocket = WebSocket::server();
+        let mut output = BytesMut::zeroed(100_000);
+        for _ in 0..10_000 {
+            websocket.pong(&[b'p'; 125], &mut output);
+        }
+        let pongs = output.len() - 100_000;
+        let bound = usize::from(PONG_BOUND);
+        assert!((bound..bound + 127).contains(&pongs), "{pongs} bytes of pongs wait");
+        output.clear();
+        websocket.pong(b"again", &mut output);
+        assert_eq!(&output[..], b"\x8a\x05again", "what was sent waits no more");
+    }
 }
