@@ -151,6 +151,20 @@ async fn a_failing_on_start_reaches_whoever_started_it() -> Result<()> {
     Ok(())
 }
 
+/// Takes the ten seconds that a worker is given.
+#[tokio::test]
+async fn a_worker_that_does_not_get_ready_fails_the_start() -> Result<()> {
+    let echo = echo()?;
+    let marker = echo.program.folder().join("marker");
+    tokio::fs::write(&marker, "wait").await?;
+    let echo = echo.knob("ECHO_BROKEN_IF", &marker);
+    let failed = echo.program.run(&["start", "-d"]).await?.expect_code(1)?;
+    failed.expect_text("echo/0")?.expect_text("not ready within 10s")?;
+    echo.program.all_gone().await?;
+    assert_nothing_left(&echo.program);
+    Ok(())
+}
+
 #[tokio::test]
 async fn restart_is_another_master_on_the_same_port() -> Result<()> {
     let echo = echo()?.started().await?;
