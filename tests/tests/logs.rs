@@ -150,6 +150,36 @@ async fn a_stderr_that_nobody_reads_stops_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_stderr_that_is_full_holds_nobody_up() -> Result<()> {
+    let server = programs::echo()?;
+    let (mut reader, writer) = std::io::pipe()?;
+    // One page: full after a few lines.
+    rustix::pipe::fcntl_setpipe_size(&writer, 4096)?;
+    let mut command = Command::new(built("echo_under_test", "lineman-tests")?);
+    command.env("LINEMAN_RUNTIME_DIR", server.program.folder());
+    command.env("ECHO_LISTEN", server.port.address());
+    let mut child =
+        command.arg("start").stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer).spawn()?;
+    drop(command);
+    server.program.until("the program to be up", |status| status.state == "up").await?;
+    for _ in 0..10 {
+        panic_in_a_handler(&server).await?;
+    }
+    echoes(&server).await?;
+    server.program.reload().await?;
+    echoes(&server).await?;
+    let read = std::thread::spawn(move || {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).map(|_| text)
+    });
+    server.program.stop().await?;
+    ensure!(child.wait()?.success());
+    let text = read.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    ensure!(text.contains("lost: nobody read stderr"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn json_is_one_object_a_line() -> Result<()> {
     let server = programs::echo()?.knob("LINEMAN_LOG_FORMAT", "json").knob("RUST_BACKTRACE", "1");
     let server = server.started().await?;

@@ -3,6 +3,7 @@
 
 mod format;
 mod sink;
+mod stderr;
 pub(crate) mod panics;
 pub(crate) mod lines;
 

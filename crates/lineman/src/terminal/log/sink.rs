@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::stdio::{dup2_stderr, dup2_stdout};
@@ -11,21 +11,36 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::format::{Format, Line, Who};
+use super::stderr::Stderr;
 use crate::terminal::units;
 
-/// Where the lines of this process go, and what was lost on the way.
-static STATE: Mutex<State> = Mutex::new(State { file: None, lost: 0, reason: None, torn: false });
+/// The lines' way out of this process.
+static STATE: Mutex<State> = Mutex::new(State::new());
 
 #[derive(Debug)]
 struct State {
-    /// The file; `None` is stderr.
-    file: Option<File>,
+    target: Target,
+    losses: Losses,
+}
+
+/// What was lost on the way.
+#[derive(Debug)]
+struct Losses {
     /// How many lines could not be written since the last one that could.
     lost: usize,
     /// Why the last one could not.
     reason: Option<io::Error>,
     /// Whether the end of the last line is missing.
     torn: bool,
+}
+
+/// Where lines go.
+#[derive(Debug)]
+enum Target {
+    /// What the master opened.
+    File(File),
+    /// What everybody has.
+    Stderr(Stderr),
 }
 
 /// Which streams of a process a log file is for.
@@ -42,11 +57,11 @@ pub(crate) enum Streams {
 
 /// Sends the lines of this process to `file` instead of stderr.
 pub(crate) fn write_to(file: File) {
-    state().file = Some(file);
+    state().target = Target::File(file);
 }
 
 /// Puts a file in the place of this process's own streams.
-pub(crate) fn adopt(file: &OwnedFd, streams: Streams) -> io::Result<()> {
+pub(crate) fn adopt(file: BorrowedFd<'_>, streams: Streams) -> io::Result<()> {
     if streams != Streams::Stderr {
         // What was printed and waits for the end of its line belongs to the old file.
         io::stdout().flush().unwrap_or_default();
@@ -77,7 +92,7 @@ impl Sink {
     /// Returns whether the lines go to a file that is not stderr.
     #[expect(clippy::unused_self, reason = "the state is the process's, as stderr is")]
     pub(super) fn is_file(&self) -> bool {
-        state().file.is_some()
+        matches!(state().target, Target::File(_))
     }
 }
 
@@ -92,14 +107,12 @@ impl<'a> MakeWriter<'a> for Sink {
 impl Write for &Sink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = state();
-        let State { file, .. } = &mut *state;
-        let mut file = file.take();
-        let target: &mut dyn Write = match &mut file {
-            Some(file) => file,
-            None => &mut io::stderr(),
+        let State { target, losses } = &mut *state;
+        let target: &mut dyn Write = match target {
+            Target::File(file) => file,
+            Target::Stderr(stderr) => stderr,
         };
-        state.put(target, line, &self.line);
-        state.file = file;
+        losses.put(target, line, &self.line);
         Ok(line.len())
     }
 
@@ -109,6 +122,16 @@ impl Write for &Sink {
 }
 
 impl State {
+    const fn new() -> Self {
+        Self { target: Target::Stderr(Stderr::new()), losses: Losses::new() }
+    }
+}
+
+impl Losses {
+    const fn new() -> Self {
+        Self { lost: 0, reason: None, torn: false }
+    }
+
     /// Writes a line; before it, how many were lost, if some were.
     fn put(&mut self, target: &mut dyn Write, line: &[u8], own: &Line) {
         if let Some(reason) = &self.reason {
@@ -182,15 +205,15 @@ mod tests {
 
     #[test]
     fn lines_that_are_lost_are_counted_and_said() {
-        let mut state = State { file: None, lost: 0, reason: None, torn: false };
+        let mut losses = Losses::new();
         let own = Line::new(Who::this("echo/0"), Format::Text);
         let mut disk = Disk { room: 9, taken: Vec::new() };
         for line in ["one\n", "two\n", "three\n", "four\n"] {
-            state.put(&mut disk, line.as_bytes(), &own);
+            losses.put(&mut disk, line.as_bytes(), &own);
         }
         disk.room = 1000;
-        state.put(&mut disk, b"five\n", &own);
-        state.put(&mut disk, b"six\n", &own);
+        losses.put(&mut disk, b"five\n", &own);
+        losses.put(&mut disk, b"six\n", &own);
         let text = String::from_utf8(disk.taken).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let [one, two, torn, notice, five, six] = lines[..] else { panic!("{text}") };
