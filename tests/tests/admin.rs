@@ -99,6 +99,25 @@ async fn start_waits_for_an_orphan_whose_loop_is_blocked() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_runtime_folder_that_was_deleted_is_made_again() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let folder = echo.program.folder().to_path_buf();
+    let (lock, socket) = (folder.join("master.lock"), folder.join("control.sock"));
+    let pid = echo.program.master().await?.pid();
+    let both = || (lock.exists() && socket.exists()).then_some(());
+    for gone in [&folder, &lock, &socket] {
+        if gone == &folder { fs::remove_dir_all(gone) } else { fs::remove_file(gone) }?;
+        found("the folder's files", both).await?;
+        let again = echo.program.run(&["start", "-d"]).await?.expect_code(4)?;
+        assert!(again.stderr.contains(&format!("pid {pid}")), "{again}");
+    }
+    assert_eq!(fs::metadata(&folder)?.permissions().mode() & 0o777, 0o700);
+    echo.program.stop().await?;
+    assert!(both().is_none() && !lock.exists());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_lock_that_was_left_behind_is_never_believed() -> Result<()> {
     let echo = echo()?;
     // This test's own process has the number now.

@@ -87,10 +87,27 @@ impl Lock {
     pub(crate) fn left_by(&self) -> Option<&Holder> {
         self.left_by.as_ref()
     }
+
+    /// Returns whether the file is still where it was made: whoever deletes it lets others believe
+    /// that nobody holds the lock.
+    pub(crate) fn is_in_place(&self) -> bool {
+        is_still(&self.path, &self.file)
+    }
+
+    /// Locks a new file in the place of one that was deleted.
+    pub(crate) fn restore(&mut self, holder: &Holder) -> Result<(), NotTaken> {
+        let mut new = Self::take(&self.path, holder)?;
+        std::mem::swap(&mut self.file, &mut new.file);
+        Ok(())
+    }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        // Another master's, if ours was deleted and it came first.
+        if !self.is_in_place() {
+            return;
+        }
         // Before the lock goes, so that nobody's file but ours can be hit. A failure leaves a file
         // that nobody believes.
         if let Err(error) = fs::remove_file(&self.path) {
@@ -191,6 +208,25 @@ mod tests {
         assert_eq!(lock.left_by().map(|left_by| left_by.pid), Some(1));
         assert_eq!(holder(&path).unwrap(), Some(us));
         drop(lock);
+    }
+
+    #[test]
+    fn a_file_that_was_deleted_is_made_again_unless_another_was_quicker() {
+        let path = somewhere("deleted.lock");
+        let us = Holder::this(Path::new("/bin/chat"));
+        let mut lock = Lock::take(&path, &us).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(!lock.is_in_place());
+        lock.restore(&us).unwrap();
+        assert!(lock.is_in_place());
+        assert_eq!(holder(&path).unwrap(), Some(us.clone()));
+
+        fs::remove_file(&path).unwrap();
+        let other = Holder { pid: 1, ..us.clone() };
+        let quicker = Lock::take(&path, &other).unwrap();
+        assert!(matches!(lock.restore(&us), Err(NotTaken::Held(Some(held))) if held == other));
+        drop(lock);
+        assert!(quicker.is_in_place(), "another's file was removed");
     }
 
     #[test]

@@ -96,9 +96,11 @@ pub(crate) fn listen(path: &Path) -> Result<UnixListener, Error> {
     Ok(listener)
 }
 
-/// Takes callers until `stop` resolves, then waits until everyone has been answered.
+/// Takes callers until `stop` resolves, then waits until everyone has been answered. A listener that
+/// comes from `successors` takes the place of the one before it.
 pub(crate) async fn serve(
-    listener: UnixListener,
+    mut listener: UnixListener,
+    mut successors: mpsc::Receiver<UnixListener>,
     asked: mpsc::Sender<Asked>,
     stop: impl Future<Output = ()>,
 ) {
@@ -108,6 +110,7 @@ pub(crate) async fn serve(
     loop {
         tokio::select! {
             () = &mut stop => break,
+            Some(successor) = successors.recv() => listener = successor,
             accepted = listener.accept(), if callers.len() < CALLERS => match accepted {
                 Ok((stream, _)) => {
                     failing = false;

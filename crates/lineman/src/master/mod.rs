@@ -26,6 +26,7 @@ mod notify;
 mod health;
 mod orphans;
 mod predecessor;
+mod presence;
 mod open_files;
 mod backoff;
 
@@ -150,7 +151,7 @@ impl From<Unbound> for Refusal {
 fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     plan.folder.create()?;
     let holder = Holder::this(&plan.program);
-    let lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
+    let mut lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
     let log_files = LogFiles::open(&plan.log)?;
     log::start(MASTER, plan.log.format);
     log::panics::log_all();
@@ -159,9 +160,12 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
         .enable_all()
         .build()
         .map_err(|source| Error::Os { action: "start the runtime", source })?;
-    let verdict = runtime.block_on(supervise(plan, log_files, holder, lock.left_by(), report));
+    let verdict = runtime.block_on(supervise(plan, log_files, holder, &mut lock, report));
     let socket = plan.folder.socket();
-    if let Err(error) = std::fs::remove_file(&socket) {
+    // Without the lock it is another master's.
+    if lock.is_in_place()
+        && let Err(error) = std::fs::remove_file(&socket)
+    {
         tracing::debug!(path = %socket.display(), %error, "cannot remove the control socket");
     }
     verdict
@@ -183,18 +187,19 @@ async fn supervise(
     plan: &Plan,
     log_files: LogFiles,
     holder: Holder,
-    left_by: Option<&Holder>,
+    lock: &mut Lock,
     report: &Answers,
 ) -> Result<Verdict, Refusal> {
     let (events, mut queue) = event::queue();
     event::take_signals(&events)?;
-    let sockets = predecessor::outlive(left_by, report, &mut queue, || bind(plan)).await?;
+    let sockets = predecessor::outlive(lock.left_by(), report, &mut queue, || bind(plan)).await?;
     listeners::note_backlog(&plan.services);
     let health = health::bind(&plan.config)?;
     let listener = server::listen(&plan.folder.socket())?;
     let (asked, requests) = mpsc::channel(REQUESTS);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(listener, asked, async move {
+    let (replace, successors) = mpsc::channel(1);
+    let server = tokio::spawn(server::serve(listener, successors, asked, async move {
         // Dropped or sent: both mean the end.
         stopped.await.unwrap_or_default();
     }));
@@ -202,8 +207,12 @@ async fn supervise(
     if let Some(health) = health {
         tokio::spawn(health::serve(health, events.clone()));
     }
-    let supervisor = Supervisor::new(plan, sockets, log_files, holder, report.clone(), events)?;
-    let verdict = supervisor.run(queue).await;
+    let supervisor =
+        Supervisor::new(plan, sockets, log_files, holder.clone(), report.clone(), events)?;
+    let verdict = tokio::select! {
+        verdict = supervisor.run(queue) => verdict,
+        never = presence::keep(&plan.folder, lock, &holder, &replace) => match never {},
+    };
     drop(stop);
     // Whoever asked gets the answer before the process ends; a caller that does not read is dropped
     // by the server's own limit.
