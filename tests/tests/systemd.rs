@@ -2,7 +2,7 @@
 //! a socket of this test; the units in `contrib/` are read by systemd's own tool.
 
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
 
@@ -96,6 +96,21 @@ async fn a_manager_that_is_not_there_keeps_nobody_from_serving() -> Result<()> {
     let echo = echo()?.knob("NOTIFY_SOCKET", "/nowhere/notify.sock");
     let _foreground = echo.program.foreground().await?;
     talk(&echo).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_manager_that_does_not_read_misses_nothing_it_waits_for() -> Result<()> {
+    let echo = echo()?;
+    let mut manager = Manager::listen(&echo)?;
+    let busy = UnixDatagram::unbound()?;
+    busy.set_nonblocking(true)?;
+    while busy.send_to(b"somebody else", manager.path()).is_ok() {}
+    let echo = echo.knob("NOTIFY_SOCKET", manager.path()).knob("WATCHDOG_USEC", "20000");
+    let _foreground = echo.program.foreground().await?;
+    talk(&echo).await?;
+    manager.hears("READY=1").await?;
+    manager.hears("WATCHDOG=1").await?;
     Ok(())
 }
 

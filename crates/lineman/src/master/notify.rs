@@ -2,6 +2,7 @@
 //! stopping, a line of status, and that the loop turns. The master's loop calls it once a turn.
 //! Decides nothing; without a manager it does nothing.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -23,9 +24,11 @@ const EXTENSION: Duration = Duration::from_secs(30);
 /// How often it is asked for patience: several times within an extension, in case of a slow machine.
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
 
-/// How long a message may wait for a manager that does not read. The loop stands still meanwhile,
-/// and what is not taken then is lost.
-const SEND_LIMIT: Duration = Duration::from_secs(1);
+/// When a manager that did not read is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// How many messages wait for a manager that does not read; beyond it the oldest is lost.
+const UNSAID: usize = 16;
 
 /// The way to the service manager, and what it was told.
 #[derive(Debug, Default)]
@@ -39,7 +42,10 @@ pub(super) struct Notify {
     watchdog: Option<(Duration, Instant)>,
     /// When to ask for patience again.
     extend: Option<Instant>,
-    /// Whether a message was lost, which is said once.
+    /// What it has not taken yet, and when to try again.
+    unsaid: VecDeque<String>,
+    try_again: Option<Instant>,
+    /// Whether it could not be told something, which is said once.
     deaf: bool,
 }
 
@@ -69,7 +75,7 @@ impl Notify {
     /// Returns when the next turn of the loop is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let watchdog = self.watchdog.map(|(_, next)| next);
-        watchdog.into_iter().chain(self.extend).min()
+        watchdog.into_iter().chain(self.extend).chain(self.try_again).min()
     }
 
     /// Says that a reload begins, even if another one is under way: a manager that asked for this
@@ -83,6 +89,9 @@ impl Notify {
     }
 
     fn turn(&mut self, stage: Stage, status: String, now: Instant) {
+        if self.try_again.is_some_and(|due| due <= now) {
+            self.say();
+        }
         let mut said = Vec::new();
         if self.stage.replace(stage) != Some(stage) {
             said.extend(announcement(stage));
@@ -112,18 +121,37 @@ impl Notify {
     }
 
     fn send(&mut self, said: &[NotifyState<'_>]) {
-        let Some(socket) = &self.socket else { return };
         let lines: Vec<String> = said.iter().map(ToString::to_string).collect();
-        if let Err(error) = deliver(socket, &lines.join("\n")) {
-            // Whoever does not listen will not: the program is there for others.
-            if !std::mem::replace(&mut self.deaf, true) {
-                tracing::warn!(?socket, %error, "cannot tell the service manager");
+        if self.unsaid.len() == UNSAID {
+            self.unsaid.pop_front();
+        }
+        self.unsaid.push_back(lines.join("\n"));
+        self.say();
+    }
+
+    /// Says what is unsaid, in its order. The loop never waits for a manager that does not read.
+    fn say(&mut self) {
+        let Some(socket) = &self.socket else { return };
+        self.try_again = None;
+        while let Some(text) = self.unsaid.front() {
+            let outcome = deliver(socket, text);
+            let waits = matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+            if let Err(error) = outcome {
+                // Whoever does not listen will not: the program is there for others.
+                if !std::mem::replace(&mut self.deaf, true) {
+                    tracing::warn!(?socket, %error, "cannot tell the service manager");
+                }
             }
+            if waits {
+                self.try_again = Some(Instant::now() + TRY_AGAIN);
+                return;
+            }
+            self.unsaid.pop_front();
         }
     }
 }
 
-/// Our own socket instead of the library's: that one waits without a limit and knows no `@names`.
+/// Our own socket instead of the library's: that one waits for a reader and knows no `@names`.
 fn deliver(socket: &OsString, text: &str) -> io::Result<()> {
     let name = socket.as_bytes();
     let address = match name.strip_prefix(b"@") {
@@ -131,7 +159,7 @@ fn deliver(socket: &OsString, text: &str) -> io::Result<()> {
         None => SocketAddr::from_pathname(socket)?,
     };
     let ours = UnixDatagram::unbound()?;
-    ours.set_write_timeout(Some(SEND_LIMIT))?;
+    ours.set_nonblocking(true)?;
     ours.send_to_addr(text.as_bytes(), &address).map(drop)
 }
 
