@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
@@ -32,11 +32,13 @@ pub(super) fn send(
     sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)
 }
 
-/// Receives bytes, and the descriptors that came with them; returns how many bytes those were.
+/// Receives bytes, and the descriptor that came with them; returns how many bytes those were. A
+/// descriptor for which this process has no room is lost, and leaves `None` in its place, so that the
+/// next one is not taken for it.
 pub(super) fn receive(
     socket: impl AsFd,
     bytes: &mut [u8],
-    descriptors: &mut VecDeque<OwnedFd>,
+    descriptors: &mut VecDeque<Option<OwnedFd>>,
 ) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ROOM))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -44,8 +46,11 @@ pub(super) fn receive(
     let received = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, flags)?;
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
-            descriptors.extend(rights);
+            descriptors.extend(rights.map(Some));
         }
+    }
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        descriptors.push_back(None);
     }
     Ok(received.bytes)
 }

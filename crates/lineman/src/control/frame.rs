@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::Interest;
@@ -47,6 +48,7 @@ pub(crate) fn halves<In, Out>(stream: UnixStream) -> (Inbox<In>, Outbox<Out>) {
         stream: Arc::clone(&stream),
         buffer: BytesMut::new(),
         descriptors: VecDeque::new(),
+        room: None,
         message: PhantomData,
     };
     let shared = Shared { stream, queued: Mutex::default(), wake: Notify::new() };
@@ -57,8 +59,11 @@ pub(crate) fn halves<In, Out>(stream: UnixStream) -> (Inbox<In>, Outbox<Out>) {
 pub(crate) struct Inbox<In> {
     stream: Arc<UnixStream>,
     buffer: BytesMut,
-    /// Those that came and were not taken yet.
-    descriptors: VecDeque<OwnedFd>,
+    /// Those that came and were not taken yet; `None` is one that was lost.
+    descriptors: VecDeque<Option<OwnedFd>>,
+    /// Keeps room for the next one: a process at its limit of open files must still be able to take
+    /// a listener or a log file.
+    room: Option<OwnedFd>,
     message: PhantomData<fn() -> In>,
 }
 
@@ -72,6 +77,9 @@ impl<In: DeserializeOwned> Inbox<In> {
             if let Some(message) = decode(&mut self.buffer)? {
                 return Ok(Some(message));
             }
+            if self.room.is_none() {
+                self.room = self.stream.as_fd().try_clone_to_owned().ok();
+            }
             self.stream.readable().await?;
             match self.receive() {
                 Ok(0) => return Ok(None),
@@ -84,16 +92,18 @@ impl<In: DeserializeOwned> Inbox<In> {
         }
     }
 
-    /// Takes the descriptor that the last message carried, if it carried one: whoever hears such a
-    /// message takes it at once, so that the next one's is not taken for it.
+    /// Takes the descriptor that the last message carried, if it carried one that could be
+    /// received: whoever hears such a message takes it at once, so that the next one's is not taken for it.
     pub(crate) fn descriptor(&mut self) -> Option<OwnedFd> {
-        self.descriptors.pop_front()
+        self.descriptors.pop_front().flatten()
     }
 
     fn receive(&mut self) -> io::Result<usize> {
         let mut bytes = [0; READ];
         let (stream, descriptors) = (&self.stream, &mut self.descriptors);
+        let room = &mut self.room;
         let received = stream.try_io(Interest::READABLE, || {
+            *room = None;
             Ok(carry::receive(stream.as_fd(), &mut bytes, descriptors)?)
         })?;
         self.buffer.extend_from_slice(&bytes[..received]);
@@ -147,7 +157,7 @@ struct Queue {
 
 impl Queue {
     /// Sends as much as one call may: up to the next frame that carries something.
-    fn send(&mut self, stream: &UnixStream) -> Result<(), rustix::io::Errno> {
+    fn send(&mut self, stream: &UnixStream) -> Result<(), Errno> {
         let mut places = self.carried.iter();
         let (descriptor, end) = match places.next() {
             Some((0, descriptor)) => {
@@ -225,7 +235,10 @@ impl<Out: Serialize> Outbox<Out> {
             }
             let mut waiting = [PollFd::new(&*self.shared.stream, PollFlags::OUT)];
             let left = Timespec::try_from(left).map_err(io::Error::other)?;
-            poll(&mut waiting, Some(&left))?;
+            match poll(&mut waiting, Some(&left)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -280,8 +293,8 @@ impl Shared {
             // Straight to the kernel rather than through tokio's readiness: a panic hook calls this
             // on any thread, with or without a runtime.
             match queued.send(&self.stream) {
-                Ok(()) | Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return Ok(()),
+                Ok(()) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
                 Err(error) => {
                     *queued = Queue::default();
                     return Err(error.into());

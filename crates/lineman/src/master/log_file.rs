@@ -162,11 +162,14 @@ impl OpenFile {
             Ok(file) => {
                 self.file = file;
                 self.problem = None;
-                let own = self
-                    .own
-                    .map_or(Ok(()), |own| log::adopt(&OwnedFd::from(self.file.try_clone()?), own));
+                if let Some(own) = self.own
+                    && let Err(error) = log::adopt(self.file.as_fd(), own)
+                {
+                    // The workers are handed the new one all the same.
+                    tracing::warn!(%error, "what the master prints goes on to the old file");
+                }
                 self.receive_our_lines();
-                own.map_err(|error| Some(error.to_string()))
+                Ok(())
             }
             Err(error) => {
                 let problem = chain(&error);

@@ -1,6 +1,7 @@
 //! The worker's side of the talk with the master: answers questions, hands out orders.
 
 use std::fmt;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use tokio::task::spawn_local;
@@ -154,7 +155,7 @@ impl Conversation {
 
     fn use_log(&mut self, streams: Streams) {
         let file = self.inbox.descriptor();
-        match file.map(|file| log::adopt(&file, streams)) {
+        match file.map(|file| log::adopt(file.as_fd(), streams)) {
             Some(Ok(())) => tracing::debug!("log file reopened"),
             Some(Err(error)) => tracing::warn!(%error, "the log goes on to the old file"),
             None => tracing::warn!("a log file was handed over and did not come"),
