@@ -81,6 +81,20 @@ async fn a_log_that_was_moved_away_is_opened_again_by_master_and_workers() -> Re
 }
 
 #[tokio::test]
+async fn a_log_that_has_grown_too_long_is_moved_away() -> Result<()> {
+    let server = programs::echo()?.knob("LINEMAN_LOG_MAX_SIZE", "4K").started().await?;
+    let (log, old) = (log_of(&server), server.program.folder().join("echo.log.1"));
+    while !old.exists() {
+        panic_in_a_handler(&server).await?;
+    }
+    line_with(&log, &["master[", "log file reopened"]).await?;
+    ensure!(fs::metadata(&old)?.len() >= 4096 && mode(&log)? == 0o600);
+    panic_in_a_handler(&server).await?;
+    line_with(&log, &["echo/0[", "told to panic"]).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_reload_opens_the_log_again_and_a_deleted_folder_comes_back() -> Result<()> {
     let server = programs::echo()?;
     let folder = server.program.folder().join("logs");

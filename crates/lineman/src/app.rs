@@ -22,6 +22,9 @@ pub struct App {
     pub(crate) hooks: Rc<Hooks>,
 }
 
+/// The size from which a log's file is moved away, in bytes: some hundred thousand lines.
+const LOG_MAX_SIZE: u64 = 100 * 1024 * 1024;
+
 impl App {
     /// Returns a program without services, named after its executable.
     pub fn new() -> Self {
@@ -34,6 +37,7 @@ impl App {
             runtime_dir: None,
             log_format: LogFormat::Text,
             log_file: None,
+            log_max_size: LOG_MAX_SIZE,
             stdout_file: None,
             user: None,
             group: None,
@@ -107,9 +111,9 @@ impl App {
         self
     }
 
-    /// Sets the folder of lock, control socket and log, unless the flag `--runtime-dir` or the
-    /// environment chooses another. Default: `$XDG_RUNTIME_DIR/NAME`, `/run/NAME` as root, else
-    /// `/tmp/lineman-UID/NAME`.
+    /// Sets the folder of pid file, lock and control socket, unless the flag `--runtime-dir` or the
+    /// environment chooses another; a daemon's log is there as well then. Default: `/run/NAME` for
+    /// root, else `$XDG_RUNTIME_DIR/NAME` or, without one, `/tmp/lineman-UID/NAME`.
     #[must_use]
     pub fn runtime_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.config.runtime_dir = Some(folder.into());
@@ -125,11 +129,21 @@ impl App {
     }
 
     /// Sets the log's file, unless the flag `--log-file` or the environment chooses another. It is
-    /// created with mode 0600, and opened again on a reload, or when it was moved away. Default: for a
-    /// daemon `NAME.log` in the runtime folder, else stderr.
+    /// created with mode 0600, and opened again when it was moved away or deleted. Default: for a daemon
+    /// `/var/log/NAME/NAME.log` if root starts it, else `$XDG_STATE_HOME/NAME/NAME.log`
+    /// (`~/.local/state`), or `NAME.log` in a runtime folder that was chosen; else stderr.
     #[must_use]
     pub fn log_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.config.log_file = Some(path.into());
+        self
+    }
+
+    /// Sets the size in bytes from which the log's file is moved to `FILE.1`, over the one before it,
+    /// and a new one is begun; it is looked at once a second. 0 is without limit. The flag
+    /// `--log-max-size` or the environment choose another. Default: 100 MiB.
+    #[must_use]
+    pub fn log_max_size(mut self, bytes: u64) -> Self {
+        self.config.log_max_size = bytes;
         self
     }
 

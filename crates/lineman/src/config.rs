@@ -42,15 +42,21 @@ impl Default for Watchdog {
 pub struct Config {
     /// The program's name: names the runtime folder. Default: the file name of the executable.
     pub name: String,
-    /// Where pid file, lock and control socket are. Default: see `RuntimeFolder`; environment
-    /// `LINEMAN_RUNTIME_DIR`, flag `--runtime-dir`.
+    /// Where pid file, lock and control socket are. Default: `/run/NAME` for root, else
+    /// `$XDG_RUNTIME_DIR/NAME` or `/tmp/lineman-UID/NAME`; environment `LINEMAN_RUNTIME_DIR`, flag
+    /// `--runtime-dir`.
     pub runtime_dir: Option<PathBuf>,
     /// The form of the log's lines. Default: text; environment `LINEMAN_LOG_FORMAT`, flag
     /// `--log-format`.
     pub log_format: Format,
-    /// The log's file. Default: for a daemon `NAME.log` in the runtime folder, else stderr;
-    /// environment `LINEMAN_LOG_FILE`, flag `--log-file`.
+    /// The log's file. Default: for a daemon `NAME.log` in `/var/log/NAME` for root, else in
+    /// `$XDG_STATE_HOME/NAME` or `~/.local/state/NAME`, or in the runtime folder if that was chosen or
+    /// there is no home; else stderr. Environment `LINEMAN_LOG_FILE`, flag `--log-file`.
     pub log_file: Option<PathBuf>,
+    /// The size in bytes from which the log's file is moved to `FILE.1`, over the one before it, and a
+    /// new one is begun; the same holds for `stdout_file`. 0 is without limit. Default: 100 MiB;
+    /// environment `LINEMAN_LOG_MAX_SIZE`, flag `--log-max-size`.
+    pub log_max_size: u64,
     /// The file of what the program prints. Default: the log's; environment `LINEMAN_STDOUT_FILE`,
     /// flag `--stdout-file`.
     pub stdout_file: Option<PathBuf>,

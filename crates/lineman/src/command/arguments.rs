@@ -16,8 +16,8 @@ use crate::control::environment;
 use crate::control::request::{Manner, Probe};
 
 /// A text of its own, for what reads well in documentation has marks that a terminal would show.
-const RUNTIME_DIR_HELP: &str = "Folder of lock, control socket and log [default: \
-    $XDG_RUNTIME_DIR/NAME, /run/NAME as root, else /tmp/lineman-UID/NAME]";
+const RUNTIME_DIR_HELP: &str = "Folder of pid file, lock and control socket [default: \
+    /run/NAME for root, else $XDG_RUNTIME_DIR/NAME or /tmp/lineman-UID/NAME]";
 
 /// The command line of a program that has no flags of its own.
 #[derive(Debug, Parser)]
@@ -61,7 +61,7 @@ pub(super) struct Line {
 /// ```
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Folder of lock, control socket and log.
+    /// Folder of pid file, lock and control socket.
     #[arg(long, global = true, value_name = "DIR", help = RUNTIME_DIR_HELP)]
     pub(super) runtime_dir: Option<PathBuf>,
     /// What to do.

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -33,9 +34,12 @@ pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
             _ => {}
         }
     }
-    let log = plan.log.log.clone().unwrap_or_else(|| plan.folder.log());
-    let text = format!("the daemon ended while it started: see {}", log.display());
+    let text = format!("the daemon ended while it started: see {}", log(plan).display());
     Err(Failure::new(ExitCode::Failed, text))
+}
+
+fn log(plan: &Plan) -> PathBuf {
+    plan.log.log.clone().unwrap_or_else(|| plan.folder.log())
 }
 
 fn spawn(plan: &Plan, report: UnixStream) -> Result<(), Error> {
@@ -48,6 +52,8 @@ fn spawn(plan: &Plan, report: UnixStream) -> Result<(), Error> {
         .args(std::env::args_os().skip(1))
         .env(environment::RUNTIME_DIR.name, plan.folder.path())
         .env(environment::REPORT.name, CONTROL_DESCRIPTOR.to_string())
+        // With the folder chosen, its default would be another one.
+        .env(environment::LOG_FILE.name, log(plan))
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(stderr);

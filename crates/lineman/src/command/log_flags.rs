@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, size};
 use crate::config::Config;
 use crate::control::ExitCode;
 use crate::control::environment::{self, Variable};
@@ -18,9 +18,13 @@ pub struct LogFlags {
     /// The form of the log's lines [default: text]
     #[arg(long, value_name = "FORM")]
     log_format: Option<Format>,
-    /// The log's file [default: with -d NAME.log in the runtime folder, else stderr]
+    /// The log's file [default: stderr; with -d
+    /// /var/log/NAME/NAME.log for root, else ~/.local/state/NAME/NAME.log]
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
+    /// A file of this size becomes FILE.1, and a new one is begun; 0 is without limit [default: 100M]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    log_max_size: Option<u64>,
     /// The file of what the program prints [default: the log's file]
     #[arg(long, value_name = "FILE")]
     stdout_file: Option<PathBuf>,
@@ -53,8 +57,15 @@ impl LogFlags {
         let log = file(self.log_file.as_deref(), environment::LOG_FILE, config.log_file.as_deref());
         let stdout = self.stdout_file.as_deref();
         let stdout = file(stdout, environment::STDOUT_FILE, config.stdout_file.as_deref());
+        let max_size = std::env::var(environment::LOG_MAX_SIZE.name).ok();
+        let max_size = max_size.filter(|size| !size.is_empty()).map(|size| {
+            size::parse(&size)
+                .map_err(|problem| usage(format!("{}: {problem}", environment::LOG_MAX_SIZE.name)))
+        });
+        let max_size = self.log_max_size.or(max_size.transpose()?);
         Ok(Wanted {
             format: self.log_format.or(format).unwrap_or(config.log_format),
+            max_size: max_size.unwrap_or(config.log_max_size),
             log: log.or_else(|| (place == Place::Daemon).then(|| folder.log())),
             stdout,
         })

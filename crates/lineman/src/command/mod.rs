@@ -5,6 +5,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod log_flags;
+mod size;
 mod start;
 mod daemon;
 mod steps;

@@ -98,31 +98,42 @@ pub(super) fn table(report: &report::Start) -> String {
     text
 }
 
-/// Returns the addresses of a service as cells: what has a port for each slot is one range.
+/// How many addresses of one kind are shown: many slots have as many ports, chosen by the kernel.
+const CELLS: usize = 4;
+
+/// Returns the addresses of a service as cells: ports that follow each other, one for each slot, are
+/// one range. Of many that do not, the first ones are shown; `status --json` has them all.
 pub(super) fn listen_cells(service: &report::Service) -> Vec<String> {
-    let mut cells: Vec<String> = Vec::new();
-    let mut group: Vec<&report::Listen> = Vec::new();
-    for listen in &service.listen {
-        if group.first().is_some_and(|first| first.label != listen.label) {
-            cells.push(cell(&group));
-            group.clear();
-        }
-        group.push(listen);
-    }
-    if !group.is_empty() {
-        cells.push(cell(&group));
+    let of_one_kind = service.listen.chunk_by(|one, next| one.label == next.label);
+    of_one_kind.flat_map(cells).collect()
+}
+
+fn cells(listens: &[report::Listen]) -> Vec<String> {
+    let follows = |one: &report::Listen, next: &report::Listen| {
+        port(one).is_some_and(|port| port.checked_add(1) == self::port(next))
+    };
+    let mut cells: Vec<_> = listens.chunk_by(follows).map(cell).collect();
+    if cells.len() > CELLS {
+        let more = cells.len() - (CELLS - 1);
+        cells.truncate(CELLS - 1);
+        cells.push(format!("and {more} more"));
     }
     cells
 }
 
-fn cell(listens: &[&report::Listen]) -> String {
-    let [first, .., last] = listens else {
-        return listens.first().map(|only| shown(only)).unwrap_or_default();
-    };
-    match last.address.rsplit_once(':') {
-        Some((_, port)) => format!("{}..{port}", shown(first)),
-        None => shown(first),
+fn cell(listens: &[report::Listen]) -> String {
+    match listens {
+        [first, .., last] => {
+            let port = port(last).map_or_else(String::new, |port| port.to_string());
+            format!("{}..{port}", shown(first))
+        }
+        [only] => shown(only),
+        [] => String::new(),
     }
+}
+
+fn port(listen: &report::Listen) -> Option<u16> {
+    listen.address.rsplit_once(':')?.1.parse().ok()
 }
 
 fn shown(listen: &report::Listen) -> String {
@@ -176,11 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn of_many_addresses_the_first_are_shown() {
+        let links =
+            (0..20).map(|link| listen("links", "link", &format!("127.0.0.1:{}", 4000 + 2 * link)));
+        let cells = listen_cells(&service("gateway", links.collect(), 20));
+        let shown = ["link://127.0.0.1:4000", "link://127.0.0.1:4002", "link://127.0.0.1:4004"];
+        assert_eq!(cells, [&shown[..], &["and 17 more"]].concat());
+    }
+
+    #[test]
     fn the_start_table_shows_services_and_pages() {
         let gateway = vec![
             listen("clients", "ws", "0.0.0.0:7272"),
             listen("links", "tcp", "127.0.0.1:4000"),
             listen("links", "tcp", "127.0.0.1:4001"),
+            listen("links", "tcp", "127.0.0.1:3999"),
         ];
         let services = vec![service("gateway", gateway, 2), service("jobs", Vec::new(), 1)];
         let report = report::Start {
@@ -197,6 +218,7 @@ mod tests {
              service  kind       listen                      processes  state\n\
              gateway  websocket  ws://0.0.0.0:7272                   2  ok\n\
              \x20                   tcp://127.0.0.1:4000..4001\n\
+             \x20                   tcp://127.0.0.1:3999\n\
              jobs     websocket  -                                   1  ok\n\
              \n\
              open http://127.0.0.1:7272\n\

@@ -13,7 +13,7 @@ pub(crate) struct Variable {
 /// The folder of lock, control socket and log.
 pub(crate) const RUNTIME_DIR: Variable = Variable {
     name: "LINEMAN_RUNTIME_DIR",
-    help: Some("folder of lock, control socket and log, as --runtime-dir"),
+    help: Some("folder of lock and control socket, as --runtime-dir"),
 };
 
 /// The filter of log lines.
@@ -36,6 +36,10 @@ pub(crate) const LOG_FORMAT: Variable =
 pub(crate) const LOG_FILE: Variable =
     Variable { name: "LINEMAN_LOG_FILE", help: Some("the log's file, as --log-file") };
 
+/// The size from which a log file is moved away.
+pub(crate) const LOG_MAX_SIZE: Variable =
+    Variable { name: "LINEMAN_LOG_MAX_SIZE", help: Some("as --log-max-size") };
+
 /// The file of what the program prints.
 pub(crate) const STDOUT_FILE: Variable = Variable {
     name: "LINEMAN_STDOUT_FILE",
@@ -48,6 +52,12 @@ pub(crate) const NO_COLOR: Variable =
 
 /// The session's folder for sockets, kept by the login manager.
 pub(crate) const XDG_RUNTIME_DIR: Variable = Variable { name: "XDG_RUNTIME_DIR", help: None };
+
+/// The user's folder for what outlives a session, such as logs.
+pub(crate) const XDG_STATE_HOME: Variable = Variable { name: "XDG_STATE_HOME", help: None };
+
+/// The user's folder.
+pub(crate) const HOME: Variable = Variable { name: "HOME", help: None };
 
 /// Set by the master for a worker: `service/index`.
 pub(crate) const SLOT: Variable = Variable { name: "LINEMAN_SLOT", help: None };
@@ -100,8 +110,8 @@ pub(crate) const FOR_THE_MASTER: [&str; 6] = [
 ];
 
 /// Those that users set, in the order of the help text.
-pub(crate) const FOR_USERS: [Variable; 7] =
-    [RUNTIME_DIR, HEALTH, LOG, LOG_FORMAT, LOG_FILE, STDOUT_FILE, NO_COLOR];
+pub(crate) const FOR_USERS: [Variable; 8] =
+    [RUNTIME_DIR, HEALTH, LOG, LOG_FORMAT, LOG_FILE, LOG_MAX_SIZE, STDOUT_FILE, NO_COLOR];
 
 /// The first argument of a worker, before its slot: for people who look at `ps`.
 pub(crate) const WORKER_VERB: &str = "worker";

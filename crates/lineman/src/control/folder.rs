@@ -1,4 +1,4 @@
-//! The runtime folder: where a program's lock, control socket and log are. Used by `command` and
+//! The runtime folder: where a program's lock and control socket are; and where its log is. Used by `command` and
 //! `master`; it never trusts a folder that others could write to.
 
 use std::fs::{self, DirBuilder, Metadata};
@@ -26,6 +26,8 @@ const NO_FOLDER: &str =
 pub(crate) struct RuntimeFolder {
     path: PathBuf,
     name: String,
+    /// Where the log of a daemon is.
+    logs: PathBuf,
 }
 
 /// What decides where the folder is.
@@ -35,6 +37,8 @@ pub(crate) struct Choice {
     pub(crate) wanted: Option<PathBuf>,
     /// `$XDG_RUNTIME_DIR`.
     pub(crate) session: Option<PathBuf>,
+    /// `$XDG_STATE_HOME`, else `~/.local/state`, if the user can write there.
+    pub(crate) state: Option<PathBuf>,
     /// The user.
     pub(crate) uid: u32,
 }
@@ -51,6 +55,9 @@ impl Choice {
                 .or_else(|| variable(environment::RUNTIME_DIR))
                 .or_else(|| program.map(Path::to_path_buf)),
             session: variable(environment::XDG_RUNTIME_DIR),
+            state: variable(environment::XDG_STATE_HOME)
+                .or_else(|| Some(variable(environment::HOME)?.join(".local/state")))
+                .filter(|state| can_have_folders(state)),
             uid: rustix::process::geteuid().as_raw(),
         }
     }
@@ -59,13 +66,21 @@ impl Choice {
 impl RuntimeFolder {
     /// Returns where the folder of the program `name` is; nothing is created yet.
     pub(crate) fn resolve(name: &str, choice: &Choice) -> Self {
-        let path = match (&choice.wanted, &choice.session) {
-            (Some(wanted), _) => std::path::absolute(wanted).unwrap_or_else(|_| wanted.clone()),
-            (None, Some(session)) => session.join(name),
-            (None, None) if choice.uid == 0 => Path::new("/run").join(name),
-            (None, None) => PathBuf::from(format!("/tmp/lineman-{}", choice.uid)).join(name),
+        if let Some(wanted) = &choice.wanted {
+            let path = std::path::absolute(wanted).unwrap_or_else(|_| wanted.clone());
+            return Self { logs: path.clone(), path, name: name.to_owned() };
+        }
+        // A session's folder is none for root: its daemons are the machine's, whoever starts them.
+        let (path, logs) = if choice.uid == 0 {
+            (Path::new("/run").join(name), Some(Path::new("/var/log").join(name)))
+        } else {
+            let path = match &choice.session {
+                Some(session) => session.join(name),
+                None => PathBuf::from(format!("/tmp/lineman-{}", choice.uid)).join(name),
+            };
+            (path, choice.state.as_ref().map(|state| state.join(name)))
         };
-        Self { path, name: name.to_owned() }
+        Self { logs: logs.unwrap_or_else(|| path.clone()), path, name: name.to_owned() }
     }
 
     /// Returns the folder's path.
@@ -83,9 +98,10 @@ impl RuntimeFolder {
         self.path.join("control.sock")
     }
 
-    /// Returns the path of the log that `start -d` writes.
+    /// Returns the path of the log that `start -d` writes. Runtime folders are emptied at every boot,
+    /// a log is wanted longer.
     pub(crate) fn log(&self) -> PathBuf {
-        self.path.join(format!("{}.log", self.name))
+        self.logs.join(format!("{}.log", self.name))
     }
 
     /// Makes sure the folder exists, belongs to this user and can be written by nobody else.
@@ -150,6 +166,14 @@ impl RuntimeFolder {
     }
 }
 
+/// Returns whether folders can be made at `path`, which need not exist yet.
+fn can_have_folders(path: &Path) -> bool {
+    let there = path.ancestors().find(|path| path.exists());
+    there.is_some_and(|there| {
+        there.is_dir() && access(there, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    })
+}
+
 fn objection(facts: &Metadata, us: u32) -> Option<String> {
     if !facts.is_dir() {
         Some(NO_FOLDER.to_owned())
@@ -201,25 +225,38 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(wanted: Option<&str>, session: Option<&str>, uid: u32, expected: &str) {
-        let choice =
-            Choice { wanted: wanted.map(PathBuf::from), session: session.map(PathBuf::from), uid };
-        assert_eq!(RuntimeFolder::resolve("chat", &choice).path(), Path::new(expected));
-    }
-
-    #[test]
-    fn the_folder_that_is_asked_for_wins() {
-        check(Some("/srv/x"), Some("/run/user/7"), 7, "/srv/x");
-        check(None, Some("/run/user/7"), 7, "/run/user/7/chat");
-        check(None, None, 0, "/run/chat");
-        check(None, None, 7, "/tmp/lineman-7/chat");
-    }
-
-    #[test]
-    fn the_log_is_named_after_the_program() {
-        let choice = Choice { wanted: Some("/srv/x".into()), ..Choice::default() };
+    fn check(wanted: Option<&str>, session: Option<&str>, uid: u32, path: &str, log: &str) {
+        let choice = Choice {
+            wanted: wanted.map(PathBuf::from),
+            session: session.map(PathBuf::from),
+            state: Some("/srv/x/state".into()),
+            uid,
+        };
         let folder = RuntimeFolder::resolve("chat", &choice);
-        assert_eq!(folder.log(), Path::new("/srv/x/chat.log"));
+        assert_eq!((folder.path(), &*folder.log()), (Path::new(path), Path::new(log)));
+    }
+
+    #[test]
+    fn the_folder_that_is_asked_for_wins_and_has_the_log() {
+        check(Some("/srv/x"), Some("/run/user/7"), 7, "/srv/x", "/srv/x/chat.log");
+        check(Some("/srv/x"), None, 0, "/srv/x", "/srv/x/chat.log");
+    }
+
+    #[test]
+    fn else_everything_is_where_the_platform_has_it() {
+        let (state, system) = ("/srv/x/state/chat/chat.log", "/var/log/chat/chat.log");
+        check(None, Some("/run/user/7"), 7, "/run/user/7/chat", state);
+        check(None, None, 7, "/tmp/lineman-7/chat", state);
+        check(None, None, 0, "/run/chat", system);
+        check(None, Some("/run/user/0"), 0, "/run/chat", system);
+    }
+
+    #[test]
+    fn a_user_without_a_home_has_the_log_in_the_runtime_folder() {
+        let folder = RuntimeFolder::resolve("chat", &Choice { uid: 7, ..Choice::default() });
+        assert_eq!(folder.log(), Path::new("/tmp/lineman-7/chat/chat.log"));
+        assert!(!can_have_folders(Path::new("/dev/null/x")));
+        assert!(can_have_folders(&std::env::temp_dir().join("a/b/c")));
     }
 
     #[test]

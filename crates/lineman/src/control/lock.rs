@@ -1,5 +1,6 @@
 //! The lock a master holds for its life: the kernel drops it with the process, so a file that was
-//! left behind is never believed. Taken by `master`, asked by `command`.
+//! left behind is never believed. Taken by `master`, asked by `command`. Beside it is a plain pid file
+//! for tools that want one; nobody here reads it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -74,6 +75,7 @@ impl Lock {
                     // From here on an error removes the file.
                     let lock = Self { path: path.to_path_buf(), left_by, file };
                     write(&lock.file, holder).map_err(fail)?;
+                    lock.write_pid(holder.pid)?;
                     return Ok(lock);
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
@@ -81,6 +83,21 @@ impl Lock {
             }
         }
         Err(NotTaken::Held(read(path)))
+    }
+
+    fn write_pid(&self, pid: u32) -> Result<(), NotTaken> {
+        let path = self.pid_file();
+        // A new file, never one that somebody else may have open.
+        let written = remove(&path).and_then(|()| {
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+            writeln!(file, "{pid}")
+        });
+        written.map_err(|source| NotTaken::Failed(failed("write", &path, explained(source))))
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.path.with_extension("pid")
     }
 
     /// Returns who held it last, if that master did not come to give it back.
@@ -110,8 +127,10 @@ impl Drop for Lock {
         }
         // Before the lock goes, so that nobody's file but ours can be hit. A failure leaves a file
         // that nobody believes.
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(path = %self.path.display(), %error, "cannot remove the lock's file");
+        for path in [self.pid_file(), self.path.clone()] {
+            if let Err(error) = remove(&path) {
+                tracing::debug!(path = %path.display(), %error, "cannot remove the lock's file");
+            }
         }
     }
 }
@@ -155,6 +174,13 @@ fn read(path: &Path) -> Option<Holder> {
     serde_json::from_str(&text).ok()
 }
 
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn is_still(path: &Path, file: &File) -> bool {
     match (fs::metadata(path), file.metadata()) {
         (Ok(there), Ok(ours)) => there.dev() == ours.dev() && there.ino() == ours.ino(),
@@ -192,9 +218,11 @@ mod tests {
         let us = Holder::this(Path::new("/bin/chat"));
         let lock = Lock::take(&path, &us).unwrap();
         assert_eq!(holder(&path).unwrap(), Some(us.clone()));
+        let pid_file = path.with_extension("pid");
+        assert_eq!(fs::read_to_string(&pid_file).unwrap(), format!("{}\n", std::process::id()));
         assert!(matches!(Lock::take(&path, &us), Err(NotTaken::Held(Some(held))) if held == us));
         drop(lock);
-        assert!(!path.exists());
+        assert!(!path.exists() && !pid_file.exists());
         assert_eq!(holder(&path).unwrap(), None);
     }
 

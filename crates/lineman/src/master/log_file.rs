@@ -31,6 +31,8 @@ pub(crate) struct Wanted {
     pub(crate) format: Format,
     /// The log's file; `None` is stderr.
     pub(crate) log: Option<PathBuf>,
+    /// The size from which a file is moved away; 0 is without limit.
+    pub(crate) max_size: u64,
     /// The file of what the program prints; `None` is the log's file, or stdout if there is none.
     pub(crate) stdout: Option<PathBuf>,
 }
@@ -56,6 +58,7 @@ impl Wanted {
 #[derive(Debug)]
 pub(super) struct LogFiles {
     format: Format,
+    max_size: u64,
     files: Vec<OpenFile>,
     next_look: Instant,
 }
@@ -76,7 +79,7 @@ impl LogFiles {
     /// Opens the files that are wanted; from now on the lines of the master's log go there.
     pub(super) fn open(wanted: &Wanted) -> Result<Self, Error> {
         let mut files = Vec::new();
-        let Wanted { format, log, stdout } = wanted;
+        let Wanted { format, log, max_size, stdout } = wanted;
         if let Some(path) = log {
             let streams = if stdout.is_some() { Streams::Stderr } else { Streams::Both };
             let log = OpenFile::open(path.clone(), streams)?;
@@ -86,7 +89,8 @@ impl LogFiles {
         if let Some(path) = stdout {
             files.push(OpenFile::open(path.clone(), Streams::Stdout)?);
         }
-        Ok(Self { format: *format, files, next_look: Instant::now() + LOOK_EVERY })
+        let next_look = Instant::now() + LOOK_EVERY;
+        Ok(Self { format: *format, max_size: *max_size, files, next_look })
     }
 
     /// Gives a worker that is about to start its stdout and the log's form.
@@ -143,6 +147,28 @@ impl OpenFile {
         !matches!((there, ours), (Ok(there), Ok(ours)) if there == ours)
     }
 
+    /// Moves the file away if it has grown beyond `limit`, over what was moved before.
+    fn rotate(&mut self, limit: u64) -> Result<(), Option<String>> {
+        let facts = self.file.metadata().map_err(|_| None)?;
+        if limit == 0 || !facts.is_file() || facts.len() < limit {
+            return Ok(());
+        }
+        // What a link names, and not the link.
+        let moved = fs::canonicalize(&self.path).and_then(|path| {
+            let mut old = path.clone().into_os_string();
+            old.push(".1");
+            fs::rename(&path, old)
+        });
+        moved.map_err(|error| self.note(format!("cannot move it to .1: {error}")))
+    }
+
+    /// Keeps a problem; it is returned when it is news.
+    fn note(&mut self, problem: String) -> Option<String> {
+        let news = self.problem.as_ref() != Some(&problem);
+        self.problem = Some(problem.clone());
+        news.then_some(problem)
+    }
+
     /// Sends the lines of this process there, if it is the log and not a stream of ours already.
     fn receive_our_lines(&self) {
         if self.streams == Streams::Stdout
@@ -171,12 +197,7 @@ impl OpenFile {
                 self.receive_our_lines();
                 Ok(())
             }
-            Err(error) => {
-                let problem = chain(&error);
-                let news = self.problem.as_ref() != Some(&problem);
-                self.problem = Some(problem.clone());
-                Err(news.then_some(problem))
-            }
+            Err(error) => Err(self.note(chain(&error))),
         }
     }
 
@@ -193,21 +214,29 @@ impl OpenFile {
 }
 
 impl Supervisor {
-    /// Opens the files again that are no longer where they were, and hands them to the workers.
+    /// Moves files away that have grown too long, opens those again that are no longer where they
+    /// were, and hands them to the workers.
     pub(super) fn tend_log_files(&mut self, now: Instant) {
         if self.log_files.next_look > now {
             return;
         }
         self.log_files.next_look = now + LOOK_EVERY;
-        for file in self.log_files.files.iter_mut().filter(|file| file.is_elsewhere()) {
+        let max_size = self.log_files.max_size;
+        for file in &mut self.log_files.files {
             let path = file.path.display().to_string();
+            if let Err(Some(problem)) = file.rotate(max_size) {
+                tracing::warn!(path, problem, "the log file grows beyond its limit");
+            }
+            if !file.is_elsewhere() {
+                continue;
+            }
             match file.open_again() {
                 Ok(()) => {
                     // First of all, so that whoever reads the line knows that it is so.
                     for worker in self.slots.iter().flat_map(|slot| &slot.workers) {
                         file.hand_to(worker);
                     }
-                    tracing::info!(path, "log file reopened: it had been moved or deleted");
+                    tracing::info!(path, "log file reopened: the old one was moved or deleted");
                 }
                 Err(None) => {}
                 Err(Some(problem)) => {
