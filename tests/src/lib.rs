@@ -4,6 +4,7 @@
 pub mod programs;
 pub mod person;
 pub mod crowd;
+pub mod audience;
 pub mod raw;
 pub mod innocent;
 pub mod peer;

@@ -42,6 +42,29 @@ impl Raw {
         Ok(Self(stream))
     }
 
+    /// Connects from this very address and does the WebSocket handshake.
+    ///
+    /// # Errors
+    /// When the address is taken, nobody listens, or the upgrade is refused.
+    pub async fn websocket_from(source: SocketAddr, address: SocketAddr) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        // A run before this one may have left the port in its last minute.
+        socket.set_reuseaddr(true)?;
+        socket.bind(source)?;
+        let mut stream = within("a TCP connection", socket.connect(address)).await??;
+        stream.set_nodelay(true)?;
+        stream.write_all(UPGRADE).await?;
+        let (mut head, mut bytes) = (Vec::new(), [0; 1024]);
+        // In large pieces: an upgrade is all that the server sends unasked.
+        while !head.ends_with(b"\r\n\r\n") {
+            let read = within("the answer to an upgrade", stream.read(&mut bytes)).await??;
+            ensure!(read > 0, "closed before the answer to an upgrade");
+            head.extend_from_slice(&bytes[..read]);
+        }
+        ensure!(status(&head) == Some(101), "{}", String::from_utf8_lossy(&head));
+        Ok(Self(stream))
+    }
+
     /// Returns this end's address.
     ///
     /// # Errors

@@ -1,14 +1,12 @@
-//! What an operator sees: the live view and progress on a real terminal, lag, long lists.
+//! What an operator sees: the live view and progress on a real terminal, lag.
 
-use std::collections::HashSet;
 use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use lineman_testkit::{Status, within};
-use lineman_tests::programs::{Server, echo};
-use lineman_tests::raw::Raw;
+use lineman_tests::programs::echo;
 use lineman_tests::terminal::Terminal;
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -120,56 +118,4 @@ async fn a_process_that_stood_still_says_for_how_long() -> Result<()> {
     let late = |status: &Status| lag(status) >= Some(800_000);
     echo.program.until("the lag to be told", late).await?;
     Ok(())
-}
-
-#[tokio::test]
-async fn a_crowd_is_listed_as_a_whole_and_served_meanwhile() -> Result<()> {
-    let echo = echo()?.knob("ECHO_HANDSHAKE_MS", "60000").started().await?;
-    let crowd = crowd(&echo, room_for(5_000)?).await?;
-    let mut client = echo.client().await?;
-
-    let mut command =
-        tokio::process::Command::from(echo.program.command(&["connections", "--json"]));
-    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-    let mut lines = BufReader::new(child.stdout.take().context("a stdout")?).lines();
-    let mut ids = HashSet::new();
-    let mut take = |line: String| -> Result<bool> {
-        let line: Value = serde_json::from_str(&line)?;
-        ensure!(line["state"] == "open", "{line}");
-        ensure!(line["age_ms"].is_u64() && line["tls"].is_null(), "{line}");
-        Ok(ids.insert(line["id"].as_u64().context("an id")?))
-    };
-    // The list has begun and nobody takes it: it is longer than all that the kernel holds.
-    take(within("the first line", lines.next_line()).await??.context("a line")?)?;
-    for _ in 0..100 {
-        client.send_text("hello").await?;
-        assert_eq!(client.next_text().await?, "hello");
-    }
-    while let Some(line) = within("a line", lines.next_line()).await?? {
-        ensure!(take(line)?, "nothing is listed twice");
-    }
-    assert_eq!(within("the list to end", child.wait()).await??.code(), Some(0));
-    assert_eq!(ids.len(), crowd.len() + 1);
-    Ok(())
-}
-
-/// Returns how many connections this process can hold, up to `wanted`: its limit is raised for them.
-fn room_for(wanted: usize) -> Result<usize> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
-    // The other tests of this file have a few descriptors as well.
-    let room = limit.maximum.map_or(wanted, |most| usize::try_from(most).unwrap_or(wanted));
-    Ok(wanted.min(room.saturating_sub(200)))
-}
-
-/// Connects so many clients, a thousand from each address: ports are scarce.
-async fn crowd(echo: &Server, size: usize) -> Result<Vec<Raw>> {
-    let mut crowd = Vec::new();
-    for number in 0..size {
-        let source = format!("127.0.0.{}", 2 + number / 1000);
-        let mut raw = Raw::connect_from(&source, &echo.port.address()).await?;
-        ensure!(raw.enters().await?, "client {number} is refused");
-        crowd.push(raw);
-    }
-    Ok(crowd)
 }

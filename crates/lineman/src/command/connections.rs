@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::arguments::Connections;
-use super::{Failure, Outcome, ask, cut_off};
+use super::{Failure, Outcome, ask};
 use crate::control::folder::RuntimeFolder;
 use crate::control::request::{Answer, Request};
 use crate::control::{ExitCode, Row};
@@ -34,13 +34,16 @@ pub(super) fn connections(folder: &RuntimeFolder, how: &Connections) -> Outcome 
         }
         match answer {
             Answer::Rows { rows, .. } if rows.is_empty() => {}
-            Answer::Rows { slot, pid, rows } if how.format.json => {
-                Printer::data(&json(&slot, pid, &rows).map_err(std::io::Error::from)?);
-            }
-            Answer::Rows { slot, rows, .. } => {
-                let lines: Vec<String> =
-                    rows.iter().map(|row| layout.line(&cells(&slot, row))).collect();
-                Printer::data(&lines.join("\n"));
+            Answer::Rows { slot, pid, rows } => {
+                let text = if how.format.json {
+                    json(&slot, pid, &rows).map_err(std::io::Error::from)?
+                } else {
+                    layout.text(&slot, &rows)
+                };
+                // `connections | head` has seen enough: the rest is not asked for.
+                if !Printer::stream(&text) {
+                    return Ok(ExitCode::Ok);
+                }
             }
             Answer::Note { text } => Printer::note(&text),
             Answer::Done { code: ExitCode::Ok, .. } => return Ok(ExitCode::Ok),
@@ -48,7 +51,8 @@ pub(super) fn connections(folder: &RuntimeFolder, how: &Connections) -> Outcome 
             _ => {}
         }
     }
-    Err(cut_off())
+    let text = "the list ends here: the master ended, or waited too long for it to be read";
+    Err(Failure::new(ExitCode::Failed, text))
 }
 
 fn json(slot: &str, pid: u32, rows: &[Row]) -> serde_json::Result<String> {
@@ -97,6 +101,11 @@ impl Layout {
 
     fn header(&self) -> String {
         self.line(&COLUMNS.map(|(name, _, _)| name.to_owned()))
+    }
+
+    fn text(&self, slot: &str, rows: &[Row]) -> String {
+        let lines: Vec<String> = rows.iter().map(|row| self.line(&cells(slot, row))).collect();
+        lines.join("\n")
     }
 
     fn line(&self, cells: &[String; COLUMNS.len()]) -> String {

@@ -48,7 +48,8 @@ impl Call {
     pub(crate) fn next(&mut self) -> io::Result<Option<Answer>> {
         let mut line = String::new();
         match self.lines.read_line(&mut line) {
-            Ok(0) => Ok(None),
+            // Half a line is the last thing of a master that is gone.
+            Ok(_) if !line.ends_with('\n') => Ok(None),
             Ok(_) => Ok(Some(serde_json::from_str(&line)?)),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

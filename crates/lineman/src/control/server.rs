@@ -22,8 +22,15 @@ const REQUEST_LIMIT: u64 = 4096;
 /// How long a caller may take to ask: the command line does so at once.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a caller may leave answers unread before it is dropped.
+/// How long a caller may leave an answer unread before it is dropped.
 const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// As [`READ_LIMIT`], for a slice of a list: a person may read it page by page, and all that waits for
+/// them is this slice and the next.
+const PAGE_LIMIT: Duration = Duration::from_mins(10);
+
+/// How long the last answers may take when the program ends: whoever reads has them at once.
+const PARTING_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many callers are served at a time; the next ones wait in the backlog.
 const CALLERS: usize = 64;
@@ -59,9 +66,12 @@ impl Answers {
         }
     }
 
-    /// Gives an answer, and waits for room. Returns whether somebody still listens.
+    /// Gives an answer when all before it were taken, so that one at most waits. Returns whether
+    /// somebody still listens.
     pub(crate) async fn give_patiently(&self, answer: Answer) -> bool {
-        self.0.send(answer).await.is_ok()
+        // All the room there is means that nothing waits in it.
+        let Ok(mut room) = self.0.reserve_many(self.0.max_capacity()).await else { return false };
+        room.next().map(|place| place.send(answer)).is_some()
     }
 
     /// Gives the last answer.
@@ -96,8 +106,8 @@ pub(crate) fn listen(path: &Path) -> Result<UnixListener, Error> {
     Ok(listener)
 }
 
-/// Takes callers until `stop` resolves, then waits until everyone has been answered. A listener that
-/// comes from `successors` takes the place of the one before it.
+/// Takes callers until `stop` resolves, then waits until everyone who reads has been answered. A
+/// listener that comes from `successors` takes the place of the one before it.
 pub(crate) async fn serve(
     mut listener: UnixListener,
     mut successors: mpsc::Receiver<UnixListener>,
@@ -129,7 +139,10 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    while callers.join_next().await.is_some() {}
+    let parting = async { while callers.join_next().await.is_some() {} };
+    if tokio::time::timeout(PARTING_LIMIT, parting).await.is_err() {
+        tracing::debug!("a command does not read its answer, and is left");
+    }
 }
 
 async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>) {
@@ -151,7 +164,8 @@ async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>) {
         return;
     }
     while let Some(answer) = receiver.recv().await {
-        let written = tokio::time::timeout(READ_LIMIT, write(&mut writer, &answer)).await;
+        let limit = if matches!(answer, Answer::Rows { .. }) { PAGE_LIMIT } else { READ_LIMIT };
+        let written = tokio::time::timeout(limit, write(&mut writer, &answer)).await;
         if !matches!(written, Ok(Ok(()))) {
             tracing::debug!("a command went away before its answer");
             return;
@@ -172,4 +186,53 @@ async fn write(writer: &mut tokio::net::unix::OwnedWriteHalf, answer: &Answer) -
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     writer.write_all(&line).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn note(text: &str) -> Answer {
+        Answer::Note { text: text.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_patient_answer_waits_until_those_before_it_are_taken() {
+        let (answers, mut receiver) = Answers::channel();
+        assert_eq!(answers.give_patiently(note("one")).now_or_never(), Some(true));
+        let mut next = pin!(answers.give_patiently(note("two")));
+        assert_eq!(next.as_mut().now_or_never(), None, "one waits already");
+        assert_eq!(receiver.recv().await, Some(note("one")));
+        assert_eq!(next.now_or_never(), Some(true));
+        drop(receiver);
+        assert_eq!(answers.give_patiently(note("three")).now_or_never(), Some(false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_does_not_read_does_not_hold_up_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (asked, mut requests) = mpsc::channel(1);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stopped = async move { stopped.await.unwrap_or_default() };
+        let (_successors, none) = mpsc::channel(1);
+        let server = tokio::spawn(serve(listen(&path).unwrap(), none, asked, stopped));
+
+        let mut caller = UnixStream::connect(&path).await.unwrap();
+        caller.write_all(b"{\"request\":\"connections\"}\n").await.unwrap();
+        let Asked { answers, .. } = requests.recv().await.unwrap();
+        // More than the kernel holds, so the second one waits for good.
+        let long = "x".repeat(8 << 20);
+        assert!(answers.give_patiently(note(&long)).await);
+        assert!(answers.give_patiently(note(&long)).await);
+        drop(stop);
+        let began = tokio::time::Instant::now();
+        server.await.unwrap();
+        assert!(began.elapsed() < READ_LIMIT, "{:?}", began.elapsed());
+        drop(caller);
+    }
 }

@@ -1,5 +1,6 @@
 //! What the master says about itself: the start table, `status`, `connections`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,10 @@ use crate::service::{Ports, Reload};
 /// How many rows of `connections` a worker gives at a time: about 50 µs of its loop, and 150 KB on
 /// the socket.
 pub(super) const SLICE: usize = 512;
+
+/// How many lists are given at a time: what waits for their readers stays below a few megabytes, and
+/// most of the places for callers stay free.
+pub(super) const LISTS: usize = 16;
 
 /// How long a worker may take to answer before it is shown as busy.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -62,11 +67,15 @@ impl Supervisor {
     }
 
     /// Answers `connections` in slices, in a task of its own: a slice is asked for when the caller
-    /// has taken the one before.
+    /// has taken the one before, so a caller that does not read costs two slices and no more.
     pub(super) fn list_connections(&mut self, wanted: Option<&str>, answers: Answers) {
         let named = match self.slots_named(wanted) {
             Ok(named) => named,
             Err(unknown) => return answers.done(ExitCode::Failed, unknown),
+        };
+        let Ok(place) = Arc::clone(&self.lists).try_acquire_owned() else {
+            let text = format!("{LISTS} lists of connections are being read: end one of them");
+            return answers.done(ExitCode::Failed, text);
         };
         let mut processes = Vec::new();
         for (position, slot) in self.slots.iter().enumerate() {
@@ -78,7 +87,11 @@ impl Supervisor {
             }
         }
         // Ends with the last slice, or when the caller is gone.
-        tokio::spawn(list(processes, self.events.clone(), answers));
+        let list = list(processes, self.events.clone(), answers);
+        tokio::spawn(async move {
+            list.await;
+            drop(place);
+        });
     }
 
     /// Returns the slots that a person names by a service or slot; `None` when no name was given, and

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::event::{Event, Wish, WorkerKey};
 use super::exit::ExitReason;
@@ -15,6 +16,7 @@ use super::notify::Notify;
 use super::orphans::Orphans;
 use super::reload::{Round, Step as RoundStep};
 use super::slot::{Outlook, Slot, Worker, WorkerState};
+use super::status::{LISTS, SLICE};
 use super::stop::Stop;
 use super::tls::Tls;
 use super::{Plan, WorkerArguments, spawn};
@@ -60,6 +62,8 @@ pub(super) struct Supervisor {
     identities: Vec<Option<Identity>>,
     pub(super) notify: Notify,
     pub(super) orphans: Orphans,
+    /// Places for lists of connections.
+    pub(super) lists: Arc<Semaphore>,
     /// The last question's token.
     token: u64,
 }
@@ -114,6 +118,7 @@ impl Supervisor {
             identities: plan.identities.clone(),
             notify: Notify::from_environment(),
             orphans,
+            lists: Arc::new(Semaphore::new(LISTS)),
             token: 0,
         })
     }
@@ -170,9 +175,8 @@ impl Supervisor {
             Event::Asked(asked) => self.asked(asked),
             Event::Slice { worker, from, answer } => {
                 let token = self.next_token();
-                let limit = super::status::SLICE;
                 if let Some(worker) = self.worker(worker) {
-                    worker.ask(token, &ToWorker::Connections { token, from, limit }, answer);
+                    worker.ask(token, &ToWorker::Connections { token, from, limit: SLICE }, answer);
                 }
             }
             Event::Signal(wish) => self.wished(wish),
