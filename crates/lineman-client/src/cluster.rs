@@ -56,6 +56,9 @@ impl Cluster {
     }
 
     /// Returns the gateways that the register knows; asks it at most once a second.
+    ///
+    /// # Errors
+    /// [`Error::Register`], [`Error::NoList`].
     pub fn gateways(&mut self) -> Result<Vec<SocketAddr>, Error> {
         if let Some((asked, list)) = &self.listed
             && asked.elapsed() < LIST_AGE
@@ -69,12 +72,19 @@ impl Cluster {
     }
 
     /// Sends a message to every client.
+    ///
+    /// # Errors
+    /// As [`Cluster::gateways`]. [`Error::Gateway`], [`Error::Refused`] or [`Error::Packet`] for the
+    /// first gateway that did not take it; the others have it.
     pub fn send_to_all(&mut self, message: impl Into<Body>) -> Result<(), Error> {
         let order = Order::SendToAll { audience: Audience::All, message: message.into() };
         self.order_all(order)
     }
 
     /// Sends a message to every client of a uid.
+    ///
+    /// # Errors
+    /// As [`Cluster::send_to_all`]; [`Error::EmptyName`].
     pub fn send_to_uid(
         &mut self,
         uid: impl Display,
@@ -85,6 +95,9 @@ impl Cluster {
     }
 
     /// Sends a message to every client of a group.
+    ///
+    /// # Errors
+    /// As [`Cluster::send_to_uid`].
     pub fn send_to_group(
         &mut self,
         group: impl Display,
@@ -95,6 +108,9 @@ impl Cluster {
     }
 
     /// Sends a message to one client.
+    ///
+    /// # Errors
+    /// [`Error::Gateway`], [`Error::Refused`], [`Error::Packet`].
     pub fn send_to_client(
         &mut self,
         client: ClientId,
@@ -105,12 +121,18 @@ impl Cluster {
     }
 
     /// Closes a client when everything sent to it before has left.
+    ///
+    /// # Errors
+    /// As [`Cluster::send_to_client`].
     pub fn close_client(&mut self, client: ClientId) -> Result<(), Error> {
         let farewell = Body::Value(php::Value::Null);
         self.order(client, Order::Kick { connection_id: client.connection_id, farewell })
     }
 
     /// Sends a client a last message, then closes it.
+    ///
+    /// # Errors
+    /// As [`Cluster::send_to_client`].
     pub fn close_client_with(
         &mut self,
         client: ClientId,
@@ -121,17 +143,26 @@ impl Cluster {
     }
 
     /// Returns whether a client is connected.
+    ///
+    /// # Errors
+    /// As [`Cluster::send_to_client`]; [`Error::UnexpectedReply`].
     pub fn is_online(&mut self, client: ClientId) -> Result<bool, Error> {
         let query = Query::IsOnline { connection_id: client.connection_id };
         Ok(self.number(address(client), &query)? > 0)
     }
 
     /// Returns how many clients are connected.
+    ///
+    /// # Errors
+    /// As [`Cluster::gateways`]; as [`Cluster::is_online`] for the first gateway that gave no number.
     pub fn client_count(&mut self) -> Result<u64, Error> {
         self.count(&Query::ClientCountByGroup { group: Bytes::new() })
     }
 
     /// Returns how many clients are in a group.
+    ///
+    /// # Errors
+    /// As [`Cluster::client_count`]; [`Error::EmptyName`].
     pub fn client_count_in_group(&mut self, group: impl Display) -> Result<u64, Error> {
         self.count(&Query::ClientCountByGroup { group: name(group)?.to_bytes() })
     }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use lineman_wire::link;
 
-/// Why a call failed. A call for all gateways has reached every gateway but the one that is named.
+/// Why a call failed. What is sent to all gateways is sent to those behind one that fails, too; the first
+/// that failed is named.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

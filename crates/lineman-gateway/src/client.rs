@@ -57,37 +57,58 @@ impl<S> Client<S> {
     }
 
     /// Closes the client when everything sent to it before has left.
+    ///
+    /// # Errors
+    /// The gateway's link is full or gone.
     pub fn close(&self) -> Result {
         self.order(hub::kick(self.id))
     }
 
     /// Sends the client a last message, then closes it.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
     pub fn close_with(&self, farewell: impl IntoMessage) -> Result {
         let farewell = Body::Scalar(farewell.into_message()?.into_bytes());
         self.order(Order::Kick { connection_id: self.id.connection_id, farewell })
     }
 
     /// Drops the client's connection now; what is queued for it is lost.
+    ///
+    /// # Errors
+    /// As [`Hub::destroy_client`].
     pub fn destroy(&self) -> Result {
         self.hub.destroy_client(self.id)
     }
 
     /// Binds a uid to the client, in place of the one it had.
+    ///
+    /// # Errors
+    /// As [`Hub::bind_uid`].
     pub fn bind_uid(&self, uid: impl fmt::Display) -> Result {
         self.hub.bind_uid(self.id, uid)
     }
 
     /// Takes the client's uid away.
+    ///
+    /// # Errors
+    /// As [`Hub::unbind_uid`].
     pub fn unbind_uid(&self) -> Result {
         self.hub.unbind_uid(self.id)
     }
 
     /// Adds the client to a group.
+    ///
+    /// # Errors
+    /// As [`Hub::join`].
     pub fn join(&self, group: impl fmt::Display) -> Result {
         self.hub.join(self.id, group)
     }
 
     /// Takes the client out of a group.
+    ///
+    /// # Errors
+    /// As [`Hub::leave`].
     pub fn leave(&self, group: impl fmt::Display) -> Result {
         self.hub.leave(self.id, group)
     }

@@ -79,7 +79,9 @@ pub trait Events: 'static {
         Ok(())
     }
 
-    /// Runs in each process when it has nothing left to do, before it exits.
+    /// Runs in each process when it has nothing left to do, before it exits; an error is logged.
+    ///
+    /// It has half of [`App::stop_limit`](lineman::App::stop_limit), so 1 s by default.
     async fn on_stop(&self, hub: &Hub) -> Result {
         let _ = hub;
         Ok(())

@@ -15,7 +15,10 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// Logs what the loop is doing when it has stood still for `limit`, and again when it goes on. The
-    /// default, with 5 s. Limits below 200 ms are kept as 200 ms.
+    /// default, with 5 s.
+    ///
+    /// It looks every quarter of `limit`, but not more often than every 200 ms: so it sees it up to two
+    /// looks late, and a limit below 200 ms is kept as 200 ms.
     pub fn report(limit: Duration) -> Self {
         Self { limit: Some(limit), restart: false }
     }

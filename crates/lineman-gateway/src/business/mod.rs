@@ -95,7 +95,7 @@ impl<E: Events> Business<E> {
         self
     }
 
-    /// Sets how many processes serve it. Default 1.
+    /// Sets how many processes serve it. Default 1; a count of 0 is refused at the start.
     #[must_use]
     pub fn count(mut self, count: usize) -> Self {
         self.count = count;

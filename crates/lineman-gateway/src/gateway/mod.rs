@@ -162,7 +162,7 @@ impl Gateway {
         self
     }
 
-    /// Sets the bounds of the requests that [`Gateway::http`] serves.
+    /// Sets the bounds of the requests that [`Gateway::http`] serves. Default: [`HttpLimits::default`].
     #[must_use]
     pub fn http_limits(mut self, limits: HttpLimits) -> Self {
         self.http_limits = Some(limits);
@@ -178,7 +178,7 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
-    /// Sets how many processes serve it. Default 1.
+    /// Sets how many processes serve it. Default 1; a count of 0 is refused at the start.
     #[must_use]
     pub fn count(mut self, count: usize) -> Self {
         self.count = count;
@@ -200,6 +200,7 @@ impl<P: Driver> Gateway<P> {
     }
 
     /// Sets how the sockets for clients are set up: keepalive, backlog, a Unix socket's mode, ….
+    /// Default: [`SocketOptions::new`].
     #[must_use]
     pub fn socket_options(mut self, options: SocketOptions) -> Self {
         self.socket_options = options;
@@ -244,7 +245,7 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
-    /// Sets the bounds of each client's connection.
+    /// Sets the bounds of each client's connection. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.front.limits = limits;

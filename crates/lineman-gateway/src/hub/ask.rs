@@ -16,6 +16,10 @@ use super::{Hub, HubError, gateway_of, session};
 /// answer, the error names it, and there is no partial result.
 impl Hub {
     /// Returns whether a client is connected.
+    ///
+    /// # Errors
+    /// No answer: [`HubError::Timeout`], [`HubError::Lost`], [`HubError::Busy`], [`HubError::Full`],
+    /// [`HubError::Unlinked`]. One of no use: [`HubError::Reply`], [`HubError::UnexpectedReply`].
     pub async fn is_online(&self, client: ClientId) -> Result<bool, HubError> {
         let query = Query::IsOnline { connection_id: client.connection_id };
         match self.ask_of(client, query).await? {
@@ -25,17 +29,26 @@ impl Hub {
     }
 
     /// Returns whether a uid has a client that is connected.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`].
     pub async fn is_uid_online(&self, uid: impl Display) -> Result<bool, HubError> {
         Ok(!self.client_ids_by_uid(uid).await?.is_empty())
     }
 
     /// Returns the clients of a uid.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`].
     pub async fn client_ids_by_uid(&self, uid: impl Display) -> Result<Vec<ClientId>, HubError> {
         let answers = self.ask_all(Query::ClientIdsByUid { uid: Bytes::from(uid.to_string()) });
         flatten(&answers.await?, Answer::client_ids)
     }
 
     /// Returns a client's uid; `None` if it has none or is not connected.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`].
     pub async fn uid_by_client_id(&self, client: ClientId) -> Result<Option<String>, HubError> {
         let conditions = vec![Condition::Connections(vec![client.connection_id])];
         let query = Query::Select(Select { fields: vec![Field::Uid], conditions });
@@ -48,22 +61,34 @@ impl Hub {
     }
 
     /// Returns how many clients are connected.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`].
     pub async fn client_count(&self) -> Result<u64, HubError> {
         self.count(Bytes::new()).await
     }
 
     /// Returns how many clients are in a group.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`]; [`HubError::EmptyName`].
     pub async fn client_count_in_group(&self, group: impl Display) -> Result<u64, HubError> {
         self.count(Bytes::from(super::send::name(group)?)).await
     }
 
     /// Returns all clients.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`].
     pub async fn client_ids(&self) -> Result<Vec<ClientId>, HubError> {
         let clients = self.select(Field::Groups, Vec::new()).await?;
         Ok(clients.into_iter().map(|(client, _)| client).collect())
     }
 
     /// Returns the clients in a group.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`]; [`HubError::EmptyName`].
     pub async fn client_ids_in_group(
         &self,
         group: impl Display,
@@ -73,21 +98,33 @@ impl Hub {
     }
 
     /// Returns all uids that have a client.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`].
     pub async fn uids(&self) -> Result<BTreeSet<String>, HubError> {
         self.select_uids(Vec::new()).await
     }
 
     /// Returns the uids that have a client in a group.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`]; [`HubError::EmptyName`].
     pub async fn uids_in_group(&self, group: impl Display) -> Result<BTreeSet<String>, HubError> {
         self.select_uids(in_group(group)?).await
     }
 
     /// Returns the names of all groups that have a client.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`].
     pub async fn groups(&self) -> Result<BTreeSet<String>, HubError> {
         flatten(&self.ask_all(Query::GroupIds).await?, Answer::names)
     }
 
     /// Returns a client's session; `None` if the client is not connected.
+    ///
+    /// # Errors
+    /// As [`Hub::is_online`]; [`HubError::Session`] when the session does not fit `T`.
     pub async fn session<T>(&self, client: ClientId) -> Result<Option<T>, HubError>
     where
         T: DeserializeOwned + Default + 'static,
@@ -101,6 +138,9 @@ impl Hub {
     }
 
     /// Returns the sessions of a group's clients.
+    ///
+    /// # Errors
+    /// As [`Hub::session`]; [`HubError::EmptyName`].
     pub async fn sessions_in_group<T>(
         &self,
         group: impl Display,
@@ -113,6 +153,9 @@ impl Hub {
     }
 
     /// Returns the sessions of all clients.
+    ///
+    /// # Errors
+    /// As [`Hub::session`].
     pub async fn sessions<T>(&self) -> Result<BTreeMap<ClientId, T>, HubError>
     where
         T: DeserializeOwned + Default + 'static,

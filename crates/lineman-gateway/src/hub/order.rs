@@ -11,49 +11,74 @@ use serde::Serialize;
 use super::send::{body, name};
 use super::{Hub, IntoMessage, session};
 
-/// Changes to one client. None of these waits for the gateway; an unknown client is ignored.
+/// Changes to one client or group. None of these waits for a gateway; an unknown client is ignored.
+/// Errors are a [`HubError`](super::HubError), boxed.
 impl Hub {
     /// Binds a uid to a client, in place of the one it had. A uid may have many clients.
+    ///
+    /// # Errors
+    /// The link to the client's gateway is full; a name that is empty, `0`, or too long for a packet.
     pub fn bind_uid(&self, client: ClientId, uid: impl Display) -> Result {
         let (connection_id, uid) = (client.connection_id, Bytes::from(name(uid)?));
         Ok(self.order_any(client, Order::BindUid { connection_id, uid })?)
     }
 
     /// Takes a client's uid away.
+    ///
+    /// # Errors
+    /// The link to the client's gateway is full.
     pub fn unbind_uid(&self, client: ClientId) -> Result {
         let order = Order::UnbindUid { connection_id: client.connection_id, uid: Bytes::new() };
         Ok(self.order_any(client, order)?)
     }
 
     /// Adds a client to a group.
+    ///
+    /// # Errors
+    /// As [`Hub::bind_uid`].
     pub fn join(&self, client: ClientId, group: impl Display) -> Result {
         let (connection_id, group) = (client.connection_id, Bytes::from(name(group)?));
         Ok(self.order_any(client, Order::JoinGroup { connection_id, group })?)
     }
 
     /// Takes a client out of a group.
+    ///
+    /// # Errors
+    /// As [`Hub::bind_uid`].
     pub fn leave(&self, client: ClientId, group: impl Display) -> Result {
         let (connection_id, group) = (client.connection_id, Bytes::from(name(group)?));
         Ok(self.order_any(client, Order::LeaveGroup { connection_id, group })?)
     }
 
     /// Takes every client out of a group, on all gateways.
+    ///
+    /// # Errors
+    /// As [`Hub::send_to_group`].
     pub fn ungroup(&self, group: impl Display) -> Result {
         Ok(self.order_everywhere(Order::Ungroup { group: Bytes::from(name(group)?) })?)
     }
 
     /// Closes a client when everything sent to it before has left.
+    ///
+    /// # Errors
+    /// The link to the client's gateway is full.
     pub fn close_client(&self, client: ClientId) -> Result {
         Ok(self.order_any(client, kick(client))?)
     }
 
     /// Sends a client a last message, then closes it.
+    ///
+    /// # Errors
+    /// As [`Hub::send_to_client`].
     pub fn close_client_with(&self, client: ClientId, farewell: impl IntoMessage) -> Result {
         let (connection_id, farewell) = (client.connection_id, body(farewell)?);
         Ok(self.order_any(client, Order::Kick { connection_id, farewell })?)
     }
 
     /// Drops a client's connection now; what is queued for it is lost.
+    ///
+    /// # Errors
+    /// The link to the client's gateway is full.
     pub fn destroy_client(&self, client: ClientId) -> Result {
         let order = Order::Destroy { connection_id: client.connection_id };
         Ok(self.order_any(client, order)?)
@@ -63,6 +88,10 @@ impl Hub {
     ///
     /// The handlers that run for the client see it with the next event that its gateway sends after
     /// that, unless one of them writes the session first: the last writer wins.
+    ///
+    /// # Errors
+    /// The link to the client's gateway is full; a value that is no struct or map, that PHP's format
+    /// cannot express, or that is too long for a packet.
     pub fn set_session<T: Serialize + ?Sized>(&self, client: ClientId, value: &T) -> Result {
         let (connection_id, session) = (client.connection_id, session::encode(value)?);
         Ok(self.order_any(client, Order::SetSession { connection_id, session })?)
@@ -72,6 +101,9 @@ impl Hub {
     /// lost.
     ///
     /// Maps within the session are merged, too; everything else is replaced.
+    ///
+    /// # Errors
+    /// As [`Hub::set_session`].
     pub fn update_session<T: Serialize + ?Sized>(&self, client: ClientId, fields: &T) -> Result {
         let (connection_id, session) = (client.connection_id, session::encode(fields)?);
         Ok(self.order_any(client, Order::UpdateSession { connection_id, session })?)

@@ -9,16 +9,23 @@ use lineman_wire::link::{Audience, Body, ClientId, Name, Order};
 
 use super::{Hub, HubError, IntoMessage, encode, gateway_of};
 
-/// Messages. None of these waits; each fails when a gateway's link is full ([`HubError::Full`]),
-/// and reaches the other gateways all the same.
+/// Messages. None of these waits; one that a gateway's link has no room for ([`HubError::Full`]) reaches
+/// the other gateways all the same. Errors are a [`HubError`], boxed.
 impl Hub {
     /// Sends a message to every client.
+    ///
+    /// # Errors
+    /// [`HubError::Message`], [`HubError::TooLong`]. [`HubError::Full`], or [`HubError::Unlinked`] as a link
+    /// ends, for the first gateway that did not take it; the others have it.
     pub fn send_to_all(&self, message: impl IntoMessage) -> Result {
         let message = body(message)?;
         Ok(self.order_everywhere(Order::SendToAll { audience: Audience::All, message })?)
     }
 
     /// Sends a message to every client but these.
+    ///
+    /// # Errors
+    /// As [`Hub::send_to_all`].
     pub fn send_to_all_except(&self, message: impl IntoMessage, except: &[ClientId]) -> Result {
         let message = body(message)?;
         let order = |except| {
@@ -29,6 +36,10 @@ impl Hub {
     }
 
     /// Sends a message to one client.
+    ///
+    /// # Errors
+    /// [`HubError::Full`] of its gateway's link;
+    /// [`HubError::Message`], [`HubError::TooLong`].
     pub fn send_to_client(&self, client: ClientId, message: impl IntoMessage) -> Result {
         let message = body(message)?;
         let connection_id = client.connection_id;
@@ -36,6 +47,9 @@ impl Hub {
     }
 
     /// Sends a message to some clients: one packet for each gateway.
+    ///
+    /// # Errors
+    /// As [`Hub::send_to_all`].
     pub fn send_to_clients(&self, clients: &[ClientId], message: impl IntoMessage) -> Result {
         let message = body(message)?;
         let clients = by_gateway(clients);
@@ -50,11 +64,17 @@ impl Hub {
     }
 
     /// Sends a message to every client of a uid.
+    ///
+    /// # Errors
+    /// As [`Hub::send_to_all`]; [`HubError::EmptyName`].
     pub fn send_to_uid(&self, uid: impl Display, message: impl IntoMessage) -> Result {
         self.send_to_uids(&[uid], message)
     }
 
     /// Sends a message to every client of each of the uids.
+    ///
+    /// # Errors
+    /// As [`Hub::send_to_uid`].
     pub fn send_to_uids(&self, uids: &[impl Display], message: impl IntoMessage) -> Result {
         let (uids, message) = (names(uids)?, body(message)?);
         Ok(self.order_everywhere(Order::SendToUid { uids, message })?)
@@ -68,11 +88,17 @@ impl Hub {
     /// hub.send_to_group("lobby", "hello")
     /// # }
     /// ```
+    ///
+    /// # Errors
+    /// As [`Hub::send_to_all`]; [`HubError::EmptyName`].
     pub fn send_to_group(&self, group: impl Display, message: impl IntoMessage) -> Result {
         self.send_to_groups(&[group], message)
     }
 
     /// Sends a message to every client of a group but these.
+    ///
+    /// # Errors
+    /// As [`Hub::send_to_group`].
     pub fn send_to_group_except(
         &self,
         group: impl Display,
@@ -88,6 +114,9 @@ impl Hub {
     }
 
     /// Sends a message to the clients of several groups; who is in two of them gets it twice.
+    ///
+    /// # Errors
+    /// As [`Hub::send_to_group`].
     pub fn send_to_groups(&self, groups: &[impl Display], message: impl IntoMessage) -> Result {
         let (groups, message) = (names(groups)?, body(message)?);
         Ok(self.order_everywhere(Order::SendToGroup { groups, exclude: Vec::new(), message })?)

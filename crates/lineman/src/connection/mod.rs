@@ -1,8 +1,8 @@
 //! Connections and the table that holds them: how a worker process does I/O.
 //!
-//! The path of a message, to be read in this order: [`table`] learns that a socket is readable,
-//! [`entry`] reads and lets the [`driver`] decode, the [`handler`] runs, what it sends waits in the
-//! entry's [`queue`], and the table flushes each touched entry once at the end of the turn.
+//! The path of a message, to be read in this order: `table` learns that a socket is readable,
+//! `entry` reads and lets the `driver` decode, the `handler` runs, what it sends waits in the
+//! entry's `queue`, and the table flushes each touched entry once at the end of the turn.
 //! It knows nothing of processes, and no handler runs inside a borrow of its state.
 
 mod address;

@@ -18,7 +18,8 @@ impl Rate {
         Self { per_second: count.max(1), burst: count.max(1) }
     }
 
-    /// Sets how many may come at once, after a silence long enough to save them up.
+    /// Sets how many may come at once, after a silence long enough to save them up. Default: as many as
+    /// a second brings. Zero is taken as one.
     #[must_use]
     pub fn burst(mut self, count: u32) -> Self {
         self.burst = count.max(1);

@@ -1,9 +1,9 @@
 //! HTTP: requests leave the table with their bytes and are served by hyper and a `tower::Service`,
 //! an axum `Router` for one. Nothing here parses HTTP.
 //!
-//! To be read in this order: a connection is [`Taken`] and has a task ([`serve`]), hyper reads and
-//! writes its [`socket`], which is [`counted`], and calls the [`guarded`] service, which asks the [`rules`] and bounds the [`body`];
-//! the [`watch`] knows by when something has to happen. An [`upgrade`] goes back to the table.
+//! To be read in this order: a connection is `Taken` and has a task (`serve`), hyper reads and
+//! writes its `socket`, which is `counted`, and calls the `guarded` service, which asks the `rules` and
+//! bounds the `body`; the `watch` knows by when something has to happen. An `upgrade` goes back to the table.
 
 mod serve;
 mod socket;

@@ -203,6 +203,8 @@ impl<D: Driver> Outgoing<D> {
     }
 
     /// Runs when a connection is up, with its handshake done.
+    ///
+    /// An error is logged with its connection, counted, and closes it.
     #[must_use]
     pub fn on_connect(mut self, handler: impl AsyncFn(Connection<D>) -> Result + 'static) -> Self {
         self.handlers.connect = Some(boxed(handler));
@@ -211,7 +213,7 @@ impl<D: Driver> Outgoing<D> {
 
     /// Runs for each message, one at a time and in order on each connection.
     ///
-    /// An error is logged with its connection, and closes it.
+    /// An error is logged with its connection, counted, and closes it.
     #[must_use]
     pub fn on_message(
         mut self,
@@ -222,7 +224,7 @@ impl<D: Driver> Outgoing<D> {
     }
 
     /// Runs once for each attempt, when it has failed ([`CloseReason::ConnectFailed`], which names
-    /// the address and what was wrong) or its connection has ended.
+    /// the address and what was wrong) or its connection has ended. An error is logged and counted.
     #[must_use]
     pub fn on_close(
         mut self,

@@ -63,7 +63,7 @@ pub struct Description {
     pub listeners: Vec<Listen>,
     /// Whether a plain `reload` replaces it.
     pub reload: Reload,
-    /// How many seconds a drain may take before connections are cut; `None` is the program's default.
+    /// How long a drain may take before connections are cut; `None` is the program's limit.
     pub drain_limit: Option<Duration>,
     /// When `stop` comes to it.
     pub stop_order: StopOrder,

@@ -172,7 +172,7 @@ impl SocketOptions {
         self
     }
 
-    /// Sets the group of a Unix socket's file, a name or a number.
+    /// Sets the group of a Unix socket's file, a name or a number. Default: that of who starts the program.
     #[must_use]
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());

@@ -57,6 +57,9 @@ pub struct CronError {
 ///
 /// # Errors
 /// [`CronError`] when the expression is none, or names a time that never comes.
+///
+/// # Panics
+/// As [`every`](super::every).
 pub fn at(expression: &str, callback: impl AsyncFn() + 'static) -> Result<Timer, CronError> {
     let zone = jiff::tz::TimeZone::system();
     at_by(expression, move || Zoned::now().with_time_zone(zone.clone()), callback)

@@ -33,6 +33,9 @@ impl Timer {
 /// the next one is due delays it; what was missed meanwhile is skipped. A period of zero is taken as
 /// one millisecond. Call it in a worker: in `on_start` or a handler.
 ///
+/// # Panics
+/// Outside of a worker: the timer runs on its loop.
+///
 /// ```no_run
 /// use lineman::prelude::*;
 /// use std::time::Duration;
@@ -58,7 +61,11 @@ pub fn every(period: Duration, callback: impl AsyncFn() + 'static) -> Timer {
     })
 }
 
-/// Calls `callback` once, after `delay`, unless it is cancelled before.
+/// Calls `callback` once, after `delay`, unless it is cancelled before. Call it in a worker: in
+/// `on_start` or a handler.
+///
+/// # Panics
+/// As [`every`].
 pub fn after(delay: Duration, callback: impl AsyncFnOnce() + 'static) -> Timer {
     spawn(async move {
         tokio::time::sleep(delay).await;

@@ -103,7 +103,7 @@ impl Worker {
     ///
     /// A datagram is decoded to all its messages; what is left over is malformed and counted. An
     /// answer is a datagram for each message. Handlers of different datagrams do not wait for each
-    /// other, and 1,024 of a process may wait at once: then datagrams are dropped and counted. The
+    /// other, and 1,024 of a socket may wait at once: then datagrams are dropped and counted. The
     /// processes share the port; a sender (address and port) stays with one of them. During a reload
     /// what arrives waits in the socket for the successor.
     ///
@@ -190,21 +190,23 @@ impl<K> Worker<K>
 where
     Self: Service,
 {
-    /// Sets how its sockets are set up: keepalive, backlog, buffers, a Unix socket's mode, ….
+    /// Sets how its sockets are set up: keepalive, backlog, buffers, a Unix socket's mode, …. Default:
+    /// [`SocketOptions::new`].
     #[must_use]
     pub fn socket_options(mut self, options: SocketOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// Sets the bounds of HTTP, for [`Worker::http`] and for a service beside a WebSocket.
+    /// Sets the bounds of HTTP, for [`Worker::http`] and for a service beside a WebSocket. Default:
+    /// [`HttpLimits::default`].
     #[must_use]
     pub fn http_limits(mut self, limits: HttpLimits) -> Self {
         self.http_limits = Some(limits);
         self
     }
 
-    /// Sets the bounds of each connection, and of all of them together.
+    /// Sets the bounds of each connection, and of all of them together. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.front.limits = limits;

@@ -26,6 +26,8 @@ pub struct Peers<D: Driver> {
 
 impl<D: Driver> Worker<Peers<D>> {
     /// Runs when a connection is up, with its handshake done.
+    ///
+    /// An error is logged with its connection, counted, and closes it (1011).
     #[must_use]
     pub fn on_connect(mut self, handler: impl AsyncFn(Connection<D>) -> Result + 'static) -> Self {
         self.kind.handlers.connect = Some(boxed(handler));
@@ -34,7 +36,7 @@ impl<D: Driver> Worker<Peers<D>> {
 
     /// Runs for each message, one at a time and in order on each connection.
     ///
-    /// An error is logged with its connection, and closes it (1011).
+    /// An error is logged with its connection, counted, and closes it (1011).
     #[must_use]
     pub fn on_message(
         mut self,
@@ -46,7 +48,8 @@ impl<D: Driver> Worker<Peers<D>> {
 
     /// Runs once for each connection, when it has ended, with the reason.
     ///
-    /// Not for a peer that never finished its handshake: no handler has heard of that one.
+    /// Not for a peer that never finished its handshake: no handler has heard of that one. An error is
+    /// logged and counted.
     #[must_use]
     pub fn on_close(
         mut self,

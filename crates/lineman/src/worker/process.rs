@@ -100,7 +100,8 @@ where
         self
     }
 
-    /// Has `each` processes for each core this process may use, counted when the program starts.
+    /// Has `each` processes for each core this process may use, counted when the program starts. 0 is
+    /// refused at the start.
     #[must_use]
     pub fn per_core(mut self, each: usize) -> Self {
         self.process.count = Count::PerCore(each);
@@ -178,7 +179,7 @@ where
     }
 
     /// Runs on `reload` in each process that stays as it is ([`Worker::keep_on_reload`]): to read a
-    /// configuration again, say. An error is logged.
+    /// configuration again, say. An error is logged. By default nothing runs.
     #[must_use]
     pub fn on_reload(mut self, handler: impl AsyncFn() -> Result + 'static) -> Self {
         let handler = Rc::new(handler);
@@ -189,7 +190,10 @@ where
         self
     }
 
-    /// Runs in each process when its last connection is closed, before it exits.
+    /// Runs in each process when its last connection is closed, before it exits. An error is logged.
+    ///
+    /// It has half of [`App::stop_limit`](crate::App::stop_limit), so 1 s by default; then the process
+    /// exits without it.
     #[must_use]
     pub fn on_stop(mut self, handler: impl AsyncFnOnce() -> Result + 'static) -> Self {
         self.process.on_stop = Some(Box::new(|| Box::pin(async move { handler().await })));
