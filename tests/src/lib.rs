@@ -14,6 +14,11 @@ pub mod secure;
 pub mod ours;
 pub mod launch;
 
+/// The programs of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
+
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Held by a test that needs the machine for itself.

@@ -9,15 +9,34 @@ use super::source::code;
 /// A file past this usually holds two things.
 const LONGEST_FILE: usize = 500;
 
-/// Modules that must not know each other: the folder, and what nothing in it may import.
-const STRANGERS: [(&str, &str); 6] = [
-    ("crates/lineman/src/master", "connection"),
-    ("crates/lineman/src/process", "master"),
+/// Modules that must not know each other: the folder, and what nothing in it may reach through `crate::`:
+/// modules, and what the crate's root re-exports of them.
+const STRANGERS: [(&str, &[&str]); 4] = [
+    ("crates/lineman/src/master", &["connection", "Table", "websocket", "prelude"]),
+    ("crates/lineman/src/process", &["master", "ExitReason", "WorkerExit"]),
     // A gateway runs no user code, a business owns no client's socket.
-    ("crates/lineman-gateway/src/gateway", "events"),
-    ("crates/lineman-gateway/src/gateway", "hub"),
-    ("crates/lineman-gateway/src/gateway", "business"),
-    ("crates/lineman-gateway/src/business", "gateway"),
+    (
+        "crates/lineman-gateway/src/gateway",
+        &[
+            "events",
+            "Events",
+            "hub",
+            "Hub",
+            "HubError",
+            "IntoMessage",
+            "Json",
+            "business",
+            "Business",
+        ],
+    ),
+    ("crates/lineman-gateway/src/business", &["gateway", "Gateway", "SlowClient"]),
+];
+
+/// Who may ask for the path of the command line's socket: its two ends, and those who have it served.
+const AT_THE_SOCKET: [&str; 3] = [
+    "crates/lineman/src/control/",
+    "crates/lineman/src/master/mod.rs",
+    "crates/lineman/src/master/presence.rs",
 ];
 
 /// Calls that end or signal a process; in the framework they are the master's.
@@ -46,8 +65,10 @@ pub(super) fn check(file: &File) -> Vec<Problem> {
         head(file, &mut problems);
         length(file, &mut problems);
         strangers(file, &code, &mut problems);
+        strangers_by_the_root(file, &code, &mut problems);
         only_os_is_unsafe(file, &code, &mut problems);
         only_master_signals(file, &code, &mut problems);
+        only_control_speaks(file, &code, &mut problems);
     }
     problems
 }
@@ -100,15 +121,36 @@ fn wire_does_no_io(file: &File, problems: &mut Vec<Problem>) {
 }
 
 fn strangers(file: &File, code: &str, problems: &mut Vec<Problem>) {
-    for (folder, stranger) in STRANGERS {
+    for (folder, strangers) in STRANGERS {
         let inside =
             file.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with(['/', '.']));
         if !inside {
             continue;
         }
         for (line, name) in crate_paths(code) {
-            if name == stranger {
-                report(problems, file, line, format!("{folder} must not know `{stranger}`"));
+            if strangers.contains(&name.as_str()) {
+                report(problems, file, line, format!("{folder} must not know `{name}`"));
+            }
+        }
+    }
+}
+
+/// What a crate's root re-exports of a stranger is a stranger, too.
+fn strangers_by_the_root(file: &File, code: &str, problems: &mut Vec<Problem>) {
+    let Some(sources) = file.path.strip_suffix("lib.rs") else { return };
+    let known = STRANGERS.iter().filter(|(folder, _)| folder.starts_with(sources));
+    for (folder, strangers) in known {
+        for (at, prefix) in code.match_indices("\npub use ") {
+            let statement = code[at + prefix.len()..].split(';').next().unwrap_or_default();
+            let Some((module, names)) = statement.split_once("::") else { continue };
+            if !strangers.contains(&module) {
+                continue;
+            }
+            let names = names.split([',', '{', '}']).filter_map(|name| words(name.trim()).last());
+            for name in names.filter(|name| !name.is_empty() && !strangers.contains(name)) {
+                let line = code[..=at].lines().count() + 1;
+                let text = format!("{folder} must not know `{name}`: add it to tidy's STRANGERS");
+                report(problems, file, line, text);
             }
         }
     }
@@ -134,6 +176,19 @@ fn only_master_signals(file: &File, code: &str, problems: &mut Vec<Problem>) {
     for (number, line) in (1..).zip(code.lines()) {
         if words(line).any(|word| SIGNALLING.contains(&word)) {
             let text = "only crates/lineman/src/master signals processes";
+            report(problems, file, number, text.to_owned());
+        }
+    }
+}
+
+fn only_control_speaks(file: &File, code: &str, problems: &mut Vec<Problem>) {
+    let framework = file.path.starts_with("crates/lineman/src/");
+    if !framework || AT_THE_SOCKET.iter().any(|place| file.path.starts_with(place)) {
+        return;
+    }
+    for (number, line) in (1..).zip(code.lines()) {
+        if line.contains(".socket()") {
+            let text = "only crates/lineman/src/control speaks with the command line";
             report(problems, file, number, text.to_owned());
         }
     }
@@ -238,6 +293,29 @@ mod tests {
         assert_eq!(problems(path, fine), Vec::<String>::new());
         let elsewhere = "//! Head.\nuse crate::connection::Table;\n";
         assert_eq!(problems("crates/lineman/src/process/mod.rs", elsewhere), Vec::<String>::new());
+    }
+
+    #[test]
+    fn strangers_are_known_by_the_names_of_the_root() {
+        let path = "crates/lineman/src/master/mod.rs";
+        let known = "2: crates/lineman/src/master must not know `Table`";
+        check_problem(path, "//! Head.\nuse crate::{Error, Table};\n", known);
+        let root = "crates/lineman/src/lib.rs";
+        let fine = "//! Head.\npub use connection::{Table, websocket};\npub use app::App;\n";
+        assert_eq!(problems(root, fine), Vec::<String>::new());
+        let text = "//! Head.\n\npub use connection::{Table, Entry as Line};\n";
+        check_problem(root, text, "3: crates/lineman/src/master must not know `Line`");
+    }
+
+    #[test]
+    fn the_command_line_is_controls() {
+        let text = "//! Head.\nfn f(folder: &Folder) { UnixStream::connect(folder.socket()) }\n";
+        check_problem(
+            "crates/lineman/src/command/stop.rs",
+            text,
+            "2: only crates/lineman/src/control",
+        );
+        assert_eq!(problems("crates/lineman/src/control/client.rs", text), Vec::<String>::new());
     }
 
     #[test]
