@@ -222,12 +222,12 @@ fn cpu(millis: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::control::report::{Listen, Service};
     use std::collections::BTreeMap;
 
-    fn slot(index: usize, stats: Option<Stats>) -> Slot {
+    pub(in super::super) fn slot(index: usize, stats: Option<Stats>) -> Slot {
         Slot {
             name: format!("chat-gateway/{index}"),
             service: "chat-gateway".to_owned(),

@@ -129,29 +129,15 @@ fn per_second(count: u64, seconds: f64) -> f64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::command::status;
     use crate::control::Stats;
     use std::collections::BTreeMap;
     use std::time::Duration;
 
     pub(in super::super) fn slot(index: usize, pid: u32, stats: Option<Stats>) -> Slot {
-        Slot {
-            name: format!("chat-gateway/{index}"),
-            service: "chat-gateway".to_owned(),
-            index,
-            pid: Some(pid),
-            state: "ready".to_owned(),
-            generation: 1,
-            uptime_ms: Some(184_000),
-            restarts: 0,
-            last_exit: None,
-            answered: stats.is_some(),
-            stats,
-            gauges: BTreeMap::new(),
-            memory_bytes: Some(12 << 20),
-            cpu_ms: Some(1200),
-            lag_p99_us: Some(1234),
-            lag_max_us: Some(5678),
-        }
+        let (last_exit, gauges) = (None, BTreeMap::new());
+        let slot = status::tests::slot(index, stats);
+        Slot { pid: Some(pid), restarts: 0, last_exit, gauges, ..slot }
     }
 
     pub(in super::super) fn sample(taken: Instant, slots: Vec<Slot>) -> Sample {
