@@ -9,7 +9,7 @@ use super::{Failure, Outcome, ask};
 use crate::control::folder::RuntimeFolder;
 use crate::control::request::{Answer, Request};
 use crate::control::{ExitCode, Row};
-use crate::terminal::table::Align;
+use crate::terminal::table::{self, Align};
 use crate::terminal::{Printer, screen, units};
 
 /// One line of `--json`.
@@ -24,17 +24,21 @@ struct Line<'a> {
 /// Runs `connections`.
 pub(super) fn connections(folder: &RuntimeFolder, how: &Connections) -> Outcome {
     let mut call = ask(folder, &Request::Connections { service: how.service.clone() })?;
-    let layout = Layout::new(screen::stdout().map(|size| size.columns));
+    let width = screen::stdout().map(|size| size.columns);
+    let mut layout = Layout::new(width, 0);
     let mut headed = how.format.json;
     while let Some(answer) = call.next()? {
         // Not above an error.
         let lists = matches!(answer, Answer::Rows { .. } | Answer::Done { code: ExitCode::Ok, .. });
         if lists && !std::mem::replace(&mut headed, true) {
+            if let Answer::Rows { longest, .. } = &answer {
+                layout = Layout::new(width, *longest);
+            }
             Printer::data(&layout.header());
         }
         match answer {
             Answer::Rows { rows, .. } if rows.is_empty() => {}
-            Answer::Rows { slot, pid, rows } => {
+            Answer::Rows { slot, pid, rows, .. } => {
                 let text = if how.format.json {
                     json(&slot, pid, &rows).map_err(std::io::Error::from)?
                 } else {
@@ -61,7 +65,7 @@ fn json(slot: &str, pid: u32, rows: &[Row]) -> serde_json::Result<String> {
     Ok(lines?.join("\n"))
 }
 
-/// The columns with their widths. These are fixed, as the rows come in slices: a table as wide as its
+/// The columns with their widths. All but the first are fixed, as the rows come in slices: a table as wide as its
 /// widest cell would have to wait for the last one.
 const COLUMNS: [(&str, usize, Align); 13] = [
     ("slot", 16, Align::Left),
@@ -82,21 +86,31 @@ const COLUMNS: [(&str, usize, Align); 13] = [
 /// What a narrow terminal goes without, by position, the first ones first.
 const EXPENDABLE: [usize; 9] = [4, 11, 8, 7, 3, 6, 1, 10, 9];
 
-/// Which columns are shown, and how wide they are.
-struct Layout(Vec<usize>);
+/// Which columns are shown, and how wide that of the slots is.
+struct Layout {
+    shown: Vec<usize>,
+    slot: usize,
+}
 
 impl Layout {
-    /// Returns what fits into this width; everything without one.
-    fn new(width: Option<usize>) -> Self {
-        let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
+    /// Returns what fits into this width when the names of slots have up to `longest` characters;
+    /// everything, in full length, without one.
+    fn new(width: Option<usize>, longest: usize) -> Self {
+        let most = width.map_or(usize::MAX, table::name_room);
+        let slot = longest.min(most).max(COLUMNS[0].1);
+        let mut layout = Self { shown: (0..COLUMNS.len()).collect(), slot };
         for expendable in EXPENDABLE {
-            let wide: usize = shown.iter().map(|at| COLUMNS[*at].1 + 1).sum();
+            let wide: usize = layout.shown.iter().map(|at| layout.width(*at) + 1).sum();
             if width.is_none_or(|width| wide <= width + 1) {
                 break;
             }
-            shown.retain(|at| *at != expendable);
+            layout.shown.retain(|at| *at != expendable);
         }
-        Self(shown)
+        layout
+    }
+
+    fn width(&self, at: usize) -> usize {
+        if at == 0 { self.slot } else { COLUMNS[at].1 }
     }
 
     fn header(&self) -> String {
@@ -104,19 +118,20 @@ impl Layout {
     }
 
     fn text(&self, slot: &str, rows: &[Row]) -> String {
-        let lines: Vec<String> = rows.iter().map(|row| self.line(&cells(slot, row))).collect();
+        let slot = table::shortened(slot, self.slot);
+        let lines: Vec<String> = rows.iter().map(|row| self.line(&cells(&slot, row))).collect();
         lines.join("\n")
     }
 
     fn line(&self, cells: &[String; COLUMNS.len()]) -> String {
         let cell = |at: &usize| {
-            let ((_, width, align), cell) = (COLUMNS[*at], &cells[*at]);
+            let ((_, _, align), width, cell) = (COLUMNS[*at], self.width(*at), &cells[*at]);
             match align {
                 Align::Left => format!("{cell:<width$}"),
                 Align::Right => format!("{cell:>width$}"),
             }
         };
-        self.0.iter().map(cell).collect::<Vec<_>>().join(" ")
+        self.shown.iter().map(cell).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -164,14 +179,26 @@ mod tests {
     #[test]
     fn lines_are_aligned_with_the_header_at_every_width() {
         for width in [None, Some(132), Some(100), Some(80), Some(60)] {
-            let layout = Layout::new(width);
+            let layout = Layout::new(width, 6);
             let (header, line) = (layout.header(), layout.line(&cells("echo/0", &row())));
             assert_eq!(header.find("peer"), line.find("127.0.0.1:50000"));
             assert_eq!(header.len(), line.len());
             assert!(width.is_none_or(|width| line.len() <= width), "{width:?}: {line:?}");
         }
-        assert!(Layout::new(None).header().contains("tls"));
-        assert!(Layout::new(Some(80)).header().contains("sendq"));
+        assert!(Layout::new(None, 6).header().contains("tls"));
+        assert!(Layout::new(Some(80), 6).header().contains("sendq"));
+    }
+
+    #[test]
+    fn a_long_name_is_whole_in_a_pipe_and_fits_a_terminal() {
+        let name = format!("{}/12", "name".repeat(10));
+        for (width, wanted) in [(None, &*name), (Some(80), "namenamenamen\u{2026}ame/12 ")] {
+            let layout = Layout::new(width, name.len());
+            let (header, line) = (layout.header(), layout.text(&name, &[row()]));
+            assert!(line.starts_with(wanted), "{line:?}");
+            assert_eq!(header.chars().count(), line.chars().count());
+            assert!(width.is_none_or(|width| line.chars().count() <= width), "{line:?}");
+        }
     }
 
     #[test]

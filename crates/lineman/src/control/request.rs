@@ -84,6 +84,9 @@ pub(crate) enum Answer {
         pid: u32,
         /// The connections.
         rows: Vec<Row>,
+        /// How many characters the longest name of a slot in this list has.
+        #[serde(default)]
+        longest: usize,
     },
     /// The last line.
     Done {

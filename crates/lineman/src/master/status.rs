@@ -228,6 +228,7 @@ async fn list(
     events: mpsc::Sender<Event>,
     answers: Answers,
 ) {
+    let longest = processes.iter().map(|(_, slot, _)| slot.chars().count()).max().unwrap_or(0);
     for (worker, slot, pid) in processes {
         let mut from = Some(0);
         while let Some(begin) = from {
@@ -242,7 +243,7 @@ async fn list(
                 break;
             };
             from = next;
-            let slice = Answer::Rows { slot: slot.clone(), pid, rows };
+            let slice = Answer::Rows { slot: slot.clone(), pid, rows, longest };
             if !answers.give_patiently(slice).await {
                 return;
             }

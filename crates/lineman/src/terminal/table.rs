@@ -31,9 +31,15 @@ impl Table {
         self.rows.push(cells.into_iter().take(self.columns.len()).collect());
     }
 
-    /// Returns the table without some of the columns `expendable`, the first ones first, so that its
-    /// lines fit into `width` characters; when all of them are not enough, it stays wider.
+    /// Returns the table so that its lines fit into `width` characters: long names in the first column
+    /// are shortened, then the columns `expendable` go, the first ones first; when all of them are not
+    /// enough, it stays wider.
     pub(crate) fn fit(mut self, width: usize, expendable: &[&str]) -> Self {
+        if self.width() > width {
+            for name in self.rows.iter_mut().filter_map(|row| row.first_mut()) {
+                *name = shortened(name, name_room(width));
+            }
+        }
         for name in expendable {
             if self.width() <= width {
                 break;
@@ -116,6 +122,25 @@ impl Table {
     }
 }
 
+/// Returns how long a name may be on a terminal that is too narrow for everything: a quarter of it, and
+/// always enough for most names.
+pub(crate) fn name_room(width: usize) -> usize {
+    (width / 4).max(16)
+}
+
+/// Returns a name of a slot in `room` characters; what is left out is in its middle, as its number is
+/// at its end.
+pub(crate) fn shortened(name: &str, room: usize) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= room {
+        return name.to_owned();
+    }
+    let kept = room.saturating_sub(1);
+    let (head, tail) = (kept - kept / 3, letters.len() - kept / 3);
+    let head = letters.iter().take(head);
+    head.chain(&['\u{2026}']).chain(letters.iter().skip(tail)).collect()
+}
+
 fn width(text: &str) -> usize {
     text.chars().count()
 }
@@ -148,6 +173,20 @@ mod tests {
         assert_eq!(fit(9), "a  c\n1  333\n1");
         assert_eq!(fit(5), "a\n1\n1");
         assert_eq!(fit(0), "a\n1\n1");
+    }
+
+    #[test]
+    fn long_names_give_way_before_columns_do() {
+        let name = format!("{}/12", "long-name-of-a-service".repeat(2));
+        let mut table = Table::new(&[("slot", Align::Left), ("pid", Align::Right)]);
+        table.row([name.clone(), "7".to_owned()]);
+        table.row(["echo/0".to_owned(), "8".to_owned()]);
+        let fit = |width| table.clone().fit(width, &["pid"]).lines().split_off(1);
+        assert_eq!(fit(80), [format!("{name}    7"), format!("{:47}    8", "echo/0")]);
+        assert_eq!(fit(40), ["long-name-\u{2026}ce/12    7", "echo/0              8"]);
+        assert_eq!(shortened("echo/0", 6), "echo/0");
+        assert_eq!(shortened("echo/10", 6), "echo\u{2026}0");
+        assert_eq!(shortened("echo/10", 1), "\u{2026}");
     }
 
     #[test]

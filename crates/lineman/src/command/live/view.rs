@@ -233,6 +233,33 @@ mod tests {
     }
 
     #[test]
+    fn long_names_and_large_numbers_leave_the_rates_on_80_columns() {
+        let (mut before, mut last) = samples(64);
+        for slot in before.status.slots.iter_mut().chain(&mut last.status.slots) {
+            slot.name = format!("{}/{}", "name".repeat(10), slot.index);
+            slot.pid = slot.pid.map(|pid| pid + 4_000_000);
+            slot.uptime_ms = Some(10 * 86_400_000);
+        }
+        for slot in &mut last.status.slots {
+            let stats = slot.stats.as_mut().unwrap();
+            (stats.messages_in, stats.messages_out) = (1_000_000_000, 1_000_000_000);
+            (stats.bytes_in, stats.bytes_out) = (1023 << 30, 1023 << 30);
+            stats.connections = 1_000_000_000;
+        }
+        let controls = Controls { scroll: 60, ..Controls::default() };
+        let scene =
+            Scene { before: Some(&before), last: &last, silence: None, controls: &controls };
+        let (text, scrollable) = picture(&scene, 80, 24);
+        assert_eq!(scrollable, 64 - 18);
+        let row = text.lines().find(|line| line.contains("/63 ")).expect(&text);
+        for shown in ["namenamenamen\u{2026}ame/63 ", " 1.0G/1.0G ", "1023G/1023G ", " 1.0G "] {
+            assert!(row.contains(shown), "{shown} is not in\n{text}");
+        }
+        let total = text.lines().find(|line| line.starts_with("total")).expect(&text);
+        assert!(total.contains("64G/64G"), "{text}");
+    }
+
+    #[test]
     fn silence_is_said_and_no_size_breaks_it() {
         let (before, last) = samples(3);
         for help in [false, true] {
