@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use lineman_testkit::{Process, Program, within};
+use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -106,6 +107,16 @@ impl Terminal {
         let seen = self.until(".\r\n").await?;
         let pid = seen.split("process ").nth(1).and_then(|rest| rest.split('.').next());
         Process::open(pid.context("a number")?.parse()?)
+    }
+
+    /// Gives the terminal of this process of its another size, and tells the process.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn resize(&self, process: &Process, (width, height): (u16, u16)) -> Result<()> {
+        let terminal = std::fs::File::open(format!("/proc/{}/fd/1", process.pid()))?;
+        let size = Winsize { ws_col: width, ws_row: height, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(terminal, size).context("cannot resize the terminal")
     }
 
     /// Waits until the command has ended with this code and left the terminal as it was; returns

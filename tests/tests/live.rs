@@ -29,6 +29,23 @@ async fn the_live_view_shows_slots_and_gives_the_terminal_back() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_live_view_follows_the_size_of_its_terminal() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let mut terminal = Terminal::run(&echo.program, &["status", "-d"], (120, 24))?;
+    let process = terminal.process().await?;
+    terminal.until("restarts").await?;
+    for (size, wanted) in [((60, 10), "echo/0"), ((130, 30), "restarts")] {
+        let before = terminal.until(wanted).await?.len();
+        terminal.resize(&process, size)?;
+        let is_drawn = |seen: &str| seen.get(before..).is_some_and(|seen| seen.contains(wanted));
+        terminal.until_it(wanted, is_drawn).await?;
+    }
+    terminal.types("q").await?;
+    terminal.restored(0).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_signal_ends_the_live_view_in_order() -> Result<()> {
     let echo = echo()?.started().await?;
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
@@ -101,6 +118,69 @@ async fn a_stop_shows_each_slot_on_a_line_of_its_own() -> Result<()> {
     assert!(seen.contains("\x1b[2F\x1b[J"), "two lines are written over: {seen:?}");
     let last = seen.rsplit("\x1b[J").next().context("a last picture")?;
     assert_eq!(last.matches("ended").count(), 2, "{seen:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_shows_who_is_left_and_for_how_long() -> Result<()> {
+    let echo = echo()?.knob("ECHO_COUNT", "2").started().await?;
+    let client = echo.client().await?;
+    let mut terminal = Terminal::run(&echo.program, &["restart", "-d", "-g"], (80, 24))?;
+    terminal.until("draining  1 connection left").await?;
+    terminal.until(" at most").await?;
+    client.close().await?;
+    let seen = terminal.restored(0).await?;
+    assert!(seen.contains("\x1b[2F\x1b[J"), "two lines are written over: {seen:?}");
+    let after = seen.rsplit("ended").next().context("what comes after")?;
+    assert!(after.contains("ws://"), "the new start is shown: {seen:?}");
+    assert_colourless(&seen);
+    Ok(())
+}
+
+/// The test kit sets `NO_COLOR`.
+fn assert_colourless(seen: &str) {
+    let ends = |rest: &str| {
+        rest.find(|end: char| end.is_alphabetic()).map(|at| rest[at..].starts_with('m'))
+    };
+    assert!(!seen.split("\x1b[").skip(1).any(|rest| ends(rest) == Some(true)), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_reload_shows_the_successor_on_the_same_line() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let client = echo.client().await?;
+    let mut terminal = Terminal::run(&echo.program, &["reload", "-g"], (80, 24))?;
+    let is_there = |seen: &str| {
+        seen.lines().any(|line| line.contains("1 connection left") && line.contains(" serves"))
+    };
+    terminal.until_it("both processes", is_there).await?;
+    client.close().await?;
+    assert_colourless(&terminal.restored(0).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_into_a_pipe_is_plain_lines() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let client = echo.client().await?;
+    let command = echo.program.command(&["restart", "-d", "-g"]);
+    let mut command = tokio::process::Command::from(command);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let mut lines = BufReader::new(child.stderr.take().context("a stderr")?).lines();
+    let mut line = async || within("a line", lines.next_line()).await??.context("one more");
+    while !line().await?.contains("draining, 1 connection left, ") {}
+    client.close().await?;
+    loop {
+        let line = line().await?;
+        assert!(!line.contains('\x1b'), "{line:?}");
+        if line.ends_with("ended") {
+            break;
+        }
+    }
+    let output = within("the restart to end", child.wait_with_output()).await??;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("ws://"), "{stdout}");
     Ok(())
 }
 
