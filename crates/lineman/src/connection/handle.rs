@@ -283,7 +283,7 @@ impl<D: Driver> Connection<D> {
         self.entry.flags.paused.get()
     }
 
-    /// Returns whether messages can be sent.
+    /// Returns whether it is open: its handshake is done, and nobody is closing it.
     pub fn is_open(&self) -> bool {
         self.entry.state.get() == State::Open
     }

@@ -68,14 +68,14 @@ impl<D: Driver> Serve<D> {
         Self { weight: Weight::Link, ..Self::peers(make, handler) }
     }
 
-    /// Sets the bounds of each connection, and of all of them together.
+    /// Sets the bounds of each connection, and of all of them together. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         let front = Front { limits, ..Front::clone(&self.front) };
         self.front(front)
     }
 
-    /// Sets everything that does not depend on the protocol.
+    /// Sets everything that does not depend on the protocol. Default: [`Front::default`].
     #[must_use]
     pub fn front(mut self, front: Front) -> Self {
         self.population = Population::new(&front.limits);

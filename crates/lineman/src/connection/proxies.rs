@@ -89,7 +89,7 @@ impl Proxies {
         self
     }
 
-    /// Sets what happens to addresses that are not trusted.
+    /// Sets what happens to addresses that are not trusted. Default [`Others::Ignore`].
     #[must_use]
     pub fn others(mut self, others: Others) -> Self {
         self.others = others;

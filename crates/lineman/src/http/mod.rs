@@ -57,7 +57,7 @@ impl Http {
         Self { service: Rc::new(serve::Mounted { service }), limits, upgrades }
     }
 
-    /// Sets the bounds of each connection.
+    /// Sets the bounds of each connection. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Rc::new(limits);

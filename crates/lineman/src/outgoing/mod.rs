@@ -122,7 +122,7 @@ impl Outgoing<WebSocket> {
         self.change_request(|request| request.header(name, value))
     }
 
-    /// Sets the subprotocols to offer, the preferred one first.
+    /// Sets the subprotocols to offer, the preferred one first. Default: none.
     #[must_use]
     pub fn subprotocols<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
         self.change_request(|request| request.subprotocols(names))
@@ -249,7 +249,7 @@ impl<D: Driver> Outgoing<D> {
     }
 
     /// Sets the bounds of each connection. The time for a handshake is
-    /// [`Outgoing::connect_limit`] here.
+    /// [`Outgoing::connect_limit`] here. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;

@@ -37,7 +37,7 @@ impl Proxy {
     }
 
     /// Sets user and password (RFC 1929; `Proxy-Authorization: Basic` to an HTTP proxy). They travel
-    /// as they are: the way to the proxy is not encrypted.
+    /// as they are: the way to the proxy is not encrypted. Default: none.
     #[must_use]
     pub fn credentials(self, user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { credentials: Some((user.into(), password.into())), ..self }

@@ -75,7 +75,8 @@ impl Tls {
     }
 
     /// Sets the protocols to choose from by ALPN, the preferred first: `h2`, `http/1.1`. A client that
-    /// offers others alone is refused. Default: none, and whatever a client offers is ignored.
+    /// offers others alone is refused. Default: `h2` and `http/1.1` for
+    /// [`Worker::http`](crate::Worker::http); else none, and whatever a client offers is ignored.
     #[must_use]
     pub fn alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.alpn = protocols.into_iter().map(Into::into).collect();
@@ -93,7 +94,7 @@ impl Tls {
 /// By default against the authorities this machine trusts (the operating system's, as OpenSSL finds
 /// them): its administrator adds and removes some there, and updates come without a new build.
 ///
-/// Sessions are not resumed in TLS 1.3: each connection makes a full handshake.
+/// Sessions are not resumed: each connection makes a full handshake.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientTls {
     pub(super) root_certificates: Option<PathBuf>,

@@ -88,7 +88,7 @@ impl Worker<Peers<WebSocket>> {
         self
     }
 
-    /// Runs for each ping; its answer is on its way already.
+    /// Runs for each ping; its answer is on its way already, unless 16 KiB of pongs wait to be sent.
     #[must_use]
     pub fn on_ping(mut self, handler: impl Fn(&Connection<WebSocket>, &Bytes) + 'static) -> Self {
         self.kind.handlers.ping = Some(Box::new(handler));

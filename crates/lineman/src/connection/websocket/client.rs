@@ -46,7 +46,7 @@ impl ClientRequest {
         self
     }
 
-    /// Sets the subprotocols to offer, the preferred one first.
+    /// Sets the subprotocols to offer, the preferred one first. Default: none.
     #[must_use]
     pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.subprotocols = names.into_iter().map(Into::into).collect();

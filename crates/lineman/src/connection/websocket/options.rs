@@ -36,7 +36,7 @@ impl Options {
     }
 
     /// Sets the subprotocols that are spoken, the preferred one first: the first that a client offers
-    /// is chosen, unless the handler chooses. A client that offers none of them gets none.
+    /// is chosen, unless the handler chooses. A client that offers none of them gets none. Default: none.
     #[must_use]
     pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.subprotocols = names.into_iter().map(Into::into).collect();
