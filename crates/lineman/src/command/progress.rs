@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::control::report::{Progress, Step};
-use crate::terminal::table::{Align, Table};
+use crate::terminal::table::{self, Align, Table};
 use crate::terminal::{Printer, screen, units};
 
 /// How often a drain is mentioned when nothing changes but the time.
@@ -114,13 +114,12 @@ impl Slots {
             hidden = shown.len() - (room - 1);
             shown.truncate(room - 1);
         }
-        let columns = ["slot", "pid", "state", "connections left", "time left", "successor"];
-        let mut table = Table::new(&columns.map(|name| (name, Align::Left)));
-        for slot in shown {
-            table.row(slot.cells());
+        let room = size.columns.saturating_sub(1);
+        let is_narrow = |lines: &[String]| lines.iter().any(|line| line.chars().count() > room);
+        let mut lines = lines(&shown, Detail::All, usize::MAX);
+        if is_narrow(&lines) {
+            lines = self::lines(&shown, Detail::Least, table::name_room(room));
         }
-        // The cells speak for themselves.
-        let mut lines = table.rows_only();
         if hidden > 0 {
             lines.push(format!("and {}", units::plural(hidden, "other slot", "other slots")));
         }
@@ -131,6 +130,26 @@ impl Slots {
     }
 }
 
+/// How much is told of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    All,
+    /// What one waits for: no process's number, and few words.
+    Least,
+}
+
+fn lines(slots: &[&Slot], detail: Detail, name_room: usize) -> Vec<String> {
+    let columns = ["slot", "pid", "state", "connections left", "time left", "successor"];
+    let mut table = Table::new(&columns.map(|name| (name, Align::Left)));
+    for slot in slots {
+        let mut cells = slot.cells(detail);
+        cells[0] = table::shortened(&cells[0], name_room);
+        table.row(cells);
+    }
+    // The cells speak for themselves.
+    table.rows_only()
+}
+
 impl Slot {
     fn is_done(&self) -> bool {
         let ended = |progress: &Progress| matches!(progress.step, Step::Ended | Step::Killed);
@@ -139,22 +158,25 @@ impl Slot {
             && self.arriving.as_ref().is_none_or(|arriving| serves(arriving) || ended(arriving))
     }
 
-    fn cells(&self) -> [String; 6] {
+    fn cells(&self, detail: Detail) -> [String; 6] {
         let Self { name, leaving, arriving } = self;
-        let pid = |progress: &Progress| format!("pid {}", progress.pid);
-        let left = |progress: &Progress| progress.left.map(connections_left);
-        let time = |progress: &Progress| progress.remaining_ms.map(time_left);
+        let is_all = detail == Detail::All;
+        let pid = |progress: &Progress| {
+            if is_all { format!("pid {}", progress.pid) } else { String::new() }
+        };
+        let left = |count| if is_all { connections_left(count) } else { format!("{count} left") };
+        let successor = |new: &Progress| match detail {
+            Detail::All => format!("pid {} {}", new.pid, state(new.step)),
+            Detail::Least => format!("new {}", state(new.step)),
+        };
         let old = leaving.as_ref();
         [
             name.clone(),
             old.map(pid).unwrap_or_default(),
             old.map(|progress| state(progress.step).to_owned()).unwrap_or_default(),
-            old.and_then(left).unwrap_or_default(),
-            old.and_then(time).unwrap_or_default(),
-            arriving
-                .as_ref()
-                .map(|new| format!("pid {} {}", new.pid, state(new.step)))
-                .unwrap_or_default(),
+            old.and_then(|progress| progress.left).map(left).unwrap_or_default(),
+            old.and_then(|progress| progress.remaining_ms).map(time_left).unwrap_or_default(),
+            arriving.as_ref().map(successor).unwrap_or_default(),
         ]
     }
 }
@@ -268,7 +290,35 @@ mod tests {
                 assert!(line.chars().count() < columns.max(2), "{line:?} on {columns}");
             }
         }
-        assert_eq!(block(&[draining(3)], 21, 24), ["echo/0  pid 7  drai\u{2026}"]);
+        assert_eq!(block(&[draining(3)], 21, 24), ["echo/0  draining  3\u{2026}"]);
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_one_waits_for() {
+        let steps = [step(0, 9, Step::Ready), draining(3)];
+        assert_eq!(block(&steps, 40, 24), ["echo/0  draining  3 left  24s at most \u{2026}"]);
+        let long = |mut progress: Progress| {
+            progress.slot = format!("{}/12", "name".repeat(10));
+            progress
+        };
+        let steps = steps.map(long);
+        let [ref line] = block(&steps, 80, 24)[..] else { panic!("one line") };
+        assert!(line.ends_with("  draining  3 left  24s at most  new serves"), "{line:?}");
+        assert!(line.starts_with("namename") && line.contains("\u{2026}"), "{line:?}");
+        let [ref line] = block(&steps, 200, 24)[..] else { panic!("one line") };
+        assert!(line.contains("  3 connections left  "), "{line:?}");
+    }
+
+    #[test]
+    fn sixty_four_slots_stay_on_a_terminal() {
+        let drained = |slot| Progress { left: Some(3), ..step(slot, 7, Step::Draining) };
+        let steps: Vec<Progress> = (0..64).map(drained).collect();
+        for columns in [40, 80, 200] {
+            let lines = block(&steps, columns, 24);
+            assert_eq!(lines.len(), 22);
+            assert!(lines[0].contains("3 ") && lines[0].contains("left"), "{lines:?}");
+            assert_eq!(lines[21], "and 43 other slots");
+        }
     }
 
     #[test]
