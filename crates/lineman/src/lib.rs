@@ -47,6 +47,7 @@ pub mod connection;
 pub mod outgoing;
 pub mod timer;
 mod blocking;
+mod limit;
 pub mod http;
 pub mod tls;
 pub mod service;

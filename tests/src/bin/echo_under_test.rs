@@ -13,7 +13,9 @@
 //!   if that is `wait`, it waits until the file is gone; `ECHO_BROKEN_SLOT`: the slot of this number
 //!   alone does;
 //! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists;
-//! - `ECHO_DELAY_MS`: the drain delay.
+//! - `ECHO_DELAY_MS`: the drain delay;
+//! - `ECHO_ENDLESS`: if it is set, every limit of time is `Duration::MAX`; if it is `delay`, the drain
+//!   delay as well.
 //!
 //! - `ECHO_WATCHDOG_MS`: the watchdog's limit; `ECHO_WATCHDOG_RESTARTS`: it restarts;
 //! - `ECHO_BLOCK_WHILE`: as long as this file exists, the message `block` blocks the loop.
@@ -71,7 +73,17 @@ fn main() -> Result {
     if let Some(limit) = knob("ECHO_DRAIN_MS") {
         echo = echo.drain_limit(Duration::from_millis(limit));
     }
+    let endless = std::env::var("ECHO_ENDLESS").ok();
+    if endless.is_some() {
+        echo = echo.drain_limit(Duration::MAX).heartbeat(Duration::MAX);
+    }
     let mut app = App::new().name("echo").service(echo);
+    if endless.is_some() {
+        app = app.ready_limit(Duration::MAX).stop_limit(Duration::MAX).drain_limit(Duration::MAX);
+    }
+    if endless.is_some_and(|what| what == "delay") {
+        app = app.drain_delay(Duration::MAX);
+    }
     if let Some(limit) = knob("ECHO_WATCHDOG_MS").map(Duration::from_millis) {
         let restarts = std::env::var_os("ECHO_WATCHDOG_RESTARTS").is_some();
         let watchdog = if restarts { Watchdog::restart(limit) } else { Watchdog::report(limit) };
@@ -173,6 +185,12 @@ fn limits() -> Limits {
     }
     if let Some(count) = knob("ECHO_PER_ADDRESS") {
         limits.connections_per_address = count;
+    }
+    if std::env::var_os("ECHO_ENDLESS").is_some() {
+        limits.handshake_time = Duration::MAX;
+        limits.message_time = Duration::MAX;
+        limits.close_time = Duration::MAX;
+        limits.end_time = Duration::MAX;
     }
     limits.connection_rate = knob("ECHO_ARRIVALS").map(Rate::per_second);
     limits.message_rate = knob("ECHO_MESSAGES").map(Rate::per_second);

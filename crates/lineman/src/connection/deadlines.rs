@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
+use crate::limit::finite;
+
 /// Which connection a deadline belongs to: its place in the table, and its id, for places are reused.
 pub(super) type Whose = (usize, u64);
 
@@ -18,7 +20,7 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     pub(super) fn set(&mut self, whose: Whose, after: Duration) -> Key {
-        self.queue.insert(whose, after)
+        self.queue.insert(whose, finite(after))
     }
 
     pub(super) fn clear(&mut self, key: Key) {
@@ -32,5 +34,23 @@ impl Deadlines {
             Poll::Ready(Some(expired)) => Some(expired.into_inner()),
             Poll::Ready(None) | Poll::Pending => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_may_be_endless() {
+        let mut deadlines = Deadlines::default();
+        deadlines.set((1, 1), Duration::MAX);
+        deadlines.set((2, 2), Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut context = Context::from_waker(Waker::noop());
+        assert_eq!(deadlines.next(&mut context), Some((2, 2)));
+        assert_eq!(deadlines.next(&mut context), None);
     }
 }

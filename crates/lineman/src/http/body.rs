@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::limits::Limits;
 use crate::BoxError;
+use crate::limit::finite;
 
 /// The body of a request, bounded by [`Limits`].
 ///
@@ -128,7 +129,7 @@ impl Pace {
         if self.waits_since.is_none() {
             let now = Instant::now();
             self.waits_since = Some(now);
-            let deadline = now + self.patience();
+            let deadline = now + finite(self.patience());
             match &mut self.timer {
                 Some(timer) => timer.as_mut().reset(deadline),
                 None => self.timer = Some(Box::pin(sleep_until(deadline))),

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::watch::Watch;
+use crate::limit::finite;
 
 /// How long the peer may go on sending after we have ended our side; the table's connections linger
 /// as long. Without it, unread bytes of a refused body would reset the refusal away.
@@ -52,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
         self.waits = waits;
         match &mut self.timer {
-            Some(timer) => timer.as_mut().reset(Instant::now() + limit),
+            Some(timer) => timer.as_mut().reset(Instant::now() + finite(limit)),
             None => self.timer = Some(Box::pin(sleep(limit))),
         }
     }

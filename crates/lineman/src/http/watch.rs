@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::limits::Limits;
 use super::upgrade::Upgrading;
 use crate::connection::Guest;
+use crate::limit::finite;
 
 /// Which HTTP a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,9 +168,11 @@ impl Watch {
         match (self.exchanges.get(), self.in_head.get()) {
             // What the peer does not take of the last answer is the socket's affair.
             (0, _) if !self.flushed.get() => None,
-            (0, true) => Some((self.since.get() + limits.header_time, Sign::HeadOverdue)),
-            (0, false) => Some((self.since.get() + limits.keep_alive, Sign::Idle)),
-            _ if stuck => Some((self.progress.get() + limits.answer_stall, Sign::AnswerStalled)),
+            (0, true) => Some((self.since.get() + finite(limits.header_time), Sign::HeadOverdue)),
+            (0, false) => Some((self.since.get() + finite(limits.keep_alive), Sign::Idle)),
+            _ if stuck => {
+                Some((self.progress.get() + finite(limits.answer_stall), Sign::AnswerStalled))
+            }
             _ => None,
         }
     }

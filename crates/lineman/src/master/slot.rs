@@ -14,6 +14,7 @@ use super::exit::{Evidence, ExitReason};
 use super::listeners::Listener;
 use crate::control::frame::Outbox;
 use crate::control::message::{FromWorker, ToWorker};
+use crate::limit::finite;
 
 /// How much longer than a limit the master waits before it acts, so that a worker that keeps the
 /// limit is not caught by a scheduler's delay.
@@ -249,14 +250,14 @@ impl Worker {
     /// Tells it to leave when its connections are gone.
     pub(super) fn drain(&mut self, limit: Duration, stop_limit: Duration) {
         self.evidence.asked = true;
-        self.state = WorkerState::Draining(Instant::now() + limit + GRACE);
+        self.state = WorkerState::Draining(Instant::now() + finite(limit) + GRACE);
         self.tell(&ToWorker::Drain { limit, stop_limit });
     }
 
     /// Tells it to close its connections and leave.
     pub(super) fn stop(&mut self, stop_limit: Duration) {
         self.evidence.asked = true;
-        self.state = WorkerState::Stopping(Instant::now() + stop_limit + GRACE);
+        self.state = WorkerState::Stopping(Instant::now() + finite(stop_limit) + GRACE);
         self.tell(&ToWorker::Stop { stop_limit });
     }
 

@@ -10,6 +10,7 @@ use crate::control::ExitCode;
 use crate::control::report::Step;
 use crate::control::request::{Answer, Manner};
 use crate::control::server::Answers;
+use crate::limit::finite;
 use crate::service::StopOrder;
 use crate::terminal::units;
 
@@ -79,7 +80,7 @@ impl Supervisor {
         self.phase = Phase::Stopping(Stop {
             manner,
             timeout,
-            began: Instant::now() + delay,
+            began: Instant::now() + finite(delay),
             watchers,
             told: 0,
             tally: Tally::default(),
@@ -119,7 +120,7 @@ impl Supervisor {
             return None;
         };
         // Once they have passed, workers' deadlines are all there is to wait for.
-        let ends = [Some(*began), timeout.map(|limit| *began + limit)];
+        let ends = [Some(*began), timeout.map(|limit| *began + finite(limit))];
         ends.into_iter().flatten().find(|end| *end > Instant::now())
     }
 
@@ -127,7 +128,7 @@ impl Supervisor {
     pub(super) fn advance_stop(&mut self, now: Instant) -> Option<Verdict> {
         loop {
             let Phase::Stopping(stop) = &self.phase else { return None };
-            if stop.timeout.is_some_and(|limit| stop.began + limit <= now)
+            if stop.timeout.is_some_and(|limit| stop.began + finite(limit) <= now)
                 && stop.manner == Manner::Graceful
             {
                 self.hurry();
@@ -170,7 +171,7 @@ impl Supervisor {
             let own = self.services.get(service).and_then(|service| service.drain_limit);
             let limit = timeout.or(own).unwrap_or(self.config.drain_limit);
             // The limit is for the whole stop: what earlier groups took is gone.
-            let left = (began + limit).saturating_duration_since(now);
+            let left = (began + finite(limit)).saturating_duration_since(now);
             let Some(slot) = self.slots.get_mut(position) else { continue };
             slot.outlook = Outlook::Stopped;
             for worker in slot.workers.iter_mut().filter(|worker| !worker.is_stopping()) {

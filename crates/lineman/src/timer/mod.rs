@@ -3,6 +3,7 @@
 mod cron;
 
 use crate::activity::{self, Activity};
+use crate::limit::finite;
 use std::future::Future;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ impl Timer {
 /// }
 /// ```
 pub fn every(period: Duration, callback: impl AsyncFn() + 'static) -> Timer {
-    let period = period.max(Duration::from_millis(1));
+    let period = finite(period.max(Duration::from_millis(1)));
     spawn(async move {
         let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -126,6 +127,16 @@ mod tests {
             after(Duration::from_secs(1), async || unreachable!("cancelled")).cancel();
             tokio::time::sleep(Duration::from_secs(10)).await;
             assert_eq!(calls.get(), 1);
+        });
+    }
+
+    #[test]
+    fn a_time_that_never_comes_is_waited_for() {
+        run(async {
+            let never = every(Duration::MAX, async || unreachable!("at the end of time"));
+            after(Duration::MAX, async || unreachable!("at the end of time"));
+            tokio::time::sleep(Duration::from_hours(24)).await;
+            never.cancel();
         });
     }
 }

@@ -162,3 +162,32 @@ fn a_panic_in_an_answers_body_leaves_no_ghost() {
         table.emptied().await;
     });
 }
+
+#[test]
+fn limits_of_time_may_be_endless() {
+    with_table(async |table| {
+        let endless = Duration::MAX;
+        let limits = Limits {
+            header_time: endless,
+            body_stall: endless,
+            answer_stall: endless,
+            keep_alive: endless,
+            ..Limits::default()
+        };
+        let address = listen(&table, echo().limits(limits));
+        // Time that leaps before bytes are seen leaps a second, not to the end of a limit.
+        tokio::task::spawn_local(async {
+            loop {
+                sleep(seconds(1)).await;
+            }
+        });
+        let mut peer = connect(address).await;
+        for _ in 0..2 {
+            say(&mut peer, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe").await;
+            sleep(seconds(3600)).await;
+            say(&mut peer, "llo").await;
+            assert_eq!(statuses(&hear(&mut peer).await), [200]);
+            sleep(seconds(3600)).await;
+        }
+    });
+}
