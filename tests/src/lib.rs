@@ -13,6 +13,7 @@ pub mod certificates;
 pub mod secure;
 pub mod ours;
 pub mod launch;
+pub mod watched;
 
 /// The programs of the README compile.
 #[cfg(doctest)]

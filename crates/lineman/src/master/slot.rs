@@ -231,6 +231,11 @@ impl Worker {
             WorkerState::Stopping(_) | WorkerState::Killed => SlotState::Stopping,
         }
     }
+    /// Returns whether it waits until its connections end.
+    pub(super) fn is_draining(&self) -> bool {
+        matches!(self.state, WorkerState::Draining(_))
+    }
+
 
     /// Returns when something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -247,7 +252,7 @@ impl Worker {
         self.tell(&ToWorker::Reload);
     }
 
-    /// Tells it to leave when its connections are gone.
+    /// Tells it to leave when its connections are gone; one that has been told gets another limit.
     pub(super) fn drain(&mut self, limit: Duration, stop_limit: Duration) {
         self.evidence.asked = true;
         self.state = WorkerState::Draining(Instant::now() + finite(limit) + GRACE);

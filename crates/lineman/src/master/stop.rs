@@ -52,9 +52,10 @@ impl Supervisor {
     ) {
         if let Phase::Stopping(stop) = &mut self.phase {
             stop.watchers.extend(answers);
-            stop.timeout = timeout.or(stop.timeout);
             if manner == Manner::Plain && stop.manner == Manner::Graceful {
                 self.hurry();
+            } else if let Some(limit) = timeout {
+                self.set_limit(limit);
             }
             return;
         }
@@ -157,9 +158,27 @@ impl Supervisor {
         self.services.get(service).map_or(StopOrder::Edge, |service| service.stop_order)
     }
 
-    fn tell_group(&mut self, group: StopOrder, now: Instant) {
+    /// Gives a stop under way another limit, longer or shorter: it counts from now.
+    fn set_limit(&mut self, limit: Duration) {
         let Phase::Stopping(stop) = &mut self.phase else { return };
-        stop.told += 1;
+        let now = Instant::now();
+        stop.timeout = Some(now.saturating_duration_since(stop.began).saturating_add(limit));
+        if stop.manner == Manner::Graceful {
+            for group in GROUPS.into_iter().take(stop.told) {
+                self.tell_processes(group, now);
+            }
+        }
+    }
+
+    fn tell_group(&mut self, group: StopOrder, now: Instant) {
+        if let Phase::Stopping(stop) = &mut self.phase {
+            stop.told += 1;
+        }
+        self.tell_processes(group, now);
+    }
+
+    fn tell_processes(&mut self, group: StopOrder, now: Instant) {
+        let Phase::Stopping(stop) = &self.phase else { return };
         let (manner, timeout, began) = (stop.manner, stop.timeout, stop.began);
         let stop_limit = self.config.stop_limit;
         let mut told = Vec::new();
@@ -176,11 +195,11 @@ impl Supervisor {
             slot.outlook = Outlook::Stopped;
             for worker in slot.workers.iter_mut().filter(|worker| !worker.is_stopping()) {
                 let what = match manner {
-                    Manner::Graceful if worker.is_ready() => {
+                    // One that drains already, for a reload, had the limit of that.
+                    Manner::Graceful if worker.is_ready() || worker.is_draining() => {
                         worker.drain(left, stop_limit);
                         Step::Draining
                     }
-                    Manner::Graceful if worker.is_leaving() => Step::Draining,
                     Manner::Graceful | Manner::Plain => {
                         worker.stop(stop_limit);
                         Step::Stopping

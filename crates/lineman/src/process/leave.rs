@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::conversation::{Conversation, Order};
 use crate::connection::{CloseReason, Table};
+use crate::limit::finite;
 use crate::service::Running;
 
 /// How often a drain looks at what is left and tells the master: often enough for a person who
@@ -18,7 +19,7 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Leaves as ordered; returns how many connections were cut.
 ///
-/// A later order, or the master's end, cuts a drain short.
+/// A later stop, or the master's end, cuts a drain short; a later drain gives it another limit.
 pub(super) async fn leave(
     order: Order,
     table: &Table,
@@ -50,7 +51,7 @@ pub(super) async fn leave(
 /// Waits until the service has drained. Returns the limit for what follows, and whether it has.
 async fn drain(
     limit: Duration,
-    stop_limit: Duration,
+    mut stop_limit: Duration,
     table: &Table,
     running: &dyn Running,
     conversation: &mut Conversation,
@@ -68,10 +69,73 @@ async fn drain(
             order = conversation.next_order(Some(running)) => match order {
                 Order::Stop { stop_limit } => return (stop_limit, false),
                 Order::Orphaned => return (ORPHAN_LIMIT, false),
-                // It is draining already; a second limit does not replace the first.
-                Order::Drain { .. } => {}
+                // Whoever orders it again means the new limits: a stop may be in more of a hurry than
+                // the reload before it, or in less.
+                Order::Drain { limit: anew, stop_limit: anew_after } => {
+                    tracing::info!(limit = ?anew, "the drain has another limit");
+                    limit.as_mut().reset(Instant::now() + finite(anew));
+                    stop_limit = anew_after;
+                }
             },
             _ = reports.tick() => conversation.say_draining(table.len()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+    use crate::control::frame;
+    use crate::control::message::{FromWorker, ToWorker};
+    use crate::process::lag::{Heartbeat, Meter};
+    use crate::service::LocalFuture;
+
+    /// A service whose connections never end.
+    struct Endless;
+
+    impl Running for Endless {
+        fn drain(&self, _table: &Table) -> LocalFuture<()> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// Returns how long a drain takes that has one limit at first and another one after a minute.
+    async fn drain_with(first: Duration, second: Duration) -> Duration {
+        let stop_limit = Duration::ZERO;
+        let (worker, master) = UnixStream::pair().unwrap();
+        let (inbox, outbox) = frame::halves(worker);
+        let (_said, orders) = frame::halves::<FromWorker, ToWorker>(master);
+        let meter = Meter::start(Heartbeat::default());
+        let table = Table::new().unwrap();
+        let mut conversation = Conversation::new(inbox, outbox, table.clone(), meter);
+        spawn_local(async move {
+            sleep(Duration::from_mins(1)).await;
+            orders.send(&ToWorker::Drain { limit: second, stop_limit }).unwrap();
+            std::future::pending::<()>().await;
+        });
+        let began = Instant::now();
+        drain(first, stop_limit, &table, &Endless, &mut conversation).await;
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_order_to_drain_replaces_the_limit_of_the_first() {
+        let test = async {
+            let minutes = Duration::from_mins;
+            for (first, second) in [(60, 1), (2, 60)] {
+                let took = drain_with(minutes(first), minutes(second)).await;
+                // A tick of the timer's wheel is a millisecond.
+                assert_eq!(took.as_secs(), minutes(1 + second).as_secs(), "{first} to {second}");
+            }
+            let endless = drain_with(Duration::MAX, Duration::MAX);
+            tokio::select! {
+                _ = endless => panic!("no limit at all, and it ended"),
+                () = sleep(minutes(60 * 24)) => {}
+            }
+        };
+        LocalSet::new().run_until(test).await;
     }
 }
