@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use lineman_testkit::Status;
+use lineman_testkit::{Client, Port, Program, Status};
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
 use lineman_tests::person::Person;

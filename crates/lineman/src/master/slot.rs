@@ -306,3 +306,62 @@ impl fmt::Debug for Worker {
         debug.field("state", &self.state).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::control::frame;
+
+    /// Returns a process that waits for its end, and what a master knows of it.
+    fn worker() -> (Child, Worker) {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let (ours, _) = UnixStream::pair().unwrap();
+        let (_, outbox) = frame::halves::<FromWorker, ToWorker>(ours);
+        let worker = Worker {
+            generation: 1,
+            pid: child.id(),
+            handle: pidfd_open(pid, PidfdFlags::empty()).unwrap(),
+            started: Instant::now(),
+            state: WorkerState::Ready,
+            ready_at: Some(Instant::now()),
+            outbox,
+            questions: HashMap::new(),
+            evidence: Evidence::default(),
+            cut: 0,
+        };
+        (child, worker)
+    }
+
+    #[tokio::test]
+    async fn a_process_that_the_watchdog_kills_has_been_ready_all_the_same() {
+        let (mut child, mut worker) = worker();
+        let since = worker.ready_at;
+        worker.kill(ExitReason::Stuck("a handler".to_owned()));
+        assert!(!worker.is_ready());
+        assert!(since.is_some());
+        assert_eq!(worker.ready_at, since, "its failures are forgiven by how long it served");
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_was_asked_for_hides_no_crash() {
+        let mut slot = Slot::new("echo", 0, 0, Vec::new());
+        let shown = |slot: &Slot| slot.last_exit.as_ref().map(|last| last.reason.to_string());
+        slot.note_exit(ExitReason::Asked);
+        assert_eq!(shown(&slot).unwrap(), "asked to leave");
+        for (reason, expected) in [
+            (ExitReason::Signal(9), "signal 9 (SIGKILL)"),
+            (ExitReason::Asked, "signal 9 (SIGKILL)"),
+            (ExitReason::Code(3), "exit code 3"),
+        ] {
+            slot.note_exit(reason);
+            assert_eq!(shown(&slot).unwrap(), expected);
+        }
+    }
+}

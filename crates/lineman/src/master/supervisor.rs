@@ -245,7 +245,7 @@ impl Supervisor {
                 WorkerState::Starting(_) => worker.kill(ExitReason::NotReady(ready_limit)),
                 WorkerState::Draining(_) => worker.stop(stop_limit),
                 WorkerState::Stopping(_) => worker.kill(ExitReason::KilledAfterLimit),
-                WorkerState::Ready(_) | WorkerState::Killed => {}
+                WorkerState::Ready | WorkerState::Killed => {}
             }
         }
         if let Outlook::BackingOff(until) = slot.outlook

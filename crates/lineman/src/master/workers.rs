@@ -71,7 +71,7 @@ impl Supervisor {
         let Some(slot) = self.slots.get_mut(key.slot) else { return };
         let Some(worker) = slot.remove(key.generation) else { return };
         let leaving = worker.is_leaving() && worker.evidence.asked;
-        let (pid, cut, ready) = (worker.pid, worker.cut, worker.ready_since());
+        let (pid, cut, ready) = (worker.pid, worker.cut, worker.ready_at);
         let uptime = worker.started.elapsed();
         let reason = ExitReason::tell(status, worker.evidence);
         if leaving {
@@ -79,7 +79,7 @@ impl Supervisor {
         } else {
             tracing::error!(slot = slot.name, pid, %reason, ?uptime, "ended by itself");
         }
-        slot.last_exit = Some(reason.clone());
+        slot.note_exit(reason.clone());
         let (name, asked) = (slot.name.clone(), leaving);
         self.hooks.exited(&WorkerExit { slot: name, pid, reason: reason.clone(), uptime, asked });
         let Some(slot) = self.slots.get(key.slot) else { return };
