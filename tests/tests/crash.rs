@@ -7,7 +7,7 @@ use lineman_testkit::{Client, Port, Program, Status};
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
 use lineman_tests::person::Person;
-use lineman_tests::programs::{Server, chat, echo};
+use lineman_tests::programs::{Server, built, chat, echo};
 
 /// Enough people that both gateways hold some: one in 2^38 runs has them all on one side.
 const PEOPLE: usize = 40;
@@ -129,6 +129,39 @@ async fn a_slot_that_crashes_in_a_loop_is_marked_and_the_others_go_on() -> Resul
     tokio::fs::remove_file(&marker).await?;
     echo.program.run(&["reload", "--timeout", "100ms"]).await?.expect_code(0)?;
     assert!(echo.program.status().await?.slot("fragile/0")?.is_ready());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reload_that_cannot_execute_the_binary_leaves_a_failed_slot_as_it_was() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (binary, away) = (folder.path().join("echo"), folder.path().join("away"));
+    tokio::fs::copy(built("echo_under_test", "lineman-tests")?, &binary).await?;
+    let marker = folder.path().join("broken");
+    let port = Port::reserve()?;
+    let ours = |program: Program| program.env("ECHO_LISTEN", port.address());
+    let program = ours(Program::new(&binary)?).env("ECHO_BROKEN_IF", &marker);
+    // The verbs are those of a copy that is always there.
+    let verb = ours(Program::new(built("echo_under_test", "lineman-tests")?)?);
+    let verb = verb.env("LINEMAN_RUNTIME_DIR", program.folder());
+    program.start().await?;
+    tokio::fs::write(&marker, "the cellar is flooded").await?;
+    program.kill("echo/0").await?;
+    let failed = |status: &Status| status.slot("echo/0").is_ok_and(|slot| slot.state == "failed");
+    program.until("the slot to fail", failed).await?;
+
+    tokio::fs::rename(&binary, &away).await?;
+    verb.run(&["reload"]).await?.expect_code(1)?.expect_text("cannot execute")?;
+    assert!(failed(&verb.status().await?), "{:#?}", verb.status().await?);
+    verb.run(&["status"]).await?.expect_code(6)?;
+    assert!(Client::connect(&port.ws()).await.is_err(), "nobody accepts, and nobody listens");
+
+    tokio::fs::rename(&away, &binary).await?;
+    tokio::fs::remove_file(&marker).await?;
+    program.reload().await?;
+    let mut client = Client::connect(&port.ws()).await?;
+    client.send_text("hello").await?;
+    assert_eq!(client.next_text().await?, "hello");
     Ok(())
 }
 

@@ -209,7 +209,10 @@ pub(super) fn remarks(slot: &Slot) -> Vec<String> {
     if let Some(reason) =
         slot.last_exit.as_ref().filter(|_| slot.restarts > 0 || slot.pid.is_none())
     {
-        lines.push(format!("{}: last exit: {reason}", slot.name));
+        let ago = slot.last_exit_ago_ms.map_or_else(String::new, |ago| {
+            format!(", {} ago", units::duration(Duration::from_millis(ago)))
+        });
+        lines.push(format!("{}: last exit: {reason}{ago}", slot.name));
     }
     lines
 }
@@ -238,6 +241,7 @@ pub(super) mod tests {
             uptime_ms: Some(184_000),
             restarts: 2,
             last_exit: Some("signal 9 (SIGKILL)".to_owned()),
+            last_exit_ago_ms: Some(63_000),
             answered: stats.is_some(),
             stats,
             gauges: BTreeMap::from([("clients".to_owned(), 7), ("lost_events".to_owned(), 0)]),
@@ -325,6 +329,9 @@ pub(super) mod tests {
         let stats = Stats { refused: 3, ..Stats::default() };
         let text = text(&status_of(vec![slot(0, Some(stats))]), None);
         assert!(text.contains("chat-gateway/0: clients 7, refused 3\n"), "{text}");
-        assert!(text.ends_with("chat-gateway/0: last exit: signal 9 (SIGKILL)"), "{text}");
+        assert!(
+            text.ends_with("chat-gateway/0: last exit: signal 9 (SIGKILL), 1m 3s ago"),
+            "{text}"
+        );
     }
 }

@@ -105,8 +105,12 @@ pub(crate) struct Slot {
     pub(crate) uptime_ms: Option<u64>,
     /// How often the slot's process had to be started again because it had ended by itself.
     pub(crate) restarts: u64,
-    /// How the slot's last process ended.
+    /// How the slot's last process ended that was not asked to leave; while there is none, `asked to
+    /// leave`.
     pub(crate) last_exit: Option<String>,
+    /// How long ago that was, in milliseconds.
+    #[serde(default)]
+    pub(crate) last_exit_ago_ms: Option<u64>,
     /// Whether the process answered in time; a busy one does not, and its counters are null.
     pub(crate) answered: bool,
     /// What its table counts.

@@ -42,12 +42,21 @@ pub(super) struct Slot {
     pub(super) generation: u64,
     /// How often its process had to be started again because it had ended by itself.
     pub(super) restarts: u64,
-    /// How its last process ended.
-    pub(super) last_exit: Option<ExitReason>,
+    /// How its last process ended that was not asked to; how any ended, while there is none.
+    pub(super) last_exit: Option<LastExit>,
     /// Its failures since it was last healthy.
     pub(super) failures: Failures,
     /// Who accepts at its listeners while it is down.
     pub(super) lent_to: Option<WorkerKey>,
+}
+
+/// How and when a process of a slot ended.
+#[derive(Debug, Clone)]
+pub(super) struct LastExit {
+    /// Why.
+    pub(super) reason: ExitReason,
+    /// When.
+    pub(super) at: Instant,
 }
 
 /// What becomes of a slot that has no process.
@@ -136,6 +145,14 @@ impl Slot {
         Some(self.workers.remove(position))
     }
 
+    /// Remembers how a process ended. That one was asked to leave is no news, and hides no crash.
+    pub(super) fn note_exit(&mut self, reason: ExitReason) {
+        let wanted = |reason: &ExitReason| *reason == ExitReason::Asked;
+        if !wanted(&reason) || self.last_exit.as_ref().is_none_or(|last| wanted(&last.reason)) {
+            self.last_exit = Some(LastExit { reason, at: Instant::now() });
+        }
+    }
+
     /// Returns whether a process of it serves.
     pub(super) fn is_ready(&self) -> bool {
         self.workers.iter().any(Worker::is_ready)
@@ -168,6 +185,8 @@ pub(super) struct Worker {
     pub(super) started: Instant,
     /// What it does.
     pub(super) state: WorkerState,
+    /// Since when it serves, or served: kept when it is told to leave, or killed.
+    pub(super) ready_at: Option<Instant>,
     /// The way to it.
     pub(super) outbox: Outbox<ToWorker>,
     /// Who waits for an answer of it, by token.
@@ -183,8 +202,8 @@ pub(super) struct Worker {
 pub(super) enum WorkerState {
     /// It starts, and is killed when it is not ready by then.
     Starting(Instant),
-    /// It serves since then.
-    Ready(Instant),
+    /// It serves.
+    Ready,
     /// It waits until its connections end, and is told to stop when they have not by then.
     Draining(Instant),
     /// It closes its connections, and is killed when it is not gone by then.
@@ -201,15 +220,20 @@ impl Worker {
 
     /// Returns whether it serves.
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self.state, WorkerState::Ready(_))
+        self.state == WorkerState::Ready
     }
 
     /// Returns whether it was told to leave.
     pub(super) fn is_leaving(&self) -> bool {
         match self.state {
-            WorkerState::Starting(_) | WorkerState::Ready(_) => false,
+            WorkerState::Starting(_) | WorkerState::Ready => false,
             WorkerState::Draining(_) | WorkerState::Stopping(_) | WorkerState::Killed => true,
         }
+    }
+
+    /// Returns whether it waits until its connections end.
+    pub(super) fn is_draining(&self) -> bool {
+        matches!(self.state, WorkerState::Draining(_))
     }
 
     /// Returns whether it closes its connections without waiting.
@@ -217,25 +241,15 @@ impl Worker {
         matches!(self.state, WorkerState::Stopping(_) | WorkerState::Killed)
     }
 
-    /// Returns since when it has been ready, if it is.
-    pub(super) fn ready_since(&self) -> Option<Instant> {
-        if let WorkerState::Ready(since) = self.state { Some(since) } else { None }
-    }
-
     /// Returns its state as people see it.
     pub(super) fn shown_state(&self) -> SlotState {
         match self.state {
             WorkerState::Starting(_) => SlotState::Starting,
-            WorkerState::Ready(_) => SlotState::Ready,
+            WorkerState::Ready => SlotState::Ready,
             WorkerState::Draining(_) => SlotState::Draining,
             WorkerState::Stopping(_) | WorkerState::Killed => SlotState::Stopping,
         }
     }
-    /// Returns whether it waits until its connections end.
-    pub(super) fn is_draining(&self) -> bool {
-        matches!(self.state, WorkerState::Draining(_))
-    }
-
 
     /// Returns when something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -243,7 +257,7 @@ impl Worker {
             WorkerState::Starting(until)
             | WorkerState::Draining(until)
             | WorkerState::Stopping(until) => Some(until),
-            WorkerState::Ready(_) | WorkerState::Killed => None,
+            WorkerState::Ready | WorkerState::Killed => None,
         }
     }
 

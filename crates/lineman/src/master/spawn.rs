@@ -23,6 +23,7 @@ use super::slot::{Slot, Worker, WorkerState};
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER};
 use crate::control::frame::{self, Inbox};
 use crate::control::message::FromWorker;
+use crate::limit::finite;
 use crate::os::identity::Identity;
 
 /// How long after a process's end its last messages may take: they are in the socket already.
@@ -46,7 +47,8 @@ pub(super) struct Program<'a> {
 }
 
 /// Starts the next process of the slot at `position` and returns it; the slot is not changed beyond
-/// its generation.
+/// its generation. Its listeners listen again, also when this fails: the next turn of the loop parks
+/// those that nobody reads (`lending`).
 pub(super) fn spawn(
     program: Program<'_>,
     slot: &mut Slot,
@@ -121,7 +123,8 @@ pub(super) fn spawn(
         pid,
         handle,
         started: Instant::now(),
-        state: WorkerState::Starting(Instant::now() + ready_limit),
+        state: WorkerState::Starting(Instant::now() + finite(ready_limit)),
+        ready_at: None,
         outbox,
         questions: HashMap::new(),
         evidence: Evidence::default(),

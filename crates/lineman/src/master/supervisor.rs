@@ -276,7 +276,6 @@ impl Supervisor {
     pub(super) fn start_worker(&mut self, position: usize) -> Result<WorkerKey, String> {
         let ready_limit = self.config.ready_limit;
         let slot = self.slots.get_mut(position).ok_or("there is no such slot")?;
-        slot.outlook = Outlook::Running;
         let service = self.services.get(slot.service).ok_or("there is no such service")?;
         let identity = self.identities.get(slot.service).and_then(Option::as_ref);
         let worker = {
@@ -296,6 +295,8 @@ impl Supervisor {
         })?;
         self.tls.give_keys(&worker);
         let (key, pid) = (worker.key(position), worker.pid);
+        // Not before: one that cannot be started leaves the slot as it was, failed or in its back-off.
+        slot.outlook = Outlook::Running;
         slot.workers.push(worker);
         self.progress(position, pid, Step::Starting, None, None);
         Ok(key)

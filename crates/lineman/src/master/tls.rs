@@ -104,7 +104,8 @@ mod tests {
             // Nobody signals it.
             handle: std::fs::File::open("/dev/null").unwrap().into(),
             started: now,
-            state: WorkerState::Ready(now),
+            state: WorkerState::Ready,
+            ready_at: Some(now),
             outbox,
             questions: HashMap::new(),
             evidence: Evidence::default(),

@@ -57,7 +57,8 @@ impl Supervisor {
         if !matches!(worker.state, WorkerState::Starting(_)) {
             return;
         }
-        worker.state = WorkerState::Ready(Instant::now());
+        worker.state = WorkerState::Ready;
+        worker.ready_at = Some(Instant::now());
         worker.evidence.was_ready = true;
         let (pid, took) = (worker.pid, worker.started.elapsed());
         tracing::info!(slot = slot.name, pid, ?took, "ready");

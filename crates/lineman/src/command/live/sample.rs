@@ -135,9 +135,9 @@ pub(super) mod tests {
     use std::time::Duration;
 
     pub(in super::super) fn slot(index: usize, pid: u32, stats: Option<Stats>) -> Slot {
-        let (last_exit, gauges) = (None, BTreeMap::new());
+        let (last_exit, last_exit_ago_ms, gauges) = (None, None, BTreeMap::new());
         let slot = status::tests::slot(index, stats);
-        Slot { pid: Some(pid), restarts: 0, last_exit, gauges, ..slot }
+        Slot { pid: Some(pid), restarts: 0, last_exit, last_exit_ago_ms, gauges, ..slot }
     }
 
     pub(in super::super) fn sample(taken: Instant, slots: Vec<Slot>) -> Sample {
