@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use lineman_testkit::{Output, Process, Program, Status, within};
 use lineman_tests::programs::{built, chat, echo};
+use lineman_tests::watched::Watched;
 use rustix::process::Signal;
 
 /// A user without rights, on every machine.
@@ -362,14 +363,15 @@ async fn what_is_told_to_a_program_that_is_busy_with_something_else() -> Result<
     let marker = echo.program.folder().join("broken");
     let echo = echo.knob("ECHO_BROKEN_IF", &marker);
 
-    // During a start: it is seen, refuses a reload, and can be stopped.
+    // During a start: it is seen, has a reload wait, and can be stopped.
     fs::write(&marker, "wait")?;
     let during_start = async {
         echo.program.until("the start", |status| status.state == "starting").await?;
-        let refused = echo.program.run(&["reload"]).await?.expect_code(1)?;
-        assert!(refused.stderr.contains("the program is still starting"), "{refused}");
+        let mut reload = Watched::start(&echo.program, &["reload"])?;
+        reload.says(&["the program is starting; this reload follows"]).await?;
         echo.program.run(&["start"]).await?.expect_code(4)?;
-        echo.program.stop().await
+        echo.program.stop().await?;
+        reload.ended().await?.expect_code(1)?.expect_text("given up: the program stops")
     };
     let (started, stopped) = tokio::join!(echo.program.run(&["start", "-d"]), during_start);
     stopped?;

@@ -80,6 +80,13 @@ pub enum Verb {
     /// Stop it if it runs, then start it
     Restart(Restart),
     /// Replace its processes one by one; nobody is refused meanwhile
+    ///
+    /// The old processes get the drain limit for their connections (30s unless the program says
+    /// otherwise), an hour with -g, or what --timeout says. A reload that finds another one at work on
+    /// the same processes follows it and hurries it: what drains there gets no longer than this one
+    /// gives, and whoever waits for it is told. Reloads that wait for their turn become one, with the
+    /// longest of their limits. Reloads of different services go on side by side. During a start, one
+    /// waits until everything is up.
     Reload(Reload),
     /// Show its services and processes
     Status(Status),

@@ -16,6 +16,8 @@ pub(crate) mod log_file;
 mod socket_file;
 pub(crate) mod activation;
 mod reload;
+mod rounds;
+mod patience;
 mod stop;
 mod tally;
 mod status;

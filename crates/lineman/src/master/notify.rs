@@ -181,8 +181,8 @@ impl Supervisor {
         }
         let (stage, name) = match &self.phase {
             Phase::Starting(_) => (Stage::Starting, "starting"),
-            Phase::Up { round: None, .. } => (Stage::Up, "up"),
-            Phase::Up { round: Some(_), .. } => (Stage::Reloading, "reloading"),
+            Phase::Up(rounds) if rounds.is_idle() => (Stage::Up, "up"),
+            Phase::Up(_) => (Stage::Reloading, "reloading"),
             Phase::Stopping(_) => (Stage::Stopping, "stopping"),
         };
         let status = format!("{name}: {}", self.condition());

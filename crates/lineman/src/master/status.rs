@@ -189,8 +189,8 @@ impl Phase {
     fn name(&self) -> &'static str {
         match self {
             Self::Starting(_) => "starting",
-            Self::Up { round: None, .. } => "up",
-            Self::Up { round: Some(_), .. } => "reloading",
+            Self::Up(rounds) if rounds.is_idle() => "up",
+            Self::Up(_) => "reloading",
             Self::Stopping(_) => "stopping",
         }
     }

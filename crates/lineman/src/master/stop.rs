@@ -63,10 +63,10 @@ impl Supervisor {
         self.abandon_reloads();
         let failure = match &self.phase {
             Phase::Starting(_) => Some("stopped before everything was up".to_owned()),
-            Phase::Up { .. } | Phase::Stopping(_) => None,
+            Phase::Up(_) | Phase::Stopping(_) => None,
         };
         let delay = match (manner, &self.phase) {
-            (Manner::Graceful, Phase::Up { .. }) => self.config.drain_delay,
+            (Manner::Graceful, Phase::Up(_)) => self.config.drain_delay,
             _ => Duration::ZERO,
         };
         let watchers: Vec<Answers> = answers.into_iter().collect();
@@ -216,17 +216,12 @@ impl Supervisor {
     /// Tells whoever watches of a process that had been told to leave and died before it had: nobody
     /// said good-bye to its connections.
     pub(super) fn note_death(&self, position: usize, pid: u32, reason: &ExitReason) {
-        let watchers = match &self.phase {
-            Phase::Stopping(stop) => &stop.watchers,
-            Phase::Up { round: Some(round), .. } => &round.watchers,
-            Phase::Starting(_) | Phase::Up { .. } => return,
-        };
         if matches!(reason, ExitReason::Asked | ExitReason::KilledAfterLimit) {
             return;
         }
         let name = self.slots.get(position).map_or("", |slot| slot.name.as_str());
         let text = format!("{name} (pid {pid}): ended before it had left: {reason}");
-        for watcher in watchers {
+        for watcher in self.watchers(position) {
             watcher.give(Answer::Note { text: text.clone() });
         }
     }

@@ -14,7 +14,7 @@ use super::listeners::Listener;
 use super::log_file::LogFiles;
 use super::notify::Notify;
 use super::orphans::Orphans;
-use super::reload::{Round, Step as RoundStep};
+use super::rounds::{Round, Rounds};
 use super::slot::{Outlook, Slot, Worker, WorkerState};
 use super::status::{LISTS, SLICE};
 use super::stop::Stop;
@@ -71,17 +71,21 @@ pub(super) struct Supervisor {
 /// What the master as a whole is doing.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Not every slot has been ready yet; who waits for it.
-    Starting(Answers),
-    /// Everything has been ready once; the reload under way, and what is asked for after it.
-    Up {
-        /// The reload under way.
-        round: Option<Round>,
-        /// Reloads that were asked for meanwhile, merged into one.
-        next: Option<Round>,
-    },
+    /// Not every slot has been ready yet.
+    Starting(Starting),
+    /// Everything has been ready once; the reloads under way.
+    Up(Rounds),
     /// The program stops.
     Stopping(Stop),
+}
+
+/// A start under way.
+#[derive(Debug)]
+pub(super) struct Starting {
+    /// Who waits for it.
+    report: Answers,
+    /// Reloads that were asked for meanwhile, merged into one.
+    pub(super) next: Option<Round>,
 }
 
 impl Supervisor {
@@ -107,7 +111,7 @@ impl Supervisor {
             program: plan.program.clone(),
             services: plan.services.clone(),
             slots,
-            phase: Phase::Starting(report),
+            phase: Phase::Starting(Starting { report, next: None }),
             holder,
             started: Instant::now(),
             events,
@@ -226,7 +230,7 @@ impl Supervisor {
         self.tend_log_files(now);
         match &self.phase {
             Phase::Starting(_) => self.finish_start(),
-            Phase::Up { .. } => self.advance_reload(),
+            Phase::Up(_) => self.advance_reloads(),
             Phase::Stopping(_) => {
                 let verdict = self.advance_stop(now);
                 self.tend_listeners();
@@ -264,11 +268,15 @@ impl Supervisor {
         if !self.slots.iter().all(Slot::is_ready) {
             return;
         }
-        let up = Phase::Up { round: None, next: None };
-        if let Phase::Starting(report) = std::mem::replace(&mut self.phase, up) {
+        let up = Phase::Up(Rounds::default());
+        if let Phase::Starting(Starting { report, next }) = std::mem::replace(&mut self.phase, up) {
             tracing::info!(took = ?self.started.elapsed(), "up");
             report.give(Answer::Started(self.start_report()));
             report.done(ExitCode::Ok, "");
+            if let Some(round) = next {
+                tracing::info!("reloading, as asked during the start");
+                self.begin_round(round);
+            }
         }
     }
 
@@ -302,6 +310,17 @@ impl Supervisor {
         Ok(key)
     }
 
+    /// Returns who watches what becomes of this slot.
+    pub(super) fn watchers(&self, position: usize) -> Vec<&Answers> {
+        match &self.phase {
+            Phase::Stopping(stop) => stop.watchers.iter().collect(),
+            Phase::Up(rounds) => {
+                rounds.at(position).into_iter().flat_map(Round::watchers).collect()
+            }
+            Phase::Starting(_) => Vec::new(),
+        }
+    }
+
     /// Tells whoever watches the command under way.
     pub(super) fn progress(
         &self,
@@ -311,14 +330,9 @@ impl Supervisor {
         left: Option<usize>,
         remaining: Option<Duration>,
     ) {
-        let watchers: &[Answers] = match &self.phase {
-            Phase::Stopping(stop) => &stop.watchers,
-            Phase::Up { round: Some(round), .. } if round.concerns(position) => &round.watchers,
-            Phase::Starting(_) | Phase::Up { .. } => return,
-        };
         let Some(slot) = self.slots.get(position) else { return };
         let remaining_ms = remaining.and_then(|left| u64::try_from(left.as_millis()).ok());
-        for caller in watchers {
+        for caller in self.watchers(position) {
             let slot = slot.name.clone();
             caller.give(Answer::Progress(Progress { slot, pid, step: what, left, remaining_ms }));
         }
@@ -343,20 +357,14 @@ impl Supervisor {
         self.token
     }
 
-    pub(super) fn note_left(&mut self, cut: usize, reason: &ExitReason) {
+    pub(super) fn note_left(&mut self, position: usize, cut: usize, reason: &ExitReason) {
         let tally = match &mut self.phase {
-            Phase::Stopping(stop) => &mut stop.tally,
-            Phase::Up { round: Some(round), .. } => &mut round.tally,
-            Phase::Starting(_) | Phase::Up { .. } => return,
+            Phase::Stopping(stop) => Some(&mut stop.tally),
+            Phase::Up(rounds) => rounds.at_mut(position).map(|round| &mut round.tally),
+            Phase::Starting(_) => None,
         };
+        let Some(tally) = tally else { return };
         tally.cut += cut;
         tally.killed += usize::from(reason.was_forced());
-    }
-
-    pub(super) fn successor_ready(&mut self, key: WorkerKey) {
-        let Phase::Up { round: Some(round), .. } = &mut self.phase else { return };
-        if round.step == RoundStep::Starting(key) {
-            self.retire_others(key);
-        }
     }
 }

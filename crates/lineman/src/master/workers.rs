@@ -87,7 +87,7 @@ impl Supervisor {
         let vacant = slot.is_vacant();
         let step = if reason.was_forced() { Step::Killed } else { Step::Ended };
         self.progress(key.slot, pid, step, None, None);
-        self.note_left(cut, &reason);
+        self.note_left(key.slot, cut, &reason);
         if leaving {
             self.note_death(key.slot, pid, &reason);
         }
