@@ -37,7 +37,7 @@ use crate::tls::{self, TlsInfo};
 /// The largest piece that hyper reads or gathers for a write: as much as the table reads at once.
 const BUFFER: usize = 64 * 1024;
 
-/// What the answers of one HTTP/2 stream may hold unsent; a hundred streams hold 6 MiB.
+/// What the answers of one HTTP/2 stream may hold unsent, and a piece; a hundred streams hold 8 MiB.
 const STREAM_BUFFER: usize = 64 * 1024;
 
 /// What a peer may send ahead on one stream and on all of them, before a service reads it: 2 Mbit
@@ -273,6 +273,7 @@ where
                     watch.guest.closes();
                     connection.as_mut().graceful_shutdown();
                 }
+                Sign::Unheeded => return End::Cut("the peer heeds no farewell"),
                 Sign::HeadOverdue => return End::Silent(Silence::InHead),
                 Sign::Idle => return End::Silent(Silence::Idle),
                 Sign::AnswerStalled => return End::Cut("the peer takes nothing"),
@@ -281,6 +282,7 @@ where
             () = &mut closing, if !is_closing => {
                 is_closing = true;
                 watch.guest.closes();
+                watch.says_farewell();
                 connection.as_mut().graceful_shutdown();
             }
             () = &mut draining, if !is_draining => {
@@ -290,7 +292,10 @@ where
                     // A request may be on its way this moment, and nothing would tell its sender
                     // that it was not served. The answer to the next one says that it is the last.
                     Spoken::Http1 => watch.drain(),
-                    Spoken::Http2 => connection.as_mut().graceful_shutdown(),
+                    Spoken::Http2 => {
+                        watch.says_farewell();
+                        connection.as_mut().graceful_shutdown();
+                    }
                 }
             }
         }

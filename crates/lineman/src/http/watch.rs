@@ -14,6 +14,9 @@ use super::upgrade::Upgrading;
 use crate::connection::Guest;
 use crate::limit::finite;
 
+/// A frame of HTTP/2 (RFC 9113, 4.2): at the pace of [`Limits::answer_stall`], 270 bytes a second.
+const PIECE: usize = 16 * 1024;
+
 /// Which HTTP a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Spoken {
@@ -38,6 +41,8 @@ pub(super) enum Sign {
     Upgrade(Upgrading),
     /// No further request is wanted.
     LastRequest,
+    /// More requests came after that than were on their way.
+    Unheeded,
     /// A request's head did not come in time.
     HeadOverdue,
     /// No request came for long.
@@ -59,7 +64,8 @@ pub(super) struct Watch {
     /// Requests whose answers are not at their end.
     exchanges: Cell<usize>,
     requests: Cell<u32>,
-    last_request_told: Cell<bool>,
+    /// How many requests had come when the peer was told to send no more, over HTTP/2.
+    farewell: Cell<Option<u32>>,
     /// Whether the process is on its way out.
     draining: Cell<bool>,
     /// Answers that have more to say and wait until the peer takes what they said.
@@ -82,7 +88,7 @@ impl Watch {
             since: Cell::new(Instant::now()),
             exchanges: Cell::new(0),
             requests: Cell::new(0),
-            last_request_told: Cell::new(false),
+            farewell: Cell::new(None),
             draining: Cell::new(false),
             stuck: Cell::new(0),
             progress: Cell::new(Instant::now()),
@@ -128,6 +134,22 @@ impl Watch {
         self.draining.set(true);
     }
 
+    /// The peer of HTTP/2 is told to send no more requests.
+    pub(super) fn says_farewell(&self) {
+        if self.farewell.get().is_none() {
+            self.farewell.set(Some(self.requests.get()));
+        }
+    }
+
+    /// How much of an answer is handed on before the peer takes more. Over HTTP/2 it lies in a queue
+    /// that tells of no progress, and so an answer is over when its last piece is there.
+    pub(super) fn piece(&self) -> usize {
+        match self.spoken {
+            Spoken::Http1 => usize::MAX,
+            Spoken::Http2 => PIECE,
+        }
+    }
+
     /// Resolves when there is something to do. Poll it right behind hyper, which changes the state.
     pub(super) async fn sign(&self) -> Sign {
         let mut timer = pin!(sleep_until(Instant::now()));
@@ -158,8 +180,21 @@ impl Watch {
             return Some(Sign::Upgrade(upgrade));
         }
         // Over HTTP/1 the answer itself says so.
-        let over = self.spoken == Spoken::Http2 && self.is_last_request();
-        (over && !self.last_request_told.replace(true)).then_some(Sign::LastRequest)
+        if self.spoken == Spoken::Http1 {
+            return None;
+        }
+        match self.farewell.get() {
+            None if self.is_last_request() => {
+                self.says_farewell();
+                Some(Sign::LastRequest)
+            }
+            // It reads its answers in order, and so has no more than its streams on their way when it
+            // reads the farewell. hyper would serve it for as long as it does not acknowledge that.
+            Some(before) if self.requests.get() - before > self.limits.streams => {
+                Some(Sign::Unheeded)
+            }
+            None | Some(_) => None,
+        }
     }
 
     fn deadline(&self) -> Option<(Instant, Sign)> {
@@ -195,6 +230,10 @@ impl Exchange {
     /// The answer's head is there.
     pub(super) fn answered(&self) {
         self.watch.guest.answered();
+    }
+
+    pub(super) fn piece(&self) -> usize {
+        self.watch.piece()
     }
 
     /// The peer has taken enough of the answer that its next piece is asked for.

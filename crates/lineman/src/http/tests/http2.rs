@@ -1,7 +1,7 @@
 //! HTTP/2, as ALPN would have chosen it; the peer is hyper's client.
 
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::client::conn::http2::{Builder as Client, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
@@ -16,6 +16,10 @@ struct Peer {
 
 /// Connects, and hands the other end to the service as the table would.
 async fn connected(table: &Table, http: &Http) -> Peer {
+    connected_as(&Client::new(Local), table, http).await
+}
+
+async fn connected_as(client: &Client<Local>, table: &Table, http: &Http) -> Peer {
     let (listener, address) = listener();
     let stream = connect(address).await;
     let (accepted, from) = listener.accept().expect("accepted");
@@ -30,7 +34,7 @@ async fn connected(table: &Table, http: &Http) -> Peer {
         front: Rc::default(),
     };
     http.take(table, taken, None);
-    let (requests, connection) = handshake(Local, TokioIo::new(stream)).await.expect("a handshake");
+    let (requests, connection) = client.handshake(TokioIo::new(stream)).await.expect("a handshake");
     Peer { requests, connection: tokio::task::spawn_local(connection) }
 }
 
@@ -146,6 +150,29 @@ fn a_drain_lets_what_is_under_way_finish() {
         assert_eq!(answer, (200, "done".to_owned()));
         peer.connection.await.expect("no panic").expect("an orderly end");
         table.emptied().await;
+    });
+}
+
+/// It takes longer than a connection may be idle, and never as long as an answer may be stuck.
+#[test]
+fn a_page_in_one_piece_reaches_who_takes_it_slowly() {
+    const PAGE: usize = 512 * 1024;
+    with_table(async |table| {
+        let service = tower::service_fn(async |_: Request<Body>| {
+            Ok::<_, Infallible>(Response::new("x".repeat(PAGE)))
+        });
+        let mut slow = Client::new(Local);
+        slow.initial_stream_window_size(64 * 1024);
+        let mut peer = connected_as(&slow, &table, &Http::new(service)).await;
+        let request = Request::get("https://h/a").body(Full::default()).expect("sound");
+        let mut answer = peer.requests.send_request(request).await.expect("a head");
+        let (since, mut taken) = (Instant::now(), 0);
+        while let Some(frame) = answer.body_mut().frame().await {
+            taken += frame.expect("all of it").into_data().expect("data").len();
+            sleep(seconds(10)).await;
+        }
+        assert_eq!(taken, PAGE);
+        assert!(since.elapsed() > 2 * Limits::default().keep_alive);
     });
 }
 
