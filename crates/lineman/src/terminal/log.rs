@@ -18,6 +18,10 @@ use format::{Line, Who};
 use sink::Sink;
 pub(crate) use sink::{Streams, adopt, write_to};
 
+/// What a library warns of that its peers can cause, a line for each frame they send: nobody's disk is
+/// theirs to fill. A filter of the user's comes behind it.
+const QUIET: &str = "h2=error";
+
 /// What the master calls itself in the log.
 pub(crate) const MASTER: &str = "master";
 
@@ -25,7 +29,7 @@ pub(crate) const MASTER: &str = "master";
 pub(crate) fn start(who: &str, format: Format) {
     let (filter, problem) = match filter() {
         Ok(filter) => (filter, None),
-        Err(problem) => (EnvFilter::new(Level::INFO.as_str()), Some(problem)),
+        Err(problem) => (filter_of("").unwrap_or_default(), Some(problem)),
     };
     let no_color =
         std::env::var_os(environment::NO_COLOR.name).is_some_and(|value| !value.is_empty());
@@ -53,8 +57,8 @@ pub(crate) fn filter() -> Result<EnvFilter, String> {
 }
 
 fn filter_of(wanted: &str) -> Result<EnvFilter, String> {
-    let builder = EnvFilter::builder().with_default_directive(Level::INFO.into());
-    builder.parse(wanted).map_err(|error| {
+    let wanted = if wanted.is_empty() { Level::INFO.as_str() } else { wanted };
+    EnvFilter::builder().parse(format!("{QUIET},{wanted}")).map_err(|error| {
         format!("{error} (a level, or levels of modules: `warn`, `info,lineman=debug`)")
     })
 }
@@ -76,7 +80,8 @@ mod tests {
 
     #[test]
     fn a_wrong_filter_is_told() {
-        assert!(filter_of("").is_ok());
+        assert_eq!(filter_of("").unwrap().to_string(), "h2=error,info");
+        assert_eq!(filter_of("h2=warn,debug").unwrap().to_string(), "h2=warn,debug");
         assert!(filter_of("warn,lineman=debug").is_ok());
         let problem = filter_of("info,lineman=debugg").unwrap_err();
         assert!(problem.contains("lineman=debug"), "{problem}");
