@@ -11,6 +11,7 @@ pub mod peer;
 pub mod terminal;
 pub mod certificates;
 pub mod secure;
+pub mod http2;
 pub mod ours;
 pub mod launch;
 pub mod watched;

@@ -1,7 +1,16 @@
-//! Clients of `tls_under_test` that are openssl's: they ask line by line, and keep what openssl prints
-//! about their connection.
+//! Clients over TLS that is not ours. Those of openssl talk to `tls_under_test`: they ask line by line,
+//! and keep what openssl prints about their connection. A stream of rustls carries any protocol.
+
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use lineman_testkit::within;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::certificates::Authority;
 use crate::peer::Peer;
@@ -70,4 +79,31 @@ impl Secure {
     pub async fn close(self) -> Result<()> {
         self.0.ended(lineman_testkit::LIMIT).await.map(drop)
     }
+}
+
+/// What the kernel holds for a client that does not read: little, so that a server notices soon.
+const RECEIVE_BUFFER: u32 = 16 * 1024;
+
+/// Connects to `host:port` with rustls, asking for `localhost` and one of these protocols.
+///
+/// # Errors
+/// When the handshake fails.
+pub async fn dial(
+    address: &str,
+    authority: &Authority,
+    protocols: &[&str],
+) -> Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.certificate())?)?;
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let connector = TlsConnector::from(Arc::new(config));
+    let shake_hands = async {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        let stream = socket.connect(address.parse()?).await?;
+        stream.set_nodelay(true)?;
+        connector.connect(ServerName::try_from("localhost")?, stream).await.context("no handshake")
+    };
+    within("a connection over TLS", shake_hands).await?
 }
