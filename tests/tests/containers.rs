@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use lineman_testkit::{Client, Port, Process, Status, within};
 use lineman_tests::launch::Launch;
 use lineman_tests::programs::{Server, echo};
+use lineman_tests::raw::Raw;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -121,18 +122,42 @@ async fn probes_are_bounded_and_nothing_else_is_served() -> Result<()> {
         refused.starts_with("HTTP/1.1 405 ") && refused.contains("allow: GET, HEAD"),
         "{refused}"
     );
-    let long: &'static str = format!("GET /{}", "a".repeat(64 * 1024)).leak();
-    let long = asked(long).await.unwrap_or_default();
-    assert!(!long.starts_with("HTTP/1.1 200"), "{long}");
+    // All that is read and no more: what is left unread would turn the answer into a reset.
+    let long = format!("GET /{}", "a".repeat(8 * 1024 - 5));
+    let long = raw(&health, long.as_bytes()).await?;
+    assert!(long.starts_with("HTTP/1.1 431 "), "{long}");
+    Ok(())
+}
 
-    // Silent ones have every place; they lose them, and who waits behind them is answered.
+#[tokio::test]
+async fn silent_connections_keep_no_probe_from_its_answer() -> Result<()> {
+    let (echo, health) = probed(echo()?)?;
+    let _echo = echo.started().await?;
     let mut silent = Vec::new();
-    for _ in 0..64 {
-        silent.push(TcpStream::connect(health.address()).await?);
+    let connected = async {
+        for _ in 0..640 {
+            silent.push(TcpStream::connect(health.address()).await?);
+        }
+        anyhow::Ok(())
+    };
+    within("640 silent connections to be taken", connected).await??;
+    for _ in 0..10 {
+        let answer = ask(&health, "GET /live").await?;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
-    assert!(asked("GET /live").await?.starts_with("HTTP/1.1 200 "));
     for mut silent in silent {
         assert_eq!(within("the end of a silent probe", silent.read(&mut [0; 1])).await??, 0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_probe_that_ends_its_half_is_answered() -> Result<()> {
+    let (echo, health) = probed(echo()?)?;
+    let _echo = echo.started().await?;
+    for _ in 0..100 {
+        let answer = raw(&health, b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
     Ok(())
 }
@@ -265,6 +290,14 @@ async fn ask(health: &Port, request: &str) -> Result<String> {
     let mut answer = String::new();
     within("the answer to a probe", stream.read_to_string(&mut answer)).await??;
     Ok(answer)
+}
+
+/// Sends a request, ends its own half, and returns what is answered.
+async fn raw(health: &Port, request: &[u8]) -> Result<String> {
+    let mut peer = Raw::connect(&health.address()).await?;
+    peer.send(request).await?;
+    peer.end().await?;
+    Ok(String::from_utf8(peer.rest().await?)?)
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]

@@ -214,8 +214,9 @@ impl App {
     /// `GET /live` and `GET /ready` (or `HEAD`) are answered with 200 or 503 and a line of text.
     /// Live: the master's loop answers. Ready: the program has been up as a whole, nobody has told it
     /// to stop, and every service has a ready process; a reload does not change that. At most 64
-    /// probes at a time, 5 s each, one to a connection. Whoever can connect may ask: choose an
-    /// address that only probes reach.
+    /// probes at a time, 5 s each, 1 s for the request, one to a connection; beyond that the oldest
+    /// one that has not asked yet is dropped. Whoever can connect may ask: choose an address that
+    /// only probes reach.
     #[must_use]
     pub fn health(mut self, address: impl Into<String>) -> Self {
         self.config.health = Some(address.into());

@@ -4,8 +4,11 @@
 //! Every answer comes from the master's loop, so one that stands still answers nobody. It serves
 //! nothing else: no client of a service comes here.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{TcpListener, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +17,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::timeout;
 
 use super::event::Event;
@@ -29,12 +32,15 @@ use crate::control::environment;
 use crate::control::request::{Answer, Probe, Request};
 use crate::control::server::{Answers, Asked};
 
-/// How many probes are served at a time; the next ones wait in the backlog, for the limit of those
-/// before them at most.
+/// How many probes are served at a time. At the bound the oldest one that has not sent its whole
+/// request gives way, so that silent connections keep no probe from its answer.
 const PROBES: usize = 64;
 
 /// How long a probe may take from connect to the end of its answer: nobody waits longer for one.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the head of a request may take: it is one packet, and a lost one comes again within this.
+const HEAD_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long the loop may take: below [`LIMIT`], so that a probe hears what is wrong.
 const LOOP_LIMIT: Duration = Duration::from_secs(3);
@@ -65,14 +71,14 @@ pub(super) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>) {
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "health probes are answered");
     }
-    let mut probes = JoinSet::new();
+    let mut probes = Probes::default();
     let mut failing = false;
     loop {
         tokio::select! {
-            accepted = listener.accept(), if probes.len() < PROBES => match accepted {
+            accepted = listener.accept(), if probes.have_room() => match accepted {
                 Ok((stream, _)) => {
                     failing = false;
-                    probes.spawn(timeout(LIMIT, answer(stream, events.clone())));
+                    probes.serve(stream, &events).await;
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
@@ -81,19 +87,77 @@ pub(super) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>) {
                     tokio::time::sleep(REST).await;
                 }
             },
-            Some(_) = probes.join_next() => {}
+            Some(_) = probes.tasks.join_next() => probes.forget_the_ended(),
         }
     }
 }
 
-async fn answer(stream: TcpStream, events: mpsc::Sender<Event>) {
+/// The probes that are served.
+#[derive(Debug, Default)]
+struct Probes {
+    tasks: JoinSet<()>,
+    /// Oldest first.
+    under_way: VecDeque<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    task: AbortHandle,
+    /// Whether its whole request has come.
+    asked: Arc<AtomicBool>,
+}
+
+impl UnderWay {
+    fn may_give_way(&self) -> bool {
+        !self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl Probes {
+    fn have_room(&self) -> bool {
+        self.under_way.len() < PROBES || self.under_way.iter().any(UnderWay::may_give_way)
+    }
+
+    async fn serve(&mut self, stream: TcpStream, events: &mpsc::Sender<Event>) {
+        if self.under_way.len() >= PROBES {
+            // What has just been accepted may have sent its request already: it is read first.
+            yield_now().await;
+            self.drop_the_oldest();
+        }
+        let asked = Arc::new(AtomicBool::new(false));
+        let answer = answer(stream, events.clone(), Arc::clone(&asked));
+        let answer = async { drop(timeout(LIMIT, answer).await) };
+        let task = self.tasks.spawn(answer);
+        self.under_way.push_back(UnderWay { task, asked });
+    }
+
+    /// Drops the oldest probe that has not asked. When all have asked meanwhile, they are about to be
+    /// answered, and one more does no harm.
+    fn drop_the_oldest(&mut self) {
+        let oldest = self.under_way.iter().position(UnderWay::may_give_way);
+        if let Some(oldest) = oldest.and_then(|oldest| self.under_way.remove(oldest)) {
+            oldest.task.abort();
+        }
+    }
+
+    fn forget_the_ended(&mut self) {
+        self.under_way.retain(|probe| !probe.task.is_finished());
+    }
+}
+
+async fn answer(stream: TcpStream, events: mpsc::Sender<Event>, asked: Arc<AtomicBool>) {
     let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
         let events = events.clone();
         async move { Ok::<_, Infallible>(respond(&request, &events).await) }
     });
-    // One request a connection: a probe that keeps its connection would keep a place.
+    // One request a connection: a probe that keeps its connection would keep a place. One that ends
+    // its half when it has asked is answered all the same.
     let connection = http1::Builder::new()
         .keep_alive(false)
+        .half_close(true)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
