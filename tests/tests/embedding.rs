@@ -1,6 +1,8 @@
 //! Programs with flags of their own: they are there in the master, the daemon and every worker.
 
 use anyhow::Result;
+use clap::Parser;
+use lineman::{App, Worker};
 use lineman_testkit::{Port, Program};
 use lineman_tests::programs::built;
 use lineman_tests::raw::Raw;
@@ -35,6 +37,24 @@ async fn flags_stand_beside_each_other_in_the_help() -> Result<()> {
     }
     program.run(&["start"]).await?.expect_code(2)?.expect_text("--greeting")?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_program_inside_a_runtime_is_told_what_to_do() -> Result<()> {
+    let app = || App::new().service(Worker::text("127.0.0.1:0"));
+    let Line { lineman } = Line::try_parse_from(["program", "start"])?;
+    for refused in [app().run(), app().run_with(["start"]), app().run_command(lineman)] {
+        let error = refused.expect_err("it cannot run here").to_string();
+        assert!(error.contains("call it from a plain `fn main`"), "{error}");
+    }
+    Ok(())
+}
+
+/// A command line of Lineman's verbs alone.
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    lineman: lineman::cli::Arguments,
 }
 
 async fn hears(address: &str, answer: &str) -> Result<()> {

@@ -228,9 +228,14 @@ impl App {
     /// Returns when the command is done or the master has stopped. A command that fails has said so
     /// on stderr and ends the process with its documented exit code.
     ///
+    /// Call it from a plain `fn main`: master and workers are processes that make a runtime each, and
+    /// handlers run in that of their worker.
+    ///
     /// # Errors
-    /// In a worker, when what the master handed over does not fit the program.
+    /// When it is called inside a runtime of tokio, as under `#[tokio::main]`. In a worker, when what
+    /// the master handed over does not fit the program.
     pub fn run(self) -> Result {
+        outside_of_a_runtime()?;
         if crate::process::is_worker() {
             return crate::process::run(self);
         }
@@ -260,6 +265,7 @@ impl App {
         self,
         arguments: impl IntoIterator<Item = T>,
     ) -> Result {
+        outside_of_a_runtime()?;
         if crate::process::is_worker() {
             return crate::process::run(self);
         }
@@ -277,11 +283,24 @@ impl App {
     /// As [`App::run`].
     #[expect(clippy::needless_pass_by_value, reason = "parsed once, used once")]
     pub fn run_command(self, arguments: Arguments) -> Result {
+        outside_of_a_runtime()?;
         if crate::process::is_worker() {
             return crate::process::run(self);
         }
         crate::command::run(&self, &arguments, WorkerArguments::Same);
         Ok(())
+    }
+}
+
+/// A runtime cannot be started inside another one: that would panic, far from whoever made the first.
+fn outside_of_a_runtime() -> Result {
+    match tokio::runtime::Handle::try_current() {
+        Err(_) => Ok(()),
+        Ok(_) => {
+            Err("a program of Lineman's runs outside of a tokio runtime: call it from a plain \
+                      `fn main`, without `#[tokio::main]`; each process makes its own runtime"
+                .into())
+        }
     }
 }
 
