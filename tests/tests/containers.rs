@@ -171,11 +171,12 @@ async fn process_1_buries_orphans_and_knows_how_its_workers_ended() -> Result<()
     let launch = Launch::echo(&echo, &["unshare", "--pid", "--fork", "--mount-proc"])?;
     // The loop turns a thousand times a second, and so looks for orphans at every moment.
     let launch = launch.knob("NOTIFY_SOCKET", "/nowhere").knob("WATCHDOG_USEC", "2000");
+    // Nobody here asks how an orphan ended.
+    let launch = launch.knob("LINEMAN_ORPHAN_GRACE_MS", "0");
     let launched = launch.spawn()?;
     let status = echo.program.until("it to be up", |status| status.state == "up").await?;
     assert_eq!(status.pid, 1);
-    let [master] = &children(launched.process()?.pid())?[..] else { anyhow::bail!("one master") };
-    let master = Process::open(*master)?;
+    let master = only_child(launched.process()?.pid())?;
     let [worker] = &children(master.pid())?[..] else { anyhow::bail!("one worker") };
     let worker = Process::open(*worker)?;
 
@@ -199,6 +200,46 @@ async fn process_1_buries_orphans_and_knows_how_its_workers_ended() -> Result<()
         slot.is_ok_and(|slot| slot.last_exit.as_deref() == Some("signal 9 (SIGKILL)"))
     };
     echo.program.until("the end of the worker to be known", known).await?;
+    master.terminate();
+    launched.ended().await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn process_1_leaves_its_hooks_to_ask_how_their_children_ended() -> Result<()> {
+    if !can_unshare() {
+        return Ok(());
+    }
+    let echo = echo()?;
+    let file = echo.program.folder().join("asks");
+    let launch = Launch::echo(&echo, &["unshare", "--pid", "--fork", "--mount-proc"])?;
+    // The loop turns a thousand times a second, and so looks for orphans at every moment.
+    let launch = launch.knob("NOTIFY_SOCKET", "/nowhere").knob("WATCHDOG_USEC", "2000");
+    let launched = launch.knob("ECHO_ASKS_WHEN", &file).spawn()?;
+    echo.program.until("it to be up", |status| status.state == "up").await?;
+    let master = only_child(launched.process()?.pid())?;
+    only_child(master.pid())?.kill();
+    let replaced = |status: &Status| {
+        status.slot("echo/0").is_ok_and(|slot| slot.is_ready() && slot.generation == 2)
+    };
+    echo.program.until("a successor", replaced).await?;
+    // The successor, and what the hook has started, which has ended or will at once.
+    until_children(&master, 2).await?;
+    // Each answer is a turn of the loop.
+    for _ in 0..5 {
+        echo.program.status().await?;
+    }
+    tokio::fs::write(&file, "").await?;
+    let answer = file.with_extension("answer");
+    let written = async {
+        loop {
+            match tokio::fs::read_to_string(&answer).await {
+                Ok(answer) if !answer.is_empty() => break answer,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    assert_eq!(within("the hook's answer", written).await?, "exit status: 7");
     master.terminate();
     launched.ended().await?.expect_code(0)?;
     Ok(())
@@ -325,6 +366,11 @@ fn children(parent: i32) -> Result<Vec<i32>> {
         }
     }
     Ok(children)
+}
+
+fn only_child(parent: i32) -> Result<Process> {
+    let [child] = &children(parent)?[..] else { anyhow::bail!("{parent} has one child") };
+    Process::open(*child)
 }
 
 async fn until_children(parent: &Process, count: usize) -> Result<()> {

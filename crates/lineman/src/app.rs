@@ -158,7 +158,9 @@ impl App {
     /// Hears of each worker process that has ended, and how: for an alarm, say.
     ///
     /// This and the other hooks of the master run on its one thread, which also answers the command
-    /// line: they must not wait. One that panics is logged.
+    /// line: they must not wait. One that panics is logged. A program that a hook starts should be
+    /// waited for on a thread; a master that is process 1 of a container takes the exit status of
+    /// whoever has ended ten seconds ago and was not waited for.
     ///
     /// ```no_run
     /// use lineman::prelude::*;

@@ -15,8 +15,9 @@
 //! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists;
 //! - `ECHO_DELAY_MS`: the drain delay;
 //! - `ECHO_ENDLESS`: if it is set, every limit of time is `Duration::MAX`; if it is `delay`, the drain
-//!   delay as well.
-//!
+//!   delay as well;
+//! - `ECHO_ASKS_WHEN`: at the exit of a worker the master starts a process that ends with 7, asks when
+//!   this file exists how it ended, and writes that beside it, as `NAME.answer`;
 //! - `ECHO_WATCHDOG_MS`: the watchdog's limit; `ECHO_WATCHDOG_RESTARTS`: it restarts;
 //! - `ECHO_BLOCK_WHILE`: as long as this file exists, the message `block` blocks the loop.
 //!
@@ -27,7 +28,7 @@
 //! connection is told why each other one has ended.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
@@ -96,7 +97,22 @@ fn main() -> Result {
         let fragile = Worker::task("fragile");
         app = app.service(fragile.on_start(async |_| fail_while_there("ECHO_FRAGILE_IF")));
     }
+    if let Some(file) = std::env::var_os("ECHO_ASKS_WHEN").map(PathBuf::from) {
+        app = app.on_worker_exit(move |_| ask_later(file.clone()));
+    }
     app.run()
+}
+
+fn ask_later(file: PathBuf) {
+    std::thread::spawn(move || {
+        let Ok(mut child) = Command::new("sh").args(["-c", "exit 7"]).spawn() else { return };
+        while !file.exists() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let said = child.wait().map_or_else(|error| error.to_string(), |ended| ended.to_string());
+        // A test that waits for it in vain says so.
+        drop(std::fs::write(file.with_extension("answer"), said));
+    });
 }
 
 async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {

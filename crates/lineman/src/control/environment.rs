@@ -86,6 +86,10 @@ pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED",
 /// Set by `start -d` for the master it starts: report the start on this descriptor.
 pub(crate) const REPORT: Variable = Variable { name: "LINEMAN_REPORT", help: None };
 
+/// Set by tests: how long an ended orphan is left to whoever started it, in milliseconds.
+pub(crate) const ORPHAN_GRACE_MS: Variable =
+    Variable { name: "LINEMAN_ORPHAN_GRACE_MS", help: None };
+
 /// Set by a service manager: where it hears how the program is, see `sd_notify(3)`.
 pub(crate) const NOTIFY_SOCKET: Variable = Variable { name: "NOTIFY_SOCKET", help: None };
 

@@ -155,7 +155,7 @@ impl Supervisor {
 
     fn pause(&self) -> Duration {
         let others = self.stop_deadline().into_iter().chain(self.notify.deadline());
-        let others = others.chain(self.log_files.next_look());
+        let others = others.chain(self.log_files.next_look()).chain(self.orphans.deadline());
         let next = self.slots.iter().filter_map(Slot::deadline).chain(others).min();
         let now = Instant::now();
         next.map_or(LONGEST_SLEEP, |next| next.saturating_duration_since(now).min(LONGEST_SLEEP))
