@@ -20,6 +20,27 @@ async fn ask(address: &str, question: &str) -> Result<String> {
     Ok(String::from_utf8(peer.rest().await?)?.trim_end().to_owned())
 }
 
+/// Returns the program as started by a shell's words, in which `"$0" "$@"` is its command.
+fn through(words: &str, port: &Port) -> Result<Program> {
+    let binary = built("processes_under_test", "lineman-tests")?;
+    let program = Program::new("/bin/sh")?.args(["-c", words, &binary.to_string_lossy()]);
+    Ok(program.env("PROCESSES_LISTEN", port.address()))
+}
+
+/// Returns user, group and all groups of the process that answers.
+async fn who(port: &Port) -> Result<[String; 3]> {
+    let who = ask(&port.address(), "who").await?;
+    let all: Vec<_> = who.split(" | ").map(str::to_owned).collect();
+    let [uid, gid, groups, _] = &all[..] else { anyhow::bail!("{who}") };
+    // Real, effective, saved, and that of files: the same.
+    let one = |ids: &str| -> Result<String> {
+        let first = ids.split(' ').next().context("an id")?;
+        ensure!(ids == [first; 4].join(" "), "{who}");
+        Ok(first.to_owned())
+    };
+    Ok([one(uid)?, one(gid)?, groups.clone()])
+}
+
 fn we_are_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -49,6 +70,82 @@ async fn processes_run_as_the_user_that_is_named_and_the_master_does_not() -> Re
     let status = tokio::fs::read_to_string(format!("/proc/{master}/status")).await?;
     ensure!(status.contains("Uid:\t0\t0\t0\t0"), "the master is still root");
     // The log and the socket are the master's alone.
+    program.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn users_and_groups_are_those_of_the_service_else_of_the_program() -> Result<()> {
+    if !we_are_root() {
+        return Ok(());
+    }
+    let cases = [
+        // Numbers that nobody has, as in a container.
+        (vec![("USER", "12345")], ["12345", "12345", "12345"]),
+        (vec![("USER", "12345"), ("GROUP", "54321")], ["12345", "54321", "54321"]),
+        (vec![("USER", "nobody"), ("GROUP", "54321")], [NOBODY, "54321", "54321"]),
+        (vec![("APP_USER", "nobody"), ("APP_GROUP", "54321")], [NOBODY, "54321", "54321"]),
+        (vec![("APP_USER", "nobody"), ("GROUP", "54321")], [NOBODY, "54321", "54321"]),
+        // A service with a user of its own does not have the program's group.
+        (vec![("USER", "12345"), ("APP_GROUP", "54321")], ["12345", "12345", "12345"]),
+    ];
+    for (knobs, expected) in cases {
+        let port = Port::reserve()?;
+        let mut program = program(&port)?;
+        for (knob, value) in &knobs {
+            program = program.env(format!("PROCESSES_{knob}"), *value);
+        }
+        program.start().await?;
+        assert_eq!(who(&port).await?, expected, "{knobs:?}");
+        program.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_has_its_other_groups() -> Result<()> {
+    let mount = std::process::Command::new("unshare").args(["--mount", "true"]).status();
+    if !we_are_root() || !mount.is_ok_and(|mount| mount.success()) {
+        return Ok(());
+    }
+    let port = Port::reserve()?;
+    let words = r#"mount --bind "$GROUPS_FILE" /etc/group && exec "$0" "$@""#;
+    let program = through(&format!("exec unshare --mount sh -c '{words}' \"$0\" \"$@\""), &port)?;
+    let groups = program.folder().join("group");
+    let text =
+        "root:x:0:\nreaders:x:40001:nobody\nothers:x:40002:root\nwriters:x:40003:root,nobody\n";
+    tokio::fs::write(&groups, text).await?;
+    let program = program.env("GROUPS_FILE", &groups).env("PROCESSES_USER", "nobody");
+    program.start().await?;
+    assert_eq!(who(&port).await?, [NOBODY, NOBODY, "40001 40003 65534"]);
+    program.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_that_cannot_be_put_on_fails_the_start() -> Result<()> {
+    if !we_are_root() {
+        return Ok(());
+    }
+    // Root in name alone, as in a container without these capabilities.
+    let words = r#"exec setpriv --bounding-set=-setuid,-setgid "$0" "$@""#;
+    let program = through(words, &Port::reserve()?)?.env("PROCESSES_USER", "nobody");
+    let failed = program.run(&["start", "-d"]).await?.expect_code(1)?;
+    failed
+        .expect_text("as user nobody (uid 65534, gid 65534): Operation not permitted")?
+        .expect_text("staying/0: cannot execute")?;
+    program.all_gone().await
+}
+
+#[tokio::test]
+async fn processes_are_counted_by_the_cores_this_one_may_use() -> Result<()> {
+    let status = tokio::fs::read_to_string("/proc/self/status").await?;
+    let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let first = cores.unwrap_or_default().trim().split([',', '-']).next().context("a core")?;
+    let words = format!(r#"exec taskset -c {first} "$0" "$@""#);
+    let program = through(&words, &Port::reserve()?)?.env("PROCESSES_PER_CORE", "3");
+    program.start().await?;
+    assert_eq!(program.status().await?.slots.len(), 3);
     program.stop().await?;
     Ok(())
 }

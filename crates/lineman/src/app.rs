@@ -81,7 +81,8 @@ impl App {
         self
     }
 
-    /// Sets the group that goes with [`App::user`]. Default: the user's own.
+    /// Sets the group that goes with [`App::user`]. Default: the user's own; for a number that no user
+    /// has, the same number.
     #[must_use]
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.config.group = Some(group.into());

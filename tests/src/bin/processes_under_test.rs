@@ -1,6 +1,9 @@
 //! A program that tells about its processes, with knobs that are environment variables:
 //!
-//! - `PROCESSES_LISTEN`: the address; `PROCESSES_USER`, `PROCESSES_GROUP`: who its processes run as;
+//! - `PROCESSES_LISTEN`: the address; `PROCESSES_PER_CORE`: processes for each core;
+//! - `PROCESSES_USER`, `PROCESSES_GROUP`: who the processes of the service run as;
+//!   `PROCESSES_APP_USER`, `PROCESSES_APP_GROUP`: who those of the program do;
+//! - `PROCESSES_NAME`: the program's name;
 //! - `PROCESSES_NOTES`: a file to which the hooks of the master append what they hear.
 //!
 //! The service `staying` keeps its processes on reload and listens on a second port that it chooses
@@ -38,8 +41,20 @@ fn main() -> Result {
     if let Ok(group) = std::env::var("PROCESSES_GROUP") {
         staying = staying.group(group);
     }
-    App::new()
-        .service(staying)
+    if let Ok(each) = std::env::var("PROCESSES_PER_CORE") {
+        staying = staying.per_core(each.parse()?);
+    }
+    let mut app = App::new();
+    if let Ok(user) = std::env::var("PROCESSES_APP_USER") {
+        app = app.user(user);
+    }
+    if let Ok(group) = std::env::var("PROCESSES_APP_GROUP") {
+        app = app.group(group);
+    }
+    if let Ok(name) = std::env::var("PROCESSES_NAME") {
+        app = app.name(name);
+    }
+    app.service(staying)
         .on_worker_exit(|exit| {
             note(&format!("{} {} asked: {}", exit.slot, exit.reason, exit.asked));
         })

@@ -23,7 +23,8 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Looks up a user, by name or number, and a group if it is another than the user's own.
+    /// Looks up a user, by name or number, and a group if it is another than the user's own. A number
+    /// that no user has, as is common in containers, is taken as it is, with the same number as group.
     ///
     /// # Errors
     /// When the machine has none of them, or when this process may not become it.
@@ -31,27 +32,39 @@ impl Identity {
         if user.is_none() && group.is_none() {
             return Ok(None);
         }
-        let found = match user {
-            Some(user) => find_user(user)?,
-            None => User::from_uid(Uid::effective())?,
+        let gid = group.map(find_group).transpose()?;
+        let uid = match user {
+            Some(user) => number("user", user)?.map(Uid::from_raw),
+            None => Some(Uid::effective()),
         };
-        let found = found.ok_or_else(|| {
-            io::Error::other(format!("this machine has no user {:?}", user.unwrap_or_default()))
-        })?;
-        let gid = group.map(find_group).transpose()?.unwrap_or(found.gid);
-        let name = CString::new(found.name.as_str())?;
-        let identity = Self {
-            groups: getgrouplist(&name, gid)?,
-            user: found.name,
-            uid: found.uid,
-            gid,
-            home: found.dir,
+        let found = match (uid, user) {
+            (Some(uid), _) => User::from_uid(uid)?,
+            (None, name) => User::from_name(name.unwrap_or_default())?,
+        };
+        let identity = match (found, uid) {
+            (Some(user), _) => Self::of(user, gid)?,
+            (None, Some(uid)) => Self::without_a_name(uid, gid),
+            (None, None) => {
+                let problem = format!("this machine has no user {:?}", user.unwrap_or_default());
+                return Err(io::Error::other(problem));
+            }
         };
         if !Uid::effective().is_root() && !identity.is_ours() {
             let problem = format!("cannot run processes as {identity}: only root can");
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
         }
         Ok(Some(identity))
+    }
+
+    fn of(user: User, gid: Option<Gid>) -> io::Result<Self> {
+        let gid = gid.unwrap_or(user.gid);
+        let groups = getgrouplist(&CString::new(user.name.as_str())?, gid)?;
+        Ok(Self { user: user.name, uid: user.uid, gid, groups, home: user.dir })
+    }
+
+    fn without_a_name(uid: Uid, gid: Option<Gid>) -> Self {
+        let gid = gid.unwrap_or(Gid::from_raw(uid.as_raw()));
+        Self { user: uid.to_string(), uid, gid, groups: vec![gid], home: PathBuf::from("/") }
     }
 
     fn is_ours(&self) -> bool {
@@ -85,15 +98,17 @@ impl fmt::Display for Identity {
     }
 }
 
-fn find_user(user: &str) -> io::Result<Option<User>> {
-    Ok(match user.parse() {
-        Ok(number) => User::from_uid(Uid::from_raw(number))?,
-        Err(_) => User::from_name(user)?,
-    })
+/// Returns the number, if it is one. The highest stands for "do not change" in the calls that would
+/// put it on: whoever asked for it would keep the rights of root.
+fn number(what: &str, text: &str) -> io::Result<Option<u32>> {
+    match text.parse() {
+        Ok(u32::MAX) => Err(io::Error::other(format!("{text} is the number of no {what}"))),
+        number => Ok(number.ok()),
+    }
 }
 
 fn find_group(group: &str) -> io::Result<Gid> {
-    if let Ok(number) = group.parse() {
+    if let Some(number) = number("group", group)? {
         return Ok(Gid::from_raw(number));
     }
     let found = Group::from_name(group)?;
@@ -116,6 +131,27 @@ mod tests {
         assert_eq!(error.to_string(), "this machine has no user \"nobody-by-this-name\"");
         let error = Identity::find(Some("root"), Some("no-such-group")).unwrap_err();
         assert_eq!(error.to_string(), "this machine has no group \"no-such-group\"");
+    }
+
+    #[test]
+    fn a_number_needs_no_name() {
+        assert_eq!(User::from_uid(Uid::from_raw(12_345)).unwrap(), None, "the test needs another");
+        let find = |user, group| match Identity::find(user, group) {
+            Ok(identity) => identity.unwrap().to_string(),
+            Err(error) => error.to_string(),
+        };
+        let said = find(Some("12345"), None);
+        assert!(said.contains("user 12345 (uid 12345, gid 12345)"), "{said}");
+        let said = find(Some("12345"), Some("54321"));
+        assert!(said.contains("user 12345 (uid 12345, gid 54321)"), "{said}");
+    }
+
+    #[test]
+    fn the_number_that_changes_nothing_is_refused() {
+        for (user, group) in [("4294967295", None), ("root", Some("4294967295"))] {
+            let error = Identity::find(Some(user), group).unwrap_err().to_string();
+            assert!(error.starts_with("4294967295 is the number of no "), "{error}");
+        }
     }
 
     #[test]

@@ -112,14 +112,16 @@ where
     ///
     /// The master binds the addresses and writes the log, so it keeps its own. Only root can do this;
     /// a start that cannot fails. Files that handlers and TLS read have to be readable for this user.
-    /// Default: [`App::user`](crate::App::user).
+    /// A number that no user of the machine has, as is common in containers, is taken as it is, with
+    /// [`Worker::group`] as its one group. Default: [`App::user`](crate::App::user).
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.process.user = Some(user.into());
         self
     }
 
-    /// Runs its processes with this group, by name or number. Default: the user's own.
+    /// Runs its processes with this group, by name or number. Default: the user's own; for a number
+    /// that no user has, the same number.
     #[must_use]
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.process.group = Some(group.into());
