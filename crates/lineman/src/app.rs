@@ -26,11 +26,12 @@ pub struct App {
 const LOG_MAX_SIZE: u64 = 100 * 1024 * 1024;
 
 impl App {
-    /// Returns a program without services, named after its executable.
+    /// Returns a program without services, named after the file it was called as: links to one
+    /// executable, `web-1.2.3` and `web-1.2.4` say, are programs of their own.
     pub fn new() -> Self {
         let name = std::env::args_os()
             .next()
-            .and_then(|path| Some(PathBuf::from(path).file_stem()?.to_string_lossy().into_owned()))
+            .and_then(|path| Some(PathBuf::from(path).file_name()?.to_string_lossy().into_owned()))
             .unwrap_or_else(|| "lineman".to_owned());
         let config = Config {
             name,
@@ -51,7 +52,9 @@ impl App {
         Self { config, services: Vec::new(), hooks: Rc::default() }
     }
 
-    /// Sets the program's name, which names its runtime folder. Default: the executable's file name.
+    /// Sets the program's name, which names its runtime folder. Default: the file name it was called
+    /// by. It is part of paths: `start` and `check` refuse an empty one, `.`, `..`, and one with a `/`
+    /// or a control character.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.name = name.into();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::Error;
 use crate::terminal::log::Format;
 
 /// What happens to a worker whose loop stands still: for a handler that blocks, no other connection of
@@ -83,4 +84,15 @@ pub struct Config {
     /// `host:port` where the master answers health probes over HTTP. Default: nowhere; environment
     /// `LINEMAN_HEALTH`.
     pub health: Option<String>,
+}
+
+impl Config {
+    /// Makes sure that the name can be a part of a path, and of a line on a terminal.
+    pub(crate) fn check_name(&self) -> Result<(), Error> {
+        let wrong = |letter: char| letter == '/' || letter.is_control();
+        if matches!(&*self.name, "" | "." | "..") || self.name.contains(wrong) {
+            return Err(Error::Name { name: self.name.clone() });
+        }
+        Ok(())
+    }
 }

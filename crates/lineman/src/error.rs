@@ -18,6 +18,15 @@ pub enum Error {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// The program's name cannot name its runtime folder: its author is to blame.
+    #[error(
+        "the program's name {name:?} names no folder: without `/` or control characters, and not \
+         empty, `.` or `..` (hint: `App::name` sets it)"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
     /// An address to listen on is none: the program's author or its configuration is to blame.
     #[error("cannot listen on {address:?}: {problem}")]
     Address {

@@ -99,6 +99,7 @@ pub(crate) enum WorkerArguments {
 impl Plan {
     /// Checks that the program can run and returns its plan.
     pub(crate) fn new(app: &App, folder: RuntimeFolder) -> Result<Self, Error> {
+        app.config.check_name()?;
         let services: Vec<_> = app.services.iter().map(|service| service.description()).collect();
         check(&services)?;
         let identities = services.iter().map(|service| identity(&app.config, service));
