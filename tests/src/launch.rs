@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -127,6 +128,18 @@ impl Manager {
     pub fn listen(server: &Server) -> Result<Self> {
         let path = server.program.folder().join("notify.sock");
         Ok(Self { socket: UnixDatagram::bind(&path)?, path, heard: Vec::new() })
+    }
+
+    /// Listens at a name that is no file: `NOTIFY_SOCKET` is `@` and the name.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn listen_at_name(name: &str) -> Result<Self> {
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+        let socket = std::os::unix::net::UnixDatagram::bind_addr(&address)?;
+        socket.set_nonblocking(true)?;
+        let path = PathBuf::from(format!("@{name}"));
+        Ok(Self { socket: UnixDatagram::from_std(socket)?, path, heard: Vec::new() })
     }
 
     /// Returns what `NOTIFY_SOCKET` is for the program.

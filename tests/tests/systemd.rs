@@ -74,17 +74,44 @@ async fn the_watchdog_is_fed_by_a_loop_that_turns() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_manager_may_have_a_name_that_is_no_file() -> Result<()> {
+    let echo = echo()?;
+    let name = format!("lineman-test-{}-{}", std::process::id(), echo.port.address());
+    let mut manager = Manager::listen_at_name(&name)?;
+    let echo = echo.knob("NOTIFY_SOCKET", manager.path());
+    let _foreground = echo.program.foreground().await?;
+    manager.hears("READY=1").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watchdog_that_is_for_another_process_hears_nothing() -> Result<()> {
+    let echo = echo()?;
+    let mut manager = Manager::listen(&echo)?;
+    let echo = echo.knob("NOTIFY_SOCKET", manager.path());
+    // The loop would turn a thousand times a second for it.
+    let echo = echo.knob("WATCHDOG_USEC", "2000").knob("WATCHDOG_PID", "1");
+    let foreground = echo.program.foreground().await?;
+    talk(&echo).await?;
+    foreground.process().terminate();
+    manager.hears("STOPPING=1").await?;
+    assert!(manager.heard().iter().all(|said| !said.contains("WATCHDOG=1")));
+    foreground.ended().await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn workers_know_nothing_of_the_manager() -> Result<()> {
     let echo = echo()?;
     let manager = Manager::listen(&echo)?;
     let echo = echo.knob("NOTIFY_SOCKET", manager.path()).knob("WATCHDOG_USEC", "60000000");
     let echo = echo.knob("LISTEN_FDS", "1").knob("LISTEN_PID", "1").knob("LISTEN_FDNAMES", "x");
+    let echo = echo.knob("WATCHDOG_PID", "1");
     let _foreground = echo.program.foreground().await?;
     let worker = echo.program.process("echo/0").await?;
     let master = echo.program.master().await?;
-    let known =
-        ["NOTIFY_SOCKET=", "WATCHDOG_USEC=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES="];
-    for variable in known {
+    let of_a_manager = ["NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID="];
+    for variable in of_a_manager.iter().chain(&["LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES="]) {
         assert!(environment(&master)?.contains(variable), "the test is no test without {variable}");
         assert!(!environment(&worker)?.contains(variable), "{variable}");
     }
@@ -137,6 +164,61 @@ async fn a_socket_at_our_address_is_taken_and_survives_us() -> Result<()> {
         // Whoever connects now waits for the next start.
         let waits = tokio::net::TcpStream::connect(&address).await?;
         drop(waits);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socket_at_every_address_is_one_at_every_address_of_ipv4() -> Result<()> {
+    let echo = echo()?;
+    // What `ListenStream=7272` opens; the language's own listeners are dual-stack too.
+    let Ok(listener) = TcpListener::bind("[::]:0") else { return Ok(()) };
+    let port = listener.local_addr()?.port();
+    let launch = Launch::echo(&echo, &FOR_ITSELF)?.hand_over(vec![listener.into()])?;
+    let _launched = launch.knob("ECHO_LISTEN", format!("0.0.0.0:{port}")).spawn()?;
+    let status = echo.program.until("it to be up", |status| status.state == "up").await?;
+    assert_eq!(status.listen("echo", "clients").collect::<Vec<_>>(), [format!("[::]:{port}")]);
+    talk_at(&format!("127.0.0.1:{port}")).await
+}
+
+#[tokio::test]
+async fn sockets_for_another_process_are_left_alone() -> Result<()> {
+    let echo = echo()?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let theirs = listener.local_addr()?;
+    let launch = Launch::echo(&echo, &[])?.hand_over(vec![listener.into()])?;
+    let _launched = launch.knob("LISTEN_PID", "1").knob("LISTEN_FDNAMES", "echo").spawn()?;
+    let status = echo.program.until("it to be up", |status| status.state == "up").await?;
+    assert_eq!(status.listen("echo", "clients").collect::<Vec<_>>(), [echo.port.address()]);
+    talk(&echo).await?;
+    // The master has what it was born with, and nobody accepts from it; its workers do not.
+    let worker = echo.program.process("echo/0").await?;
+    let inherited = |process: &Process| -> Result<bool> {
+        let inode = inode_of_listener(theirs.port())?;
+        let files = std::fs::read_dir(format!("/proc/{}/fd", process.pid()))?.flatten();
+        let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        Ok(targets.into_iter().any(|target| target.to_string_lossy() == inode))
+    };
+    assert!(inherited(&echo.program.master().await?)?, "the test is no test without it");
+    assert!(!inherited(&worker)?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_number_of_sockets_that_is_none_fails_the_start() -> Result<()> {
+    for (count, problem) in [
+        ("many", "\"many\" is no number from 0 to 1024"),
+        ("-1", "\"-1\" is no number"),
+        ("1025", "\"1025\" is no number"),
+        ("", "\"\" is no number"),
+        // One more than there are.
+        ("2", "descriptor 4: "),
+    ] {
+        let echo = echo()?;
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let launch = Launch::echo(&echo, &FOR_ITSELF)?.hand_over(vec![listener.into()])?;
+        let launch = launch.knob("LISTEN_FDS", count).knob("LISTEN_FDNAMES", "echo");
+        launch.spawn()?.ended().await?.expect_code(1)?.expect_text(problem)?;
     }
     Ok(())
 }
@@ -239,6 +321,19 @@ fn skipped(tool: &str, error: &std::io::Error) {
 fn environment(process: &Process) -> Result<String> {
     let bytes = std::fs::read(format!("/proc/{}/environ", process.pid()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Returns what a link to the descriptor of a listener on this port says: `socket:[INODE]`.
+fn inode_of_listener(port: u16) -> Result<String> {
+    let sockets = std::fs::read_to_string("/proc/net/tcp")?;
+    let local = format!(":{port:04X}");
+    let mut rows = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Columns: number, local address, remote address, state (0A listens), …, inode.
+    let row = rows.find(|row| {
+        row.get(1).is_some_and(|address| address.ends_with(&local)) && row.get(3) == Some(&"0A")
+    });
+    let inode = row.and_then(|row| row.get(9).copied()).context("no listener at the port")?;
+    Ok(format!("socket:[{inode}]"))
 }
 
 async fn talk(echo: &Server) -> Result<Status> {

@@ -29,6 +29,8 @@ pub(crate) struct Given {
     name: String,
     socket: Socket,
     address: Option<Endpoint>,
+    /// At every address of the machine, IPv4 included: `ListenStream=7272` of a unit.
+    dual_stack: bool,
     traffic: Traffic,
 }
 
@@ -75,17 +77,20 @@ fn adopt(number: RawFd, name: &str) -> io::Result<Given> {
         return Err(io::Error::other("it does not listen (hint: Accept=no in the .socket unit)"));
     }
     let address = socket.local_addr()?;
+    let everywhere = address.as_socket_ipv6().is_some_and(|address| address.ip().is_unspecified());
+    let dual_stack = everywhere && !socket.only_v6()?;
     let unix = || {
         let path = address.as_pathname().map(|path| Endpoint::Path(path.to_owned()));
         let name = address.as_abstract_namespace();
         path.or_else(|| Some(Endpoint::Abstract(String::from_utf8(name?.to_vec()).ok()?)))
     };
     let address = address.as_socket().map(Endpoint::from).or_else(unix);
-    Ok(Given { name: name.to_owned(), socket, address, traffic })
+    Ok(Given { name: name.to_owned(), socket, address, dual_stack, traffic })
 }
 
-/// Gives each socket to the listener it fits: the one at its address, else the one whose
-/// `service.label` or service has its name. It then serves all processes of the service.
+/// Gives each socket to the listener it fits: the one at its address, else one at `0.0.0.0` for a
+/// socket that is there too, else the one whose `service.label` or service has its name. It then
+/// serves all processes of the service.
 ///
 /// # Errors
 /// When a socket fits no listener.
@@ -93,8 +98,9 @@ pub(super) fn assign(given: &[Given], services: &[Description]) -> Result<Assign
     let mut assigned: Assigned =
         services.iter().map(|service| service.listeners.iter().map(|_| None).collect()).collect();
     let mut left: Vec<&Given> = given.iter().collect();
-    let fits: [fn(&Given, &Description, &Listen) -> bool; 3] = [
+    let fits: [fn(&Given, &Description, &Listen) -> bool; 4] = [
         |given, _, listen| has_address(given, listen),
+        |given, _, listen| includes_address(given, listen),
         |given, service, listen| given.name == label(service, listen),
         |given, service, _| given.name == service.name,
     ];
@@ -146,6 +152,13 @@ fn has_address(given: &Given, listen: &Listen) -> bool {
     // A name may stand for the address; a port of 0 is any, and so none that could be compared.
     let resolved = || bind::resolve(host, *port).map(|found: SocketAddr| found.ip().to_string());
     address.port() == Some(*port) && (host == ip || resolved().is_ok_and(|found| found == *ip))
+}
+
+/// Whether the socket is at every address, and the listener wishes to be at every one of IPv4.
+fn includes_address(given: &Given, listen: &Listen) -> bool {
+    let (Some(address), Ok(wished)) = (&given.address, listen.endpoint()) else { return false };
+    let Endpoint::Internet { host, port } = &wished else { return false };
+    given.dual_stack && host == "0.0.0.0" && address.port() == Some(*port)
 }
 
 fn label(service: &Description, listen: &Listen) -> String {
@@ -201,7 +214,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (name, traffic) = (name.to_owned(), Traffic::Streams);
         let socket = Socket::from(listener);
-        (Given { name, socket, address: Some(address.into()), traffic }, address.to_string())
+        let address_as_text = address.to_string();
+        let address = Some(address.into());
+        (Given { name, socket, address, dual_stack: false, traffic }, address_as_text)
     }
 
     fn taken(assigned: &Assigned) -> Vec<Vec<bool>> {
@@ -217,6 +232,24 @@ mod tests {
             service("chat", vec![Listen::streams("clients", "ws", address)], 2),
         ];
         assert_eq!(taken(&assign(&[given], &services).unwrap()), [[false], [true]]);
+    }
+
+    #[test]
+    fn a_socket_at_every_address_serves_those_of_ipv4_unless_somebody_is_at_its_own() {
+        let at_port = |dual_stack| {
+            let (given, _) = given("unknown");
+            let address = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 7272));
+            Given { address: Some(address.into()), dual_stack, ..given }
+        };
+        let at = |address| service("web", vec![Listen::streams("clients", "ws", address)], 2);
+        let everywhere = [at("0.0.0.0:7272")];
+        assert_eq!(taken(&assign(&[at_port(true)], &everywhere).unwrap()), [[true]]);
+        assign(&[at_port(false)], &everywhere).expect_err("it is for IPv6 alone");
+        for other in ["0.0.0.0:7273", "127.0.0.1:7272"] {
+            assign(&[at_port(true)], &[at(other)]).expect_err(other);
+        }
+        let both = [at("0.0.0.0:7272"), at("[::]:7272")];
+        assert_eq!(taken(&assign(&[at_port(true)], &both).unwrap()), [[false], [true]]);
     }
 
     #[test]

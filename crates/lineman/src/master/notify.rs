@@ -210,3 +210,39 @@ impl Supervisor {
         self.slots.iter().filter(|slot| slot.service == service).any(Slot::is_ready)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_asked_for_again_and_again_until_it_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify.sock");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let asked = || {
+            let mut message = [0; 4096];
+            let mut asked = 0;
+            while let Ok(length) = manager.recv(&mut message) {
+                let said = String::from_utf8_lossy(&message[..length]).into_owned();
+                asked += said.matches("EXTEND_TIMEOUT_USEC=30000000").count();
+            }
+            asked
+        };
+        let mut notify = Notify { socket: Some(path.into()), ..Notify::default() };
+        let start = Instant::now();
+        let mut turn = |stage, seconds| {
+            notify.turn(stage, String::new(), start + Duration::from_secs(seconds));
+            (asked(), notify.deadline())
+        };
+        let due = |seconds| Some(start + Duration::from_secs(seconds));
+        assert_eq!(turn(Stage::Starting, 0), (1, due(10)));
+        assert_eq!(turn(Stage::Starting, 9), (0, due(10)));
+        assert_eq!(turn(Stage::Starting, 10), (1, due(20)));
+        assert_eq!(turn(Stage::Up, 11), (0, None));
+        assert_eq!(turn(Stage::Up, 60), (0, None));
+        assert_eq!(turn(Stage::Stopping, 70), (1, due(80)));
+        assert_eq!(turn(Stage::Stopping, 80), (1, due(90)));
+    }
+}
