@@ -101,6 +101,23 @@ async fn a_watchdog_that_is_for_another_process_hears_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_daemon_feeds_the_watchdog_of_the_command_that_started_it() -> Result<()> {
+    let echo = echo()?;
+    let mut manager = Manager::listen(&echo)?;
+    let watched = ["sh", "-c", r#"WATCHDOG_PID=$$ exec "$0" "$@""#];
+    let launch = Launch::echo(&echo, &watched)?.argument("-d").knob("WATCHDOG_USEC", "200000");
+    let launched = launch.knob("NOTIFY_SOCKET", manager.path()).spawn()?;
+    let command = launched.process()?.pid();
+    let ready = manager.hears("READY=1").await?;
+    let daemon = echo.program.status().await?.pid;
+    assert_ne!(daemon, command);
+    assert_has(&ready, &format!("MAINPID={daemon}"));
+    manager.hears("WATCHDOG=1").await?;
+    launched.ended().await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn workers_know_nothing_of_the_manager() -> Result<()> {
     let echo = echo()?;
     let manager = Manager::listen(&echo)?;

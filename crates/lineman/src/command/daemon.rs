@@ -57,6 +57,11 @@ fn spawn(plan: &Plan, report: UnixStream) -> Result<(), Error> {
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(stderr);
+    let watched = std::env::var(environment::WATCHDOG_PID.name).ok();
+    if watched.is_some_and(|pid| pid.parse() == Ok(std::process::id())) {
+        // The manager means the program it has started, which from now on is the daemon.
+        command.env_remove(environment::WATCHDOG_PID.name);
+    }
     let mapping = FdMapping { parent_fd: OwnedFd::from(report), child_fd: CONTROL_DESCRIPTOR };
     let collision = |_| failed(std::io::ErrorKind::InvalidInput.into());
     command.fd_mappings(vec![mapping]).map_err(collision)?;

@@ -93,6 +93,9 @@ pub(crate) const ORPHAN_GRACE_MS: Variable =
 /// Set by a service manager: where it hears how the program is, see `sd_notify(3)`.
 pub(crate) const NOTIFY_SOCKET: Variable = Variable { name: "NOTIFY_SOCKET", help: None };
 
+/// Set by a service manager: the process that is to ping it; none is whoever likes.
+pub(crate) const WATCHDOG_PID: Variable = Variable { name: "WATCHDOG_PID", help: None };
+
 /// Set by a service manager: how many sockets it hands over from descriptor 3 on, see
 /// `sd_listen_fds(3)`.
 pub(crate) const LISTEN_FDS: Variable = Variable { name: "LISTEN_FDS", help: None };
@@ -107,7 +110,7 @@ pub(crate) const LISTEN_FDNAMES: Variable = Variable { name: "LISTEN_FDNAMES", h
 pub(crate) const FOR_THE_MASTER: [&str; 6] = [
     NOTIFY_SOCKET.name,
     "WATCHDOG_USEC",
-    "WATCHDOG_PID",
+    WATCHDOG_PID.name,
     LISTEN_FDS.name,
     LISTEN_PID.name,
     LISTEN_FDNAMES.name,
