@@ -246,6 +246,25 @@ async fn process_1_leaves_its_hooks_to_ask_how_their_children_ended() -> Result<
 }
 
 #[tokio::test]
+async fn a_hangup_that_was_ignored_at_the_start_stays_so() -> Result<()> {
+    let echo = echo()?;
+    let nohup = ["sh", "-c", r#"trap "" HUP; exec "$0" "$@""#];
+    let launched = Launch::echo(&echo, &nohup)?.spawn()?;
+    echo.program.until("it to be up", |status| status.state == "up").await?;
+    let master = launched.process()?;
+    master.signal(rustix::process::Signal::HUP);
+    let mut client = echo.client().await?;
+    client.send_text("still here").await?;
+    assert_eq!(client.next_text().await?, "still here");
+    // Whatever a signal does is done before a command that comes after it.
+    assert_eq!(echo.program.status().await?.state, "up");
+    client.close().await?;
+    master.terminate();
+    launched.ended().await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn out_of_descriptors_new_clients_wait_until_others_leave() -> Result<()> {
     let echo = echo()?;
     let launched = Launch::echo(&echo, &FEW)?.spawn()?;

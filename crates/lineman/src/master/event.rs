@@ -5,9 +5,9 @@ use std::process::ExitStatus;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::Error;
 use crate::control::message::FromWorker;
 use crate::control::server::Asked;
+use crate::{Error, os};
 
 /// How many events wait for the loop. Whoever brings one waits while it is full: worker sockets and
 /// callers are then read later, nothing is lost.
@@ -68,7 +68,7 @@ pub(super) enum Event {
 /// What a signal to the master means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// SIGINT, SIGHUP: stop at once; a second one kills.
+    /// SIGINT, SIGHUP unless it is ignored: stop at once; a second one kills.
     Stop,
     /// SIGQUIT, SIGTERM: stop when the connections are gone, within the limit.
     StopGracefully,
@@ -84,7 +84,8 @@ pub(super) fn queue() -> (mpsc::Sender<Event>, mpsc::Receiver<Event>) {
 }
 
 /// Turns signals into events, for the master's life. SIGPIPE is ignored by the runtime of the
-/// language; SIGABRT and SIGTSTP keep their meaning, so core dumps and Ctrl-Z work.
+/// language; SIGABRT and SIGTSTP keep their meaning, so core dumps and Ctrl-Z work. A SIGHUP that was
+/// ignored when the program started, by `nohup`, stays ignored.
 pub(super) fn take_signals(events: &mpsc::Sender<Event>) -> Result<(), Error> {
     let meanings = [
         (SignalKind::interrupt(), Wish::Stop),
@@ -94,7 +95,11 @@ pub(super) fn take_signals(events: &mpsc::Sender<Event>) -> Result<(), Error> {
         (SignalKind::user_defined1(), Wish::Reload),
         (SignalKind::user_defined2(), Wish::ReloadGracefully),
     ];
+    let survives_its_terminal = os::procfs::ignores_hangup();
     for (kind, wish) in meanings {
+        if survives_its_terminal && kind == SignalKind::hangup() {
+            continue;
+        }
         let mut stream =
             signal(kind).map_err(|source| Error::Os { action: "take signals", source })?;
         let events = events.clone();

@@ -33,6 +33,18 @@ pub(crate) fn is_suspended(pid: u32) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
 }
 
+/// Returns whether this process ignores SIGHUP, as `nohup` has it do.
+pub(crate) fn ignores_hangup() -> bool {
+    ignores_hangup_in(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+fn ignores_hangup_in(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The lowest bit is signal 1.
+    mask.is_some_and(|mask| mask & 1 == 1)
+}
+
 /// Returns the most connections a listener keeps waiting, whatever backlog it asks for.
 pub(crate) fn backlog_limit() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
@@ -61,6 +73,13 @@ mod tests {
         let usage = usage_from(stat).unwrap();
         assert_eq!(usage.cpu, Duration::from_millis(460));
         assert_eq!(usage.memory, 3 * rustix::param::page_size() as u64);
+    }
+
+    #[test]
+    fn the_first_signal_is_the_lowest_bit() {
+        assert!(ignores_hangup_in("Name:\tx\nSigIgn:\t0000000000001001\n"));
+        assert!(!ignores_hangup_in("SigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n"));
+        assert!(!ignores_hangup_in(""));
     }
 
     #[test]
