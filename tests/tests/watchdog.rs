@@ -36,6 +36,23 @@ async fn a_blocked_loop_is_reported_with_its_handler_and_goes_on() -> Result<()>
 }
 
 #[tokio::test]
+async fn an_on_start_that_blocks_is_named() -> Result<()> {
+    let server = echo()?.knob("ECHO_WATCHDOG_MS", "300");
+    let file = server.program.folder().join("block");
+    tokio::fs::write(&file, "").await?;
+    let server = server.knob("ECHO_BLOCK_START_WHILE", &file);
+    let blocked = async {
+        logged(&server.program, "a worker's loop is blocked").await?;
+        logged(&server.program, "doing=\"on_start").await?;
+        anyhow::Ok(tokio::fs::remove_file(&file).await?)
+    };
+    let (started, blocked) = tokio::join!(server.program.start(), blocked);
+    blocked?;
+    started?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_blocked_process_is_replaced_if_the_program_wishes() -> Result<()> {
     let server = echo()?.knob("ECHO_WATCHDOG_MS", "300").knob("ECHO_WATCHDOG_RESTARTS", "1");
     let (server, mut client, _file) = blocked(server).await?;

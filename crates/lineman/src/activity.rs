@@ -33,10 +33,12 @@ pub enum Activity {
     Event,
     /// `on_reload` or `on_stop`.
     Service,
+    /// `on_start`.
+    Start,
 }
 
 impl Activity {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Connect,
         Self::WebsocketConnect,
         Self::Message,
@@ -46,6 +48,7 @@ impl Activity {
         Self::Timer,
         Self::Event,
         Self::Service,
+        Self::Start,
     ];
 
     fn name(self) -> &'static str {
@@ -59,6 +62,7 @@ impl Activity {
             Self::Timer => "a timer",
             Self::Event => "an event of the business",
             Self::Service => "on_reload or on_stop",
+            Self::Start => "on_start",
         }
     }
 }

@@ -19,7 +19,8 @@
 //! - `ECHO_ASKS_WHEN`: at the exit of a worker the master starts a process that ends with 7, asks when
 //!   this file exists how it ended, and writes that beside it, as `NAME.answer`;
 //! - `ECHO_WATCHDOG_MS`: the watchdog's limit; `ECHO_WATCHDOG_RESTARTS`: it restarts;
-//! - `ECHO_BLOCK_WHILE`: as long as this file exists, the message `block` blocks the loop.
+//! - `ECHO_BLOCK_WHILE`: as long as this file exists, the message `block` blocks the loop;
+//!   `ECHO_BLOCK_START_WHILE`: as long as this one does, `on_start` does.
 //!
 //! A message is echoed, but for `who` (the process answers with its pid), `slowly` (echoed after a
 //! handler has waited), `fail` and `panic` (the handler does), `print` (a line on stdout), `close`
@@ -56,6 +57,7 @@ fn main() -> Result {
                 while fails("ECHO_BROKEN_IF").is_some_and(|reason| reason == "wait") {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
+                block_while_there("ECHO_BLOCK_START_WHILE");
                 fail_while_there("ECHO_BROKEN_IF")
             }
         })
@@ -140,9 +142,7 @@ async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
             connection.send(message)
         }
         Some("block") => {
-            while fails("ECHO_BLOCK_WHILE").is_some() {
-                std::thread::sleep(Duration::from_millis(10));
-            }
+            block_while_there("ECHO_BLOCK_WHILE");
             connection.send(message)
         }
         Some("fail") => Err("told to fail".into()),
@@ -215,6 +215,12 @@ fn limits() -> Limits {
         limits.excess = Excess::Close;
     }
     limits
+}
+
+fn block_while_there(knob: &str) {
+    while fails(knob).is_some() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn fail_while_there(knob: &str) -> Result {

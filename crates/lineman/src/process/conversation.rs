@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 
 use super::lag::Meter;
+use crate::activity::{self, Activity};
 use crate::connection::Table;
 use crate::control::frame::{Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
@@ -113,7 +114,7 @@ impl Conversation {
             Ok(Some(ToWorker::Reload)) => {
                 FromMaster::of_this_process().reload();
                 if let Some(running) = running {
-                    spawn_local(running.reload());
+                    spawn_local(activity::watched(Activity::Service, 0, running.reload()));
                 }
             }
             Ok(Some(ToWorker::Borrow { lender })) => self.borrow(&lender),

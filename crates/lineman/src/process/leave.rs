@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::conversation::{Conversation, Order};
+use crate::activity::{self, Activity};
 use crate::connection::{CloseReason, Table};
 use crate::limit::finite;
 use crate::service::Running;
@@ -41,7 +42,8 @@ pub(super) async fn leave(
         let aborted = table.abort_all();
         tracing::warn!(aborted, "connections did not close in time");
     }
-    if timeout(half, running.stopped()).await.is_err() {
+    let stopped = activity::watched(Activity::Service, 0, running.stopped());
+    if timeout(half, stopped).await.is_err() {
         tracing::warn!(limit = ?half, "the service did not stop in time");
     }
     // What a service keeps open after it has drained is its own: nobody was cut off.

@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::activity::{self, Activity};
 use crate::connection::Table;
 use crate::control::frame::{self, Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
@@ -121,17 +122,18 @@ async fn serve(
         early(order);
         return Ok(());
     }
+    // Before any code of the program: its `on_start` may block as well.
+    if let Some(limit) = watchdog.limit {
+        watchdog::watch(heartbeat, limit, outbox.clone());
+    }
     let running = tokio::select! {
-        running = service.start(context) => running?,
+        running = activity::watched(Activity::Start, 0, service.start(context)) => running?,
         order = conversation.next_order(None) => {
             early(order);
             return Ok(());
         }
         _ = &mut loop_task => return Err(table_stopped()),
     };
-    if let Some(limit) = watchdog.limit {
-        watchdog::watch(heartbeat, limit, outbox.clone());
-    }
     tracing::info!(generation, "ready");
     say(outbox, &FromWorker::Ready);
 
