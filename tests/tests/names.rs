@@ -19,8 +19,8 @@ fn links_with_versions_are_programs_of_their_own() -> Result<()> {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
         // The folder is the link's alone.
-        let line = said.lines().find(|line| line.starts_with("runtime folder "));
-        ensure!(line.is_some_and(|line| line.ends_with(&format!("/{name}"))), "{said}");
+        let shown = said.lines().find(|line| line.starts_with("runtime folder "));
+        ensure!(shown.is_some_and(|line| line.ends_with(&format!("/{name}"))), "{said}");
     }
     Ok(())
 }
