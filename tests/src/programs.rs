@@ -81,6 +81,18 @@ pub fn lines(pair: &Pair) -> Result<Server> {
     Ok(Server { program, port, register: None })
 }
 
+/// Returns `cluster_under_test`: a register, a `gateway` for `wss` and a `business`.
+///
+/// # Errors
+/// When it was not built.
+pub fn cluster() -> Result<Server> {
+    let (port, register) = (Port::reserve()?, Port::reserve()?);
+    let program = Program::new(built("cluster_under_test", "lineman-tests")?)?
+        .env("CLUSTER_LISTEN", port.address())
+        .env("CLUSTER_REGISTER", register.address());
+    Ok(Server { program, port, register: Some(register) })
+}
+
 /// Returns the example `web`: HTTP with all that a site needs, and a WebSocket at `/ws`.
 ///
 /// # Errors
