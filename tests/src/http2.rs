@@ -1,6 +1,8 @@
 //! Peers of HTTP/2 that write each frame by hand, over TLS that is rustls's: no library keeps them
 //! honest, and none of ours keeps them company.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, Result, ensure};
 use lineman_testkit::within;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -94,6 +96,14 @@ impl Http2 {
         let settings = settings.iter().flat_map(pair).collect::<Vec<u8>>();
         peer.send(&[PREFACE, &frame(SETTINGS, 0, 0, &settings)].concat()).await?;
         Ok(peer)
+    }
+
+    /// Returns this end's address.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn local_addr(&self) -> Result<SocketAddr> {
+        Ok(self.stream.get_ref().0.local_addr()?)
     }
 
     /// Sends bytes.
