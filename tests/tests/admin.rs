@@ -103,18 +103,18 @@ async fn start_waits_for_an_orphan_whose_loop_is_blocked() -> Result<()> {
 async fn a_runtime_folder_that_was_deleted_is_made_again() -> Result<()> {
     let echo = echo()?.started().await?;
     let folder = echo.program.folder().to_path_buf();
-    let (lock, socket) = (folder.join("master.lock"), folder.join("control.sock"));
+    let files = ["master.lock", "control.sock", "master.pid"].map(|name| folder.join(name));
     let pid = echo.program.master().await?.pid();
-    let both = || (lock.exists() && socket.exists()).then_some(());
-    for gone in [&folder, &lock, &socket] {
+    let all = || files.iter().all(|file| file.exists()).then_some(());
+    for gone in [&folder].into_iter().chain(&files) {
         if gone == &folder { fs::remove_dir_all(gone) } else { fs::remove_file(gone) }?;
-        found("the folder's files", both).await?;
+        found("the folder's files", all).await?;
         let again = echo.program.run(&["start", "-d"]).await?.expect_code(4)?;
         assert!(again.stderr.contains(&format!("pid {pid}")), "{again}");
     }
     assert_eq!(fs::metadata(&folder)?.permissions().mode() & 0o777, 0o700);
     echo.program.stop().await?;
-    assert!(both().is_none() && !lock.exists());
+    assert!(files.iter().all(|file| !file.exists()));
     Ok(())
 }
 

@@ -105,24 +105,32 @@ impl Lock {
         self.left_by.as_ref()
     }
 
-    /// Returns whether the file is still where it was made: whoever deletes it lets others believe
-    /// that nobody holds the lock.
+    /// Returns whether the files are still where they were made: whoever deletes them lets others
+    /// believe that nobody holds the lock.
     pub(crate) fn is_in_place(&self) -> bool {
-        is_still(&self.path, &self.file)
+        self.is_ours() && self.pid_file().exists()
     }
 
-    /// Locks a new file in the place of one that was deleted.
+    /// Makes again what was deleted, and locks it.
     pub(crate) fn restore(&mut self, holder: &Holder) -> Result<(), NotTaken> {
+        if self.is_ours() {
+            return self.write_pid(holder.pid);
+        }
         let mut new = Self::take(&self.path, holder)?;
         std::mem::swap(&mut self.file, &mut new.file);
         Ok(())
+    }
+
+    /// Returns whether what is there now is what we have locked, and not another master's.
+    pub(crate) fn is_ours(&self) -> bool {
+        is_still(&self.path, &self.file)
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Another master's, if ours was deleted and it came first.
-        if !self.is_in_place() {
+        if !self.is_ours() {
             return;
         }
         // Before the lock goes, so that nobody's file but ours can be hit. A failure leaves a file

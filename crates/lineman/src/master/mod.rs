@@ -166,7 +166,7 @@ fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     let verdict = runtime.block_on(supervise(plan, log_files, holder, &mut lock, report));
     let socket = plan.folder.socket();
     // Without the lock it is another master's.
-    if lock.is_in_place()
+    if lock.is_ours()
         && let Err(error) = std::fs::remove_file(&socket)
     {
         tracing::debug!(path = %socket.display(), %error, "cannot remove the control socket");
