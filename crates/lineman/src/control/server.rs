@@ -5,11 +5,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Take};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 
 use super::ExitCode;
@@ -32,8 +34,12 @@ const PAGE_LIMIT: Duration = Duration::from_mins(10);
 /// How long the last answers may take when the program ends: whoever reads has them at once.
 const PARTING_LIMIT: Duration = Duration::from_secs(1);
 
-/// How many callers are served at a time; the next ones wait in the backlog.
-const CALLERS: usize = 64;
+/// How many callers are served at a time; the next ones wait in the backlog. Far more than may wait
+/// for long, so that there is always a place for a question.
+const CALLERS: usize = 128;
+
+/// How many may wait for a reload, and how many for a stop. These wait as long as that takes.
+const WAITING: usize = 32;
 
 /// How many answers wait for one caller. The master's loop never waits: at this bound a step of
 /// progress is dropped, and `done` closes the channel, which a full queue cannot keep it from.
@@ -72,6 +78,11 @@ impl Answers {
         // All the room there is means that nothing waits in it.
         let Ok(mut room) = self.0.reserve_many(self.0.max_capacity()).await else { return false };
         room.next().map(|place| place.send(answer)).is_some()
+    }
+
+    /// Returns whether nobody waits for answers any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// Gives the last answer.
@@ -115,6 +126,7 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let mut callers = JoinSet::new();
+    let places = Arc::new(Places::new());
     let mut failing = false;
     tokio::pin!(stop);
     loop {
@@ -124,7 +136,7 @@ pub(crate) async fn serve(
             accepted = listener.accept(), if callers.len() < CALLERS => match accepted {
                 Ok((stream, _)) => {
                     failing = false;
-                    callers.spawn(answer(stream, asked.clone()));
+                    callers.spawn(answer(stream, asked.clone(), Arc::clone(&places)));
                 }
                 Err(error) => {
                     // Once, not for each attempt.
@@ -145,27 +157,81 @@ pub(crate) async fn serve(
     }
 }
 
-async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>) {
+/// Places for callers that wait for long.
+struct Places {
+    reloads: Semaphore,
+    stops: Semaphore,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self { reloads: Semaphore::new(WAITING), stops: Semaphore::new(WAITING) }
+    }
+
+    /// Takes a place for as long as `request` is waited for, if it takes one. Without one it says what
+    /// to tell the caller.
+    fn take(&self, request: &Request) -> Result<Option<SemaphorePermit<'_>>, String> {
+        let (places, refused) = match request {
+            Request::Reload { .. } => (
+                &self.reloads,
+                format!("not reloaded: {WAITING} callers wait for a reload already"),
+            ),
+            Request::Stop { .. } => {
+                let text = format!("it stops, but {WAITING} callers wait for its end already");
+                (&self.stops, text)
+            }
+            Request::Status | Request::Health { .. } | Request::Connections { .. } => {
+                return Ok(None);
+            }
+        };
+        places.try_acquire().map(Some).map_err(|_| refused)
+    }
+}
+
+async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>, places: Arc<Places>) {
     let (reader, mut writer) = stream.into_split();
-    let request = match tokio::time::timeout(ASK_LIMIT, read(reader)).await {
+    let mut reader = BufReader::new(reader.take(REQUEST_LIMIT));
+    let request = match tokio::time::timeout(ASK_LIMIT, read(&mut reader)).await {
         Ok(Ok(request)) => request,
         Ok(Err(error)) => {
-            let code = ExitCode::Usage;
             let text = format!("the master does not understand the request: {error}");
-            let written = write(&mut writer, &Answer::Done { code, text }).await;
-            tracing::debug!(%error, answered = written.is_ok(), "a bad request");
-            return;
+            return refuse(&mut writer, ExitCode::Usage, text).await;
         }
         Err(_) => return,
     };
     tracing::debug!(?request, "a command asks");
+    let place = places.take(&request);
     let (answers, mut receiver) = Answers::channel();
-    if asked.send(Asked { request, answers }).await.is_err() {
+    // A stop is never refused; it is only that this caller cannot wait for its end.
+    if (place.is_ok() || matches!(request, Request::Stop { .. }))
+        && asked.send(Asked { request, answers }).await.is_err()
+    {
         return;
     }
+    let place = match place {
+        Ok(place) => place,
+        Err(text) => return refuse(&mut writer, ExitCode::Failed, text).await,
+    };
+    let mut rest = tokio::io::sink();
+    tokio::select! {
+        () = pass_on(&mut receiver, &mut writer) => {}
+        // A caller that hangs up keeps no place; what it asked for goes on.
+        _ = tokio::io::copy(&mut reader, &mut rest) => tracing::debug!("a command hung up"),
+    }
+    drop(place);
+}
+
+async fn refuse(writer: &mut OwnedWriteHalf, code: ExitCode, text: String) {
+    let done = Answer::Done { code, text };
+    let written = tokio::time::timeout(READ_LIMIT, write(writer, &done)).await;
+    let answered = matches!(written, Ok(Ok(())));
+    tracing::debug!(answered, "a command was refused");
+}
+
+async fn pass_on(receiver: &mut mpsc::Receiver<Answer>, writer: &mut OwnedWriteHalf) {
     while let Some(answer) = receiver.recv().await {
         let limit = if matches!(answer, Answer::Rows { .. }) { PAGE_LIMIT } else { READ_LIMIT };
-        let written = tokio::time::timeout(limit, write(&mut writer, &answer)).await;
+        let written = tokio::time::timeout(limit, write(writer, &answer)).await;
         if !matches!(written, Ok(Ok(()))) {
             tracing::debug!("a command went away before its answer");
             return;
@@ -176,13 +242,13 @@ async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>) {
     }
 }
 
-async fn read(reader: tokio::net::unix::OwnedReadHalf) -> io::Result<Request> {
+async fn read(reader: &mut BufReader<Take<OwnedReadHalf>>) -> io::Result<Request> {
     let mut line = String::new();
-    BufReader::new(reader.take(REQUEST_LIMIT)).read_line(&mut line).await?;
+    reader.read_line(&mut line).await?;
     Ok(serde_json::from_str(&line)?)
 }
 
-async fn write(writer: &mut tokio::net::unix::OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+async fn write(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     writer.write_all(&line).await

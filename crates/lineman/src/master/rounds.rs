@@ -99,6 +99,7 @@ impl Round {
         self.patience = self.patience.and_longer(later.patience);
         self.slots.extend(later.slots);
         self.staying.extend(later.staying);
+        self.watchers.retain(|watcher| !watcher.answers.is_gone());
         self.watchers.extend(later.watchers);
     }
 

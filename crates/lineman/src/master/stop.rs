@@ -51,6 +51,7 @@ impl Supervisor {
         answers: Option<Answers>,
     ) {
         if let Phase::Stopping(stop) = &mut self.phase {
+            stop.watchers.retain(|watcher| !watcher.is_gone());
             stop.watchers.extend(answers);
             if manner == Manner::Plain && stop.manner == Manner::Graceful {
                 self.hurry();

@@ -1,0 +1,88 @@
+//! The command line beyond a person who types one command after the other: many callers at once,
+//! masters that do not answer, starts that must not go wrong.
+
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use lineman_testkit::{Program, within};
+use lineman_tests::programs::echo;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStderr};
+
+/// A command that runs beside the test.
+struct Beside {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Beside {
+    fn run(program: &Program, verb: &[&str]) -> Result<Self> {
+        let mut command = tokio::process::Command::from(program.command(verb));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn()?;
+        let stderr = BufReader::new(child.stderr.take().context("a pipe")?);
+        Ok(Self { child, stderr })
+    }
+
+    /// Returns the next line it writes to stderr; an empty one at the end.
+    async fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        within("a line of a command", self.stderr.read_line(&mut line)).await??;
+        Ok(line)
+    }
+
+    /// Returns its exit code and the rest of what it wrote to stderr.
+    async fn ended(mut self) -> Result<(Option<i32>, String)> {
+        let mut rest = String::new();
+        within("the end of stderr", self.stderr.read_to_string(&mut rest)).await??;
+        let status = within("a command to end", self.child.wait()).await??;
+        Ok((status.code(), rest))
+    }
+
+    async fn killed(mut self) -> Result<()> {
+        self.child.start_kill()?;
+        within("a killed command to end", self.child.wait()).await??;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn callers_that_wait_or_are_dead_lock_nobody_out() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let _client = echo.client().await?;
+    let mut first = Beside::run(&echo.program, &["reload", "-g"])?;
+    ensure!(first.line().await?.contains("started as the successor"));
+
+    // Those that are gone keep no place.
+    for _ in 0..70 {
+        let mut caller = Beside::run(&echo.program, &["reload"])?;
+        let line = caller.line().await?;
+        ensure!(line.contains("a reload is under way"), "{line}");
+        caller.killed().await?;
+    }
+    // Those that wait are bounded: the first of these have their place beside the reload under way.
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut caller = Beside::run(&echo.program, &["reload"])?;
+        let line = caller.line().await?;
+        if !line.contains("a reload is under way") {
+            let (code, rest) = caller.ended().await?;
+            ensure!(code == Some(1), "{code:?} {line} {rest}");
+            break line;
+        }
+        waiting.push(caller);
+        ensure!(waiting.len() < 200, "nobody is refused");
+    };
+    ensure!(refused.contains("callers wait for a reload already"), "{refused}");
+    ensure!(waiting.len() > 10, "only {} may wait", waiting.len());
+
+    echo.program.run(&["health"]).await?.expect_code(0)?;
+    echo.program.run(&["connections"]).await?.expect_code(0)?;
+    ensure!(echo.program.status().await?.state == "reloading");
+    echo.program.stop().await?;
+    for caller in waiting {
+        let (code, said) = caller.ended().await?;
+        ensure!(code == Some(1) && said.contains("the program stops"), "{code:?} {said}");
+    }
+    Ok(())
+}
