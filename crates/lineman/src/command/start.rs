@@ -3,10 +3,10 @@
 use super::arguments::{Restart, Start};
 use super::{Failure, Outcome, daemon, steps};
 use crate::control::ExitCode;
+use crate::control::answers::Answers;
 use crate::control::client;
 use crate::control::report;
 use crate::control::request::Answer;
-use crate::control::server::Answers;
 use crate::master::{self, Plan};
 use crate::terminal::Printer;
 use crate::terminal::table::{Align, Table};

@@ -7,6 +7,7 @@ pub(crate) mod frame;
 mod carry;
 pub(crate) mod request;
 pub(crate) mod report;
+pub(crate) mod answers;
 pub(crate) mod server;
 pub(crate) mod client;
 pub(crate) mod folder;

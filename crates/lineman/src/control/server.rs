@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 
 use super::ExitCode;
+use super::answers::{Answers, Receiver};
 use super::request::{Answer, Request};
 use crate::Error;
 
@@ -41,10 +42,6 @@ const CALLERS: usize = 128;
 /// How many may wait for a reload, and how many for a stop. These wait as long as that takes.
 const WAITING: usize = 32;
 
-/// How many answers wait for one caller. The master's loop never waits: at this bound a step of
-/// progress is dropped, and `done` closes the channel, which a full queue cannot keep it from.
-const ANSWERS: usize = 256;
-
 /// One caller's request, and where its answers go.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -52,52 +49,6 @@ pub(crate) struct Asked {
     pub(crate) request: Request,
     /// Where the answers go.
     pub(crate) answers: Answers,
-}
-
-/// Where one caller's answers go.
-#[derive(Debug, Clone)]
-pub(crate) struct Answers(mpsc::Sender<Answer>);
-
-impl Answers {
-    /// Returns a channel for answers, bounded as a caller's is.
-    pub(crate) fn channel() -> (Self, mpsc::Receiver<Answer>) {
-        let (sender, receiver) = mpsc::channel(ANSWERS);
-        (Self(sender), receiver)
-    }
-
-    /// Gives an answer if there is room for it; what a slow caller misses is progress.
-    pub(crate) fn give(&self, answer: Answer) {
-        if let Err(error) = self.0.try_send(answer) {
-            tracing::debug!(%error, "an answer to the command line was dropped");
-        }
-    }
-
-    /// Gives an answer when all before it were taken, so that one at most waits. Returns whether
-    /// somebody still listens.
-    pub(crate) async fn give_patiently(&self, answer: Answer) -> bool {
-        // All the room there is means that nothing waits in it.
-        let Ok(mut room) = self.0.reserve_many(self.0.max_capacity()).await else { return false };
-        room.next().map(|place| place.send(answer)).is_some()
-    }
-
-    /// Returns whether nobody waits for answers any more.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.0.is_closed()
-    }
-
-    /// Gives the last answer.
-    pub(crate) fn done(&self, code: ExitCode, text: impl Into<String>) {
-        let done = Answer::Done { code, text: text.into() };
-        if let Err(mpsc::error::TrySendError::Full(done)) = self.0.try_send(done) {
-            let sender = self.0.clone();
-            match tokio::runtime::Handle::try_current() {
-                // At most one for each caller, of which there are few; it ends with the caller.
-                Ok(runtime) => drop(runtime.spawn(async move { sender.send(done).await.is_ok() })),
-                // The loop has ended, so there is nothing left to hold up.
-                Err(_) => drop(sender.blocking_send(done)),
-            }
-        }
-    }
 }
 
 /// Listens at `path`, for this user alone.
@@ -228,7 +179,7 @@ async fn refuse(writer: &mut OwnedWriteHalf, code: ExitCode, text: String) {
     tracing::debug!(answered, "a command was refused");
 }
 
-async fn pass_on(receiver: &mut mpsc::Receiver<Answer>, writer: &mut OwnedWriteHalf) {
+async fn pass_on(receiver: &mut Receiver, writer: &mut OwnedWriteHalf) {
     while let Some(answer) = receiver.recv().await {
         let limit = if matches!(answer, Answer::Rows { .. }) { PAGE_LIMIT } else { READ_LIMIT };
         let written = tokio::time::timeout(limit, write(writer, &answer)).await;
@@ -256,26 +207,10 @@ async fn write(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-
-    use futures_util::FutureExt as _;
-
     use super::*;
 
     fn note(text: &str) -> Answer {
         Answer::Note { text: text.to_owned() }
-    }
-
-    #[tokio::test]
-    async fn a_patient_answer_waits_until_those_before_it_are_taken() {
-        let (answers, mut receiver) = Answers::channel();
-        assert_eq!(answers.give_patiently(note("one")).now_or_never(), Some(true));
-        let mut next = pin!(answers.give_patiently(note("two")));
-        assert_eq!(next.as_mut().now_or_never(), None, "one waits already");
-        assert_eq!(receiver.recv().await, Some(note("one")));
-        assert_eq!(next.now_or_never(), Some(true));
-        drop(receiver);
-        assert_eq!(answers.give_patiently(note("three")).now_or_never(), Some(false));
     }
 
     #[tokio::test(start_paused = true)]

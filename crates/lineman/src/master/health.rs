@@ -28,9 +28,10 @@ use super::supervisor::{Phase, Supervisor};
 use crate::Error;
 use crate::config::Config;
 use crate::control::ExitCode;
+use crate::control::answers::Answers;
 use crate::control::environment;
 use crate::control::request::{Answer, Probe, Request};
-use crate::control::server::{Answers, Asked};
+use crate::control::server::Asked;
 
 /// How many probes are served at a time. At the bound the oldest one that has not sent its whole
 /// request gives way, so that silent connections keep no probe from its answer.

@@ -40,9 +40,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
 use crate::control::ExitCode;
+use crate::control::answers::Answers;
 use crate::control::folder::RuntimeFolder;
 use crate::control::lock::{Holder, Lock, NotTaken};
-use crate::control::server::{self, Answers, Asked};
+use crate::control::server::{self, Asked};
 use crate::error::chain;
 use crate::os::identity::Identity;
 use crate::service::{Description, Ports, Traffic};

@@ -3,8 +3,8 @@
 
 use std::num::NonZero;
 
+use crate::control::answers::Answers;
 use crate::control::request::Answer;
-use crate::control::server::Answers;
 use crate::os;
 
 /// Descriptors of a process that hold no connection: its sockets, polls, log and library files.

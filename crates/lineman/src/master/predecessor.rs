@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::event::{Event, Wish};
 use crate::Error;
+use crate::control::answers::Answers;
 use crate::control::lock::Holder;
 use crate::control::request::Answer;
-use crate::control::server::Answers;
 use crate::error::chain;
 
 /// How long orphans are waited for: one that cannot leave ends itself before that

@@ -8,8 +8,8 @@ use super::event::WorkerKey;
 use super::patience::Patience;
 use super::tally::Tally;
 use crate::control::ExitCode;
+use crate::control::answers::Answers;
 use crate::control::request::Answer;
-use crate::control::server::Answers;
 
 /// The reloads of a program that is up.
 #[derive(Debug, Default)]

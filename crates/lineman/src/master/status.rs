@@ -9,10 +9,10 @@ use super::event::{Event, WorkerKey};
 use super::slot::{Slot, Worker};
 use super::supervisor::{Phase, Supervisor};
 use crate::control::ExitCode;
+use crate::control::answers::Answers;
 use crate::control::message::FromWorker;
 use crate::control::report::{self, Listen, Service, Start, Status, Totals};
 use crate::control::request::Answer;
-use crate::control::server::Answers;
 use crate::os::procfs;
 use crate::service::{Ports, Reload};
 

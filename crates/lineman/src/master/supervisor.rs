@@ -23,11 +23,12 @@ use super::{Plan, WorkerArguments, spawn};
 use crate::Error;
 use crate::config::Config;
 use crate::control::ExitCode;
+use crate::control::answers::Answers;
 use crate::control::lock::Holder;
 use crate::control::message::{FromWorker, ToWorker};
 use crate::control::report::{Progress, Step};
 use crate::control::request::{Answer, Manner, Request};
-use crate::control::server::{Answers, Asked};
+use crate::control::server::Asked;
 use crate::os::identity::Identity;
 use crate::service::Description;
 
