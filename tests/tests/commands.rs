@@ -1,6 +1,9 @@
 //! The command line beyond a person who types one command after the other: many callers at once,
 //! masters that do not answer, starts that must not go wrong.
 
+use std::fs::{self, File};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
@@ -84,5 +87,43 @@ async fn callers_that_wait_or_are_dead_lock_nobody_out() -> Result<()> {
         let (code, said) = caller.ended().await?;
         ensure!(code == Some(1) && said.contains("the program stops"), "{code:?} {said}");
     }
+    Ok(())
+}
+
+/// A master as it looks from outside when its loop stands still: the lock is held, callers are accepted
+/// by the kernel, and nobody answers.
+fn hanging_master(folder: &Path) -> Result<(File, UnixListener)> {
+    let path = folder.join("master.lock");
+    let holder =
+        format!(r#"{{"pid":{},"started_at":1,"program":"/bin/echo"}}"#, std::process::id());
+    fs::write(&path, holder)?;
+    let lock = File::options().read(true).write(true).open(&path)?;
+    lock.try_lock()?;
+    Ok((lock, UnixListener::bind(folder.join("control.sock"))?))
+}
+
+#[tokio::test]
+async fn a_master_that_hangs_is_named_with_what_to_do() -> Result<()> {
+    let echo = echo()?;
+    let hanging = hanging_master(echo.program.folder())?;
+    let run = async |verb: &'static str| echo.program.run(&[verb]).await;
+    let (stop, reload, status, connections) =
+        tokio::join!(run("stop"), run("reload"), run("status"), run("connections"));
+    let hint = format!("`kill -KILL {}` ends it", std::process::id());
+    for output in [stop?, reload?, status?, connections?] {
+        let output = output.expect_code(1)?;
+        ensure!(output.stderr.contains(&hint), "{output}");
+    }
+    drop(hanging);
+    Ok(())
+}
+
+/// Longer than a silent master is waited for.
+#[tokio::test]
+async fn a_command_waits_for_a_master_that_works() -> Result<()> {
+    let echo = echo()?.knob("ECHO_DELAY_MS", "12000").started().await?;
+    let _client = echo.client().await?;
+    let stop = echo.program.run(&["stop", "-g", "--timeout", "1s"]);
+    stop.await?.expect_code(0)?.expect_text("1 connection")?;
     Ok(())
 }

@@ -28,7 +28,7 @@ use crate::control::ExitCode;
 use crate::control::client::{self, Call};
 use crate::control::folder::{Choice, RuntimeFolder};
 use crate::control::lock::Holder;
-use crate::control::request::Request;
+use crate::control::request::{Answer, Probe, Request};
 use crate::error::chain;
 use crate::master::activation::{self, Given};
 use crate::master::{Plan, WorkerArguments};
@@ -165,24 +165,76 @@ fn not_running(folder: &RuntimeFolder) -> Failure {
 /// How long a question may go unanswered: the master asks its processes for a second at most.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a command that takes as long as its work takes hears nothing before it looks whether the
+/// master's loop answers at all, and how long that may take.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Answers of the running master.
+#[derive(Debug)]
+struct Answers<'a> {
+    call: Call,
+    folder: &'a RuntimeFolder,
+    pid: u32,
+    /// Whether the work may take long.
+    patient: bool,
+}
+
 /// Asks the running master.
-fn ask(folder: &RuntimeFolder, request: &Request) -> Result<Call, Failure> {
+fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<Answers<'a>, Failure> {
     let Holder { pid, .. } = running(folder)?;
-    let silent = |problem: &str| {
-        Failure::new(ExitCode::Failed, format!("pid {pid} does not answer: {problem}"))
-    };
     if os::procfs::is_suspended(pid) {
-        return Err(silent(&format!("it is suspended (hint: `kill -CONT {pid}` lets it go on)")));
+        let problem = format!("it is suspended (hint: `kill -CONT {pid}` lets it go on)");
+        return Err(silent(pid, &problem));
     }
-    let call = Call::new(folder, request).map_err(|error| silent(&chain(&error)))?;
-    match request {
-        // These take as long as their work takes.
-        Request::Stop { .. } | Request::Reload { .. } => {}
-        Request::Status | Request::Connections { .. } | Request::Health { .. } => {
-            call.answers_within(ANSWER_LIMIT)?;
+    let call = match Call::new(folder, request) {
+        Ok(call) => call,
+        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::TimedOut => {
+            return Err(hangs(pid));
+        }
+        Err(error) => return Err(silent(pid, &chain(&error))),
+    };
+    let patient = matches!(request, Request::Stop { .. } | Request::Reload { .. });
+    call.answers_within(if patient { SILENCE } else { ANSWER_LIMIT })?;
+    Ok(Answers { call, folder, pid, patient })
+}
+
+impl Answers<'_> {
+    /// Returns the next answer, or `None` when the master is gone.
+    fn next(&mut self) -> Result<Option<Answer>, Failure> {
+        loop {
+            match self.call.next() {
+                Err(error) if error.kind() != io::ErrorKind::TimedOut => return Err(error.into()),
+                Ok(answer) => return Ok(answer),
+                Err(_) if self.patient && self.is_live() => {}
+                Err(_) => return Err(hangs(self.pid)),
+            }
         }
     }
-    Ok(call)
+
+    /// Returns whether the master's loop answers. One that is gone has nothing to answer, and the next
+    /// look at the call shows that.
+    fn is_live(&self) -> bool {
+        let is_late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        let request = Request::Health { probe: Probe::Live };
+        match Call::new(self.folder, &request) {
+            Ok(mut call) => {
+                let answer = call.answers_within(SILENCE).and_then(|()| call.next());
+                !answer.is_err_and(|error| is_late(&error))
+            }
+            Err(Error::File { source, .. }) => !is_late(&source),
+            Err(_) => true,
+        }
+    }
+}
+
+fn silent(pid: u32, problem: &str) -> Failure {
+    Failure::new(ExitCode::Failed, format!("pid {pid} does not answer: {problem}"))
+}
+
+/// The failure that a master does nothing any more.
+fn hangs(pid: u32) -> Failure {
+    let hint = format!("`kill -KILL {pid}` ends it, and its workers leave by themselves");
+    silent(pid, &format!("it has said nothing for {} s (hint: {hint})", ANSWER_LIMIT.as_secs()))
 }
 
 /// The failure that the master went away in the middle of an answer.

@@ -9,9 +9,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::arguments::{Leave, Reload};
 use super::progress::Display;
-use super::{Failure, Outcome, ask, cut_off};
+use super::{Answers, Failure, Outcome, ask, cut_off};
 use crate::control::ExitCode;
-use crate::control::client::Call;
 use crate::control::folder::RuntimeFolder;
 use crate::control::request::{Answer, Request};
 use crate::terminal::Printer;
@@ -47,7 +46,7 @@ fn conclude(code: ExitCode, text: &str) -> Outcome {
     }
 }
 
-fn follow(mut call: Call) -> Result<(ExitCode, String), Failure> {
+fn follow(mut call: Answers<'_>) -> Result<(ExitCode, String), Failure> {
     let mut display = Display::new();
     while let Some(answer) = call.next()? {
         match answer {

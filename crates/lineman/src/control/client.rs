@@ -2,7 +2,12 @@
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use super::folder::RuntimeFolder;
 use super::lock::{self, Holder};
@@ -13,7 +18,12 @@ use crate::Error;
 #[derive(Debug)]
 pub(crate) struct Call {
     lines: BufReader<UnixStream>,
+    /// What has come of the next line.
+    line: String,
 }
+
+/// How long a master may take to accept a caller: at once, unless it hangs and many wait.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Returns the running master; `None` when there is none.
 pub(crate) fn running(folder: &RuntimeFolder) -> Result<Option<Holder>, Error> {
@@ -27,7 +37,7 @@ impl Call {
         let path = folder.socket();
         let failed =
             |action| move |source: io::Error| Error::File { action, path: folder.socket(), source };
-        let mut stream = UnixStream::connect(&path).map_err(failed("connect to"))?;
+        let mut stream = connect(&path).map_err(failed("connect to"))?;
         let mut line = serde_json::to_vec(request).map_err(|error| failed("ask")(error.into()))?;
         line.push(b'\n');
         stream.write_all(&line).map_err(failed("ask"))?;
@@ -36,7 +46,7 @@ impl Call {
 
     /// Reads answers from `stream`: the report of a daemon comes on a socket of its own.
     pub(crate) fn on(stream: UnixStream) -> Self {
-        Self { lines: BufReader::new(stream) }
+        Self { lines: BufReader::new(stream), line: String::new() }
     }
 
     /// Bounds how long each answer may take; without it a command waits as long as its work takes.
@@ -44,20 +54,35 @@ impl Call {
         self.lines.get_ref().set_read_timeout(Some(limit))
     }
 
-    /// Returns the next answer, or `None` when the master is gone.
+    /// Returns the next answer, or `None` when the master is gone. When none came in time
+    /// ([`io::ErrorKind::TimedOut`]) it may be called again.
     pub(crate) fn next(&mut self) -> io::Result<Option<Answer>> {
-        let mut line = String::new();
-        match self.lines.read_line(&mut line) {
+        match self.lines.read_line(&mut self.line) {
             // Half a line is the last thing of a master that is gone.
-            Ok(_) if !line.ends_with('\n') => Ok(None),
-            Ok(_) => Ok(Some(serde_json::from_str(&line)?)),
+            Ok(_) if !self.line.ends_with('\n') => Ok(None),
+            Ok(_) => Ok(Some(serde_json::from_str(&std::mem::take(&mut self.line))?)),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "none came in time"))
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(timed_out()),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Connects within a limit: the kernel lets callers wait for a place in the backlog.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_LIMIT))?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) => Ok(socket.into()),
+        Err(Errno::AGAIN) => Err(timed_out()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "none came in time")
 }
 
 /// Writes one answer to a daemon's report socket.
