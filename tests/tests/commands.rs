@@ -2,6 +2,7 @@
 //! masters that do not answer, starts that must not go wrong.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
@@ -124,6 +125,60 @@ async fn a_command_waits_for_a_master_that_works() -> Result<()> {
     let echo = echo()?.knob("ECHO_DELAY_MS", "12000").started().await?;
     let _client = echo.client().await?;
     let stop = echo.program.run(&["stop", "-g", "--timeout", "1s"]);
-    stop.await?.expect_code(0)?.expect_text("1 connection")?;
+    stop.await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_that_would_fail_leaves_what_runs_alone() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let master = echo.program.master().await?;
+    let missing = echo.program.folder().join("missing.pem");
+    let open = echo.program.folder().join("open.log");
+    fs::write(&open, "")?;
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o666))?;
+    let wrong: [(&[(&str, &Path)], &str); 3] = [
+        (&[("ECHO_CERTIFICATE", &missing), ("ECHO_KEY", &missing)], "missing.pem"),
+        (&[("LINEMAN_LOG_FILE", &open)], "everybody can write to it"),
+        (&[("LINEMAN_HEALTH", Path::new("nonsense"))], "health probes (LINEMAN_HEALTH"),
+    ];
+    for (environment, reason) in wrong {
+        for verb in [["restart"].as_slice(), &["restart", "-d"]] {
+            let mut command = tokio::process::Command::from(echo.program.command(verb));
+            command.envs(environment.iter().copied()).kill_on_drop(true);
+            let output = within("`restart` to end", command.output()).await??;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.code() == Some(1), "{verb:?}: {said}");
+            ensure!(said.contains(reason), "{verb:?}: {said}");
+            let goes_on = format!("not restarted: pid {} goes on", master.pid());
+            ensure!(said.contains(&goes_on), "{verb:?}: {said}");
+        }
+    }
+    ensure!(echo.program.master().await?.pid() == master.pid());
+    echo.program.run(&["restart", "-d"]).await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_health_address_is_checked_and_named() -> Result<()> {
+    let echo = echo()?;
+    let other = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let taken = other.local_addr()?.to_string();
+    for (address, verbs) in [
+        ("nonsense", [["check"].as_slice(), &["start"], &["start", "-d"]].as_slice()),
+        // Somebody else's port is found by a start alone.
+        (&taken, &[&["start"], &["start", "-d"]]),
+    ] {
+        for verb in verbs {
+            let mut command = tokio::process::Command::from(echo.program.command(verb));
+            command.env("LINEMAN_HEALTH", address).kill_on_drop(true);
+            let output = within("a command to end", command.output()).await??;
+            let said = String::from_utf8_lossy(&output.stderr);
+            let named = format!(
+                "error: health probes (LINEMAN_HEALTH or App::health): cannot listen on {address}"
+            );
+            ensure!(output.status.code() == Some(1) && said.contains(&named), "{verb:?}: {said}");
+        }
+    }
     Ok(())
 }

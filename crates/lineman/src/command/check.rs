@@ -7,7 +7,7 @@ use crate::App;
 use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
 use crate::error::chain;
-use crate::master::Plan;
+use crate::master::{self, Plan};
 use crate::service::{Description, Reload};
 use crate::terminal::Printer;
 use crate::terminal::table::{Align, Table};
@@ -29,16 +29,38 @@ pub(super) fn check(app: &App, folder: RuntimeFolder, how: &Check) -> Outcome {
         Ok(wanted) => problems.extend(wanted.problems()),
         Err(Failure { text, .. }) => problems.push(text),
     }
-    for service in &app.services {
-        if let Err(error) = service.check() {
-            problems.push(format!("{}: {}", service.description().name, chain(&*error)));
-        }
-    }
+    problems.extend(of_services(app));
+    problems.extend(health(&plan));
     if problems.is_empty() {
         Ok(ExitCode::Ok)
     } else {
         Err(Failure::new(ExitCode::Failed, problems.join("\nerror: ")))
     }
+}
+
+/// Returns all that stands in the way of a start as planned, as far as that can be seen beside a
+/// program that runs.
+pub(super) fn problems(app: &App, plan: &Plan) -> Vec<String> {
+    let folder = plan.folder.check().err().map(|error| chain(&error));
+    let mut problems: Vec<String> = folder.into_iter().collect();
+    problems.extend(plan.log.problems());
+    // With a certificate made at the start nobody reads the files of others.
+    if !plan.self_signed {
+        problems.extend(of_services(app));
+    }
+    problems.extend(health(plan));
+    problems
+}
+
+fn of_services(app: &App) -> impl Iterator<Item = String> {
+    app.services.iter().filter_map(|service| {
+        let error = service.check().err()?;
+        Some(format!("{}: {}", service.description().name, chain(&*error)))
+    })
+}
+
+fn health(plan: &Plan) -> Option<String> {
+    master::health::check(&plan.config).err().map(|problem| problem.to_string())
 }
 
 fn text(plan: &Plan) -> String {

@@ -97,7 +97,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
         },
         Verb::Restart(how) => match report {
             Some(report) => plan(folder, &how.start).map(|plan| daemon::run(&plan, report)),
-            None => plan(folder, &how.start).and_then(|plan| start::restart(&plan, how)),
+            None => plan(folder, &how.start).and_then(|plan| start::restart(app, &plan, how)),
         },
         Verb::Logs(how) => logs::logs(&folder, app, how),
         Verb::Check(how) => check::check(app, folder, how),

@@ -1,7 +1,8 @@
 //! `start` and `restart`: the master in this process, or in a daemon's.
 
 use super::arguments::{Restart, Start};
-use super::{Failure, Outcome, daemon, steps};
+use super::{Failure, Outcome, check, daemon, steps};
+use crate::App;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::client;
@@ -16,16 +17,27 @@ pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
     if let Some(holder) = client::running(&plan.folder)? {
         return Err(Failure::new(ExitCode::AlreadyRunning, master::already_running(&holder)));
     }
+    check_given(plan, how)?;
+    if how.daemon { daemon::start(plan, how) } else { Ok(foreground(plan, how)) }
+}
+
+fn check_given(plan: &Plan, how: &Start) -> Result<(), Failure> {
     if how.daemon && !plan.given.is_empty() {
         let text = "the service manager gave its sockets to this process alone: start without -d";
         return Err(Failure::new(ExitCode::Usage, text));
     }
-    if how.daemon { daemon::start(plan, how) } else { Ok(foreground(plan, how)) }
+    Ok(())
 }
 
-/// Runs `restart`.
-pub(super) fn restart(plan: &Plan, how: &Restart) -> Outcome {
-    if client::running(&plan.folder)?.is_some() {
+/// Runs `restart`. What runs is stopped only when nothing is known that the start would fail of.
+pub(super) fn restart(app: &App, plan: &Plan, how: &Restart) -> Outcome {
+    if let Some(holder) = client::running(&plan.folder)? {
+        check_given(plan, &how.start)?;
+        let mut problems = check::problems(app, plan);
+        if !problems.is_empty() {
+            problems.push(format!("not restarted: pid {} goes on as it was", holder.pid));
+            return Err(Failure::new(ExitCode::Failed, problems.join("\nerror: ")));
+        }
         // Those that had to be killed are gone as well, and that was said.
         steps::stop(&plan.folder, &how.leave)?;
     } else {

@@ -71,8 +71,7 @@ impl Call {
 /// Connects within a limit: the kernel lets callers wait for a place in the backlog.
 fn connect(path: &Path) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
-    let socket =
-        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_LIMIT))?;
     match rustix::net::connect(&socket, &address) {
         Ok(()) => Ok(socket.into()),

@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::{TcpListener, ToSocketAddrs as _};
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::timeout;
 
 use super::event::Event;
+use super::predecessor::Unbound;
 use super::supervisor::{Phase, Supervisor};
 use crate::Error;
 use crate::config::Config;
@@ -53,14 +55,36 @@ const HEAD: usize = 8 * 1024;
 const REST: Duration = Duration::from_millis(100);
 
 /// Listens where the environment or the program's author wishes probes to be answered, if anywhere.
-pub(super) fn bind(config: &Config) -> Result<Option<TcpListener>, Error> {
-    let wish = std::env::var(environment::HEALTH.name).ok().or_else(|| config.health.clone());
-    let Some(address) = wish.filter(|address| !address.is_empty()) else { return Ok(None) };
-    let failed = |source| Error::Listen { address: address.clone(), source };
-    let places: Vec<_> = address.to_socket_addrs().map_err(failed)?.collect();
-    let listener = TcpListener::bind(&*places).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    Ok(Some(listener))
+pub(super) fn bind(config: &Config) -> Result<Option<TcpListener>, Unbound> {
+    let Some(address) = address(config) else { return Ok(None) };
+    let bound = places(&address).and_then(|places| {
+        let listener = TcpListener::bind(&*places)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map(Some).map_err(|error| unbound(address, error))
+}
+
+/// Says what [`bind`] would object to, as far as it can be seen without binding anything.
+pub(crate) fn check(config: &Config) -> Result<(), Unbound> {
+    let Some(address) = address(config) else { return Ok(()) };
+    places(&address).map(drop).map_err(|error| unbound(address, error))
+}
+
+fn address(config: &Config) -> Option<String> {
+    let wish = std::env::var_os(environment::HEALTH.name);
+    // What is no text is no address either, and is refused as such.
+    let wish = wish.map(|wish| wish.to_string_lossy().into_owned());
+    wish.or_else(|| config.health.clone()).filter(|address| !address.is_empty())
+}
+
+fn places(address: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(address.to_socket_addrs()?.collect())
+}
+
+fn unbound(address: String, source: io::Error) -> Unbound {
+    let service = Some("health probes (LINEMAN_HEALTH or App::health)".to_owned());
+    Unbound { service, error: Error::Listen { address, source } }
 }
 
 /// Answers probes for the master's life.

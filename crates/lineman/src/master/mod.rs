@@ -25,7 +25,7 @@ mod tls;
 mod exit;
 pub(crate) mod hooks;
 mod notify;
-mod health;
+pub(crate) mod health;
 mod orphans;
 mod predecessor;
 mod presence;

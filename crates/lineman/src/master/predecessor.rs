@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the addresses were not to be had.
 #[derive(Debug)]
-pub(super) struct Unbound {
+pub(crate) struct Unbound {
     /// The service that wants them, if it is a matter of one.
     pub(super) service: Option<String>,
     /// What was refused.
