@@ -1,6 +1,8 @@
 //! Who accepts at the sockets of a slot that has no process: a neighbour, so that nothing that the
 //! kernel puts into their backlog waits for the slot to come back. It decides; workers accept.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::event::WorkerKey;
@@ -28,8 +30,9 @@ impl Supervisor {
             let lent = self.slots.get(position).and_then(|slot| slot.lent_to);
             if lent != wanted {
                 self.take_back(position, lent);
-                self.lend(position, wanted);
+                self.promise(position, wanted);
             }
+            self.lend(position);
             let lent = self.slots.get(position).is_some_and(|slot| slot.lent_to.is_some());
             self.park_what_nobody_reads(position, lent);
         }
@@ -53,35 +56,36 @@ impl Supervisor {
         self.slots.get(other).is_some_and(|other| other.service == slot.service)
     }
 
-    fn lend(&mut self, position: usize, to: Option<WorkerKey>) {
+    /// Notes who shall have the listeners of a slot, and which.
+    fn promise(&mut self, position: usize, to: Option<WorkerKey>) {
         let Some(slot) = self.slots.get_mut(position) else { return };
-        slot.lent_to = None;
-        let Some(to) = to else { return };
-        let (lender, listeners) = (slot.name.clone(), slot.listeners.clone());
         let Some(description) = self.services.get(slot.service) else { return };
-        let lent = listeners.iter().zip(&description.listeners);
-        let lent = lent.filter(|(listener, listen)| can_be_lent(listener, listen));
-        let Some(worker) = self.slots.get_mut(to.slot).and_then(|slot| slot.worker(to.generation))
-        else {
-            return;
-        };
-        let mut all = true;
-        for (listener, _) in lent {
-            let told = listener.unpark().and_then(|()| listener.lend()).and_then(|socket| {
+        let pairs = slot.listeners.iter().zip(&description.listeners).enumerate();
+        let lent = pairs.filter(|(_, (listener, listen))| can_be_lent(listener, listen));
+        slot.unlent = lent.filter(|_| to.is_some()).map(|(nth, _)| nth).collect();
+        slot.lent_to = to;
+    }
+
+    /// Lends what was promised and not lent yet.
+    fn lend(&mut self, position: usize) {
+        let Some(slot) = self.slots.get_mut(position) else { return };
+        let Some(to) = slot.lent_to.filter(|_| !slot.unlent.is_empty()) else { return };
+        let (lender, listeners) = (slot.name.clone(), slot.listeners.clone());
+        let mut unlent = std::mem::take(&mut slot.unlent);
+        let borrower = self.slots.get_mut(to.slot).and_then(|slot| slot.worker(to.generation));
+        if let Some(worker) = borrower {
+            lend_each(&mut unlent, |nth| {
+                let Some(listener) = listeners.get(nth) else { return Ok(()) };
+                listener.unpark()?;
                 let message = ToWorker::Borrow { lender: lender.clone() };
-                worker.outbox.send_with(&message, socket).map_err(std::io::Error::other)
+                let told = worker.outbox.send_with(&message, listener.lend()?);
+                told.map_err(io::Error::other)?;
+                tracing::info!(lender, pid = worker.pid, "listener lent");
+                Ok(())
             });
-            match told {
-                Ok(()) => tracing::info!(lender, pid = worker.pid, "listener lent"),
-                // What arrives waits in the backlog, and the next turn of the loop tries again.
-                Err(error) => {
-                    tracing::debug!(lender, %error, "cannot lend a listener");
-                    all = false;
-                }
-            }
         }
-        if let Some(slot) = self.slots.get_mut(position).filter(|_| all) {
-            slot.lent_to = Some(to);
+        if let Some(slot) = self.slots.get_mut(position) {
+            slot.unlent = unlent;
         }
     }
 
@@ -103,7 +107,10 @@ impl Supervisor {
         let Some(description) = self.services.get(slot.service) else { return };
         let others = || self.slots.iter().filter(|other| other.service == slot.service);
         let gone = slot.outlook == Outlook::Failed;
-        for (listener, listen) in slot.listeners.iter().zip(&description.listeners) {
+        for (nth, (listener, listen)) in
+            slot.listeners.iter().zip(&description.listeners).enumerate()
+        {
+            let lent = lent && !slot.unlent.contains(&nth);
             let parks = match slot.outlook {
                 Outlook::Failed if can_be_lent(listener, listen) => !lent,
                 // What waits there is for whoever comes back.
@@ -124,7 +131,43 @@ impl Supervisor {
     }
 }
 
+/// Calls `lend` for each of these, and leaves those that it failed for: what arrives there waits in the
+/// backlog, and the next turn of the loop tries again. A worker must not get a listener twice.
+fn lend_each(unlent: &mut BTreeSet<usize>, mut lend: impl FnMut(usize) -> io::Result<()>) {
+    unlent.retain(|&nth| match lend(nth) {
+        Ok(()) => false,
+        Err(error) => {
+            tracing::debug!(nth, %error, "cannot lend a listener");
+            true
+        }
+    });
+}
+
 /// Whether another slot can accept there: it has a socket of its own at the same address.
 fn can_be_lent(listener: &Listener, listen: &Listen) -> bool {
     !listener.is_shared() && listen.ports == Ports::Shared && listen.traffic == Traffic::Streams
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_lent_is_not_lent_again_when_another_one_could_not_be() {
+        let (mut unlent, mut lent) = (BTreeSet::from([0, 1, 2]), Vec::new());
+        let mut turn = |unlent: &mut BTreeSet<usize>, full: usize| {
+            lend_each(unlent, |nth| {
+                if nth == full {
+                    return Err(io::Error::other("the queue is full"));
+                }
+                lent.push(nth);
+                Ok(())
+            });
+        };
+        turn(&mut unlent, 1);
+        assert_eq!(unlent, BTreeSet::from([1]));
+        turn(&mut unlent, 9);
+        assert!(unlent.is_empty());
+        assert_eq!(lent, [0, 2, 1]);
+    }
 }

@@ -1,6 +1,6 @@
 //! A slot and the processes in it: their states, deadlines and what is known of their end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -48,6 +48,8 @@ pub(super) struct Slot {
     pub(super) failures: Failures,
     /// Who accepts at its listeners while it is down.
     pub(super) lent_to: Option<WorkerKey>,
+    /// The listeners, by position, that this one has still to be given.
+    pub(super) unlent: BTreeSet<usize>,
 }
 
 /// How and when a process of a slot ended.
@@ -121,6 +123,7 @@ impl Slot {
             last_exit: None,
             failures: Failures::default(),
             lent_to: None,
+            unlent: BTreeSet::new(),
         }
     }
 
