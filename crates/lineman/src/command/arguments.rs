@@ -263,8 +263,9 @@ pub fn after_help(name: &str) -> String {
         write_line(&mut text, variable.name, 20, variable.help.unwrap_or_default());
     }
     text.push_str(
-        "\nSignals to the master: INT, HUP (unless ignored, see nohup) stop; TERM, QUIT stop \
-         gracefully; USR1 reload; USR2 reload gracefully.",
+        "\nSignals to the master: INT, HUP (unless ignored, see nohup) stop, and kill when they come \
+         again; TERM, QUIT stop gracefully; USR1 reload; USR2 reload gracefully. Workers leave all \
+         of these to the master.",
     );
     text
 }

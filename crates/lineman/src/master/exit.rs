@@ -115,7 +115,9 @@ fn signal_name(signal: i32) -> Option<&'static str> {
         7 => "SIGBUS",
         8 => "SIGFPE",
         9 => "SIGKILL",
+        10 => "SIGUSR1",
         11 => "SIGSEGV",
+        12 => "SIGUSR2",
         13 => "SIGPIPE",
         14 => "SIGALRM",
         15 => "SIGTERM",
@@ -146,6 +148,8 @@ mod tests {
         check(3 << 8, asked, "exit code 3");
         check(0, Evidence::default(), "exit code 0");
         check(9, Evidence::default(), "signal 9 (SIGKILL)");
+        check(10, Evidence::default(), "signal 10 (SIGUSR1)");
+        check(12, Evidence::default(), "signal 12 (SIGUSR2)");
         check(101 << 8, panicked.clone(), "panicked: oh at x.rs:1:1");
         // A panic that a handler's caller caught is not what ended the process later.
         check(9, panicked, "signal 9 (SIGKILL)");

@@ -77,6 +77,7 @@ fn end(code: ExitCode) -> ! {
 async fn work(app: App, inheritance: Inheritance) -> Result {
     let _ignored = ignore_terminal_signals()?;
     let (stream, inheritance) = inheritance.control()?;
+    leave_reloads_to_the_master()?;
     match stream.try_clone() {
         Ok(control) => orphaned::watch(control.into()),
         Err(error) => tracing::warn!(%error, "no watch on the master"),
@@ -173,4 +174,26 @@ fn ignore_terminal_signals() -> Result<[Signal; 4], Error> {
         take(SignalKind::hangup())?,
         take(SignalKind::quit())?,
     ])
+}
+
+/// Takes the signals that have the master reload, and says so: whoever signals every process of this
+/// name means no harm, and their usual meaning is to end the process with all its connections.
+fn leave_reloads_to_the_master() -> Result<(), Error> {
+    let signals = [
+        (SignalKind::user_defined1(), "SIGUSR1", "reload"),
+        (SignalKind::user_defined2(), "SIGUSR2", "reload -g"),
+    ];
+    for (kind, name, verb) in signals {
+        let mut stream =
+            signal(kind).map_err(|source| Error::Os { action: "take signals", source })?;
+        // Ends with the process; once is enough to say.
+        spawn_local(async move {
+            if stream.recv().await.is_some() {
+                tracing::info!(
+                    "{name} is for the master alone, and ignored here: `{verb}` asks it"
+                );
+            }
+        });
+    }
+    Ok(())
 }
