@@ -138,6 +138,47 @@ async fn reloads_during_a_start_follow_it() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_a_reload_cannot_change_is_said() -> Result<()> {
+    let echo = echo()?;
+    let marker = echo.program.folder().join("grown");
+    let echo = echo.knob("ECHO_GROWN_IF", &marker).knob("ECHO_COUNT", "2").started().await?;
+    let reload = echo.program.reload().await?;
+    assert!(!reload.stderr.contains("restart"), "nothing has changed: {reload}");
+
+    // As a new binary does.
+    tokio::fs::write(&marker, "").await?;
+    let reload = echo.program.reload().await?;
+    let lines = [
+        "echo: the program now wants 3 processes and has 2: `restart` to apply it",
+        "another: the program has this service now: `restart` to start it",
+    ];
+    for line in lines {
+        assert_eq!(reload.stderr.matches(line).count(), 1, "once for both successors: {reload}");
+        assert_eq!(echo.program.log().matches(line).count(), 1);
+    }
+    let restarted = echo.program.run(&["restart", "-d"]).await?.expect_code(0)?;
+    assert!(!restarted.stderr.contains("restart"), "{restarted}");
+    assert_eq!(echo.program.status().await?.slots.len(), 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn workers_leave_the_signals_of_a_reload_to_the_master() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let worker = echo.program.process("echo/0").await?;
+    let mut client = echo.client().await?;
+    for (signal, line) in
+        [(Signal::USR1, "SIGUSR1 is for the master"), (Signal::USR2, "SIGUSR2 is for the master")]
+    {
+        worker.signal(signal);
+        until_log_has(&echo, line, 1).await?;
+    }
+    client.send_text("who").await?;
+    assert_eq!(client.next_text().await?, worker.pid().to_string());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_signal_reloads() -> Result<()> {
     let echo = echo()?.knob("ECHO_DRAIN_MS", "100").started().await?;
     let master = echo.program.master().await?;

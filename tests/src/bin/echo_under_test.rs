@@ -14,6 +14,8 @@
 //!   alone does;
 //! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists;
 //! - `ECHO_DELAY_MS`: the drain delay;
+//! - `ECHO_GROWN_IF`: while this file exists, the program describes one process of `echo` more, and a
+//!   service `another`;
 //! - `ECHO_ENDLESS`: if it is set, every limit of time is `Duration::MAX`; if it is `delay`, the drain
 //!   delay as well;
 //! - `ECHO_ASKS_WHEN`: at the exit of a worker the master starts a process that ends with 7, asks when
@@ -47,9 +49,10 @@ thread_local! {
 }
 
 fn main() -> Result {
+    let grown = fails("ECHO_GROWN_IF").is_some();
     let mut echo = Worker::websocket(std::env::var("ECHO_LISTEN")?)
         .name("echo")
-        .count(knob("ECHO_COUNT").unwrap_or(1))
+        .count(knob("ECHO_COUNT").unwrap_or(1) + usize::from(grown))
         .limits(limits())
         .on_start(async |slot| match knob::<usize>("ECHO_BROKEN_SLOT") {
             Some(broken) if slot.index != broken => Ok(()),
@@ -91,6 +94,9 @@ fn main() -> Result {
         let restarts = std::env::var_os("ECHO_WATCHDOG_RESTARTS").is_some();
         let watchdog = if restarts { Watchdog::restart(limit) } else { Watchdog::report(limit) };
         app = app.watchdog(watchdog);
+    }
+    if grown {
+        app = app.service(Worker::task("another"));
     }
     if let Some(delay) = knob("ECHO_DELAY_MS") {
         app = app.drain_delay(Duration::from_millis(delay));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::Lag;
 use super::{Row, Stats};
+use crate::service::sketch::Sketch;
 use crate::terminal::log::Streams;
 use crate::tls::tickets::TicketKeys;
 
@@ -69,7 +70,12 @@ pub(crate) enum ToWorker {
 #[serde(tag = "say", rename_all = "snake_case")]
 pub(crate) enum FromWorker {
     /// The service has started.
-    Ready,
+    Ready {
+        /// All services of the program that the worker runs, which may be newer than the master's;
+        /// none from a program that is too old to say.
+        #[serde(default)]
+        services: Vec<Sketch>,
+    },
     /// The service has not started; the process ends.
     Failed {
         /// The error and its causes, in one line.
@@ -147,6 +153,7 @@ mod tests {
 
     #[test]
     fn a_message_is_tagged_by_its_name() {
-        assert_eq!(serde_json::to_string(&FromWorker::Ready).unwrap(), r#"{"say":"ready"}"#);
+        let said = serde_json::from_str(r#"{"say":"ready"}"#);
+        assert_eq!(said.ok(), Some(FromWorker::Ready { services: Vec::new() }));
     }
 }

@@ -79,6 +79,7 @@ impl Supervisor {
             step: Step::Next,
             tally: Tally::default(),
             replaced: 0,
+            told: Vec::new(),
         }
     }
 

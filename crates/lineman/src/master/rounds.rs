@@ -71,6 +71,8 @@ pub(super) struct Round {
     /// What happened to connections.
     pub(super) tally: Tally,
     pub(super) replaced: usize,
+    /// What was told of the program that its successors run.
+    pub(super) told: Vec<String>,
 }
 
 /// Who waits for a reload.
@@ -140,6 +142,16 @@ impl Round {
     pub(super) fn tell(&self, text: &str) {
         for watcher in self.watchers() {
             watcher.give(Answer::Note { text: text.to_owned() });
+        }
+    }
+
+    /// Tells each of these lines, unless an earlier successor had it told.
+    pub(super) fn note(&mut self, lines: Vec<String>) {
+        for line in lines {
+            if !self.told.contains(&line) {
+                self.tell(&line);
+                self.told.push(line);
+            }
         }
     }
 

@@ -65,6 +65,8 @@ pub(super) struct Supervisor {
     pub(super) orphans: Orphans,
     /// Places for lists of connections.
     pub(super) lists: Arc<Semaphore>,
+    /// What the program of the last process that got ready wants otherwise.
+    pub(super) drift: Vec<String>,
     /// The last question's token.
     token: u64,
 }
@@ -124,6 +126,7 @@ impl Supervisor {
             notify: Notify::from_environment(),
             orphans,
             lists: Arc::new(Semaphore::new(LISTS)),
+            drift: Vec::new(),
             token: 0,
         })
     }

@@ -11,6 +11,7 @@ use super::slot::{Outlook, WorkerState};
 use super::supervisor::{Phase, Supervisor};
 use crate::control::message::FromWorker;
 use crate::control::report::Step;
+use crate::service::sketch::{Sketch, differences};
 
 /// The pause after a reload's successor has failed where nothing served before: it has just failed
 /// for a person who watches, and at once it would only fail again.
@@ -23,7 +24,10 @@ impl Supervisor {
         let Some(worker) = slot.worker(key.generation) else { return };
         let pid = worker.pid;
         match message {
-            FromWorker::Ready => self.ready(key),
+            FromWorker::Ready { services } => {
+                self.compare(key.slot, &services);
+                self.ready(key);
+            }
             FromWorker::Failed { reason } => worker.evidence.failed = Some(reason),
             FromWorker::Panicked { message, location } => {
                 tracing::warn!(slot = name, pid, message, location, "a worker panicked");
@@ -47,6 +51,27 @@ impl Supervisor {
                     tracing::debug!(slot = name, "an answer came too late");
                 }
             }
+        }
+    }
+
+    /// Tells of what the program of a new process wants otherwise than the one that is running: a
+    /// reload replaces processes and nothing else.
+    fn compare(&mut self, position: usize, wanted: &[Sketch]) {
+        let had: Vec<_> = self.services.iter().map(Sketch::of).collect();
+        let drift = match wanted {
+            [] => Vec::new(),
+            wanted => differences(&had, wanted),
+        };
+        if drift != self.drift {
+            for line in &drift {
+                tracing::warn!("{line}");
+            }
+        }
+        self.drift.clone_from(&drift);
+        if let Phase::Up(rounds) = &mut self.phase
+            && let Some(round) = rounds.at_mut(position)
+        {
+            round.note(drift);
         }
     }
 

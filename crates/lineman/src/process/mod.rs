@@ -24,6 +24,7 @@ use crate::control::message::{FromWorker, ToWorker};
 use crate::control::{ExitCode, environment};
 use crate::error::chain;
 use crate::service::Context;
+use crate::service::sketch::Sketch;
 use crate::terminal::{Printer, log};
 use crate::{App, BoxError, Error, Result, os};
 use conversation::{Conversation, Order};
@@ -76,8 +77,8 @@ fn end(code: ExitCode) -> ! {
 /// Runs the slot, and tells the master when that fails.
 async fn work(app: App, inheritance: Inheritance) -> Result {
     let _ignored = ignore_terminal_signals()?;
-    let (stream, inheritance) = inheritance.control()?;
     leave_reloads_to_the_master()?;
+    let (stream, inheritance) = inheritance.control()?;
     match stream.try_clone() {
         Ok(control) => orphaned::watch(control.into()),
         Err(error) => tracing::warn!(%error, "no watch on the master"),
@@ -107,6 +108,7 @@ async fn serve(
 ) -> Result {
     let slot = inheritance.slot();
     let watchdog = app.config.watchdog;
+    let services = app.services.iter().map(|service| Sketch::of(&service.description())).collect();
     let (service, context) = inheritance.claim(app, Table::new()?)?;
     let Context { table, generation, .. } = &context;
     let (table, generation) = (table.clone(), *generation);
@@ -136,7 +138,7 @@ async fn serve(
         _ = &mut loop_task => return Err(table_stopped()),
     };
     tracing::info!(generation, "ready");
-    say(outbox, &FromWorker::Ready);
+    say(outbox, &FromWorker::Ready { services });
 
     let order = tokio::select! {
         order = conversation.next_order(Some(&*running)) => order,

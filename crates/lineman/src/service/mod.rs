@@ -16,6 +16,7 @@ mod endpoint;
 pub(crate) mod bind;
 mod inner;
 mod options;
+pub(crate) mod sketch;
 mod socket;
 
 pub use endpoint::Endpoint;
