@@ -19,6 +19,14 @@ use crate::control::request::{Manner, Probe};
 const RUNTIME_DIR_HELP: &str = "Folder of pid file, lock and control socket [default: \
     /run/NAME for root, else $XDG_RUNTIME_DIR/NAME or /tmp/lineman-UID/NAME]";
 
+/// Who waits for whom when reloads meet.
+const RELOAD_HELP: &str = "The old processes get the drain limit for their connections (30s unless \
+    the program says otherwise), an hour with -g, or what --timeout says.\n\n\
+    A reload that finds another one at work on the same processes follows it, and hurries it: what \
+    drains there gets no longer than this one gives, and whoever waits for it is told. Reloads that \
+    wait for their turn become one, with the longest of their limits. Reloads of different services \
+    go on side by side. During a start, a reload waits until everything is up.";
+
 /// The command line of a program that has no flags of its own.
 #[derive(Debug, Parser)]
 #[command(
@@ -80,13 +88,7 @@ pub enum Verb {
     /// Stop it if it runs, then start it
     Restart(Restart),
     /// Replace its processes one by one; nobody is refused meanwhile
-    ///
-    /// The old processes get the drain limit for their connections (30s unless the program says
-    /// otherwise), an hour with -g, or what --timeout says. A reload that finds another one at work on
-    /// the same processes follows it and hurries it: what drains there gets no longer than this one
-    /// gives, and whoever waits for it is told. Reloads that wait for their turn become one, with the
-    /// longest of their limits. Reloads of different services go on side by side. During a start, one
-    /// waits until everything is up.
+    #[command(after_help = RELOAD_HELP)]
     Reload(Reload),
     /// Show its services and processes
     Status(Status),
