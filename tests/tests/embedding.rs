@@ -50,6 +50,23 @@ async fn a_program_inside_a_runtime_is_told_what_to_do() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn verbs_of_the_program_stand_beside_ours() -> Result<()> {
+    let port = Port::reserve()?;
+    let program = Program::new(built("verbs_under_test", "lineman-tests")?)?;
+    let program = program.env("VERBS_LISTEN", port.address());
+    program.run(&["--help"]).await?.expect_text("migrate")?.expect_text("reload")?;
+    program.run(&["migrate"]).await?.expect_code(0)?.expect_text("migrated")?;
+    program.start().await?;
+    hears(&port.address(), "hello").await?;
+    let old = program.process("text/0").await?;
+    program.reload().await?;
+    old.gone().await?;
+    hears(&port.address(), "hello").await?;
+    program.stop().await?;
+    Ok(())
+}
+
 /// A command line of Lineman's verbs alone.
 #[derive(Parser)]
 struct Line {

@@ -78,6 +78,36 @@ pub struct Arguments {
 }
 
 /// What to do: for programs that have verbs of their own beside these.
+///
+/// Flatten it into an enum of verbs, and give it to [`App::run_command`](crate::App::run_command) as
+/// [`Arguments`]. The runtime folder is then chosen by the environment or the program alone.
+///
+/// ```no_run
+/// use clap::{Parser, Subcommand};
+/// use lineman::prelude::*;
+///
+/// #[derive(Parser)]
+/// struct Options {
+///     #[command(subcommand)]
+///     verb: Verb,
+/// }
+///
+/// #[derive(Subcommand)]
+/// enum Verb {
+///     /// Bring the database up to date
+///     Migrate,
+///     #[command(flatten)]
+///     Lineman(lineman::cli::Verb),
+/// }
+///
+/// fn main() -> Result {
+///     let app = App::new().service(Worker::text("0.0.0.0:1234"));
+///     match Options::parse().verb {
+///         Verb::Migrate => Ok(()),
+///         Verb::Lineman(verb) => app.run_command(verb.into()),
+///     }
+/// }
+/// ```
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
 pub enum Verb {
@@ -102,6 +132,13 @@ pub enum Verb {
     Check(Check),
     /// Print the completions of a shell
     Completions(Completions),
+}
+
+impl From<Verb> for Arguments {
+    /// Does this, in the runtime folder that the environment or the program chooses.
+    fn from(verb: Verb) -> Self {
+        Self { runtime_dir: None, verb }
+    }
 }
 
 /// Flags of `start`.
