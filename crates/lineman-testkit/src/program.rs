@@ -2,7 +2,7 @@
 //!
 //! Verbs are run as a user runs them, through the binary; nothing here speaks the control socket.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,6 +29,23 @@ pub struct Program {
     arguments: Vec<OsString>,
     /// The variable that holds the verb and its flags, where they cannot be arguments.
     verbs_in: Option<&'static str>,
+}
+
+/// What a service manager tells a process it starts: whoever runs the tests may be one, and the program
+/// under test would take it for its own.
+const OF_A_MANAGER: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+];
+
+/// Returns whether the program under test must not see a variable of this process: a developer's own
+/// settings, and what is meant for this process alone.
+fn is_kept_away(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"LINEMAN_") || OF_A_MANAGER.iter().any(|of| *of == name)
 }
 
 /// What the test harness prints before a test.
@@ -117,6 +134,15 @@ impl Program {
     /// When it fails; the error shows what it printed.
     pub async fn reload(&self) -> Result<Output> {
         self.run(&["reload"]).await?.expect_code(0)
+    }
+
+    /// Reloads one slot, `service/index`, or all those of a service, and returns when its processes are
+    /// replaced: the others go on as they are.
+    ///
+    /// # Errors
+    /// When it fails, or there is none of this name; the error shows what it printed.
+    pub async fn reload_only(&self, slot_or_service: &str) -> Result<Output> {
+        self.run(&["reload", slot_or_service]).await?.expect_code(0)
     }
 
     /// Runs `start` in the foreground and returns when the program is up.
@@ -244,8 +270,7 @@ impl Program {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         for (name, _) in std::env::vars_os() {
-            // A developer's own settings must not reach the program under test.
-            if name.as_encoded_bytes().starts_with(b"LINEMAN_") {
+            if is_kept_away(&name) {
                 command.env_remove(name);
             }
         }
@@ -319,5 +344,21 @@ impl Foreground {
             stdout: fs::read_to_string(&self.console)?,
             stderr: String::new(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_meant_for_this_process_is_kept_away() {
+        for name in ["LINEMAN_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID"] {
+            assert!(is_kept_away(OsStr::new(name)), "{name}");
+        }
+        // A program's own.
+        for name in ["LISTEN_ADDRESS", "PATH", "WATCHDOG"] {
+            assert!(!is_kept_away(OsStr::new(name)), "{name}");
+        }
     }
 }

@@ -70,3 +70,22 @@ async fn outside_of_a_test_it_says_so() -> Result<()> {
     ensure!(error.to_string().contains("#[test]"), "{error}");
     Ok(())
 }
+
+#[tokio::test]
+async fn slots_and_services_are_reloaded_by_name() -> Result<()> {
+    let program = Program::of(echo).await?;
+    let pids = async || -> Result<_> {
+        let status = program.status().await?;
+        Ok((status.slot("echo/0")?.pid, status.slot("echo/1")?.pid))
+    };
+    let before = pids().await?;
+    program.reload_only("echo/1").await?;
+    let after = pids().await?;
+    ensure!(before.0 == after.0 && before.1 != after.1, "{before:?} {after:?}");
+    program.reload_only("echo").await?;
+    let last = pids().await?;
+    ensure!(last.0 != after.0 && last.1 != after.1, "{after:?} {last:?}");
+    let unknown = program.reload_only("ech").await.unwrap_err().to_string();
+    ensure!(unknown.contains("echo"), "{unknown}");
+    Ok(())
+}
