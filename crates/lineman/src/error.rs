@@ -77,6 +77,12 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// Too much work that blocks is under way: see [`blocking`](crate::blocking()).
+    #[error("{bound} calls of `blocking` are under way or wait for a thread: no more are taken")]
+    BlockingFull {
+        /// How many may be, those that run included.
+        bound: usize,
+    },
     /// A file of TLS cannot be used.
     #[error("cannot use {} for TLS: {problem}", .path.display())]
     Certificate {

@@ -59,6 +59,7 @@ pub(crate) fn run(app: App) -> Result {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(crate::blocking::THREADS)
         .build()
         .map_err(|source| Error::Os { action: "start the runtime", source })?;
     let outcome = LocalSet::new().block_on(&runtime, work(app, inheritance));
