@@ -298,6 +298,35 @@ async fn out_of_descriptors_new_clients_wait_until_others_leave() -> Result<()> 
     Ok(())
 }
 
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_and_said() -> Result<()> {
+    // Little, and more than a word on the terminal is for; only root may have more than it was given.
+    for hard in ["256", "70000"] {
+        let words = format!(r#"ulimit -H -n {hard} && ulimit -S -n 64 && exec "$0" "$@""#);
+        if !std::process::Command::new("sh").args(["-c", &words, "true"]).status()?.success() {
+            continue;
+        }
+        let echo = echo()?;
+        let launched = Launch::echo(&echo, &["sh", "-c", &words])?.spawn()?;
+        echo.program.until("it to be up", |status| status.state == "up").await?;
+        let worker = echo.program.process("echo/0").await?;
+        for process in [launched.process()?, worker] {
+            let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.pid()))?;
+            let line = limits.lines().find(|line| line.starts_with("Max open files"));
+            let line: Vec<_> = line.unwrap_or_default().split_whitespace().collect();
+            assert_eq!(line.get(3..5), Some(&[hard, hard][..]), "soft and hard: {limits}");
+        }
+        let room = hard.parse::<u64>()? - 64;
+        let said = format!("each process can hold about {room} connections: raise the limit");
+        let log = echo.program.log();
+        let logged = log.lines().find(|line| line.contains(&said) && line.contains("INFO"));
+        assert!(logged.is_some_and(|line| line.contains("LimitNOFILE=")), "{log}");
+        echo.program.stop().await?;
+        launched.ended().await?.expect_code(0)?;
+    }
+    Ok(())
+}
+
 /// Connects, talks and leaves; whoever cannot get in yet waits in the backlog.
 async fn client(url: String, mut may_leave: watch::Receiver<bool>) -> Result<()> {
     let mut client = Client::connect(&url).await?;

@@ -32,10 +32,12 @@ impl Room {
         Self(limit.and_then(|limit| NonZero::new(limit.saturating_sub(RESERVED).max(1))))
     }
 
-    /// Says it: in the log always, to whoever starts the program if it is little.
+    /// Says it and how to raise it: in the log always, to whoever starts the program if it is little.
     pub(super) fn tell(self, report: &Answers) {
-        let Some(room) = self.0 else { return };
-        tracing::info!(connections = room, "the limit of open files, for each process");
+        let Some(room) = self.0 else {
+            return tracing::info!("open files are not limited, nor are connections by them");
+        };
+        tracing::info!("each process can hold about {room} connections: {HOW_TO_RAISE}");
         if room.get() + RESERVED < PLENTY {
             let text = format!("each process can hold about {room} connections: {HOW_TO_RAISE}");
             report.give(Answer::Note { text });
