@@ -32,6 +32,7 @@ async fn flags_of_the_program_reach_its_workers() -> Result<()> {
 async fn flags_stand_beside_each_other_in_the_help() -> Result<()> {
     let program = Program::new(built("embedded_under_test", "lineman-tests")?)?;
     let mut help = program.run(&["--help"]).await?.expect_code(0)?;
+    assert!(help.stdout.starts_with("Answers each line with a greeting\n\nUsage:"), "{help}");
     for part in ["--greeting", "--runtime-dir", "reload", "Exit codes"] {
         help = help.expect_text(part)?;
     }
@@ -55,7 +56,8 @@ async fn verbs_of_the_program_stand_beside_ours() -> Result<()> {
     let port = Port::reserve()?;
     let program = Program::new(built("verbs_under_test", "lineman-tests")?)?;
     let program = program.env("VERBS_LISTEN", port.address());
-    program.run(&["--help"]).await?.expect_text("migrate")?.expect_text("reload")?;
+    let help = program.run(&["--help"]).await?.expect_text("migrate")?.expect_text("reload")?;
+    assert!(help.stdout.starts_with("Echoes lines, and keeps a database\n\nUsage:"), "{help}");
     program.run(&["migrate"]).await?.expect_code(0)?.expect_text("migrated")?;
     program.start().await?;
     hears(&port.address(), "hello").await?;

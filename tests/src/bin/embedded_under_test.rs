@@ -4,6 +4,7 @@
 use clap::Parser;
 use lineman::prelude::*;
 
+/// Answers each line with a greeting
 #[derive(Parser)]
 #[command(after_help = lineman::cli::after_help("embedded"))]
 struct Options {

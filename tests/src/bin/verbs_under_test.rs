@@ -4,6 +4,7 @@
 use clap::{Parser, Subcommand};
 use lineman::prelude::*;
 
+/// Echoes lines, and keeps a database
 #[derive(Parser)]
 struct Options {
     #[command(subcommand)]

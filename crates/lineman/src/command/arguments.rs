@@ -39,34 +39,40 @@ pub(super) struct Line {
     pub(super) arguments: Arguments,
 }
 
-/// Lineman's verbs and flags, to stand beside a program's own.
-///
-/// Flatten it into a parser of clap's and give it to [`App::run_command`](crate::App::run_command).
-/// The master starts its workers with the same arguments, so that the program's own flags are there
-/// in every process.
-///
-/// ```no_run
-/// use clap::Parser;
-/// use lineman::prelude::*;
-///
-/// #[derive(Parser)]
-/// #[command(after_help = lineman::cli::after_help("greeter"))]
-/// struct Options {
-///     /// What to answer
-///     #[arg(long, default_value = "hello")]
-///     greeting: String,
-///     #[command(flatten)]
-///     lineman: lineman::cli::Arguments,
-/// }
-///
-/// fn main() -> Result {
-///     let Options { greeting, lineman } = Options::parse();
-///     let worker = Worker::text("0.0.0.0:1234").on_message(async move |connection, _line| {
-///         connection.send(greeting.clone())
-///     });
-///     App::new().name("greeter").service(worker).run_command(lineman)
-/// }
-/// ```
+#[cfg_attr(
+    doc,
+    doc = r#"
+Lineman's verbs and flags, to stand beside a program's own.
+
+Flatten it into a parser of clap's and give it to [`App::run_command`](crate::App::run_command).
+The master starts its workers with the same arguments, so that the program's own flags are there
+in every process.
+
+```no_run
+use clap::Parser;
+use lineman::prelude::*;
+
+#[derive(Parser)]
+#[command(after_help = lineman::cli::after_help("greeter"))]
+struct Options {
+    /// What to answer
+    #[arg(long, default_value = "hello")]
+    greeting: String,
+    #[command(flatten)]
+    lineman: lineman::cli::Arguments,
+}
+
+fn main() -> Result {
+    let Options { greeting, lineman } = Options::parse();
+    let worker = Worker::text("0.0.0.0:1234").on_message(async move |connection, _line| {
+        connection.send(greeting.clone())
+    });
+    App::new().name("greeter").service(worker).run_command(lineman)
+}
+```
+"#
+)]
+#[cfg_attr(not(doc), expect(missing_docs, reason = "clap would put it into the help of programs"))]
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Folder of pid file, lock and control socket.
@@ -77,37 +83,43 @@ pub struct Arguments {
     pub(super) verb: Verb,
 }
 
-/// What to do: for programs that have verbs of their own beside these.
-///
-/// Flatten it into an enum of verbs, and give it to [`App::run_command`](crate::App::run_command) as
-/// [`Arguments`]. The runtime folder is then chosen by the environment or the program alone.
-///
-/// ```no_run
-/// use clap::{Parser, Subcommand};
-/// use lineman::prelude::*;
-///
-/// #[derive(Parser)]
-/// struct Options {
-///     #[command(subcommand)]
-///     verb: Verb,
-/// }
-///
-/// #[derive(Subcommand)]
-/// enum Verb {
-///     /// Bring the database up to date
-///     Migrate,
-///     #[command(flatten)]
-///     Lineman(lineman::cli::Verb),
-/// }
-///
-/// fn main() -> Result {
-///     let app = App::new().service(Worker::text("0.0.0.0:1234"));
-///     match Options::parse().verb {
-///         Verb::Migrate => Ok(()),
-///         Verb::Lineman(verb) => app.run_command(verb.into()),
-///     }
-/// }
-/// ```
+#[cfg_attr(
+    doc,
+    doc = r#"
+What to do: for programs that have verbs of their own beside these.
+
+Flatten it into an enum of verbs, and give it to [`App::run_command`](crate::App::run_command) as
+[`Arguments`]. The runtime folder is then chosen by the environment or the program alone.
+
+```no_run
+use clap::{Parser, Subcommand};
+use lineman::prelude::*;
+
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Bring the database up to date
+    Migrate,
+    #[command(flatten)]
+    Lineman(lineman::cli::Verb),
+}
+
+fn main() -> Result {
+    let app = App::new().service(Worker::text("0.0.0.0:1234"));
+    match Options::parse().verb {
+        Verb::Migrate => Ok(()),
+        Verb::Lineman(verb) => app.run_command(verb.into()),
+    }
+}
+```
+"#
+)]
+#[cfg_attr(not(doc), expect(missing_docs, reason = "clap would put it into the help of programs"))]
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
 pub enum Verb {
