@@ -77,12 +77,13 @@ impl Orphans {
         }
         self.next_look = None;
         // A question to the kernel that is nearly always answered with nobody; the list is longer.
-        if !one_has_ended() {
+        let Some(first) = one_that_has_ended() else {
             self.ended.clear();
             return;
-        }
-        let there: Vec<Pid> =
-            children().into_iter().filter(|&pid| !is_somebodys(pid) && has_ended(pid)).collect();
+        };
+        // A kernel without that list leaves this one, and the others come after it.
+        let all = children().into_iter().chain([first]);
+        let there: Vec<Pid> = all.filter(|&pid| !is_somebodys(pid) && has_ended(pid)).collect();
         self.ended.retain(|pid, _| there.contains(pid));
         for &pid in &there {
             self.ended.entry(pid).or_insert(now);
@@ -107,14 +108,14 @@ impl Orphans {
 const LOOK: WaitPidFlag =
     WaitPidFlag::WEXITED.union(WaitPidFlag::WNOHANG).union(WaitPidFlag::WNOWAIT);
 
-fn one_has_ended() -> bool {
+fn one_that_has_ended() -> Option<Pid> {
     match waitid(Id::All, LOOK) {
-        Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => true,
+        Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => Some(pid),
         // Nobody has ended; or there is no child at all.
-        Ok(_) | Err(Errno::ECHILD) => false,
+        Ok(_) | Err(Errno::ECHILD) => None,
         Err(error) => {
             tracing::warn!(%error, "cannot look for orphans");
-            false
+            None
         }
     }
 }
