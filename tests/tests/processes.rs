@@ -41,6 +41,11 @@ async fn who(port: &Port) -> Result<[String; 3]> {
     Ok([one(uid)?, one(gid)?, groups.clone()])
 }
 
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn skipped(reason: &str) {
+    eprintln!("SKIPPED, NOTHING WAS CHECKED: {reason}");
+}
+
 fn we_are_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -77,6 +82,7 @@ async fn processes_run_as_the_user_that_is_named_and_the_master_does_not() -> Re
 #[tokio::test]
 async fn users_and_groups_are_those_of_the_service_else_of_the_program() -> Result<()> {
     if !we_are_root() {
+        skipped("only root runs processes as others");
         return Ok(());
     }
     let cases = [
@@ -106,6 +112,7 @@ async fn users_and_groups_are_those_of_the_service_else_of_the_program() -> Resu
 async fn a_user_has_its_other_groups() -> Result<()> {
     let mount = std::process::Command::new("unshare").args(["--mount", "true"]).status();
     if !we_are_root() || !mount.is_ok_and(|mount| mount.success()) {
+        skipped("mounts of its own are not permitted");
         return Ok(());
     }
     let port = Port::reserve()?;
@@ -125,6 +132,7 @@ async fn a_user_has_its_other_groups() -> Result<()> {
 #[tokio::test]
 async fn a_user_that_cannot_be_put_on_fails_the_start() -> Result<()> {
     if !we_are_root() {
+        skipped("only root runs processes as others");
         return Ok(());
     }
     // Root in name alone, as in a container without these capabilities.
