@@ -182,3 +182,17 @@ async fn a_health_address_is_checked_and_named() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn logs_need_no_master_and_know_the_slots() -> Result<()> {
+    let echo = echo()?.knob("ECHO_COUNT", "2").started().await?;
+    let master = echo.program.master().await?;
+    master.suspend();
+    let shown = echo.program.run(&["logs", "echo/1"]).await?.expect_code(0)?;
+    ensure!(shown.stdout.contains("ready"), "{shown}");
+    master.resume();
+    let failed = echo.program.run(&["logs", "echo/99"]).await?.expect_code(1)?;
+    let known = r#"no service or slot "echo/99"; there are: echo/0, echo/1"#;
+    ensure!(failed.stderr.contains(known), "{failed}");
+    Ok(())
+}

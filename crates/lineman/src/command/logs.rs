@@ -1,5 +1,5 @@
 //! `logs`: the end of the program's log, and with `-f` what is written from then on, also when the
-//! file is moved away meanwhile. It asks the master for nothing but where the log is.
+//! file is moved away meanwhile. It asks the master for nothing: the lock's file says where the log is.
 
 mod tail;
 mod follow;
@@ -11,14 +11,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::log_flags::{LogFlags, Place};
-use super::{Failure, Outcome, ask, cut_off};
+use super::{Failure, Outcome};
 use crate::App;
 use crate::config::Config;
 use crate::control::ExitCode;
 use crate::control::client;
 use crate::control::folder::RuntimeFolder;
-use crate::control::request::{Answer, Request};
-
 use crate::terminal::log::MASTER;
 use crate::terminal::log::lines::Chooser;
 
@@ -47,6 +45,10 @@ pub(super) fn logs(folder: &RuntimeFolder, app: &App, how: &Logs) -> Outcome {
     }
     let chooser = Chooser::new(how.service.clone());
     let end = tail::read(&mut file, how.lines, &chooser).map_err(failed)?;
+    // Not before: the log may tell of more slots than there are now.
+    if let Some(wanted) = how.service.as_ref().filter(|_| end.is_empty()) {
+        check_slot(wanted, app)?;
+    }
     if how.follow {
         follow::follow(&path, file, end)?;
     } else {
@@ -60,11 +62,21 @@ fn check_name(wanted: &str, app: &App) -> Result<(), Failure> {
     let service = wanted.split_once('/').map_or(wanted, |(service, _)| service);
     let mut known = vec![MASTER.to_owned()];
     known.extend(app.services.iter().map(|service| service.description().name));
-    if known.iter().any(|name| name == service) {
-        return Ok(());
-    }
+    if known.iter().any(|name| name == service) { Ok(()) } else { Err(unknown(wanted, &known)) }
+}
+
+/// As [`check_name`], for the number of a slot.
+fn check_slot(wanted: &str, app: &App) -> Result<(), Failure> {
+    let Some((service, _)) = wanted.split_once('/') else { return Ok(()) };
+    let services = app.services.iter().map(|service| service.description());
+    let count = services.filter(|known| known.name == service).map(|known| known.count).sum();
+    let known: Vec<String> = (0..count).map(|index| format!("{service}/{index}")).collect();
+    if known.iter().any(|slot| slot == wanted) { Ok(()) } else { Err(unknown(wanted, &known)) }
+}
+
+fn unknown(wanted: &str, known: &[String]) -> Failure {
     let text = format!("no service or slot {wanted:?}; there are: {}", known.join(", "));
-    Err(Failure::new(ExitCode::Failed, text))
+    Failure::new(ExitCode::Failed, text)
 }
 
 /// Prints lines. Returns whether somebody reads them: a reader that is gone is no error, but the end.
@@ -76,7 +88,7 @@ fn print(lines: &[u8]) -> bool {
 /// Returns where the log is: what runs says it, and what does not has it where it would begin.
 fn find(folder: &RuntimeFolder, config: &Config) -> Result<PathBuf, Failure> {
     if let Some(holder) = client::running(folder)? {
-        return log_of_the_running(folder)?.ok_or_else(|| no_file(holder.pid));
+        return holder.log.map(|log| log.0).ok_or_else(|| no_file(holder.pid));
     }
     let wanted = LogFlags::default().wanted(config, folder, Place::Daemon)?;
     let path = wanted.log.unwrap_or_else(|| folder.log());
@@ -89,18 +101,6 @@ fn find(folder: &RuntimeFolder, config: &Config) -> Result<PathBuf, Failure> {
         path.display()
     );
     Err(Failure::new(ExitCode::NotRunning, text))
-}
-
-fn log_of_the_running(folder: &RuntimeFolder) -> Result<Option<PathBuf>, Failure> {
-    let mut call = ask(folder, &Request::Status)?;
-    while let Some(answer) = call.next()? {
-        match answer {
-            Answer::Status(status) => return Ok(status.log.map(PathBuf::from)),
-            Answer::Done { code, text } => return Err(Failure::new(code, text)),
-            _ => {}
-        }
-    }
-    Err(cut_off())
 }
 
 fn no_file(pid: u32) -> Failure {

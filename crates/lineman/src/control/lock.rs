@@ -27,8 +27,17 @@ pub(crate) struct Holder {
     /// When it started, in seconds since 1970.
     pub(crate) started_at: u64,
     /// The file it was started from.
+    #[serde(with = "bytes")]
     pub(crate) program: PathBuf,
+    /// The log's file; `None` when it goes to stderr.
+    #[serde(default)]
+    pub(crate) log: Option<Log>,
 }
+
+/// The log's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Log(#[serde(with = "bytes")] pub(crate) PathBuf);
 
 impl Holder {
     /// Returns this process as a holder.
@@ -38,7 +47,38 @@ impl Holder {
             pid: std::process::id(),
             started_at: since.as_secs(),
             program: program.to_path_buf(),
+            log: None,
         }
+    }
+}
+
+/// Paths as text, or as bytes where they are none.
+mod bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(PathBuf),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => to.serialize_str(text),
+            None => path.as_os_str().as_bytes().serialize(to),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        Ok(match Written::deserialize(from)? {
+            Written::Text(path) => path,
+            Written::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        })
     }
 }
 
@@ -232,6 +272,19 @@ mod tests {
         drop(lock);
         assert!(!path.exists() && !pid_file.exists());
         assert_eq!(holder(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn paths_need_not_be_text() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = somewhere("bytes.lock");
+        let odd = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff/chat"));
+        for program in [odd, Path::new("/srv/chat")] {
+            let us = Holder { log: Some(Log(odd.into())), ..Holder::this(program) };
+            let lock = Lock::take(&path, &us).unwrap();
+            assert_eq!(holder(&path).unwrap(), Some(us));
+            drop(lock);
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ use crate::config::Config;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::folder::RuntimeFolder;
-use crate::control::lock::{Holder, Lock, NotTaken};
+use crate::control::lock::{self, Holder, Lock, NotTaken};
 use crate::control::server::{self, Asked};
 use crate::error::chain;
 use crate::os::identity::Identity;
@@ -154,7 +154,8 @@ impl From<Unbound> for Refusal {
 /// Holds the lock and the sockets while the loop runs; both are gone when this returns.
 fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
     plan.folder.create()?;
-    let holder = Holder::this(&plan.program);
+    let log = plan.log.log.clone().map(lock::Log);
+    let holder = Holder { log, ..Holder::this(&plan.program) };
     let mut lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
     let log_files = LogFiles::open(&plan.log)?;
     log::start(MASTER, plan.log.format);

@@ -25,6 +25,11 @@ pub(super) struct End {
 }
 
 impl End {
+    /// Returns whether nothing is chosen.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.rest.is_empty()
+    }
+
     /// Returns everything that is chosen, the unfinished line too.
     pub(super) fn all(mut self) -> Vec<u8> {
         let mut text: Vec<u8> = self.lines.iter().flatten().copied().collect();
