@@ -106,28 +106,42 @@ impl RuntimeFolder {
 
     /// Makes sure the folder exists, belongs to this user and can be written by nobody else.
     pub(crate) fn create(&self) -> Result<(), Error> {
-        if self.socket().as_os_str().len() > SOCKET_PATH_LIMIT {
-            let problem = format!(
-                "the path is longer than a socket's may be ({SOCKET_PATH_LIMIT} bytes); choose a \
-                 shorter --runtime-dir"
-            );
-            return Err(failed("create", &self.socket(), io::Error::other(problem)));
-        }
+        self.check_length()?;
         if let Some(parent) = self.path.parent() {
             make(parent)?;
-            // Below /tmp anybody can get in first; the folder above ours must be ours as well.
-            if parent.parent() == Some(Path::new("/tmp")) {
-                Self::check_owned(parent)?;
-            }
         }
+        self.check_parent()?;
         make(&self.path)?;
         Self::check_owned(&self.path)
+    }
+
+    fn check_length(&self) -> Result<(), Error> {
+        if self.socket().as_os_str().len() <= SOCKET_PATH_LIMIT {
+            return Ok(());
+        }
+        let problem = format!(
+            "the path is longer than a socket's may be ({SOCKET_PATH_LIMIT} bytes); choose a shorter \
+             --runtime-dir"
+        );
+        Err(failed("create", &self.socket(), io::Error::other(problem)))
+    }
+
+    /// Below /tmp anybody can get in first; the folder above ours, if it is there, must be ours too.
+    fn check_parent(&self) -> Result<(), Error> {
+        let parent = self.path.parent();
+        let parent = parent.filter(|parent| parent.parent() == Some(Path::new("/tmp")));
+        match parent.filter(|parent| fs::symlink_metadata(parent).is_ok()) {
+            Some(parent) => Self::check_owned(parent),
+            None => Ok(()),
+        }
     }
 
     /// Says what [`RuntimeFolder::create`] would object to, as far as it can be seen without creating
     /// anything.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        self.check_length()?;
         self.check_readable()?;
+        self.check_parent()?;
         let there = self.path.ancestors().find(|path| fs::symlink_metadata(path).is_ok());
         let Some(there) = there else { return Ok(()) };
         if there == self.path {
@@ -260,14 +274,30 @@ mod tests {
     }
 
     #[test]
+    fn the_folder_above_in_tmp_is_ours_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let parent = tempfile::tempdir_in("/tmp").unwrap();
+        let wanted = Some(parent.path().join("chat"));
+        let folder = RuntimeFolder::resolve("chat", &Choice { wanted, ..Choice::default() });
+        folder.check().unwrap();
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        for refused in [folder.create(), folder.check()] {
+            let error = crate::error::chain(&refused.expect_err("open to all"));
+            assert!(error.contains("others can write to it"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_path_too_long_for_a_socket_is_refused_before_anything_is_created() {
         let choice = Choice {
             wanted: Some(format!("/tmp/{}", "x".repeat(200)).into()),
             ..Choice::default()
         };
         let folder = RuntimeFolder::resolve("chat", &choice);
-        let error = folder.create().expect_err("too long").to_string();
-        assert!(error.contains("--runtime-dir"), "{error}");
+        for refused in [folder.create(), folder.check()] {
+            let error = refused.expect_err("too long").to_string();
+            assert!(error.contains("--runtime-dir"), "{error}");
+        }
         assert!(!folder.path().exists());
     }
 }
