@@ -154,7 +154,7 @@ impl RuntimeFolder {
     /// Makes sure that who asks may believe what is in the folder: it is the user's own, or the user
     /// is root. A folder that does not exist is fine, as it says nothing.
     pub(crate) fn check_readable(&self) -> Result<(), Error> {
-        let facts = match fs::symlink_metadata(&self.path) {
+        let facts = match look(&self.path) {
             Ok(facts) => facts,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed("use", &self.path, explained(&self.path, &error))),
@@ -172,7 +172,7 @@ impl RuntimeFolder {
     }
 
     fn check_owned(path: &Path) -> Result<(), Error> {
-        let facts = fs::symlink_metadata(path).map_err(|source| failed("look at", path, source))?;
+        let facts = look(path).map_err(|source| failed("look at", path, source))?;
         match objection(&facts, rustix::process::geteuid().as_raw()) {
             None => Ok(()),
             Some(problem) => Err(failed("use", path, io::Error::other(problem))),
@@ -186,6 +186,19 @@ fn can_have_folders(path: &Path) -> bool {
     there.is_some_and(|there| {
         there.is_dir() && access(there, Access::WRITE_OK | Access::EXEC_OK).is_ok()
     })
+}
+
+/// Looks at a folder, through a link that only we or root can have made.
+fn look(path: &Path) -> io::Result<Metadata> {
+    let link = fs::symlink_metadata(path)?;
+    if !link.is_symlink() {
+        return Ok(link);
+    }
+    if link.uid() != 0 && link.uid() != rustix::process::geteuid().as_raw() {
+        let owner = user::name(link.uid());
+        return Err(io::Error::other(format!("it is a link that belongs to {owner}")));
+    }
+    fs::metadata(path)
 }
 
 fn objection(facts: &Metadata, us: u32) -> Option<String> {
@@ -284,6 +297,28 @@ mod tests {
         for refused in [folder.create(), folder.check()] {
             let error = crate::error::chain(&refused.expect_err("open to all"));
             assert!(error.contains("others can write to it"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_of_ours_is_followed_to_a_folder_that_passes() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = tempfile::tempdir().unwrap();
+        let (target, link) = (place.path().join("target"), place.path().join("link"));
+        fs::create_dir(&target).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let choice = Choice { wanted: Some(link.clone()), ..Choice::default() };
+        let folder = RuntimeFolder::resolve("chat", &choice);
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o777)).unwrap();
+        let refused = [folder.create(), folder.check()].map(|checked| checked.is_err());
+        assert_eq!(refused, [true, true], "what is behind the link counts");
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o700)).unwrap();
+        folder.check().unwrap();
+        folder.create().unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
+            let error = crate::error::chain(&folder.create().expect_err("another's link"));
+            assert!(error.contains("it is a link that belongs to"), "{error}");
         }
     }
 
