@@ -1,7 +1,9 @@
 //! The command line beyond a person who types one command after the other: many callers at once,
 //! masters that do not answer, starts that must not go wrong.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -9,7 +11,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use lineman_testkit::{Program, within};
-use lineman_tests::programs::echo;
+use lineman_tests::programs::{built, echo};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr};
 
@@ -194,5 +196,51 @@ async fn logs_need_no_master_and_know_the_slots() -> Result<()> {
     let failed = echo.program.run(&["logs", "echo/99"]).await?.expect_code(1)?;
     let known = r#"no service or slot "echo/99"; there are: echo/0, echo/1"#;
     ensure!(failed.stderr.contains(known), "{failed}");
+    Ok(())
+}
+
+/// Text in no encoding of today.
+fn no_text(before: &str) -> OsString {
+    let mut bytes = before.as_bytes().to_vec();
+    bytes.push(0xff);
+    OsString::from_vec(bytes)
+}
+
+#[tokio::test]
+async fn a_setting_that_is_no_text_is_refused() -> Result<()> {
+    for name in ["LINEMAN_LOG", "LINEMAN_LOG_FORMAT", "LINEMAN_LOG_MAX_SIZE", "LINEMAN_HEALTH"] {
+        let echo = echo()?.knob(name, no_text("x"));
+        for verb in ["check", "start"] {
+            let refused = echo.program.run(&[verb]).await?;
+            ensure!(matches!(refused.code, Some(1 | 2)), "{refused}");
+            ensure!(refused.stderr.contains(name), "{refused}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn folders_need_no_name_of_text() -> Result<()> {
+    let plain = echo()?;
+    let folder = plain.program.folder().join(no_text("odd"));
+    fs::create_dir(&folder)?;
+    let binary = folder.join("echo");
+    fs::copy(built("echo_under_test", "lineman-tests")?, &binary)?;
+    let runtime = folder.join(no_text("run"));
+    let run = async |verb: &[&str]| {
+        let mut command = tokio::process::Command::new(&binary);
+        command.args(verb).env("LINEMAN_RUNTIME_DIR", &runtime);
+        command.env("ECHO_LISTEN", plain.port.address()).stdin(Stdio::null()).kill_on_drop(true);
+        let output = within("a command to end", command.output()).await??;
+        anyhow::Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    };
+    let mut results = Vec::new();
+    for verb in [["start", "-d"].as_slice(), &["status"], &["reload"], &["logs"], &["stop"]] {
+        results.push((verb, run(verb).await?));
+    }
+    for (verb, (code, stdout)) in &results {
+        ensure!(*code == Some(0), "{verb:?}: {code:?} {stdout}");
+    }
+    ensure!(results.iter().any(|(_, (_, stdout))| stdout.contains(" ready")), "{results:?}");
     Ok(())
 }

@@ -57,7 +57,9 @@ impl LogFlags {
         let log = file(self.log_file.as_deref(), environment::LOG_FILE, config.log_file.as_deref());
         let stdout = self.stdout_file.as_deref();
         let stdout = file(stdout, environment::STDOUT_FILE, config.stdout_file.as_deref());
-        let max_size = std::env::var(environment::LOG_MAX_SIZE.name).ok();
+        let max_size = std::env::var_os(environment::LOG_MAX_SIZE.name);
+        // What is no text is no size either, and is refused as such.
+        let max_size = max_size.map(|size| size.to_string_lossy().into_owned());
         let max_size = max_size.filter(|size| !size.is_empty()).map(|size| {
             size::parse(&size)
                 .map_err(|problem| usage(format!("{}: {problem}", environment::LOG_MAX_SIZE.name)))

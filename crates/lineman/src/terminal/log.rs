@@ -7,12 +7,13 @@ mod stderr;
 pub(crate) mod panics;
 pub(crate) mod lines;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
-use crate::control::environment;
+use crate::control::environment::{self, Variable};
 pub use format::Format;
 use format::{Line, Who};
 use sink::Sink;
@@ -52,8 +53,17 @@ pub(crate) fn start(who: &str, format: Format) {
 
 /// Returns the filter that the environment asks for, or what is wrong with it.
 pub(crate) fn filter() -> Result<EnvFilter, String> {
-    let wanted = std::env::var(environment::LOG.name).unwrap_or_default();
+    let wanted = text_of(environment::LOG)?;
     filter_of(&wanted).map_err(|problem| format!("{}={wanted:?}: {problem}", environment::LOG.name))
+}
+
+/// Returns what a variable holds; nothing when it is not set.
+fn text_of(variable: Variable) -> Result<String, String> {
+    let value = std::env::var_os(variable.name).unwrap_or_default();
+    let problem = |odd: OsString| {
+        format!("{}={}: it is no text (UTF-8)", variable.name, odd.to_string_lossy().escape_debug())
+    };
+    value.into_string().map_err(problem)
 }
 
 fn filter_of(wanted: &str) -> Result<EnvFilter, String> {
@@ -66,7 +76,7 @@ fn filter_of(wanted: &str) -> Result<EnvFilter, String> {
 /// Returns the form that the environment asks for; `None` when it does not.
 pub(crate) fn format_from_environment() -> Result<Option<Format>, String> {
     let name = environment::LOG_FORMAT.name;
-    match std::env::var(name).unwrap_or_default().as_str() {
+    match text_of(environment::LOG_FORMAT)?.as_str() {
         "" => Ok(None),
         "text" => Ok(Some(Format::Text)),
         "json" => Ok(Some(Format::Json)),
