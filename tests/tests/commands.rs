@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
-use lineman_testkit::{Program, within};
+use lineman_testkit::{Program, Status, within};
 use lineman_tests::programs::{built, echo};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr};
@@ -242,5 +242,26 @@ async fn folders_need_no_name_of_text() -> Result<()> {
         ensure!(*code == Some(0), "{verb:?}: {code:?} {stdout}");
     }
     ensure!(results.iter().any(|(_, (_, stdout))| stdout.contains(" ready")), "{results:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_worker_says_moves_no_cursor() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let marker = echo.program.folder().join("broken");
+    let echo = echo.knob("ECHO_BROKEN_IF", &marker);
+    echo.program.run(&["restart", "-d"]).await?.expect_code(0)?;
+    fs::write(&marker, "cellar\x1b[2J\nerror: flooded\x07")?;
+    let failed = echo.program.run(&["reload"]).await?.expect_code(1)?;
+    ensure!(failed.stderr.contains(r"cellar\u{1b}[2J / error: flooded\u{7}"), "{failed}");
+    echo.program.kill("echo/0").await?;
+    let has_exited = |status: &Status| status.slot("echo/0").is_ok_and(|slot| slot.pid.is_none());
+    echo.program.until("the slot to be down", has_exited).await?;
+    for verb in ["status", "logs"] {
+        let shown = echo.program.run(&[verb]).await?;
+        let is_clean = |text: &str| !text.contains(|c: char| c.is_control() && c != '\n');
+        ensure!(is_clean(&shown.stdout) && is_clean(&shown.stderr), "{shown:?}");
+    }
+    ensure!(echo.program.log().contains("cellar"));
     Ok(())
 }

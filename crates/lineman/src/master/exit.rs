@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use crate::terminal::plain::one_line;
 use crate::terminal::units;
 
 /// The exit code of a Rust program whose main thread panicked.
@@ -65,7 +66,7 @@ impl ExitReason {
             Evidence { failed: Some(reason), .. } => Self::FailedToStart(reason),
             Evidence { said: Some(said), was_ready: false, asked: false, .. } => {
                 let end = status.to_string();
-                Self::FailedToStart(format!("{end}: {said}"))
+                Self::FailedToStart(format!("{end}: {}", one_line(&said)))
             }
             Evidence { panicked: Some(panic), .. } if broke => Self::Panicked(panic),
             Evidence { asked: true, .. } if status.success() => Self::Asked,

@@ -12,6 +12,7 @@ use super::supervisor::{Phase, Supervisor};
 use crate::control::message::FromWorker;
 use crate::control::report::Step;
 use crate::service::sketch::{Sketch, differences};
+use crate::terminal::plain::one_line;
 
 /// The pause after a reload's successor has failed where nothing served before: it has just failed
 /// for a person who watches, and at once it would only fail again.
@@ -28,12 +29,17 @@ impl Supervisor {
                 self.compare(key.slot, &services);
                 self.ready(key);
             }
-            FromWorker::Failed { reason } => worker.evidence.failed = Some(reason),
+            FromWorker::Failed { reason } => {
+                worker.evidence.failed = Some(one_line(&reason).into_owned());
+            }
             FromWorker::Panicked { message, location } => {
+                let (message, location) = (one_line(&message), one_line(&location));
+                let (message, location) = (&*message, &*location);
                 tracing::warn!(slot = name, pid, message, location, "a worker panicked");
                 worker.evidence.panicked = Some(format!("{message} at {location}"));
             }
             FromWorker::Stuck { still, doing } => {
+                let doing = one_line(&doing).into_owned();
                 tracing::error!(slot = name, pid, ?still, doing, "a worker's loop is blocked");
                 if self.config.watchdog.restart {
                     worker.kill(ExitReason::Stuck(doing));

@@ -6,6 +6,7 @@ mod printer;
 pub(crate) mod screen;
 pub(crate) mod table;
 pub(crate) mod units;
+pub(crate) mod plain;
 pub(crate) mod log;
 
 pub(crate) use printer::Printer;

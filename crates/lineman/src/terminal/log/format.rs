@@ -14,6 +14,8 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::terminal::plain::escaped;
+
 /// What stands before each further line of a value in text: a backtrace stays readable, and nothing
 /// in a value looks like a line of the log.
 const CONTINUED: &str = "\n    ";
@@ -140,9 +142,10 @@ where
         let mut fields = String::new();
         context.field_format().format_fields(Writer::new(&mut fields), event)?;
         let mut parts = fields.trim_end().split(['\n', '\r']).filter(|part| !part.is_empty());
-        writer.write_str(parts.next().unwrap_or_default())?;
+        // Values alone can hold them: the colour of the level is written by now.
+        writer.write_str(&escaped(parts.next().unwrap_or_default()))?;
         for part in parts {
-            write!(writer, "{CONTINUED}{part}")?;
+            write!(writer, "{CONTINUED}{}", escaped(part))?;
         }
         writeln!(writer)
     }
@@ -281,6 +284,13 @@ mod tests {
         assert_eq!(lines.len(), 3, "{text}");
         assert!(lines[0].contains(&format!(" INFO echo/0[{}] heard", std::process::id())));
         assert!(lines[1..].iter().all(|line| line.starts_with("    ")), "{text}");
+    }
+
+    #[test]
+    fn a_value_moves_no_cursor() {
+        let value = "\x1b[2J\u{9b}1m\x07\tx";
+        let text = logged("echo/0", Format::Text, || tracing::info!(peer = %value, "heard"));
+        assert!(text.ends_with("peer=\\u{1b}[2J\\u{9b}1m\\u{7}\tx\n"), "{text:?}");
     }
 
     #[test]
