@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
@@ -263,5 +264,48 @@ async fn what_a_worker_says_moves_no_cursor() -> Result<()> {
         ensure!(is_clean(&shown.stdout) && is_clean(&shown.stderr), "{shown:?}");
     }
     ensure!(echo.program.log().contains("cellar"));
+    Ok(())
+}
+
+/// Root's folder when nobody chose one: this test alone uses it.
+const ROOTS: &str = "/run/echo";
+
+#[tokio::test]
+async fn a_master_of_root_is_found_by_others() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(writeln!(std::io::stderr(), "skipped: only root can start as root")?);
+    }
+    let echo = echo()?;
+    let log = echo.program.folder().join("echo.log");
+    let run = async |user: &str, verb: &[&str]| {
+        let command = echo.program.command(verb);
+        let mut other = tokio::process::Command::new("setpriv");
+        other.args([&format!("--reuid={user}"), "--regid=0", "--clear-groups"]);
+        other.arg(command.get_program()).args(command.get_args());
+        other.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        other.env_remove("LINEMAN_RUNTIME_DIR").env_remove("XDG_RUNTIME_DIR");
+        other.env("LINEMAN_LOG_FILE", &log).env("HOME", "/nonexistent").kill_on_drop(true);
+        let output = within("a command to end", other.output()).await??;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        anyhow::Ok((output.status.code(), said))
+    };
+    let was_there = Path::new(ROOTS).exists();
+    let started = run("0", &["start", "-d"]).await?;
+    let mut refused = Vec::new();
+    for verb in ["status", "stop", "reload", "connections", "health"] {
+        refused.push(run("65534", &[verb]).await?);
+    }
+    let stopped = run("0", &["stop"]).await?;
+    // A program leaves its folder behind; here nobody wants it.
+    if !was_there {
+        fs::remove_dir(ROOTS)?;
+    }
+    ensure!((started.0, stopped.0) == (Some(0), Some(0)), "{started:?} {stopped:?}");
+    for (code, said) in refused {
+        let whose = format!("cannot use {ROOTS}: it belongs to root: run this as that user");
+        ensure!(code == Some(1) && said.contains(&whose), "{code:?} {said}");
+    }
+    let (code, said) = run("65534", &["status"]).await?;
+    ensure!(code == Some(3), "{code:?} {said}");
     Ok(())
 }

@@ -95,6 +95,9 @@ fn find(folder: &RuntimeFolder, config: &Config) -> Result<PathBuf, Failure> {
     if path.exists() {
         return Ok(path);
     }
+    if let Some(roots) = super::roots(folder) {
+        return Err(roots);
+    }
     let text = format!(
         "not running, and there is no {}; if it was started with --log-file, LINEMAN_LOG_FILE \
          names that here",

@@ -158,8 +158,21 @@ fn running(folder: &RuntimeFolder) -> Result<Holder, Failure> {
 }
 
 fn not_running(folder: &RuntimeFolder) -> Failure {
+    if let Some(roots) = roots(folder) {
+        return roots;
+    }
     let text = format!("not running (no master holds {})", folder.lock().display());
     Failure::new(ExitCode::NotRunning, text)
+}
+
+/// The failure that nothing runs where this user's is, but something in root's folder; `None` when
+/// nothing does.
+fn roots(folder: &RuntimeFolder) -> Option<Failure> {
+    let roots = folder.of_root().filter(RuntimeFolder::is_listened_at)?;
+    let closed = chain(&roots.check_readable().err()?);
+    let ours = folder.lock();
+    let text = format!("{closed}; nothing of yours runs (no master holds {})", ours.display());
+    Some(Failure::new(ExitCode::Failed, text))
 }
 
 /// How long a question may go unanswered: the master asks its processes for a second at most.

@@ -10,7 +10,7 @@ use rustix::fs::{Access, access};
 
 use super::environment;
 use crate::Error;
-use crate::os::user;
+use crate::os::{procfs, user};
 
 /// The longest path a Unix socket can have: `sun_path` is 108 bytes, its closing zero included.
 const SOCKET_PATH_LIMIT: usize = 107;
@@ -28,6 +28,8 @@ pub(crate) struct RuntimeFolder {
     name: String,
     /// Where the log of a daemon is.
     logs: PathBuf,
+    /// Whether it is where a user's is who has not chosen any.
+    of_user: bool,
 }
 
 /// What decides where the folder is.
@@ -68,7 +70,7 @@ impl RuntimeFolder {
     pub(crate) fn resolve(name: &str, choice: &Choice) -> Self {
         if let Some(wanted) = &choice.wanted {
             let path = std::path::absolute(wanted).unwrap_or_else(|_| wanted.clone());
-            return Self { logs: path.clone(), path, name: name.to_owned() };
+            return Self { logs: path.clone(), path, name: name.to_owned(), of_user: false };
         }
         // A session's folder is none for root: its daemons are the machine's, whoever starts them.
         let (path, logs) = if choice.uid == 0 {
@@ -80,7 +82,13 @@ impl RuntimeFolder {
             };
             (path, choice.state.as_ref().map(|state| state.join(name)))
         };
-        Self { logs: logs.unwrap_or_else(|| path.clone()), path, name: name.to_owned() }
+        let (logs, of_user) = (logs.unwrap_or_else(|| path.clone()), choice.uid != 0);
+        Self { logs, path, name: name.to_owned(), of_user }
+    }
+
+    /// Returns root's folder of the same program if this one is another user's and nobody chose it.
+    pub(crate) fn of_root(&self) -> Option<Self> {
+        self.of_user.then(|| Self::resolve(&self.name, &Choice::default()))
     }
 
     /// Returns the folder's path.
@@ -96,6 +104,11 @@ impl RuntimeFolder {
     /// Returns the path of the socket the command line talks to.
     pub(crate) fn socket(&self) -> PathBuf {
         self.path.join("control.sock")
+    }
+
+    /// Returns whether somebody listens there, which nobody needs rights to see.
+    pub(crate) fn is_listened_at(&self) -> bool {
+        procfs::is_listened_at(&self.socket())
     }
 
     /// Returns the path of the log that `start -d` writes. Runtime folders are emptied at every boot,
@@ -284,6 +297,17 @@ mod tests {
         assert_eq!(folder.log(), Path::new("/tmp/lineman-7/chat/chat.log"));
         assert!(!can_have_folders(Path::new("/dev/null/x")));
         assert!(can_have_folders(&std::env::temp_dir().join("a/b/c")));
+    }
+
+    #[test]
+    fn root_may_have_the_folder_that_a_user_does_not_have() {
+        let of_root = |wanted: Option<&str>, uid| {
+            let choice = Choice { wanted: wanted.map(PathBuf::from), uid, ..Choice::default() };
+            RuntimeFolder::resolve("chat", &choice).of_root().map(|folder| folder.path)
+        };
+        assert_eq!(of_root(None, 7), Some("/run/chat".into()));
+        assert_eq!(of_root(None, 0), None);
+        assert_eq!(of_root(Some("/srv/x"), 7), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Facts from `/proc`: load, memory, CPU time, start time. For `status`; what is missing is `None`.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 /// The kernel's clock ticks per second in `/proc/<pid>/stat`: fixed at 100 for user space on Linux.
@@ -43,6 +45,13 @@ fn ignores_hangup_in(status: &str) -> bool {
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // The lowest bit is signal 1.
     mask.is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Returns whether some process listens at the Unix socket `path`, which nobody needs rights to see.
+pub(crate) fn is_listened_at(path: &Path) -> bool {
+    let sockets = fs::read("/proc/net/unix").unwrap_or_default();
+    let end = [b" ", path.as_os_str().as_bytes()].concat();
+    sockets.split(|&byte| byte == b'\n').any(|line| line.ends_with(&end))
 }
 
 /// Returns the most connections a listener keeps waiting, whatever backlog it asks for.
