@@ -11,8 +11,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
-use lineman_testkit::{Program, Status, within};
+use lineman_testkit::{Process, Program, Status, within};
 use lineman_tests::programs::{built, echo};
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr};
 
@@ -307,5 +308,25 @@ async fn a_master_of_root_is_found_by_others() -> Result<()> {
     }
     let (code, said) = run("65534", &["status"]).await?;
     ensure!(code == Some(3), "{code:?} {said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_start_that_is_interrupted_says_that_it_goes_on() -> Result<()> {
+    let echo = echo()?;
+    let marker = echo.program.folder().join("broken");
+    fs::write(&marker, "wait")?;
+    let echo = echo.knob("ECHO_BROKEN_IF", &marker);
+    let start = Beside::run(&echo.program, &["start", "-d"])?;
+    let status = echo.program.until("the start", |status| status.state == "starting").await?;
+    let pid = i32::try_from(start.child.id().context("it waits")?)?;
+    Process::open(pid)?.signal(Signal::INT);
+    let (code, said) = start.ended().await?;
+    let goes_on =
+        format!("pid {} goes on starting (`echo status` shows it, `echo stop`", status.pid);
+    ensure!(code == Some(1) && said.contains(&goes_on), "{code:?} {said}");
+    fs::remove_file(&marker)?;
+    echo.program.until("the program to be up", |status| status.state == "up").await?;
+    echo.program.stop().await?;
     Ok(())
 }

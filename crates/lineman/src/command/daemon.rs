@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt as _, FdMapping};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::arguments::Start;
 use super::{Failure, Outcome, start};
@@ -23,7 +25,9 @@ pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
     plan.folder.create()?;
     let (ours, theirs) =
         UnixStream::pair().map_err(|source| Error::Os { action: "make a socket pair", source })?;
-    spawn(plan, theirs)?;
+    let interrupts = Interrupts::take()?;
+    let daemon = spawn(plan, theirs)?;
+    interrupts.explain(daemon, &plan.config.name);
     let mut report = Call::on(ours);
     while let Some(answer) = report.next()? {
         match answer {
@@ -42,7 +46,46 @@ fn log(plan: &Plan) -> PathBuf {
     plan.log.log.clone().unwrap_or_else(|| plan.folder.log())
 }
 
-fn spawn(plan: &Plan, report: UnixStream) -> Result<(), Error> {
+/// The signals by which people give up waiting. The daemon has a session of its own and gets none.
+struct Interrupts {
+    runtime: Runtime,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn take() -> Result<Self, Error> {
+        let failed = |source| Error::Os { action: "take signals", source };
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let take = |kind| {
+            let _entered = runtime.enter();
+            signal(kind).map_err(failed)
+        };
+        let interrupt = take(SignalKind::interrupt())?;
+        let terminate = take(SignalKind::terminate())?;
+        Ok(Self { runtime, interrupt, terminate })
+    }
+
+    /// From a thread of its own, says at the first of them what becomes of the daemon, and ends this
+    /// process.
+    fn explain(mut self, daemon: u32, name: &str) {
+        let text = format!(
+            "pid {daemon} goes on starting (`{name} status` shows it, `{name} stop` ends it)"
+        );
+        std::thread::spawn(move || {
+            self.runtime.block_on(async {
+                tokio::select! {
+                    _ = self.interrupt.recv() => {}
+                    _ = self.terminate.recv() => {}
+                }
+            });
+            Printer::error(&format!("interrupted: {text}"));
+            super::leave(ExitCode::Failed)
+        });
+    }
+}
+
+fn spawn(plan: &Plan, report: UnixStream) -> Result<u32, Error> {
     let (stdout, stderr) = plan.log.streams()?;
     let failed = |source| Error::Os { action: "start the daemon", source };
     let mut command = Command::new(&plan.program);
@@ -66,7 +109,7 @@ fn spawn(plan: &Plan, report: UnixStream) -> Result<(), Error> {
     let collision = |_| failed(std::io::ErrorKind::InvalidInput.into());
     command.fd_mappings(vec![mapping]).map_err(collision)?;
     // Never waited for: this process ends first, and then it is nobody's child.
-    command.spawn().map(drop).map_err(failed)
+    command.spawn().map(|child| child.id()).map_err(failed)
 }
 
 /// Returns the report socket if this process is the daemon, which it enters a session of its own for.
