@@ -76,6 +76,19 @@ struct Line {
     lineman: lineman::cli::Arguments,
 }
 
+#[tokio::test]
+async fn completions_know_the_flags_of_the_program() -> Result<()> {
+    let program = Program::new(built("embedded_under_test", "lineman-tests")?)?;
+    let program = program.args(["--listen", "127.0.0.1:0", "--greeting", "hello"]);
+    for shell in ["bash", "zsh", "fish"] {
+        let script = program.run(&["completions", shell]).await?.expect_code(0)?;
+        for word in ["greeting", "runtime-dir", "connections"] {
+            assert!(script.stdout.contains(word), "{shell} does not know {word}");
+        }
+    }
+    Ok(())
+}
+
 async fn hears(address: &str, answer: &str) -> Result<()> {
     let mut peer = Raw::connect(address).await?;
     peer.send(b"hello\n").await?;

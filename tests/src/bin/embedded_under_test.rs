@@ -1,7 +1,7 @@
 //! A program with flags of its own beside Lineman's: a text server that answers each line with what
 //! `--greeting` says, at the address that `--listen` names.
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use lineman::prelude::*;
 
 /// Answers each line with a greeting
@@ -22,5 +22,5 @@ fn main() -> Result {
     let Options { greeting, listen, lineman } = Options::parse();
     let worker = Worker::text(listen)
         .on_message(async move |connection, _line| connection.send(greeting.clone()));
-    App::new().name("embedded").service(worker).run_command(lineman)
+    App::new().name("embedded").service(worker).run_command(lineman.within(Options::command()))
 }

@@ -49,7 +49,7 @@ The master starts its workers with the same arguments, so that the program's own
 in every process.
 
 ```no_run
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use lineman::prelude::*;
 
 #[derive(Parser)]
@@ -67,7 +67,7 @@ fn main() -> Result {
     let worker = Worker::text("0.0.0.0:1234").on_message(async move |connection, _line| {
         connection.send(greeting.clone())
     });
-    App::new().name("greeter").service(worker).run_command(lineman)
+    App::new().name("greeter").service(worker).run_command(lineman.within(Options::command()))
 }
 ```
 "#
@@ -81,6 +81,23 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub(super) verb: Verb,
+    /// The whole command line that these stand in.
+    #[arg(skip)]
+    whole: Option<Box<clap::Command>>,
+}
+
+impl Arguments {
+    /// Says what they are a part of, so that `completions` knows the program's own flags too:
+    /// `lineman.within(Options::command())`. Default: `completions` prints Lineman's verbs and flags.
+    #[must_use]
+    pub fn within(self, command: clap::Command) -> Self {
+        Self { whole: Some(Box::new(command)), ..self }
+    }
+
+    /// Returns the command line as a whole for the program `name`.
+    pub(super) fn whole(&self, name: &str) -> clap::Command {
+        self.whole.as_ref().map_or_else(|| command(name), |whole| (**whole).clone())
+    }
 }
 
 #[cfg_attr(
@@ -149,7 +166,7 @@ pub enum Verb {
 impl From<Verb> for Arguments {
     /// Does this, in the runtime folder that the environment or the program chooses.
     fn from(verb: Verb) -> Self {
-        Self { runtime_dir: None, verb }
+        Self { runtime_dir: None, verb, whole: None }
     }
 }
 

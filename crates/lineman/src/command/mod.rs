@@ -102,8 +102,8 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
         Verb::Logs(how) => logs::logs(&folder, app, how),
         Verb::Check(how) => check::check(app, folder, how),
         Verb::Completions(how) => {
-            let mut command = arguments::command(&app.config.name);
-            let name = command.get_name().to_owned();
+            let name = app.config.name.clone();
+            let mut command = arguments.whole(&name);
             clap_complete::generate(how.shell, &mut command, name, &mut io::stdout());
             Ok(ExitCode::Ok)
         }
