@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
@@ -328,5 +328,28 @@ async fn a_start_that_is_interrupted_says_that_it_goes_on() -> Result<()> {
     fs::remove_file(&marker)?;
     echo.program.until("the program to be up", |status| status.state == "up").await?;
     echo.program.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_program_is_put_in_place_by_the_tools_people_use() -> Result<()> {
+    let plain = echo()?;
+    let new = built("echo_under_test", "lineman-tests")?;
+    let place = plain.program.folder().join("echo");
+    fs::copy(&new, &place)?;
+    let echo = Program::new(&place)?.env("ECHO_LISTEN", plain.port.address());
+    echo.start().await?;
+    let inode = |path: &Path| anyhow::Ok(fs::metadata(path)?.ino());
+    for tool in [["cp", "-f"].as_slice(), &["install"], &["cp", "--remove-destination"]] {
+        let old = inode(&place)?;
+        let mut command = tokio::process::Command::new(tool[0]);
+        let output = command.args(&tool[1..]).arg(&new).arg(&place).output().await?;
+        ensure!(output.status.success(), "{tool:?}: {output:?}");
+        ensure!(inode(&place)? != old, "{tool:?} wrote into the file that runs");
+        echo.reload().await?;
+        let worker = echo.process("echo/0").await?;
+        let runs = format!("/proc/{}/exe", worker.pid());
+        ensure!(inode(Path::new(&runs))? == inode(&place)?, "{tool:?}: the old file runs");
+    }
     Ok(())
 }
