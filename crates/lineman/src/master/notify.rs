@@ -27,7 +27,8 @@ const EXTEND_EVERY: Duration = Duration::from_secs(10);
 /// When a manager that did not read is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// How many messages wait for a manager that does not read; beyond it the oldest is lost.
+/// How many stages wait for a manager that does not read; beyond it the oldest is lost. Everything else
+/// is said again by itself.
 const UNSAID: usize = 16;
 
 /// The way to the service manager, and what it was told.
@@ -82,7 +83,7 @@ impl Notify {
     /// one waits for a message that is younger than its wish.
     pub(super) fn reloading(&mut self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => self.send(&[NotifyState::Reloading, now]),
+            Ok(now) => self.announce(&[NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "cannot read the clock for the service manager"),
         }
         self.stage = Some(Stage::Reloading);
@@ -96,6 +97,7 @@ impl Notify {
         if self.stage.replace(stage) != Some(stage) {
             said.extend(announcement(stage));
         }
+        let is_stage = !said.is_empty();
         let changed = self.status != status;
         self.status = status;
         if stage == Stage::Up {
@@ -115,40 +117,59 @@ impl Notify {
         if changed {
             said.push(NotifyState::Status(&status));
         }
-        if !said.is_empty() {
-            self.send(&said);
+        if is_stage {
+            self.announce(&said);
+        } else if !said.is_empty() {
+            self.mention(&said);
         }
     }
 
-    fn send(&mut self, said: &[NotifyState<'_>]) {
-        let lines: Vec<String> = said.iter().map(ToString::to_string).collect();
+    /// Says a stage: what a manager waits for, so it is kept until it was taken.
+    fn announce(&mut self, said: &[NotifyState<'_>]) {
         if self.unsaid.len() == UNSAID {
             self.unsaid.pop_front();
         }
-        self.unsaid.push_back(lines.join("\n"));
+        self.unsaid.push_back(text(said));
         self.say();
+    }
+
+    /// Says what another message makes superfluous later: it does not wait.
+    fn mention(&mut self, said: &[NotifyState<'_>]) {
+        if !self.unsaid.is_empty() || !self.deliver(&text(said)) {
+            let soon = Instant::now() + TRY_AGAIN;
+            self.status.clear();
+            self.extend = self.extend.map(|due| due.min(soon));
+            self.try_again.get_or_insert(soon);
+        }
     }
 
     /// Says what is unsaid, in its order. The loop never waits for a manager that does not read.
     fn say(&mut self) {
-        let Some(socket) = &self.socket else { return };
         self.try_again = None;
-        while let Some(text) = self.unsaid.front() {
-            let outcome = deliver(socket, text);
-            let waits = matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-            if let Err(error) = outcome {
-                // Whoever does not listen will not: the program is there for others.
-                if !std::mem::replace(&mut self.deaf, true) {
-                    tracing::warn!(?socket, %error, "cannot tell the service manager");
-                }
-            }
-            if waits {
+        while let Some(text) = self.unsaid.pop_front() {
+            if !self.deliver(&text) {
+                self.unsaid.push_front(text);
                 self.try_again = Some(Instant::now() + TRY_AGAIN);
                 return;
             }
-            self.unsaid.pop_front();
         }
     }
+
+    /// Returns whether there is nothing to try again: it was taken, or nobody is there to take it.
+    fn deliver(&mut self, text: &str) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        let Err(error) = deliver(socket, text) else { return true };
+        // Whoever does not listen will not: the program is there for others.
+        if !std::mem::replace(&mut self.deaf, true) {
+            tracing::warn!(?socket, %error, "cannot tell the service manager");
+        }
+        error.kind() != io::ErrorKind::WouldBlock
+    }
+}
+
+fn text(said: &[NotifyState<'_>]) -> String {
+    let lines: Vec<String> = said.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 /// Our own socket instead of the library's: that one waits for a reader and knows no `@names`.
