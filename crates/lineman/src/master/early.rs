@@ -1,13 +1,14 @@
 //! What a worker's process says on stderr before it is one: the loader's errors, a panic or a message
-//! of the program's `main`. It goes where it would have gone, and its end is kept for whoever waits.
+//! of the program's `main`. It goes where the log goes, and its end is kept for whoever waits.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
+
+use crate::terminal::log;
 
 /// The most that is kept: the end of it, where the reason stands.
 const KEPT: usize = 2000;
@@ -15,9 +16,8 @@ const KEPT: usize = 2000;
 /// The reading end.
 #[derive(Debug)]
 pub(super) struct Early {
-    /// The pipe, and where it leads; `None` from its end on, as a process lives long and would hold a
-    /// log file that was deleted meanwhile.
-    open: Option<(Receiver, File)>,
+    /// The pipe; `None` from its end on.
+    pipe: Option<Receiver>,
     kept: Vec<u8>,
 }
 
@@ -35,24 +35,22 @@ impl Early {
     pub(super) fn new(later: OwnedFd) -> io::Result<(Self, Ends)> {
         let (ours, early) = pipe_with(PipeFlags::CLOEXEC)?;
         let pipe = Receiver::from_owned_fd(ours)?;
-        let ours = Self { open: Some((pipe, File::from(later.try_clone()?))), kept: Vec::new() };
+        let ours = Self { pipe: Some(pipe), kept: Vec::new() };
         Ok((ours, Ends { early, later }))
     }
 
     /// Passes everything on; ends when the process is a worker, or is gone.
     pub(super) async fn pass_on(&mut self) {
-        let Some((pipe, later)) = &mut self.open else { return };
+        let Some(pipe) = &mut self.pipe else { return };
         let mut bytes = [0; 4096];
         while let Ok(read @ 1..) = pipe.read(&mut bytes).await {
             let said = &bytes[..read];
-            if let Err(error) = later.write_all(said) {
-                tracing::debug!(%error, "what a process said is lost");
-            }
+            log::pass_on(said);
             self.kept.extend_from_slice(said);
             let superfluous = self.kept.len().saturating_sub(KEPT);
             self.kept.drain(..superfluous);
         }
-        self.open = None;
+        self.pipe = None;
     }
 
     /// Returns the end of what was said, in one line.
@@ -68,6 +66,8 @@ impl Early {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[tokio::test]
@@ -81,17 +81,6 @@ mod tests {
         let said = early.said().unwrap();
         assert!(said.ends_with("x; no such \u{fffd}[31mlibrary; so it ends"), "{said}");
         assert!(said.chars().count() <= KEPT, "{}", said.len());
-    }
-
-    #[tokio::test]
-    async fn the_log_is_held_until_a_process_is_a_worker_and_no_longer() {
-        let (mut log, later) = io::pipe().unwrap();
-        let (mut early, ends) = Early::new(later.into()).unwrap();
-        drop(ends);
-        early.pass_on().await;
-        // Would wait for ever if somebody still could write there.
-        assert_eq!(io::Read::read(&mut log, &mut [0]).unwrap(), 0);
-        assert_eq!(early.said(), None);
     }
 
     #[tokio::test]

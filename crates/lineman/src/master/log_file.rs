@@ -78,7 +78,7 @@ struct OpenFile {
 impl LogFiles {
     /// Opens the files that are wanted; from now on the lines of the master's log go there.
     pub(super) fn open(wanted: &Wanted) -> Result<Self, Error> {
-        let mut files = Vec::new();
+        let mut files: Vec<OpenFile> = Vec::new();
         let Wanted { format, log, max_size, stdout } = wanted;
         if let Some(path) = log {
             let streams = if stdout.is_some() { Streams::Stderr } else { Streams::Both };
@@ -87,7 +87,12 @@ impl LogFiles {
             files.push(log);
         }
         if let Some(path) = stdout {
-            files.push(OpenFile::open(path.clone(), Streams::Stdout)?);
+            let printed = OpenFile::open(path.clone(), Streams::Stdout)?;
+            match files.iter_mut().find(|log| is_same(&log.file, &printed.file)) {
+                // One file is opened and moved away once, however it is named.
+                Some(log) => log.streams = Streams::Both,
+                None => files.push(printed),
+            }
         }
         let next_look = Instant::now() + LOOK_EVERY;
         Ok(Self { format: *format, max_size: *max_size, files, next_look })
@@ -150,7 +155,8 @@ impl OpenFile {
     /// Moves the file away if it has grown beyond `limit`, over what was moved before.
     fn rotate(&mut self, limit: u64) -> Result<(), Option<String>> {
         let facts = self.file.metadata().map_err(|_| None)?;
-        if limit == 0 || !facts.is_file() || facts.len() < limit {
+        // What others have moved is theirs: a new file there must not take the place of it.
+        if limit == 0 || !facts.is_file() || facts.len() < limit || self.is_elsewhere() {
             return Ok(());
         }
         // What a link names, and not the link.
@@ -251,5 +257,31 @@ fn is_same(file: &File, stream: &dyn AsFd) -> bool {
     match (rustix::fs::fstat(file), rustix::fs::fstat(stream.as_fd())) {
         (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_moved_away_once_and_never_over_what_others_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("x.log"), folder.path().join("x.log.1"));
+        let mut log = OpenFile::open(path.clone(), Streams::Both).unwrap();
+        log.file.write_all(b"a line\n").unwrap();
+        log.rotate(100).unwrap();
+        assert!(path.exists() && !old.exists(), "it is short");
+        log.rotate(0).unwrap();
+        assert!(path.exists(), "without a limit");
+        log.rotate(7).unwrap();
+        assert!(!path.exists());
+        // Whether we moved it or somebody else, and whoever has begun the new one.
+        fs::write(&path, "").unwrap();
+        log.rotate(7).unwrap();
+        assert_eq!(fs::read(&old).unwrap(), b"a line\n");
+        assert!(path.exists());
     }
 }

@@ -17,7 +17,7 @@ use crate::control::environment::{self, Variable};
 pub use format::Format;
 use format::{Line, Who};
 use sink::Sink;
-pub(crate) use sink::{Streams, adopt, write_to};
+pub(crate) use sink::{Streams, adopt, pass_on, write_to};
 
 /// What a library warns of that its peers can cause, a line for each frame they send: nobody's disk is
 /// theirs to fill. A filter of the user's comes behind it.

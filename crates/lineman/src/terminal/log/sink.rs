@@ -60,6 +60,16 @@ pub(crate) fn write_to(file: File) {
     state().target = Target::File(file);
 }
 
+/// Writes what another process has said, as it is. Like a line of the log it waits for no reader; what
+/// is lost counts as one.
+pub(crate) fn pass_on(said: &[u8]) {
+    let mut state = state();
+    let State { target, losses } = &mut *state;
+    if let Err(error) = write_all(target.begin(), said) {
+        losses.count(error);
+    }
+}
+
 /// Puts a file in the place of this process's own streams.
 pub(crate) fn adopt(file: BorrowedFd<'_>, streams: Streams) -> io::Result<()> {
     if streams != Streams::Stderr {
@@ -108,16 +118,25 @@ impl Write for &Sink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = state();
         let State { target, losses } = &mut *state;
-        let target: &mut dyn Write = match target {
-            Target::File(file) => file,
-            Target::Stderr(stderr) => stderr,
-        };
-        losses.put(target, line, &self.line);
+        losses.put(target.begin(), line, &self.line);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Target {
+    /// Returns it for a line that begins.
+    fn begin(&mut self) -> &mut dyn Write {
+        match self {
+            Self::File(file) => file,
+            Self::Stderr(stderr) => {
+                stderr.begin();
+                stderr
+            }
+        }
     }
 }
 

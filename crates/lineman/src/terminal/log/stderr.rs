@@ -24,6 +24,8 @@ pub(super) struct Stderr {
     way: Way,
     /// Whether the last line waited in vain.
     deaf: bool,
+    /// Until when this line may wait.
+    end: Option<Instant>,
 }
 
 /// How to write without waiting in the kernel.
@@ -34,14 +36,25 @@ enum Way {
     Own(File),
     /// A socket, which takes the wish with each call.
     Socket,
-    /// A file, which never makes anybody wait; or what we may not open.
-    Shared,
+    /// A pipe or terminal of another user, which we may not open: asked before each write whether it
+    /// has room. Somebody who shares it may be quicker, and then a write waits.
+    Foreign,
+    /// A file, which never makes anybody wait.
+    File,
 }
+
+/// What a pipe takes at once if it has room at all (`PIPE_BUF`, pipe(7)), in bytes.
+const PIECE: usize = 4096;
 
 impl Stderr {
     /// Returns it before anything is known.
     pub(super) const fn new() -> Self {
-        Self { known: None, way: Way::Shared, deaf: false }
+        Self { known: None, way: Way::File, deaf: false, end: None }
+    }
+
+    /// Begins a line: whatever pieces it is written in, it waits no longer than one.
+    pub(super) fn begin(&mut self) {
+        self.end = None;
     }
 
     fn find_way(&mut self) {
@@ -61,17 +74,17 @@ impl Way {
                 let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
                 match open("/proc/self/fd/2", flags, Mode::empty()) {
                     Ok(own) => Self::Own(own.into()),
-                    Err(_) => Self::Shared,
+                    Err(_) => Self::Foreign,
                 }
             }
-            _ => Self::Shared,
+            _ => Self::File,
         }
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
             Self::Own(file) => file.as_fd(),
-            Self::Socket | Self::Shared => stderr(),
+            Self::Socket | Self::Foreign | Self::File => stderr(),
         }
     }
 
@@ -79,7 +92,14 @@ impl Way {
         match self {
             Self::Own(file) => rustix::io::write(file, bytes),
             Self::Socket => send(stderr(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Self::Shared => rustix::io::write(stderr(), bytes),
+            Self::Foreign => {
+                let mut room = [PollFd::from_borrowed_fd(stderr(), PollFlags::OUT)];
+                match poll(&mut room, Some(&Timespec::default()))? {
+                    0 => Err(Errno::AGAIN),
+                    _ => rustix::io::write(stderr(), &bytes[..bytes.len().min(PIECE)]),
+                }
+            }
+            Self::File => rustix::io::write(stderr(), bytes),
         }
     }
 }
@@ -87,7 +107,8 @@ impl Way {
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.find_way();
-        let end = Instant::now() + if self.deaf { Duration::ZERO } else { PATIENCE };
+        let patience = if self.deaf { Duration::ZERO } else { PATIENCE };
+        let end = *self.end.get_or_insert_with(|| Instant::now() + patience);
         loop {
             match self.way.try_write(bytes) {
                 Ok(written) => {
