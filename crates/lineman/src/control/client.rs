@@ -19,7 +19,7 @@ use crate::Error;
 pub(crate) struct Call {
     lines: BufReader<UnixStream>,
     /// What has come of the next line.
-    line: String,
+    line: Vec<u8>,
 }
 
 /// How long a master may take to accept a caller: at once, unless it hangs and many wait.
@@ -46,7 +46,7 @@ impl Call {
 
     /// Reads answers from `stream`: the report of a daemon comes on a socket of its own.
     pub(crate) fn on(stream: UnixStream) -> Self {
-        Self { lines: BufReader::new(stream), line: String::new() }
+        Self { lines: BufReader::new(stream), line: Vec::new() }
     }
 
     /// Bounds how long each answer may take; without it a command waits as long as its work takes.
@@ -57,10 +57,10 @@ impl Call {
     /// Returns the next answer, or `None` when the master is gone. When none came in time
     /// ([`io::ErrorKind::TimedOut`]) it may be called again.
     pub(crate) fn next(&mut self) -> io::Result<Option<Answer>> {
-        match self.lines.read_line(&mut self.line) {
+        match self.lines.read_until(b'\n', &mut self.line) {
             // Half a line is the last thing of a master that is gone.
-            Ok(_) if !self.line.ends_with('\n') => Ok(None),
-            Ok(_) => Ok(Some(serde_json::from_str(&std::mem::take(&mut self.line))?)),
+            Ok(_) if self.line.last() != Some(&b'\n') => Ok(None),
+            Ok(_) => Ok(Some(serde_json::from_slice(&std::mem::take(&mut self.line))?)),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(timed_out()),
             Err(error) => Err(error),

@@ -102,27 +102,37 @@ pub(crate) enum NotTaken {
 impl Lock {
     /// Takes the lock and writes `holder` into the file.
     pub(crate) fn take(path: &Path, holder: &Holder) -> Result<Self, NotTaken> {
-        let fail = |source| NotTaken::Failed(failed("lock", path, explained(source)));
-        for _ in 0..ATTEMPTS {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let file = options.open(path).map_err(fail)?;
-            match file.try_lock() {
-                // The file may have been unlinked by its last holder between open and lock.
-                Ok(()) if !is_still(path, &file) => {}
-                Ok(()) => {
-                    let left_by = read(path);
-                    // From here on an error removes the file.
-                    let lock = Self { path: path.to_path_buf(), left_by, file };
-                    write(&lock.file, holder).map_err(fail)?;
-                    lock.write_pid(holder.pid)?;
-                    return Ok(lock);
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-                Err(TryLockError::Error(source)) => return Err(fail(source)),
+        for attempt in 1..=ATTEMPTS {
+            if let Some(lock) = Self::attempt(path, holder)? {
+                return Ok(lock);
+            }
+            if attempt < ATTEMPTS {
+                std::thread::sleep(PAUSE);
             }
         }
         Err(NotTaken::Held(read(path)))
+    }
+
+    /// Tries once; `None` when somebody else holds it at this moment.
+    fn attempt(path: &Path, holder: &Holder) -> Result<Option<Self>, NotTaken> {
+        let fail = |source| NotTaken::Failed(failed("lock", path, explained(source)));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(fail)?;
+        match file.try_lock() {
+            // The file may have been unlinked by its last holder between open and lock.
+            Ok(()) if !is_still(path, &file) => Ok(None),
+            Ok(()) => {
+                let left_by = read(path);
+                // From here on an error removes the file.
+                let lock = Self { path: path.to_path_buf(), left_by, file };
+                write(&lock.file, holder).map_err(fail)?;
+                lock.write_pid(holder.pid)?;
+                Ok(Some(lock))
+            }
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(fail(source)),
+        }
     }
 
     fn write_pid(&self, pid: u32) -> Result<(), NotTaken> {
@@ -156,7 +166,10 @@ impl Lock {
         if self.is_ours() {
             return self.write_pid(holder.pid);
         }
-        let mut new = Self::take(&self.path, holder)?;
+        // Once: the master's loop waits meanwhile, and the next look comes by itself.
+        let Some(mut new) = Self::attempt(&self.path, holder)? else {
+            return Err(NotTaken::Held(read(&self.path)));
+        };
         std::mem::swap(&mut self.file, &mut new.file);
         Ok(())
     }

@@ -53,6 +53,7 @@ fn restore(
     holder: &Holder,
 ) -> Result<Option<UnixListener>, String> {
     let socket = folder.socket();
+    let was_ours = lock.is_ours();
     if lock.is_in_place() && socket.exists() {
         return Ok(None);
     }
@@ -63,6 +64,10 @@ fn restore(
             NotTaken::Held(Some(other)) => already_running(&other),
             NotTaken::Held(None) => "another master has locked the folder".to_owned(),
         })?;
+    }
+    if was_ours && socket.exists() {
+        // It was the pid file alone, and callers wait at this socket.
+        return Ok(None);
     }
     server::listen(&socket).map(Some).map_err(|error| chain(&error))
 }
