@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// As the issue has it. Where one process may not open so many files it is what it may.
+/// What one process of a busy server holds. Where one process may not open so many files it is what it may.
 const MANY: usize = 20_000;
 
 /// Fewer fit into the pipes on the way, and then nobody can tell a list that streams from one that

@@ -142,8 +142,8 @@ impl App {
         self
     }
 
-    /// Sets the size in bytes from which the log's file is moved to `FILE.1`, over the one before it,
-    /// and a new one is begun; it is looked at once a second. 0 is without limit. The flag
+    /// Sets the size in bytes from which the log's file, and that of [`App::stdout_file`], is moved to
+    /// `FILE.1`, over the one before it, and a new one is begun; it is looked at once a second. 0 is without limit. The flag
     /// `--log-max-size` or the environment choose another. Default: 100 MiB.
     #[must_use]
     pub fn log_max_size(mut self, bytes: u64) -> Self {

@@ -44,7 +44,8 @@ impl Default for Watchdog {
 /// What the master, the workers and the command line go by. Never serialised.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The program's name: names the runtime folder. Default: the file name of the executable.
+    /// The program's name: names the runtime folder. Default: the file name by which it was
+    /// called.
     pub name: String,
     /// Where pid file, lock and control socket are. Default: `/run/NAME` for root, else
     /// `$XDG_RUNTIME_DIR/NAME` or `/tmp/lineman-UID/NAME`; environment `LINEMAN_RUNTIME_DIR`, flag

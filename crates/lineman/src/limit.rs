@@ -12,6 +12,11 @@ pub(crate) fn finite(limit: Duration) -> Duration {
     limit.min(FAR)
 }
 
+/// Returns whether nobody will see this limit pass.
+pub(crate) fn is_none(limit: Duration) -> bool {
+    limit >= FAR
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Instant;

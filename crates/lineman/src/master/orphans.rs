@@ -91,6 +91,7 @@ impl Orphans {
         let left_for = |since: Instant| now.saturating_duration_since(since);
         let due = self.ended.iter().filter(|&(_, &since)| left_for(since) >= self.grace);
         let due: Vec<Pid> = due.map(|(&pid, _)| pid).take(AT_ONCE).collect();
+        let more = due.len() == AT_ONCE;
         for pid in due {
             self.ended.remove(&pid);
             match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
@@ -100,7 +101,8 @@ impl Orphans {
                 Err(error) => tracing::warn!(%error, "cannot take an orphan's status"),
             }
         }
-        self.next_look = Some(now + LOOK_EVERY.min(self.grace));
+        let pause = if more { Duration::ZERO } else { LOOK_EVERY.min(self.grace) };
+        self.next_look = Some(now + pause);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::report::Step;
 use crate::control::request::{Answer, Manner};
-use crate::limit::finite;
+use crate::limit::{finite, is_none};
 use crate::service::StopOrder;
 use crate::terminal::units;
 
@@ -72,8 +72,12 @@ impl Supervisor {
         };
         let watchers: Vec<Answers> = answers.into_iter().collect();
         if !delay.is_zero() {
-            let text =
-                format!("not ready from now on; the drain begins in {}", units::limit(delay));
+            let text = if is_none(delay) {
+                "the drain does not begin by itself".to_owned()
+            } else {
+                format!("the drain begins in {}", units::limit(delay))
+            };
+            let text = format!("not ready from now on; {text}");
             tracing::info!("{text}");
             for watcher in &watchers {
                 watcher.give(Answer::Note { text: text.clone() });

@@ -68,6 +68,7 @@ impl Supervisor {
             [] => Vec::new(),
             wanted => differences(&had, wanted),
         };
+        let drift: Vec<_> = drift.iter().map(|line| one_line(line).into_owned()).collect();
         if drift != self.drift {
             for line in &drift {
                 tracing::warn!("{line}");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::limit::is_none;
+
 /// Returns a number of bytes with a binary unit: `999B`, `1.5K`, `20M`.
 pub(crate) fn bytes(count: u64) -> String {
     scaled(count, 1024, &["B", "K", "M", "G", "T", "P"])
@@ -34,8 +36,11 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// Returns a limit as a person would have typed it: `500ms`, `2s`, `2.5s`, `1h`.
+/// Returns a limit as a person would have typed it: `500ms`, `2s`, `2.5s`, `1h`, or `no limit`.
 pub(crate) fn limit(limit: Duration) -> String {
+    if is_none(limit) {
+        return "no limit".to_owned();
+    }
     match limit.as_millis() {
         millis if millis < 1000 => format!("{millis}ms"),
         millis if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),
