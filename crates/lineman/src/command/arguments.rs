@@ -153,7 +153,7 @@ pub enum Verb {
     Status(Status),
     /// List its connections
     Connections(Connections),
-    /// Ask whether it is ready, or live: the exit code is 0 or 1
+    /// Ask whether it is ready, or live: the exit code is 0, 1, or 3: not running
     Health(Health),
     /// Print the end of its log; with -f what is written from then on
     Logs(Logs),
@@ -328,7 +328,7 @@ pub fn after_help(name: &str) -> String {
     }
     text.push_str("\nEnvironment:\n");
     for variable in environment::FOR_USERS {
-        write_line(&mut text, variable.name, 20, variable.help.unwrap_or_default());
+        write_line(&mut text, variable.name, 21, variable.help.unwrap_or_default());
     }
     text.push_str(
         "\nSignals to the master: INT, HUP (unless ignored, see nohup) stop, and kill when they come \

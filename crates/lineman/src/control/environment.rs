@@ -13,7 +13,7 @@ pub(crate) struct Variable {
 /// The folder of lock, control socket and log.
 pub(crate) const RUNTIME_DIR: Variable = Variable {
     name: "LINEMAN_RUNTIME_DIR",
-    help: Some("folder of lock and control socket, as --runtime-dir"),
+    help: Some("folder of pid file, lock and control socket, as --runtime-dir"),
 };
 
 /// The filter of log lines.
@@ -37,8 +37,10 @@ pub(crate) const LOG_FILE: Variable =
     Variable { name: "LINEMAN_LOG_FILE", help: Some("the log's file, as --log-file") };
 
 /// The size from which a log file is moved away.
-pub(crate) const LOG_MAX_SIZE: Variable =
-    Variable { name: "LINEMAN_LOG_MAX_SIZE", help: Some("as --log-max-size") };
+pub(crate) const LOG_MAX_SIZE: Variable = Variable {
+    name: "LINEMAN_LOG_MAX_SIZE",
+    help: Some("the size at which a log file becomes FILE.1, as --log-max-size"),
+};
 
 /// The file of what the program prints.
 pub(crate) const STDOUT_FILE: Variable = Variable {
