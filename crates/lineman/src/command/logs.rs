@@ -70,7 +70,10 @@ fn check_slot(wanted: &str, app: &App) -> Result<(), Failure> {
     let Some((service, _)) = wanted.split_once('/') else { return Ok(()) };
     let services = app.services.iter().map(|service| service.description());
     let count = services.filter(|known| known.name == service).map(|known| known.count).sum();
-    let known: Vec<String> = (0..count).map(|index| format!("{service}/{index}")).collect();
+    let mut known: Vec<String> = (0..count).map(|index| format!("{service}/{index}")).collect();
+    if service == MASTER {
+        known.push(MASTER.to_owned());
+    }
     if known.iter().any(|slot| slot == wanted) { Ok(()) } else { Err(unknown(wanted, &known)) }
 }
 

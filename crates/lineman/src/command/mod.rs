@@ -196,13 +196,12 @@ struct Answers<'a> {
 fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<Answers<'a>, Failure> {
     let Holder { pid, .. } = running(folder)?;
     if os::procfs::is_suspended(pid) {
-        let problem = format!("it is suspended (hint: `kill -CONT {pid}` lets it go on)");
-        return Err(silent(pid, &problem));
+        return Err(hangs(pid, Duration::ZERO));
     }
     let call = match Call::new(folder, request) {
         Ok(call) => call,
         Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::TimedOut => {
-            return Err(hangs(pid));
+            return Err(hangs(pid, client::CONNECT_LIMIT));
         }
         Err(error) => return Err(silent(pid, &chain(&error))),
     };
@@ -219,7 +218,7 @@ impl Answers<'_> {
                 Err(error) if error.kind() != io::ErrorKind::TimedOut => return Err(error.into()),
                 Ok(answer) => return Ok(answer),
                 Err(_) if self.patient && self.is_live() => {}
-                Err(_) => return Err(hangs(self.pid)),
+                Err(_) => return Err(hangs(self.pid, ANSWER_LIMIT)),
             }
         }
     }
@@ -245,9 +244,13 @@ fn silent(pid: u32, problem: &str) -> Failure {
 }
 
 /// The failure that a master does nothing any more.
-fn hangs(pid: u32) -> Failure {
+fn hangs(pid: u32, waited: Duration) -> Failure {
+    if os::procfs::is_suspended(pid) {
+        let problem = format!("it is suspended (hint: `kill -CONT {pid}` lets it go on)");
+        return silent(pid, &problem);
+    }
     let hint = format!("`kill -KILL {pid}` ends it, and its workers leave by themselves");
-    silent(pid, &format!("it has said nothing for {} s (hint: {hint})", ANSWER_LIMIT.as_secs()))
+    silent(pid, &format!("it has said nothing for {} s (hint: {hint})", waited.as_secs()))
 }
 
 /// The failure that the master went away in the middle of an answer.

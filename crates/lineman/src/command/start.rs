@@ -122,7 +122,10 @@ pub(super) fn listen_cells(service: &report::Service) -> Vec<String> {
 
 fn cells(listens: &[report::Listen]) -> Vec<String> {
     let follows = |one: &report::Listen, next: &report::Listen| {
-        port(one).is_some_and(|port| port.checked_add(1) == self::port(next))
+        let (Some((host, port)), Some((next_host, next_port))) = (place(one), place(next)) else {
+            return false;
+        };
+        host == next_host && port.checked_add(1) == Some(next_port)
     };
     let mut cells: Vec<_> = listens.chunk_by(follows).map(cell).collect();
     if cells.len() > CELLS {
@@ -136,7 +139,7 @@ fn cells(listens: &[report::Listen]) -> Vec<String> {
 fn cell(listens: &[report::Listen]) -> String {
     match listens {
         [first, .., last] => {
-            let port = port(last).map_or_else(String::new, |port| port.to_string());
+            let port = place(last).map_or_else(String::new, |(_, port)| port.to_string());
             format!("{}..{port}", shown(first))
         }
         [only] => shown(only),
@@ -144,8 +147,9 @@ fn cell(listens: &[report::Listen]) -> String {
     }
 }
 
-fn port(listen: &report::Listen) -> Option<u16> {
-    listen.address.rsplit_once(':')?.1.parse().ok()
+fn place(listen: &report::Listen) -> Option<(&str, u16)> {
+    let (host, port) = listen.address.rsplit_once(':')?;
+    Some((host, port.parse().ok()?))
 }
 
 fn shown(listen: &report::Listen) -> String {

@@ -23,7 +23,7 @@ pub(crate) struct Call {
 }
 
 /// How long a master may take to accept a caller: at once, unless it hangs and many wait.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Returns the running master; `None` when there is none.
 pub(crate) fn running(folder: &RuntimeFolder) -> Result<Option<Holder>, Error> {
@@ -40,7 +40,7 @@ impl Call {
         let mut stream = connect(&path).map_err(failed("connect to"))?;
         let mut line = serde_json::to_vec(request).map_err(|error| failed("ask")(error.into()))?;
         line.push(b'\n');
-        stream.write_all(&line).map_err(failed("ask"))?;
+        stream.write_all(&line).map_err(late).map_err(failed("ask"))?;
         Ok(Self::on(stream))
     }
 
@@ -78,6 +78,10 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
         Err(Errno::AGAIN) => Err(timed_out()),
         Err(error) => Err(error.into()),
     }
+}
+
+fn late(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock { timed_out() } else { error }
 }
 
 fn timed_out() -> io::Error {

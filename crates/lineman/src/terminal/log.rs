@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 
 use tracing::Level;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::control::environment::{self, Variable};
@@ -67,8 +68,16 @@ fn text_of(variable: Variable) -> Result<String, String> {
 }
 
 fn filter_of(wanted: &str) -> Result<EnvFilter, String> {
-    let wanted = if wanted.is_empty() { Level::INFO.as_str() } else { wanted };
-    EnvFilter::builder().parse(format!("{QUIET},{wanted}")).map_err(|error| {
+    let wanted = match wanted.trim_matches([',', ' ']) {
+        "" => Level::INFO.as_str(),
+        wanted => wanted,
+    };
+    let filter = match wanted.parse() {
+        // Whoever wants everything, or nothing, means it.
+        Ok(LevelFilter::OFF | LevelFilter::DEBUG | LevelFilter::TRACE) => wanted.to_owned(),
+        _ => format!("{QUIET},{wanted}"),
+    };
+    EnvFilter::builder().parse(filter).map_err(|error| {
         format!("{error} (a level, or levels of modules: `warn`, `info,lineman=debug`)")
     })
 }
