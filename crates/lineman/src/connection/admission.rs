@@ -3,11 +3,13 @@
 //! A connection that leaves the table for HTTP takes its place along as an [`Admission`].
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
+use super::entry::EntryId;
 use super::limits::Limits;
 use super::rate::Bucket;
 use super::reason::Limit;
@@ -20,6 +22,10 @@ pub(crate) struct Population {
     connections: Cell<usize>,
     /// Connections of each address; empty unless they are bounded.
     addresses: RefCell<FxHashMap<IpAddr, usize>>,
+    most_handshakes: usize,
+    handshakes: Cell<usize>,
+    /// Connections that were in their handshake when they were added, oldest first.
+    half_open: RefCell<VecDeque<EntryId>>,
 }
 
 /// The place of a connection that lives outside the table; it is free again when this is dropped.
@@ -37,7 +43,40 @@ impl Population {
             arrivals: limits.connection_rate.map(|rate| RefCell::new(Bucket::new(rate))),
             connections: Cell::new(0),
             addresses: RefCell::default(),
+            most_handshakes: limits.handshakes,
+            handshakes: Cell::new(0),
+            half_open: RefCell::default(),
         })
+    }
+
+    /// Counts a handshake under way. Beyond the bound it returns the oldest one, which gives way: a
+    /// flood at a listener displaces its own, never an open connection and no other listener's.
+    pub(super) fn begin_handshake(
+        &self,
+        id: EntryId,
+        is_under_way: impl Fn(EntryId) -> bool,
+    ) -> Option<EntryId> {
+        self.handshakes.set(self.handshakes.get() + 1);
+        let mut half_open = self.half_open.borrow_mut();
+        half_open.push_back(id);
+        if self.handshakes.get() <= self.most_handshakes {
+            // Those that are done leave the list when it has grown to twice what can be under way.
+            if half_open.len() > self.most_handshakes.saturating_mul(2) {
+                half_open.retain(|&id| is_under_way(id));
+            }
+            return None;
+        }
+        while let Some(oldest) = half_open.pop_front() {
+            if is_under_way(oldest) {
+                return Some(oldest);
+            }
+        }
+        None
+    }
+
+    /// Ends what [`Population::begin_handshake`] began.
+    pub(super) fn end_handshake(&self) {
+        self.handshakes.set(self.handshakes.get().saturating_sub(1));
     }
 
     /// Gives a connection its place. `address` is `None` where it says nothing about the peer.
@@ -104,14 +143,20 @@ impl Population {
 }
 
 impl Admission {
-    /// Leaves the place to somebody who gives it back himself.
-    pub(super) fn keep(mut self) {
-        self.kept = true;
+    /// Makes it the place of an entry of this population, which gives it back; returns whether the
+    /// entry counts for its address.
+    pub(super) fn settle(mut self, population: &Rc<Population>) -> bool {
+        if Rc::ptr_eq(&self.population, population) {
+            self.kept = true;
+        } else {
+            population.enter(self.address);
+        }
+        self.address.is_some()
     }
 
-    /// Returns a place in a crowd of its own.
+    /// Returns a place in a population of its own.
     #[cfg(test)]
-    pub(crate) fn of_nobody() -> Self {
+    pub(crate) fn alone() -> Self {
         Self::new(&Population::new(&Limits::default()), None)
     }
 

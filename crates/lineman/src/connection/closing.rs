@@ -4,14 +4,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-
 use super::driver::Farewell;
-use super::entry::{Entry, Peer as _, State};
+use super::due::Deadline;
+use super::entry::{AnyEntry as _, Entry};
 use super::handler::Event;
+use super::inflow::Hold;
+use super::life::State;
+use super::outflow::End;
 use super::transport::Transport;
-use super::{Admission, CloseReason, Driver};
-use crate::http::{Spoken, Taken};
+use super::{CloseReason, Driver};
 
 /// How long the peer may take to end its side after we have ended ours. It has read the farewell by
 /// then or never will; Workerman lingers as long.
@@ -20,30 +21,35 @@ const LINGER: Duration = Duration::from_secs(1);
 impl<D: Driver> Entry<D> {
     /// Says farewell, flushes, and closes; does nothing on a connection that is closing already.
     pub(super) fn begin_close(self: &Rc<Self>, reason: CloseReason) {
-        let is_mute = self.state.get() == State::Preparing || matches!(reason, CloseReason::Tls(_));
-        match self.state.get() {
+        match self.life.state() {
             State::Connecting => return self.finish(reason),
-            // There is no way to say anything but what the layers have said.
-            State::Preparing | State::Handshake | State::Open if is_mute => {
-                self.queue.borrow_mut().clear();
-                self.flags.awaits.set(false);
-                return self.start_closing(reason);
-            }
-            State::Preparing | State::Handshake | State::Open => {}
+            State::Preparing | State::Handshake | State::Deciding | State::Open => {}
             State::Closing | State::Lingering | State::Closed => return,
         }
-        let farewell = self.driver.borrow_mut().farewell(&reason, self.queue.borrow_mut().tail());
+        // There is no way to say more than the layers have said, or anything behind the end.
+        let is_mute = !self.can_speak() || matches!(reason, CloseReason::Tls(_));
+        if is_mute || self.outflow.end() == End::Said {
+            self.outflow.clear();
+            self.outflow.set_awaits(false);
+            return self.start_closing(reason);
+        }
+        let farewell = {
+            let mut queue = self.outflow.queue.borrow_mut();
+            self.driver.borrow_mut().farewell(&reason, queue.tail())
+        };
         self.start_closing(reason);
-        self.flags.awaits.set(farewell == Farewell::Awaits && !self.flags.eof.get());
+        self.outflow.set_awaits(farewell == Farewell::Awaits && !self.inflow.has_ended());
     }
 
     /// The peer ended the conversation; our answer, if there is one, is queued already.
     pub(super) fn close_answered(self: &Rc<Self>, reason: CloseReason) {
-        self.flags.awaits.set(false);
-        match self.state.get() {
-            State::Connecting | State::Preparing | State::Handshake | State::Open => {
-                self.start_closing(reason);
-            }
+        self.outflow.set_awaits(false);
+        match self.life.state() {
+            State::Connecting
+            | State::Preparing
+            | State::Handshake
+            | State::Deciding
+            | State::Open => self.start_closing(reason),
             State::Closing => self.touch(),
             State::Lingering | State::Closed => {}
         }
@@ -51,25 +57,13 @@ impl<D: Driver> Entry<D> {
 
     fn start_closing(self: &Rc<Self>, reason: CloseReason) {
         self.leave_handshake();
-        self.state.set(State::Closing);
+        self.life.become_now(State::Closing);
         self.extra(|extra| extra.reason = Some(reason));
-        self.set_deadline(self.limits().close_time);
+        self.clear_all_due();
+        self.set_due(Deadline::Close, self.limits().close_time);
         self.touch();
         // A pause left the peer's bytes unread, its own farewell perhaps among them.
         self.read_again();
-    }
-
-    /// It counts as half-open from here, and has a deadline.
-    pub(super) fn enter_handshake(&self) {
-        self.flags.half_open.set(true);
-        self.table.handshake_begun();
-        self.set_deadline(self.limits().handshake_time);
-    }
-
-    pub(super) fn leave_handshake(&self) {
-        if self.flags.half_open.replace(false) {
-            self.table.handshake_over();
-        }
     }
 
     /// Ends our side of an open connection once everything is sent; the peer's goes on for a moment.
@@ -77,28 +71,24 @@ impl<D: Driver> Entry<D> {
         if !D::HALF_CLOSES {
             return self.begin_close(CloseReason::Local);
         }
-        if self.state.get() == State::Open && !self.flags.ending.replace(true) {
+        if self.life.is_open() && self.outflow.ask_end() {
             self.touch();
         }
     }
 
     /// Everything is sent: the peer sees the end of our side.
     pub(super) fn end_writing(self: &Rc<Self>) {
-        if self.flags.half_closed.get() || self.queued() > 0 {
+        if self.queued() > 0 || !self.can_speak() {
             return;
         }
         if self.say_end() {
             return self.touch();
         }
-        let ended = match self.transport.borrow().as_ref() {
-            Some(transport) => transport.stream().end_writing().is_ok(),
-            None => return,
-        };
-        if !ended {
+        if !self.shut_down_writing() {
             return self.finish_as_begun();
         }
-        self.flags.half_closed.set(true);
-        self.set_deadline(self.limits().end_time);
+        self.outflow.say_end();
+        self.set_due(Deadline::End, self.limits().end_time);
     }
 
     fn reason(&self) -> Option<CloseReason> {
@@ -110,27 +100,14 @@ impl<D: Driver> Entry<D> {
         self.transport.borrow_mut().as_mut().is_some_and(Transport::end)
     }
 
-    /// Gives its place to another connection.
-    pub(super) fn leave_population(&self) {
-        self.serve.population.leave(self.counted_for());
-    }
-
-    /// Runs what others wanted done when this connection is gone.
-    fn tell_those_who_wait(&self) {
-        let mut extra = self.extra.borrow_mut();
-        let Some(extra_now) = extra.as_mut() else { return };
-        extra_now.forward = None;
-        let waiting = std::mem::take(&mut extra_now.when_drained);
-        let gone = std::mem::take(&mut extra_now.when_gone);
-        drop(extra);
-        for job in waiting.into_iter().chain(gone) {
-            job();
-        }
+    fn shut_down_writing(&self) -> bool {
+        let transport = self.transport.borrow();
+        transport.as_ref().is_some_and(|transport| transport.stream().end_writing().is_ok())
     }
 
     /// The queue is empty: a closing connection goes one step further.
     pub(super) fn said_everything(self: &Rc<Self>) {
-        if self.state.get() != State::Closing || self.flags.awaits.get() {
+        if self.life.state() != State::Closing || self.outflow.awaits() {
             return;
         }
         // `on_drain` may have closed with a last message: the flush of that comes here again.
@@ -141,38 +118,30 @@ impl<D: Driver> Entry<D> {
             return self.touch();
         }
         let by_peer = matches!(self.reason(), Some(CloseReason::Peer { .. }));
-        if by_peer || self.flags.eof.get() {
+        if by_peer || self.inflow.has_ended() || !self.shut_down_writing() {
             return self.finish_as_begun();
         }
-        let ended = match self.transport.borrow().as_ref() {
-            Some(transport) => transport.stream().end_writing().is_ok(),
-            None => false,
-        };
-        if !ended {
-            return self.finish_as_begun();
-        }
-        self.state.set(State::Lingering);
-        self.set_deadline(LINGER);
+        self.life.become_now(State::Lingering);
+        self.set_due(Deadline::Close, LINGER);
         // What the peer sent meanwhile was left in the kernel by a pause: throw it away now.
-        self.flags.readable.set(true);
+        self.inflow.set_readable(true);
         self.read_again();
     }
 
     /// The peer has ended its side, and everything before that was handled.
     pub(super) fn peer_ended(self: &Rc<Self>) {
-        match self.state.get() {
-            State::Open if self.flags.half_closed.get() => self.finish_as_begun(),
-            State::Preparing | State::Handshake | State::Open
-                if self.queued() == 0 && !self.say_end() =>
-            {
-                self.finish(CloseReason::Peer { code: None, reason: String::new() });
-            }
-            // It may still read what waits for it: a half-closed peer gets its answers.
-            State::Preparing | State::Handshake | State::Open => {
-                self.start_closing(CloseReason::Peer { code: None, reason: String::new() });
+        let reason = CloseReason::Peer { code: None, reason: String::new() };
+        match self.life.state() {
+            State::Open if self.outflow.end() == End::Said => self.finish_as_begun(),
+            State::Preparing | State::Handshake | State::Deciding | State::Open => {
+                if self.queued() == 0 && !self.say_end() {
+                    return self.finish(reason);
+                }
+                // It may still read what waits for it: a half-closed peer gets its answers.
+                self.start_closing(reason);
             }
             State::Closing => {
-                self.flags.awaits.set(false);
+                self.outflow.set_awaits(false);
                 self.touch();
             }
             State::Connecting | State::Lingering => self.finish_as_begun(),
@@ -181,21 +150,18 @@ impl<D: Driver> Entry<D> {
     }
 
     /// A deadline has passed.
-    pub(super) fn time_is_up(self: &Rc<Self>) {
-        match self.state.get() {
-            State::Connecting => {
+    pub(super) fn time_is_up(self: &Rc<Self>, deadline: Deadline) {
+        match deadline {
+            Deadline::Handshake if self.life.state() == State::Connecting => {
                 self.finish(CloseReason::ConnectFailed("no answer in time".to_owned()));
             }
-            State::Preparing | State::Handshake => {
+            Deadline::Handshake => {
                 self.table.add(|counters| &counters.handshakes_failed, 1);
                 self.begin_close(CloseReason::HandshakeTimeout);
             }
-            State::Open if self.flags.half_closed.get() => self.finish_as_begun(),
-            State::Open if self.flags.throttled.replace(false) => self.read_again(),
-            State::Open if self.flags.paused.get() || self.flags.busy.get() => {}
-            State::Open => self.begin_close(CloseReason::MessageTimeout),
-            State::Closing | State::Lingering => self.finish_as_begun(),
-            State::Closed => {}
+            Deadline::Message => self.begin_close(CloseReason::MessageTimeout),
+            Deadline::Rate => self.lift(Hold::Throttled),
+            Deadline::End | Deadline::Close => self.finish_as_begun(),
         }
     }
 
@@ -205,24 +171,24 @@ impl<D: Driver> Entry<D> {
 
     /// Drops the connection now. The first reason given is the one that is reported.
     pub(super) fn finish(self: &Rc<Self>, reason: CloseReason) {
-        if self.state.get() == State::Closed {
+        if self.life.is_closed() {
             return;
         }
         self.leave_handshake();
-        self.state.set(State::Closed);
-        self.clear_deadline();
+        self.life.become_now(State::Closed);
+        self.clear_all_due();
         self.extra(|extra| {
             extra.reason.get_or_insert(reason);
         });
         let mut transport = self.transport.take();
         let socket = transport.as_mut().map(Transport::stream_mut);
-        self.table.forget(self.key, self.serve.weight, socket);
-        self.leave_population();
-        self.queue.borrow_mut().clear();
-        self.unread.take();
-        self.tell_those_who_wait();
-        if self.flags.busy.get() {
-            self.flags.close_due.set(true);
+        self.table.forget(self.id.key, self.serve.weight, socket);
+        self.serve.population.leave(self.counted_for());
+        self.outflow.clear();
+        self.inflow.take_unread();
+        self.end_pipes();
+        if self.inflow.is_held(Hold::Busy) {
+            self.life.owe_close();
         } else {
             self.report_close();
         }
@@ -230,34 +196,11 @@ impl<D: Driver> Entry<D> {
 
     pub(super) fn report_close(self: &Rc<Self>) {
         let reason = self.reason().unwrap_or(CloseReason::Local);
-        tracing::debug!(connection = self.id, peer = %self.peer(), %reason, "closed");
+        tracing::debug!(connection = self.id.number, peer = %self.peer(), %reason, "closed");
         // A peer that never finished its handshake came and went without a handler knowing.
-        if !self.flags.announced.get() {
+        if !self.life.is_announced() {
             return;
         }
         self.dispatch(Event::Close(reason));
-    }
-
-    /// A plain HTTP request leaves the table with its bytes.
-    pub(super) fn hand_over_http(self: &Rc<Self>, input: &mut BytesMut) {
-        let Some(http) = self.serve.http.clone() else {
-            return self.begin_close(CloseReason::Refused(426));
-        };
-        self.leave_handshake();
-        self.state.set(State::Closed);
-        self.clear_deadline();
-        self.extra(|extra| extra.reason = Some(CloseReason::BecameHttp));
-        let bytes = input.split().freeze();
-        if let Some(mut transport) = self.transport.take() {
-            self.table.forget(self.key, self.serve.weight, Some(transport.stream_mut()));
-            let admission = Admission::new(&self.serve.population, self.counted_for());
-            let chosen = transport.tls().and_then(|info| info.alpn());
-            let is_2 = chosen == Some(b"h2");
-            let spoken = if is_2 { Spoken::Http2 } else { Spoken::Http1 };
-            let (past, peer) = (self.past(), self.peer());
-            let front = Rc::clone(&self.serve.front);
-            let taken = Taken { past, transport, peer, spoken, bytes, admission, front };
-            http.take(&self.table, taken, self.serve.upgrades());
-        }
     }
 }

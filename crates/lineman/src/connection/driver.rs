@@ -15,7 +15,7 @@ use super::limits::Limits;
 /// and keep it plain data, for it moves between processes in a handover.
 pub trait Driver: Sized + 'static {
     /// What a handshake asks for: a WebSocket's request. `()` without one.
-    type Opening: 'static;
+    type Opening: Opening;
     /// What a peer's bytes decode to.
     type Inbound: 'static;
     /// What can be sent.
@@ -24,14 +24,8 @@ pub trait Driver: Sized + 'static {
     /// Whether the connection has to be opened by a handshake before messages flow.
     const HANDSHAKE: bool;
 
-    /// The names it has in TLS's ALPN, the preferred one first; none without one.
-    const ALPN: &'static [&'static str] = &[];
-
     /// Whether one side may end while the other goes on; otherwise an end is a close.
     const HALF_CLOSES: bool = true;
-
-    /// Whether a request on a connection that became HTTP may ask for this protocol.
-    const UPGRADES: bool = false;
 
     /// Returns the name for `connections`: `websocket`, `text`, ….
     fn name() -> &'static str;
@@ -51,12 +45,6 @@ pub trait Driver: Sized + 'static {
         output: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Step<Self>, CloseReason>;
-
-    /// Returns the values of a header that the handshake's request has.
-    fn header_lines<'o>(opening: &'o Self::Opening, name: &str) -> Vec<&'o str> {
-        let _ = (opening, name);
-        Vec::new()
-    }
 
     /// Appends the answer that completes the handshake.
     ///
@@ -103,6 +91,20 @@ pub trait Driver: Sized + 'static {
     }
 }
 
+/// What a handshake asks for.
+pub trait Opening: 'static {
+    /// Returns the values of a field that the request has, by its name in lower case: a header's lines.
+    /// Default: it has none. A trusted proxy may tell in one of them which client it speaks for.
+    fn values(&self, name: &str) -> Vec<&str> {
+        let _ = name;
+        Vec::new()
+    }
+}
+
+impl Opening for () {}
+
+impl Opening for std::convert::Infallible {}
+
 /// What a step over the input came to.
 pub enum Step<D: Driver> {
     /// More bytes are needed.
@@ -121,8 +123,9 @@ pub enum Step<D: Driver> {
     Pong(Bytes),
     /// The peer ended the conversation; the answer to that, if any, is in the output.
     Closed(CloseReason),
-    /// This is plain HTTP: the input holds the whole request, untouched.
-    Http,
+    /// The input is not of this protocol, and is left as it was: the listener's fallback takes the
+    /// connection; where there is none it is refused.
+    Foreign,
 }
 
 impl<D: Driver> fmt::Debug for Step<D> {
@@ -136,7 +139,7 @@ impl<D: Driver> fmt::Debug for Step<D> {
             Self::Ping(_) => "Ping(..)",
             Self::Pong(_) => "Pong(..)",
             Self::Closed(_) => "Closed(..)",
-            Self::Http => "Http",
+            Self::Foreign => "Foreign",
         })
     }
 }

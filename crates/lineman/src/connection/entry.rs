@@ -1,119 +1,66 @@
-//! One connection's place in the table: its whole state, and the order in which things happen to it.
+//! One connection's place in the table: four values (`life`, `inflow`, `outflow`, `due`), the socket
+//! with its layers, the driver and the counters; and how events reach the handler.
 //!
-//! `reading` and `closing` hold the two long stories; here are the state itself, the dispatch of
-//! events to the handler, and flushing. No method holds a borrow while a handler runs.
+//! `handshake`, `reading` and `closing` say what happens to it, in that order. No method holds a borrow
+//! while a handler runs.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio_util::time::delay_queue::Key;
+use tokio::time::Instant;
 
+use super::due::{Deadline, Due, Rearm};
 use super::extra::Extra;
+use super::handle::Counters;
 use super::handler::{Event, Turn};
+use super::inflow::{Beat, Hold, Inflow};
+use super::life::{Life, State};
 use super::listener::Serve;
-use super::queue::SendQueue;
+use super::outflow::{End, Outflow};
 use super::stats::{Row, tls_name};
 use super::table::{Scratch, Table};
+use super::transit::{Identity, Transit};
 use super::transport::Transport;
 use super::{Address, CloseReason, Connection, Driver, Limits};
 
-/// Where a connection is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum State {
-    /// An outgoing connection whose transport is not up.
-    Connecting,
-    /// The transport is up; what comes before the protocol is not done: a PROXY header, TLS.
-    Preparing,
-    /// The protocol's handshake is not done.
-    Handshake,
-    /// Messages flow.
-    Open,
-    /// A farewell is on its way out, or its answer is awaited.
-    Closing,
-    /// Everything was said; what the peer still sends is thrown away, so that it is not reset.
-    Lingering,
-    /// Gone.
-    Closed,
-}
-
-/// Whether a connection is a peer the service is there for.
+/// What a connection is to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
     /// A peer: counted, waited for by a drain, told when the process goes away.
     Peer,
+    /// A connection that the program made: told when the process goes away, and not waited for before.
+    Outgoing,
     /// A link between our own processes: lives as long as the process.
     Link,
 }
 
-/// Small facts of a connection, one bit of memory each.
-#[derive(Debug, Default)]
-pub(super) struct Flags {
-    /// A handler is at work in a task: decode nothing.
-    pub(super) busy: Cell<bool>,
-    /// Somebody asked not to read.
-    pub(super) paused: Cell<bool>,
-    /// The handler has heard of it: it is told of the end as well.
-    pub(super) announced: Cell<bool>,
-    /// Its handshake, or what comes before it, is under way and counted.
-    pub(super) half_open: Cell<bool>,
-    /// Something came since the last beat.
-    pub(super) heard: Cell<bool>,
-    /// It was pinged at the last beat.
-    pub(super) pinged: Cell<bool>,
-    /// It has sent more than its rate: not read until its deadline.
-    pub(super) throttled: Cell<bool>,
-    /// Nothing more is sent: the end of our side follows what is queued.
-    pub(super) ending: Cell<bool>,
-    /// The end of our side was sent, the peer's is awaited.
-    pub(super) half_closed: Cell<bool>,
-    /// Its address counts against the bound of addresses.
-    pub(super) counted: Cell<bool>,
-    /// It changes to another protocol as soon as nothing runs.
-    pub(super) changing: Cell<bool>,
-    /// In the table's list of entries to flush.
-    pub(super) touched: Cell<bool>,
-    /// The kernel may have more bytes: an edge was seen and not used up.
-    pub(super) readable: Cell<bool>,
-    /// In the table's list of entries to read again.
-    pub(super) again: Cell<bool>,
-    /// The bound of the send queue was met and `on_full` was called.
-    pub(super) full: Cell<bool>,
-    /// The kernel says that an end of stream follows what it holds.
-    pub(super) ended: Cell<bool>,
-    /// The peer has ended its side, and everything before that was read.
-    pub(super) eof: Cell<bool>,
-    /// The farewell wants an answer.
-    pub(super) awaits: Cell<bool>,
-    /// The handler's last event is due once it is no longer busy.
-    pub(super) close_due: Cell<bool>,
-    /// The handshake's request was given to the handler and is not answered yet.
-    pub(super) opening: Cell<bool>,
+/// Which entry: its place in the table, and its number, for places are used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EntryId {
+    pub(super) key: usize,
+    pub(super) number: u64,
 }
 
-/// A connection. Invariant: in the table's slab at `key` until it is `Closed`.
+/// A connection. Invariant: in the table's slab at `id.key` until it is `Closed`.
 pub(crate) struct Entry<D: Driver> {
-    pub(super) id: u64,
-    pub(super) key: usize,
+    pub(super) id: EntryId,
     pub(super) table: Table,
+    /// When it came, in the table's milliseconds.
+    pub(super) came_ms: u64,
+    /// Its socket with the layers; `None` before an outgoing one has its socket, and at the end.
     pub(super) transport: RefCell<Option<Transport>>,
     /// Where it came from; a proxy may have told another address.
     pub(super) origin: Address,
-    pub(super) state: Cell<State>,
-    pub(super) flags: Flags,
+    pub(super) life: Life,
+    pub(super) inflow: Inflow,
+    pub(super) outflow: Outflow,
+    pub(super) due: RefCell<Due>,
     pub(super) driver: RefCell<D>,
     /// What all connections of a listener have in common.
     pub(super) serve: Rc<Serve<D>>,
-    /// Bytes received that make no whole message yet, or wait for a busy handler.
-    pub(super) unread: RefCell<BytesMut>,
-    pub(super) queue: RefCell<SendQueue>,
-    pub(super) messages_in: Cell<u64>,
-    pub(super) messages_out: Cell<u64>,
-    pub(super) bytes_in: Cell<u64>,
-    pub(super) bytes_out: Cell<u64>,
-    pub(super) deadline: Cell<Option<Key>>,
+    pub(super) counters: Cell<Counters>,
     pub(super) extra: RefCell<Option<Box<Extra<D>>>>,
 }
 
@@ -127,10 +74,10 @@ pub(super) struct Readiness {
 }
 
 /// An entry as the table sees it, whatever it speaks.
-pub(super) trait Peer {
-    fn id(&self) -> u64;
+pub(super) trait AnyEntry {
+    fn id(&self) -> EntryId;
     fn weight(&self) -> Weight;
-    fn state(&self) -> State;
+    fn life(&self) -> &Life;
     fn row(&self) -> Row;
     fn queued(&self) -> usize;
     fn ready(self: Rc<Self>, readiness: Readiness, scratch: &mut Scratch);
@@ -139,19 +86,55 @@ pub(super) trait Peer {
     fn beat(self: Rc<Self>, period: Duration);
     fn flush(self: Rc<Self>);
     fn expired(self: Rc<Self>);
+    /// The connection that its messages are piped to has room again.
+    fn pipe_drained(self: Rc<Self>);
     fn close(self: Rc<Self>, reason: CloseReason);
     fn abort(self: Rc<Self>, reason: CloseReason);
 }
 
 impl<D: Driver> Entry<D> {
+    /// Makes the entry of a place in the table; its connection counts among the listener's from here.
+    pub(super) fn new(
+        table: &Table,
+        key: usize,
+        serve: &Rc<Serve<D>>,
+        state: State,
+        transit: Transit,
+    ) -> Self {
+        let Transit { identity, transport, inflow, outflow, end_by, kept } = transit;
+        let Identity { number, came_ms, counters, peer, admission } = identity;
+        let life = Life::new(state);
+        life.set_counted(admission.settle(&serve.population));
+        let entry = Self {
+            id: EntryId { key, number },
+            table: table.clone(),
+            came_ms,
+            transport: RefCell::new(transport),
+            origin: peer,
+            life,
+            inflow,
+            outflow,
+            due: RefCell::default(),
+            driver: RefCell::new(serve.make_driver()),
+            serve: Rc::clone(serve),
+            counters: Cell::new(counters),
+            extra: RefCell::new(Extra::new(&serve.front.limits, kept)),
+        };
+        if let Some(at) = end_by {
+            entry.due.borrow_mut().set(Deadline::End, at);
+            entry.arm();
+        }
+        entry
+    }
+
     /// Hands an event to the handler, and deals with what it answers.
     pub(super) fn dispatch(self: &Rc<Self>, event: Event<D>) {
-        self.flags.busy.set(true);
-        self.flags.announced.set(true);
+        self.inflow.hold(Hold::Busy);
+        self.life.announce();
         let connection = Connection::of(self);
         match self.serve.handler.on_event(&connection, event) {
             Turn::Done(result) => {
-                self.flags.busy.set(false);
+                self.inflow.lift(Hold::Busy);
                 self.settle(result);
             }
             Turn::Busy => {}
@@ -160,69 +143,60 @@ impl<D: Driver> Entry<D> {
 
     /// The handler is done with an event: a handshake is answered, an error closes.
     fn settle(self: &Rc<Self>, result: crate::Result) {
-        let opening = self.flags.opening.replace(false) && self.state.get() == State::Handshake;
+        let deciding = self.life.state() == State::Deciding;
         if let Err(error) = result {
-            let refused = if opening { self.driver.borrow_mut().refuse(&error) } else { None };
+            let refused = if deciding { self.driver.borrow_mut().refuse(&error) } else { None };
             if let Some(reason) = refused {
                 return self.begin_close(reason);
             }
             self.table.add(|counters| &counters.handler_errors, 1);
-            tracing::warn!(connection = self.id, peer = %self.peer(), %error, "handler failed");
+            tracing::warn!(connection = self.id.number, peer = %self.peer(), %error, "handler failed");
             self.begin_close(CloseReason::HandlerFailed(error.to_string()));
-        } else if opening {
-            // Its own event settles the rest, and may have left a task that is not done yet.
+        } else if deciding {
+            // The event that follows settles the rest, and may leave a task that is not done yet.
             return self.answer_handshake();
         }
-        if self.state.get() == State::Closed && self.flags.close_due.replace(false) {
+        if self.life.take_close_due() {
             self.report_close();
         }
     }
 
-    fn answer_handshake(self: &Rc<Self>) {
-        let accepted = self.driver.borrow_mut().accept(self.queue.borrow_mut().tail());
-        self.touch();
-        match accepted {
-            Ok(()) => self.opened(),
-            Err(reason) => self.begin_close(reason),
-        }
-    }
-
-    pub(super) fn opened(self: &Rc<Self>) {
-        self.state.set(State::Open);
-        self.leave_handshake();
-        self.clear_deadline();
-        self.dispatch(Event::Opened);
-    }
-
     /// The task of a busy handler is done; what waited behind it goes on.
     pub(super) fn finished(self: &Rc<Self>, result: crate::Result) {
-        self.flags.busy.set(false);
+        self.inflow.lift(Hold::Busy);
         self.settle(result);
-        if self.state.get() != State::Closed {
+        if !self.life.is_closed() {
             self.read_again();
         }
     }
 
     /// Puts the entry on the list of those that are flushed at the end of the turn.
     pub(super) fn touch(self: &Rc<Self>) {
-        if !self.flags.touched.replace(true) {
+        if self.outflow.list() {
             self.table.touched(Rc::<Self>::clone(self));
         }
     }
 
     /// Puts the entry on the list of those that go on reading in the next turn.
     pub(super) fn read_again(self: &Rc<Self>) {
-        if !self.flags.again.replace(true) {
+        if self.inflow.list() {
             self.table.again(Rc::<Self>::clone(self));
         }
     }
 
+    /// Takes a reason not to read away, and goes on with what waited for that.
+    pub(super) fn lift(self: &Rc<Self>, hold: Hold) {
+        if self.inflow.lift(hold) {
+            self.read_again();
+        }
+    }
+
     fn flush_queue(self: &Rc<Self>) {
-        self.flags.touched.set(false);
-        if matches!(self.state.get(), State::Connecting | State::Closed) {
+        self.outflow.unlist();
+        if matches!(self.life.state(), State::Connecting | State::Closed) {
             return;
         }
-        let mut queue = self.queue.borrow_mut();
+        let mut queue = self.outflow.queue.borrow_mut();
         let mut transport = self.transport.borrow_mut();
         let Some(transport_now) = transport.as_mut() else { return };
         let written = transport_now.write(&mut queue);
@@ -234,7 +208,7 @@ impl<D: Driver> Entry<D> {
         drop(queue);
         match written {
             Ok(written) => {
-                self.bytes_out.set(self.bytes_out.get() + written as u64);
+                self.count(|counters| counters.bytes_out += written as u64);
                 self.table.add(|counters| &counters.bytes_out, written as u64);
                 if drained {
                     self.drained();
@@ -245,25 +219,32 @@ impl<D: Driver> Entry<D> {
     }
 
     fn drained(self: &Rc<Self>) {
-        if self.flags.full.replace(false) && self.state.get() == State::Open {
+        if self.outflow.drain() && self.life.is_open() {
             self.serve.handler.on_drain(&Connection::of(self));
         }
-        if self.flags.ending.get() && self.state.get() == State::Open {
+        if self.outflow.end() == End::Asked && self.life.is_open() {
             self.end_writing();
         }
-        let waiting = match self.extra.borrow_mut().as_mut() {
-            Some(extra) => std::mem::take(&mut extra.when_drained),
+        let sources = match self.extra.borrow_mut().as_mut() {
+            Some(extra) => std::mem::take(&mut extra.kept.sources),
             None => Vec::new(),
         };
-        for job in waiting {
-            job();
+        for source in sources {
+            self.table.pipe_drained(source);
         }
         self.said_everything();
     }
 
+    /// Counts something of this connection.
+    pub(super) fn count(&self, add: impl FnOnce(&mut Counters)) {
+        let mut counters = self.counters.get();
+        add(&mut counters);
+        self.counters.set(counters);
+    }
+
     /// Returns the address the connection counts for, if addresses count.
     pub(super) fn counted_for(&self) -> Option<IpAddr> {
-        self.peer().ip().filter(|_| self.flags.counted.get())
+        self.peer().ip().filter(|_| self.life.is_counted())
     }
 
     pub(super) fn extra<R>(&self, use_it: impl FnOnce(&mut Extra<D>) -> R) -> R {
@@ -279,24 +260,43 @@ impl<D: Driver> Entry<D> {
         &self.serve.front.limits
     }
 
-    pub(super) fn set_deadline(&self, after: Duration) {
-        self.clear_deadline();
-        self.deadline.set(Some(self.table.set_deadline((self.key, self.id), after)));
+    /// Returns whether the layers are through, so that the protocol can say something.
+    pub(super) fn can_speak(&self) -> bool {
+        self.transport.borrow().as_ref().is_some_and(Transport::is_up)
     }
 
-    pub(super) fn has_deadline(&self) -> bool {
-        self.deadline.get().is_some()
+    pub(super) fn set_due(&self, deadline: Deadline, after: Duration) {
+        let at = Instant::now() + crate::limit::finite(after);
+        self.due.borrow_mut().set(deadline, at);
+        self.arm();
     }
 
-    pub(super) fn clear_deadline(&self) {
-        if let Some(key) = self.deadline.take() {
+    pub(super) fn clear_due(&self, deadline: Deadline) {
+        if self.due.borrow_mut().clear(deadline) {
+            self.arm();
+        }
+    }
+
+    pub(super) fn clear_all_due(&self) {
+        self.due.borrow_mut().clear_all();
+        self.arm();
+    }
+
+    /// Has the earliest deadline in the table's wheel.
+    fn arm(&self) {
+        let mut due = self.due.borrow_mut();
+        let Rearm { remove, insert } = due.rearm();
+        if let Some(key) = remove {
             self.table.clear_deadline(key);
+        }
+        if let Some(at) = insert {
+            due.armed(self.table.set_deadline(self.id, at), at);
         }
     }
 }
 
-impl<D: Driver> Peer for Entry<D> {
-    fn id(&self) -> u64 {
+impl<D: Driver> AnyEntry for Entry<D> {
+    fn id(&self) -> EntryId {
         self.id
     }
 
@@ -304,45 +304,46 @@ impl<D: Driver> Peer for Entry<D> {
         self.serve.weight
     }
 
-    fn state(&self) -> State {
-        self.state.get()
+    fn life(&self) -> &Life {
+        &self.life
     }
 
     fn queued(&self) -> usize {
         let pending = self.transport.borrow().as_ref().map_or(0, Transport::pending);
-        self.queue.borrow().len() + pending
+        self.outflow.queued() + pending
     }
 
     fn row(&self) -> Row {
         let transport = self.transport.borrow();
         let local = transport.as_ref().and_then(|transport| transport.stream().local_addr().ok());
         let undecoded = transport.as_ref().map_or(0, Transport::undecoded);
+        let counters = self.counters.get();
         Row {
-            id: self.id,
+            id: self.id.number,
             protocol: D::name().to_owned(),
-            state: format!("{:?}", self.state.get()).to_lowercase(),
+            state: self.life.state().name().to_owned(),
             local: local.map_or_else(|| "-".to_owned(), |address| address.to_string()),
             peer: self.peer().to_string(),
-            messages_in: self.messages_in.get(),
-            messages_out: self.messages_out.get(),
-            bytes_in: self.bytes_in.get(),
-            bytes_out: self.bytes_out.get(),
-            receive_queue: (self.unread.borrow().len() + undecoded) as u64,
+            messages_in: counters.messages_in,
+            messages_out: counters.messages_out,
+            bytes_in: counters.bytes_in,
+            bytes_out: counters.bytes_out,
+            receive_queue: (self.inflow.unread_len() + undecoded) as u64,
             send_queue: self.queued() as u64,
             tls: transport.as_ref().and_then(Transport::tls).map(|tls| tls_name(tls.version())),
-            age_ms: self.table.age_ms(self.id),
+            age_ms: Some(self.table.age_ms(self.came_ms)),
         }
     }
 
     fn ready(self: Rc<Self>, readiness: Readiness, scratch: &mut Scratch) {
-        if readiness.writable && self.state.get() == State::Connecting {
+        if readiness.writable && self.life.state() == State::Connecting {
             self.transport_up();
         }
         if readiness.ended {
-            self.flags.ended.set(true);
+            self.inflow.end_comes();
         }
         if readiness.readable {
-            self.flags.readable.set(true);
+            self.inflow.set_readable(true);
             self.read(scratch);
         }
         if readiness.writable && self.queued() > 0 {
@@ -351,23 +352,23 @@ impl<D: Driver> Peer for Entry<D> {
     }
 
     fn again(self: Rc<Self>, scratch: &mut Scratch) {
-        self.flags.again.set(false);
+        self.inflow.unlist();
         self.go_on_reading(scratch);
     }
 
     fn beat(self: Rc<Self>, period: Duration) {
-        if self.state.get() != State::Open || self.limits().heartbeat != Some(period) {
+        if !self.life.is_open() || self.limits().heartbeat != Some(period) {
             return;
         }
-        if self.flags.heard.replace(false) {
-            return self.flags.pinged.set(false);
-        }
-        // Who is not read may have answered.
-        if self.flags.paused.get() || self.flags.busy.get() || self.flags.throttled.get() {
+        // Nothing can be asked once our side ends; the time for the peer's end is running.
+        if self.outflow.end() != End::Open {
             return;
         }
-        let asked = !self.flags.pinged.replace(true)
-            && self.driver.borrow_mut().ping(self.queue.borrow_mut().tail());
+        let asked = match self.inflow.beat() {
+            Beat::Wait => return,
+            Beat::Ping => self.driver.borrow_mut().ping(self.outflow.queue.borrow_mut().tail()),
+            Beat::GiveUp => false,
+        };
         if asked {
             return self.touch();
         }
@@ -380,8 +381,18 @@ impl<D: Driver> Peer for Entry<D> {
     }
 
     fn expired(self: Rc<Self>) {
-        self.deadline.set(None);
-        self.time_is_up();
+        self.due.borrow_mut().disarmed();
+        let now = Instant::now();
+        loop {
+            let passed = self.due.borrow_mut().take_passed(now);
+            let Some(deadline) = passed else { break };
+            self.time_is_up(deadline);
+        }
+        self.arm();
+    }
+
+    fn pipe_drained(self: Rc<Self>) {
+        self.lift(Hold::Piped);
     }
 
     fn close(self: Rc<Self>, reason: CloseReason) {

@@ -1,5 +1,5 @@
-//! What few connections have: data of the application's, rates, a pipe, a protocol to change to,
-//! a reason to end.
+//! What few connections have: data of the application's, rates, pipes, a change of protocol, a reason
+//! to end.
 //!
 //! It is one pointer of an entry, and empty on a connection that uses none of it.
 
@@ -7,32 +7,49 @@ use std::any::Any;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::entry::Entry;
+use super::entry::{Entry, EntryId};
 use super::limits::Limits;
 use super::rate::Bucket;
 use super::reason::Limit;
-use super::{Address, CloseReason, Driver};
+use super::{Address, CloseReason, Connection, Driver};
 use crate::tls::Session;
 
 /// Takes a message in the handler's place.
-pub(super) type Forward<D> = Rc<dyn Fn(<D as Driver>::Inbound)>;
-/// Makes the successor of an entry.
-pub(super) type Successor<D> = Box<dyn FnOnce(&Rc<Entry<D>>)>;
+pub(super) type Forward<D> = Rc<dyn Fn(&Connection<D>, <D as Driver>::Inbound)>;
+
+/// What a connection is about to become.
+pub(super) enum Change<D: Driver> {
+    /// TLS begins in mid-stream.
+    Tls(Box<Session>),
+    /// Another protocol, with other handlers.
+    Protocol(Box<dyn FnOnce(&Rc<Entry<D>>)>),
+}
+
+/// What goes on when a connection changes its protocol.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) data: Option<Box<dyn Any>>,
+    /// Connections whose messages are piped here, and which wait for room.
+    pub(super) sources: Vec<EntryId>,
+    /// Connections at the other end of a pipe: closed when this one is gone.
+    pub(super) partners: Vec<EntryId>,
+}
+
+impl Kept {
+    fn is_empty(&self) -> bool {
+        self.data.is_none() && self.sources.is_empty() && self.partners.is_empty()
+    }
+}
 
 pub(super) struct Extra<D: Driver> {
-    pub(super) data: Option<Box<dyn Any>>,
+    pub(super) kept: Kept,
     /// The peer's address, as a proxy told it.
     pub(super) peer: Option<Address>,
     /// Why it ends: the first reason given.
     pub(super) reason: Option<CloseReason>,
     /// Where messages go instead of to the handler.
     pub(super) forward: Option<Forward<D>>,
-    /// What others wait for: that this connection's queue is empty, and that it is gone.
-    pub(super) when_drained: Vec<Box<dyn FnOnce()>>,
-    pub(super) when_gone: Vec<Box<dyn FnOnce()>>,
-    pub(super) successor: Option<Successor<D>>,
-    /// TLS that begins in mid-stream.
-    pub(super) session: Option<Box<Session>>,
+    pub(super) change: Option<Change<D>>,
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
 }
@@ -40,14 +57,11 @@ pub(super) struct Extra<D: Driver> {
 impl<D: Driver> Default for Extra<D> {
     fn default() -> Self {
         Self {
-            data: None,
+            kept: Kept::default(),
             peer: None,
             reason: None,
             forward: None,
-            when_drained: Vec::new(),
-            when_gone: Vec::new(),
-            successor: None,
-            session: None,
+            change: None,
             messages: None,
             bytes: None,
         }
@@ -56,13 +70,13 @@ impl<D: Driver> Default for Extra<D> {
 
 impl<D: Driver> Extra<D> {
     /// Returns what a connection of these limits begins with.
-    pub(super) fn new(limits: &Limits) -> Option<Box<Self>> {
-        if limits.message_rate.is_none() && limits.byte_rate.is_none() {
+    pub(super) fn new(limits: &Limits, kept: Kept) -> Option<Box<Self>> {
+        if limits.message_rate.is_none() && limits.byte_rate.is_none() && kept.is_empty() {
             return None;
         }
         let messages = limits.message_rate.map(Bucket::new);
         let bytes = limits.byte_rate.map(Bucket::new);
-        Some(Box::new(Self { messages, bytes, ..Self::default() }))
+        Some(Box::new(Self { kept, messages, bytes, ..Self::default() }))
     }
 
     /// Counts what came; returns the rate that was exceeded, and for how long it is.

@@ -6,20 +6,21 @@ use std::rc::Rc;
 
 use super::handle::Counters;
 use super::stats::{Row, tls_name};
-use super::succession::Past;
 use super::table::Table;
-use super::{Address, Transport};
+use super::transit::Identity;
+use super::{Address, Admission, Transport};
 use crate::tls::Version;
 
 /// A connection outside the slab's care. Invariant: in the slab at `key` until it leaves.
 pub(crate) struct Guest {
-    id: u64,
+    number: u64,
+    came_ms: u64,
     key: usize,
     table: Table,
     protocol: &'static str,
     local: Option<Address>,
-    /// The client of the last request: a proxy's connection serves many.
-    peer: RefCell<Address>,
+    /// The peer, or the client of the last request: a proxy's connection serves many.
+    client: RefCell<Address>,
     tls: Option<Version>,
     /// Whether its end has begun: no further request is wanted.
     closing: Cell<bool>,
@@ -27,46 +28,49 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Gives a connection its place among the rows, and counts it. It goes on from its past: the same
-    /// number, the same counters.
+    /// Gives a connection its place among the rows, and counts it: the same number, the same counters.
+    /// Returns its place among the listener's connections as well.
     pub(crate) fn enter(
         table: &Table,
-        past: Past,
+        identity: Identity,
         transport: &Transport,
-        peer: Address,
         protocol: &'static str,
-    ) -> Rc<Self> {
-        table.lodge(|key| Self {
-            id: past.id,
+    ) -> (Rc<Self>, Admission) {
+        let Identity { number, came_ms, counters, peer, admission } = identity;
+        let guest = table.insert_guest(|key| Self {
+            number,
+            came_ms,
             key,
             table: table.clone(),
             protocol,
             // Asked now, for the socket is hyper's from here on.
             local: transport.stream().local_addr().ok(),
-            peer: RefCell::new(peer),
+            client: RefCell::new(peer),
             tls: transport.tls().map(|tls| tls.version()),
             closing: Cell::new(false),
-            counters: Cell::new(past.counters),
-        })
+            counters: Cell::new(counters),
+        });
+        (guest, admission)
     }
 
     /// Ends what [`Guest::enter`] began.
     pub(crate) fn leave(&self) {
-        self.table.dislodge(self.key);
+        self.table.remove_guest(self.key);
+    }
+
+    /// Returns what it goes on with as an entry.
+    pub(crate) fn identity(&self, peer: Address, admission: Admission) -> Identity {
+        let (number, came_ms, counters) = (self.number, self.came_ms, self.counters.get());
+        Identity { number, came_ms, counters, peer, admission }
     }
 
     pub(crate) fn table(&self) -> &Table {
         &self.table
     }
 
-    /// Returns what it goes on with as an entry.
-    pub(crate) fn past(&self) -> Past {
-        Past { id: self.id, counters: self.counters.get() }
-    }
-
-    /// Somebody behind a proxy asks, or the proxy itself.
+    /// A request is this client's, which a proxy may speak for.
     pub(crate) fn speaks_for(&self, client: Address) {
-        self.peer.replace(client);
+        self.client.replace(client);
     }
 
     /// No further request is wanted.
@@ -108,11 +112,11 @@ impl Guest {
     pub(super) fn row(&self) -> Row {
         let counters = self.counters.get();
         Row {
-            id: self.id,
+            id: self.number,
             protocol: self.protocol.to_owned(),
             state: if self.closing.get() { "closing" } else { "open" }.to_owned(),
             local: self.local.as_ref().map_or_else(|| "-".to_owned(), Address::to_string),
-            peer: self.peer.borrow().to_string(),
+            peer: self.client.borrow().to_string(),
             messages_in: counters.messages_in,
             messages_out: counters.messages_out,
             bytes_in: counters.bytes_in,
@@ -120,7 +124,7 @@ impl Guest {
             receive_queue: 0,
             send_queue: 0,
             tls: self.tls.map(tls_name),
-            age_ms: self.table.age_ms(self.id),
+            age_ms: Some(self.table.age_ms(self.came_ms)),
         }
     }
 }

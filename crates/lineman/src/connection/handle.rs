@@ -1,11 +1,15 @@
 //! What handlers hold: a connection, to send on, to close, to ask about.
 
 use std::fmt;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::entry::{Entry, State};
+use super::due::Deadline;
+use super::entry::Entry;
+use super::inflow::Hold;
+use super::life::State;
+use super::outflow::End;
 use super::{Address, CloseReason, Driver};
 use crate::tls::TlsInfo;
 use crate::{BoxError, Result};
@@ -15,15 +19,6 @@ use crate::{BoxError, Result};
 /// Sending never waits. The order of what is sent is kept; it leaves at the end of the loop's turn.
 pub struct Connection<D: Driver> {
     entry: Rc<Entry<D>>,
-}
-
-/// A connection that may be gone.
-pub(super) struct Distant<D: Driver>(Weak<Entry<D>>);
-
-impl<D: Driver> Distant<D> {
-    pub(super) fn upgrade(&self) -> Option<Connection<D>> {
-        Some(Connection { entry: self.0.upgrade()? })
-    }
 }
 
 /// What went over one connection.
@@ -61,7 +56,7 @@ impl<D: Driver> Connection<D> {
 
     /// Returns the connection's number, unique in this process.
     pub fn id(&self) -> u64 {
-        self.entry.id
+        self.entry.id.number
     }
 
     /// Returns the peer's address.
@@ -78,11 +73,6 @@ impl<D: Driver> Connection<D> {
         &self.entry
     }
 
-    /// Returns a handle that does not keep the connection's state alive.
-    pub(super) fn downgrade(&self) -> Distant<D> {
-        Distant(Rc::downgrade(&self.entry))
-    }
-
     /// Returns what TLS has agreed on with the peer; `None` without TLS, or before it is established.
     pub fn tls(&self) -> Option<Rc<TlsInfo>> {
         self.entry.transport.borrow().as_ref()?.tls().cloned()
@@ -90,17 +80,12 @@ impl<D: Driver> Connection<D> {
 
     /// Returns how many messages and bytes came, and how many left.
     pub fn counters(&self) -> Counters {
-        Counters {
-            messages_in: self.entry.messages_in.get(),
-            messages_out: self.entry.messages_out.get(),
-            bytes_in: self.entry.bytes_in.get(),
-            bytes_out: self.entry.bytes_out.get(),
-        }
+        self.entry.counters.get()
     }
 
     /// Keeps a value of the application's with the connection, in place of the one before.
     pub fn set_data<T: 'static>(&self, value: T) {
-        self.entry.extra(|extra| extra.data = Some(Box::new(value)));
+        self.entry.extra(|extra| extra.kept.data = Some(Box::new(value)));
     }
 
     /// Lets `use_it` work with the value that [`Connection::set_data`] kept.
@@ -131,10 +116,10 @@ impl<D: Driver> Connection<D> {
     /// ```
     pub fn with_data<T: 'static, R>(&self, use_it: impl FnOnce(&mut T) -> R) -> Option<R> {
         // It is taken out meanwhile, so that `use_it` may use the connection.
-        let mut data = self.entry.extra(|extra| extra.data.take())?;
+        let mut data = self.entry.extra(|extra| extra.kept.data.take())?;
         let result = data.downcast_mut::<T>().map(use_it);
         self.entry.extra(|extra| {
-            extra.data.get_or_insert(data);
+            extra.kept.data.get_or_insert(data);
         });
         result
     }
@@ -149,7 +134,7 @@ impl<D: Driver> Connection<D> {
     }
 
     fn append(&self, message: D::Outbound) -> Result {
-        let mut queue = self.entry.queue.borrow_mut();
+        let mut queue = self.entry.outflow.queue.borrow_mut();
         self.entry.table.prepare(&mut queue);
         let before = queue.tail().len();
         if let Err(error) = self.entry.driver.borrow_mut().encode(message, queue.tail()) {
@@ -170,9 +155,8 @@ impl<D: Driver> Connection<D> {
     /// [`SendError`] when they were not queued.
     pub fn send_encoded(&self, bytes: Bytes) -> Result<(), SendError> {
         self.may_send()?;
-        let mut queue = self.entry.queue.borrow_mut();
-        self.entry.table.prepare(&mut queue);
-        queue.share(bytes);
+        let mut queue = self.entry.outflow.queue.borrow_mut();
+        self.entry.table.share(&mut queue, bytes);
         let queued = queue.len();
         drop(queue);
         self.sent(queued);
@@ -186,21 +170,20 @@ impl<D: Driver> Connection<D> {
     }
 
     fn takes_messages(&self) -> Result<(), SendError> {
-        match self.entry.state.get() {
-            State::Open if self.entry.flags.ending.get() => return Err(SendError::Closed),
-            State::Open => {}
-            State::Connecting | State::Preparing if !D::HANDSHAKE => {}
-            State::Connecting | State::Preparing | State::Handshake => {
-                return Err(SendError::NotOpen);
+        match self.entry.life.state() {
+            State::Open if self.entry.outflow.end() != End::Open => Err(SendError::Closed),
+            State::Open => Ok(()),
+            State::Connecting | State::Preparing if !D::HANDSHAKE => Ok(()),
+            State::Connecting | State::Preparing | State::Handshake | State::Deciding => {
+                Err(SendError::NotOpen)
             }
-            State::Closing | State::Lingering | State::Closed => return Err(SendError::Closed),
+            State::Closing | State::Lingering | State::Closed => Err(SendError::Closed),
         }
-        Ok(())
     }
 
     /// Returns whether the send queue is at its bound.
     pub fn is_full(&self) -> bool {
-        self.entry.queue.borrow().len() >= self.entry.limits().send_queue
+        self.queued_bytes() >= self.entry.limits().send_queue
     }
 
     pub(super) fn may_send(&self) -> Result<(), SendError> {
@@ -214,9 +197,9 @@ impl<D: Driver> Connection<D> {
 
     fn sent(&self, queued: usize) {
         self.entry.table.add(|counters| &counters.messages_out, 1);
-        self.entry.messages_out.set(self.entry.messages_out.get() + 1);
+        self.entry.count(|counters| counters.messages_out += 1);
         self.entry.touch();
-        if queued >= self.entry.limits().send_queue && !self.entry.flags.full.replace(true) {
+        if queued >= self.entry.limits().send_queue && self.entry.outflow.fill() {
             self.entry.serve.handler.on_full(self);
         }
     }
@@ -244,53 +227,38 @@ impl<D: Driver> Connection<D> {
         self.entry.end();
     }
 
-    /// Runs `job` when nothing waits to be sent, or the connection is gone.
-    pub(super) fn when_drained(&self, job: impl FnOnce() + 'static) {
-        self.entry.extra(|extra| extra.when_drained.push(Box::new(job)));
-    }
-
-    /// Runs `job` when the connection is gone.
-    pub(super) fn when_gone(&self, job: impl FnOnce() + 'static) {
-        self.entry.extra(|extra| extra.when_gone.push(Box::new(job)));
-    }
-
-    pub(super) fn forward_to(&self, forward: impl Fn(D::Inbound) + 'static) {
-        self.entry.extra(|extra| extra.forward = Some(Rc::new(forward)));
-    }
-
     /// Drops the connection now; what is queued is lost.
     pub fn abort(&self) {
         self.entry.finish(CloseReason::Local);
     }
 
-    /// Stops reading from the peer: once its bytes fill the kernel's buffer, it has to wait.
+    /// Stops reading from the peer: once its bytes fill the kernel's buffer, it has to wait. A message
+    /// that has begun may take its time meanwhile. A handshake goes on, and so does an end.
     pub fn pause(&self) {
-        self.entry.flags.paused.set(true);
-        if self.entry.state.get() == State::Open {
-            self.entry.clear_deadline();
+        self.entry.inflow.hold(Hold::Paused);
+        if self.entry.life.is_open() {
+            self.entry.clear_due(Deadline::Message);
         }
     }
 
     /// Reads again.
     pub fn resume(&self) {
-        if self.entry.flags.paused.replace(false) {
-            self.entry.read_again();
-        }
+        self.entry.lift(Hold::Paused);
     }
 
     /// Returns whether reading is paused.
     pub fn is_paused(&self) -> bool {
-        self.entry.flags.paused.get()
+        self.entry.inflow.is_held(Hold::Paused)
     }
 
-    /// Returns whether it is open: its handshake is done, and nobody is closing it.
+    /// Returns whether it is open: its handshake is done, and its end has not begun.
     pub fn is_open(&self) -> bool {
-        self.entry.state.get() == State::Open
+        self.entry.life.is_open()
     }
 
     /// Returns how many bytes wait to be sent.
     pub fn queued_bytes(&self) -> usize {
-        self.entry.queue.borrow().len()
+        self.entry.outflow.queued()
     }
 
     pub(super) fn count_handler_error(&self) {
@@ -313,10 +281,10 @@ impl<D: Driver> fmt::Debug for Connection<D> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Connection")
-            .field("id", &self.entry.id)
+            .field("id", &self.id())
             .field("protocol", &D::name())
             .field("peer", &self.entry.peer())
-            .field("state", &self.entry.state.get())
+            .field("state", &self.entry.life.state())
             .finish()
     }
 }

@@ -1,29 +1,25 @@
 //! Listeners in the table, and outgoing connections: how an entry comes to be.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::admission::Population;
-use super::deadlines::Whose;
-use super::entry::{Entry, Flags, Readiness, State, Weight};
-use super::extra::Extra;
-use super::http_only::HttpOnly;
-use super::queue::SendQueue;
+use super::due::Deadline;
+use super::entry::{Entry, Readiness, Weight};
+use super::life::State;
 use super::stream::{Stream, StreamListener};
 use super::table::{Arrivals, Table};
+use super::transit::{Fallback, Transit};
 use super::transport::Transport;
-use super::{Address, Admission, Arrival, Connection, Driver, Front, Handler, Limits, WebSocket};
+use super::{Address, Admission, CloseReason, Connection, Driver, Front, Handler, Limits};
 use crate::Error;
-use crate::http::{Http, Upgrade};
 use crate::tls::{Acceptor, FromMaster, Session};
 
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
@@ -42,7 +38,10 @@ pub struct Serve<D: Driver> {
     pub(super) handler: Rc<dyn Handler<D>>,
     pub(super) front: Rc<Front>,
     pub(super) weight: Weight,
-    pub(super) http: Option<Http>,
+    /// What takes connections whose first bytes are of another protocol.
+    pub(super) fallback: Option<Rc<dyn Fallback>>,
+    /// The names of the protocol in TLS's ALPN, the preferred one first.
+    alpn: &'static [&'static str],
     pub(super) population: Rc<Population>,
     /// TLS of the listener's connections, or of those that ask for it.
     pub(super) acceptor: OnceCell<Rc<Acceptor>>,
@@ -59,13 +58,19 @@ impl<D: Driver> Serve<D> {
             acceptor: OnceCell::new(),
             front,
             weight: Weight::Peer,
-            http: None,
+            fallback: None,
+            alpn: &[],
         }
     }
 
     /// Returns links between processes of a cluster: not counted as peers, and not closed by a drain.
     pub fn links(make: impl Fn() -> D + 'static, handler: Rc<dyn Handler<D>>) -> Self {
         Self { weight: Weight::Link, ..Self::peers(make, handler) }
+    }
+
+    /// Returns connections that the program makes: not counted as peers, told when the process goes away.
+    pub(crate) fn outgoing(make: impl Fn() -> D + 'static, handler: Rc<dyn Handler<D>>) -> Self {
+        Self { weight: Weight::Outgoing, ..Self::peers(make, handler) }
     }
 
     /// Sets the bounds of each connection, and of all of them together. Default: [`Limits::default`].
@@ -88,7 +93,7 @@ impl<D: Driver> Serve<D> {
         let Some(tls) = self.front.tls.as_ref().or(self.front.tls_on_demand.as_ref()) else {
             return Ok(());
         };
-        let tls = tls.clone().or_alpn(D::ALPN);
+        let tls = tls.clone().or_alpn(self.alpn);
         let acceptor = Acceptor::new(&tls, FromMaster::of_this_process())?;
         self.acceptor.get_or_init(|| acceptor);
         Ok(())
@@ -100,11 +105,41 @@ impl<D: Driver> Serve<D> {
         Some(self.acceptor.get()?.session())
     }
 
-    /// Sets who serves requests that are plain HTTP. Without one they are refused with 426.
+    /// Sets what takes connections whose first bytes are of another protocol. Without it they are
+    /// refused.
     #[must_use]
-    pub fn http(mut self, http: Option<Http>) -> Self {
-        self.http = http;
-        self
+    pub(crate) fn fallback(self, fallback: Rc<dyn Fallback>) -> Self {
+        Self { fallback: Some(fallback), ..self }
+    }
+
+    /// Sets the names to offer in TLS's ALPN, the preferred one first. Default: none.
+    #[must_use]
+    pub(crate) fn alpn(self, names: &'static [&'static str]) -> Self {
+        Self { alpn: names, ..self }
+    }
+
+    /// Lets this listener's connections count among those of another one.
+    #[must_use]
+    pub(crate) fn beside<E: Driver>(self, other: &Serve<E>) -> Self {
+        let (front, population) = (Rc::clone(&other.front), Rc::clone(&other.population));
+        Self { front, population, ..self }
+    }
+
+    /// Sets the time for a handshake, and leaves the other limits.
+    #[must_use]
+    pub(crate) fn handshake_time(self, time: Duration) -> Self {
+        let mut front = Front::clone(&self.front);
+        front.limits.handshake_time = time;
+        Self { front: Rc::new(front), ..self }
+    }
+
+    pub(crate) fn shared_front(&self) -> &Rc<Front> {
+        &self.front
+    }
+
+    /// Returns the protocol state of a new connection.
+    pub(super) fn make_driver(&self) -> D {
+        (self.make)()
     }
 }
 
@@ -118,74 +153,27 @@ impl<D: Driver> fmt::Debug for Serve<D> {
     }
 }
 
-impl<D: Driver> Serve<D> {
-    /// Returns who takes the upgrades of connections that became HTTP: those they came from.
-    pub(super) fn upgrades(self: &Rc<Self>) -> Option<Rc<dyn Upgrade>> {
-        D::UPGRADES.then(|| Rc::<Self>::clone(self) as Rc<dyn Upgrade>)
-    }
-}
-
-impl<D: Driver> Upgrade for Serve<D> {
-    fn adopt(self: Rc<Self>, table: &Table, arrival: Arrival) -> io::Result<()> {
-        table.adopt(arrival, &self)
-    }
-}
-
 /// What a listener does with an arrival.
 pub(super) trait Accept {
     fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()>;
 }
 
-struct AcceptPeers<D: Driver> {
-    serve: Rc<Serve<D>>,
-    /// Connections that were in their handshake when they came, oldest first.
-    half_open: RefCell<VecDeque<Whose>>,
-}
-
-impl<D: Driver> Accept for AcceptPeers<D> {
+impl<D: Driver> Accept for Rc<Serve<D>> {
     fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()> {
-        let proxies = self.serve.front.proxies.as_ref();
+        let proxies = self.front.proxies.as_ref();
         let counts = proxies.is_none_or(|proxies| !proxies.will_tell(&peer));
         let address = peer.ip().filter(|_| counts);
-        if let Err(limit) = self.serve.population.admit(address) {
+        if let Err(limit) = self.population.admit(address) {
             tracing::debug!(%peer, %limit, "connection refused");
             table.add(|counters| counters.limited(limit), 1);
             return Ok(());
         }
-        let admission = Admission::new(&self.serve.population, address);
-        let session = self.serve.session();
+        let admission = Admission::new(&self.population, address);
         let prelude = proxies.and_then(|proxies| proxies.prelude(&peer));
-        let transport = Transport::new(stream, prelude, session);
-        let entry = insert(table, &self.serve, State::Preparing, transport, peer)?;
-        // From here on the entry gives the place back.
-        admission.keep();
-        entry.flags.counted.set(counts);
-        entry.begin();
-        if entry.flags.half_open.get() {
-            self.bound_handshakes(table, (entry.key, entry.id));
-        }
+        let transport = Transport::new(stream, prelude, self.session());
+        let transit = Transit::new(table.identity(peer, admission), transport);
+        insert(table, self, State::Preparing, transit)?.begin();
         Ok(())
-    }
-}
-
-impl<D: Driver> AcceptPeers<D> {
-    /// A flood of half-open connections displaces its own oldest, never an open connection.
-    fn bound_handshakes(&self, table: &Table, newest: Whose) {
-        let mut half_open = self.half_open.borrow_mut();
-        half_open.push_back(newest);
-        if table.handshakes() <= self.serve.front.limits.handshakes {
-            // Those that are done leave the list when it has grown to twice what can be under way.
-            if half_open.len() > 2 * self.serve.front.limits.handshakes {
-                half_open.retain(|&whose| table.in_handshake(whose));
-            }
-            return;
-        }
-        while let Some(oldest) = half_open.pop_front() {
-            if table.evict(oldest) {
-                table.add(|counters| &counters.handshakes_failed, 1);
-                return;
-            }
-        }
     }
 }
 
@@ -247,8 +235,8 @@ impl Listener {
             tracing::error!(
                 %error,
                 connections = table.len(),
-                "cannot accept: who comes now waits until others leave (hint: `ulimit -n` bounds the \
-                 connections); not said again while it lasts"
+                "cannot accept: new connections wait until others leave (hint: `ulimit -n` bounds them); \
+                 not said again while it lasts"
             );
         }
         self.resting.set(true);
@@ -274,52 +262,19 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Gives a socket its entry, which counts among the listener's connections.
+/// Gives a connection its entry, which counts among the listener's.
 pub(super) fn insert<D: Driver>(
     table: &Table,
     serve: &Rc<Serve<D>>,
     state: State,
-    mut transport: Transport,
-    peer: Address,
+    mut transit: Transit,
 ) -> io::Result<Rc<Entry<D>>> {
-    table.insert(serve.weight, |key, registry| {
-        // Edge-triggered: both interests at once cost one call in a connection's life.
-        let wish = Interest::READABLE | Interest::WRITABLE;
-        registry.register(transport.stream_mut(), Token(key), wish)?;
-        Ok(Rc::new(entry(table, key, serve, state, transport, peer)))
+    table.insert(serve.weight, |key, _| {
+        if let Some(transport) = &mut transit.transport {
+            table.watch(key, transport.stream_mut())?;
+        }
+        Ok(Rc::new(Entry::new(table, key, serve, state, transit)))
     })
-}
-
-/// Makes the entry of a place in the table.
-pub(super) fn entry<D: Driver>(
-    table: &Table,
-    key: usize,
-    serve: &Rc<Serve<D>>,
-    state: State,
-    transport: impl Into<Option<Transport>>,
-    peer: Address,
-) -> Entry<D> {
-    let flags = Flags::default();
-    flags.counted.set(true);
-    Entry {
-        id: table.next_id(),
-        key,
-        table: table.clone(),
-        transport: RefCell::new(transport.into()),
-        origin: peer,
-        state: Cell::new(state),
-        flags,
-        driver: RefCell::new((serve.make)()),
-        serve: Rc::clone(serve),
-        unread: RefCell::new(BytesMut::new()),
-        queue: RefCell::new(SendQueue::default()),
-        messages_in: Cell::new(0),
-        messages_out: Cell::new(0),
-        bytes_in: Cell::new(0),
-        bytes_out: Cell::new(0),
-        deadline: Cell::new(None),
-        extra: RefCell::new(Extra::new(&serve.front.limits)),
-    }
 }
 
 impl Table {
@@ -338,35 +293,13 @@ impl Table {
         if let Some(period) = serve.front.limits.heartbeat {
             self.beat_every(period);
         }
-        let accept = AcceptPeers { serve: Rc::new(serve), half_open: RefCell::default() };
+        let accept = Rc::new(Rc::new(serve));
         self.insert_listener(|key, registry| {
             registry.register(&mut socket, Token(key), Interest::READABLE)?;
-            let (socket, accept) = (RefCell::new(socket), Rc::new(accept));
+            let socket = RefCell::new(socket);
             Ok(Rc::new(Listener { socket, accept, resting: Cell::new(false), lender: None }))
         })
         .map_err(failed)
-    }
-
-    /// Hands every connection of a listener to the HTTP service, once its first byte is there;
-    /// requests for a WebSocket on one of these paths come back, and keep their place.
-    pub(crate) fn listen_http(
-        &self,
-        listener: impl TryInto<StreamListener, Error = io::Error>,
-        http: Http,
-        front: Front,
-        websockets: Vec<(String, Serve<WebSocket>)>,
-    ) -> Result<(), Error> {
-        let serve = Serve::peers(|| HttpOnly, Rc::new(HttpOnly)).front(front);
-        let on_path = |(path, peers): (String, Serve<WebSocket>)| {
-            let front = Rc::clone(&serve.front);
-            let population = Rc::clone(&serve.population);
-            (path, Rc::new(Serve { front, population, ..peers }) as Rc<dyn Upgrade>)
-        };
-        let paths = websockets.into_iter().map(on_path).collect();
-        let mut front = Front::clone(&serve.front);
-        front.limits.handshake_time = http.header_time();
-        let serve = Serve { front: Rc::new(front), ..serve };
-        self.listen(listener, serve.http(Some(http.upgrades(paths))))
     }
 
     /// Starts an outgoing connection; its first event is `Connect` (or `Opened`), or `Close`.
@@ -382,12 +315,55 @@ impl Table {
         let stream = TcpStream::connect(address).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let transport = Transport::new(Stream::Tcp(stream), None, None);
-        let entry = insert(self, serve, State::Connecting, transport, address.into());
-        let entry = entry.map_err(failed)?;
-        serve.population.enter(entry.counted_for());
-        // Who connects knows of it before any event, and has to hear that it failed.
-        entry.flags.announced.set(true);
-        entry.set_deadline(entry.limits().handshake_time);
+        let connection = self.insert_outgoing(serve, transport, address.into()).map_err(failed)?;
+        let entry = connection.entry();
+        entry.set_due(Deadline::Handshake, entry.limits().handshake_time);
+        Ok(connection)
+    }
+
+    /// Reserves a place for an outgoing connection. Its last event is `Close`, whatever comes of it;
+    /// until it is attached its peer is `0.0.0.0:0`.
+    pub(crate) fn reserve<D: Driver>(&self, serve: &Rc<Serve<D>>) -> io::Result<Connection<D>> {
+        if let Some(period) = serve.front.limits.heartbeat {
+            self.beat_every(period);
+        }
+        let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into();
+        self.insert_outgoing(serve, None, unknown)
+    }
+
+    fn insert_outgoing<D: Driver>(
+        &self,
+        serve: &Rc<Serve<D>>,
+        transport: impl Into<Option<Transport>>,
+        peer: Address,
+    ) -> io::Result<Connection<D>> {
+        serve.population.enter(None);
+        let admission = Admission::new(&serve.population, None);
+        let transit = Transit::new(self.identity(peer, admission), transport);
+        let entry = insert(self, serve, State::Connecting, transit)?;
+        // Its maker knows of it before any event, and has to hear that it failed.
+        entry.life.announce();
         Ok(Connection::of(&entry))
+    }
+}
+
+impl<D: Driver> Connection<D> {
+    /// Gives a reserved connection its socket, and begins with its layers or the protocol. One that was
+    /// closed meanwhile drops the socket.
+    pub(crate) fn attach(&self, mut transport: Transport, peer: Address) -> io::Result<()> {
+        let entry = self.entry();
+        if entry.life.state() != State::Connecting {
+            return Ok(());
+        }
+        entry.table.watch(entry.id.key, transport.stream_mut())?;
+        entry.transport.replace(Some(transport));
+        entry.extra(|extra| extra.peer = Some(peer));
+        entry.begin();
+        Ok(())
+    }
+
+    /// Drops the connection now, for this reason.
+    pub(crate) fn fail(&self, reason: CloseReason) {
+        self.entry().finish(reason);
     }
 }

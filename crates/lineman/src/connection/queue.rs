@@ -3,7 +3,7 @@
 //! It owns no buffer while it is empty. It never decides what happens at the bound; the handle does.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write};
+use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 const SHARE_FROM: usize = 512;
 
 /// As many pieces as one `writev` takes; more would be a second system call anyway.
-const PIECES: usize = 64;
+pub(super) const PIECES: usize = 64;
 
 /// A buffer larger than this is freed after use instead of going back to the pool.
 const POOLED: usize = 64 * 1024;
@@ -47,9 +47,12 @@ impl SendQueue {
         }
     }
 
-    /// Queues bytes that others hold as well.
-    pub(super) fn share(&mut self, bytes: Bytes) {
-        if bytes.len() < SHARE_FROM {
+    /// Queues bytes that other queues hold as well.
+    pub(super) fn share(&mut self, bytes: Bytes, pool: &mut Pool) {
+        // The first needs no buffer, however small it is: a fan-out to many owns none for each.
+        let is_first = self.tail.capacity() == 0 && self.pieces.is_empty();
+        if bytes.len() < SHARE_FROM && !is_first || bytes.is_empty() {
+            self.prepare(pool);
             self.tail.extend_from_slice(&bytes);
             return;
         }
@@ -62,22 +65,22 @@ impl SendQueue {
         self.pieces.push_back(bytes);
     }
 
-    /// Writes as much as the socket takes; returns how much that was. Stops at `WouldBlock`.
-    pub(super) fn write_to(&mut self, socket: &mut impl Write) -> io::Result<usize> {
-        let mut total = 0;
-        while !self.is_empty() {
-            match self.write_once(socket) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    total += written;
-                    self.advance(written);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    /// Returns in how many places of memory the bytes lie.
+    pub(super) fn pieces(&self) -> usize {
+        self.pieces.len() + usize::from(!self.tail.is_empty())
+    }
+
+    /// Lists what is to be written next, in order, as far as there are slices for it; returns how many
+    /// it took. What of it was written is told to [`SendQueue::written`].
+    pub(super) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let tail = Some(&self.tail[..]).filter(|tail| !tail.is_empty());
+        let pieces = self.pieces.iter().map(|piece| &piece[..]).chain(tail);
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            *slice = IoSlice::new(piece);
+            count += 1;
         }
-        Ok(total)
+        count
     }
 
     /// Frees what the queue owns; a buffer of ordinary size goes back to the pool.
@@ -92,27 +95,13 @@ impl SendQueue {
         *self = Self::default();
     }
 
-    fn write_once(&self, socket: &mut impl Write) -> io::Result<usize> {
-        if self.pieces.is_empty() {
-            return socket.write(&self.tail);
-        }
-        let mut slices = [IoSlice::new(&[]); PIECES];
-        let mut count = 0;
-        let pieces = self.pieces.iter().map(|piece| &piece[..]).chain([&self.tail[..]]);
-        for (slice, piece) in slices.iter_mut().zip(pieces) {
-            *slice = IoSlice::new(piece);
-            count += 1;
-        }
-        socket.write_vectored(&slices[..count])
-    }
-
     /// The bytes that come next, as many as lie together.
     pub(super) fn chunk(&self) -> &[u8] {
         self.pieces.front().map_or(&self.tail, |piece| piece)
     }
 
-    /// Takes that many bytes off the front: they were written.
-    pub(super) fn advance(&mut self, mut written: usize) {
+    /// Takes that many bytes off the front.
+    pub(super) fn written(&mut self, mut written: usize) {
         while let Some(first) = self.pieces.front_mut() {
             if written < first.len() {
                 first.advance(written);
@@ -167,19 +156,24 @@ mod tests {
         got: Vec<u8>,
     }
 
-    impl Write for Narrow {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.limit).min(self.room);
-            if taken == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
+    impl Narrow {
+        /// Writes what it has room for; returns how much that was.
+        fn take(&mut self, queue: &mut SendQueue) -> usize {
+            let mut total = 0;
+            loop {
+                let mut slices = [IoSlice::new(&[]); PIECES];
+                let count = queue.gather(&mut slices);
+                let bytes: Vec<u8> =
+                    slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+                let taken = bytes.len().min(self.limit).min(self.room);
+                if taken == 0 {
+                    return total;
+                }
+                self.room -= taken;
+                self.got.extend_from_slice(&bytes[..taken]);
+                queue.written(taken);
+                total += taken;
             }
-            self.room -= taken;
-            self.got.extend_from_slice(&bytes[..taken]);
-            Ok(taken)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
         }
     }
 
@@ -192,7 +186,7 @@ mod tests {
             if number % 2 == 0 {
                 queue.tail().extend_from_slice(&bytes);
             } else {
-                queue.share(bytes.into());
+                queue.share(bytes.into(), &mut Pool::default());
             }
         }
         (queue, expected)
@@ -204,10 +198,10 @@ mod tests {
             for room in [0, 1, 9, 10, 11, 700, 2000, 100_000] {
                 let (mut queue, expected) = filled();
                 let mut socket = Narrow { limit, room, got: Vec::new() };
-                let written = queue.write_to(&mut socket).expect("narrow, not broken");
+                let written = socket.take(&mut queue);
                 assert_eq!(written + queue.len(), expected.len());
                 socket.room = usize::MAX;
-                queue.write_to(&mut socket).expect("wide");
+                socket.take(&mut queue);
                 assert_eq!(socket.got, expected);
                 assert!(queue.is_empty());
             }
@@ -219,9 +213,24 @@ mod tests {
         let mut pool = Pool::default();
         let (mut queue, _) = filled();
         let mut socket = Narrow { limit: usize::MAX, room: usize::MAX, got: Vec::new() };
-        queue.write_to(&mut socket).expect("wide");
+        socket.take(&mut queue);
         queue.release(&mut pool);
         assert_eq!(queue.tail.capacity(), 0);
         assert_eq!(pool.buffers.len(), 1);
+    }
+
+    #[test]
+    fn a_shared_message_that_comes_first_needs_no_buffer() {
+        let mut pool = Pool::default();
+        for size in [1, 100_000] {
+            let mut queue = SendQueue::default();
+            queue.share(vec![7; size].into(), &mut pool);
+            assert_eq!((queue.tail.capacity(), queue.len(), queue.pieces()), (0, size, 1));
+            // A small one behind it is copied, and they leave in order.
+            queue.share(Bytes::from_static(b"x"), &mut pool);
+            assert_eq!((queue.len(), queue.pieces()), (size + 1, 2));
+            queue.written(size);
+            assert_eq!(queue.chunk(), b"x");
+        }
     }
 }

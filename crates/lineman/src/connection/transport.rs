@@ -5,12 +5,12 @@
 //! `sealed`, in the form the wire has; what waits in the entry's queue is sealed when it is flushed,
 //! so the queue's bound counts what handlers sent.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use bytes::{Buf, BytesMut};
 
-use super::queue::SendQueue;
+use super::queue::{PIECES, SendQueue};
 use super::reading::READ_SIZE;
 use super::stream::Stream;
 use super::{Address, CloseReason};
@@ -58,24 +58,15 @@ pub(crate) struct Transport {
     layers: Option<Box<Layers>>,
 }
 
-struct Layers {
+/// What is between socket and protocol.
+#[derive(Default)]
+pub(crate) struct Layers {
     prelude: Option<Box<dyn Prelude>>,
-    tls: Option<Session>,
-    /// Received and not understood yet: less than a record or a prelude's message.
-    raw: BytesMut,
-    /// In its wire form, to be written before anything else.
-    sealed: BytesMut,
-}
-
-/// A transport taken apart, for a connection that leaves the table.
-pub(crate) struct Parts {
-    pub(crate) stream: Stream,
-    /// Its TLS, established.
     pub(crate) tls: Option<Session>,
-    /// Received, and less than a record.
-    pub(crate) undecrypted: BytesMut,
-    /// In its wire form, to be written first.
-    pub(crate) unsent: BytesMut,
+    /// Received and not understood yet: less than a record or a prelude's message.
+    pub(crate) raw: BytesMut,
+    /// In its wire form, to be written before anything else.
+    pub(crate) sealed: BytesMut,
 }
 
 /// What one read came to.
@@ -106,21 +97,19 @@ impl Transport {
         tls: Option<Session>,
     ) -> Self {
         let has_layers = prelude.is_some() || tls.is_some();
-        let layers = || Box::new(Layers { prelude, tls, ..Layers::none() });
+        let layers = || Box::new(Layers { prelude, ..Layers::of_tls(tls) });
         Self { stream, layers: has_layers.then(layers) }
     }
 
-    /// Puts a connection that was served elsewhere together again.
-    pub(crate) fn from_parts(parts: Parts) -> Self {
-        let Parts { stream, tls, undecrypted: raw, unsent: sealed } = parts;
-        let layers = Layers { prelude: None, tls, raw, sealed };
-        Self { stream, layers: (!layers.is_spent()).then(|| Box::new(layers)) }
+    /// Takes it apart, for a connection that leaves the table: its socket, and the layers it still has.
+    pub(crate) fn into_parts(self) -> (Stream, Option<Box<Layers>>) {
+        (self.stream, self.layers)
     }
 
-    /// Takes it apart.
-    pub(crate) fn into_parts(self) -> Parts {
-        let Layers { tls, raw, sealed, .. } = self.layers.map_or_else(Layers::none, |it| *it);
-        Parts { stream: self.stream, tls, undecrypted: raw, unsent: sealed }
+    /// Puts a connection that was served elsewhere together again.
+    pub(crate) fn from_parts(stream: Stream, layers: Option<Layers>) -> Self {
+        let layers = layers.filter(|layers| !layers.is_spent()).map(Box::new);
+        Self { stream, layers }
     }
 
     pub(crate) fn stream(&self) -> &Stream {
@@ -157,14 +146,14 @@ impl Transport {
         plain: BytesMut,
         queue: &mut SendQueue,
     ) -> Result<(), CloseReason> {
-        let layers = self.layers.get_or_insert_with(|| Box::new(Layers::none()));
+        let layers = self.layers.get_or_insert_default();
         layers.tls = Some(session);
         layers.raw.unsplit(plain);
         while !queue.is_empty() {
             let chunk = queue.chunk();
             layers.sealed.extend_from_slice(chunk);
             let length = chunk.len();
-            queue.advance(length);
+            queue.written(length);
         }
         layers.start()
     }
@@ -202,23 +191,66 @@ impl Transport {
 
     /// Writes what the layers have to say, then as much of the queue as the socket takes.
     pub(super) fn write(&mut self, queue: &mut SendQueue) -> io::Result<usize> {
-        let Some(layers) = &mut self.layers else { return queue.write_to(&mut self.stream) };
         let mut total = 0;
-        loop {
-            total += write_all(&mut self.stream, &mut layers.sealed)?;
-            if !layers.sealed.is_empty() {
-                return Ok(total);
+        while self.prepare(queue)? {
+            match self.write_once(queue) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    total += count;
+                    self.written(queue, count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            layers.sealed = BytesMut::new();
-            if layers.is_spent() {
-                self.layers = None;
-                return Ok(total + queue.write_to(&mut self.stream)?);
-            }
-            if !layers.is_up() || queue.is_empty() {
-                return Ok(total);
-            }
-            layers.seal(queue)?;
         }
+        Ok(total)
+    }
+
+    /// Brings what is to be written next into the form that the wire has; returns whether there is
+    /// anything.
+    fn prepare(&mut self, queue: &mut SendQueue) -> io::Result<bool> {
+        let Some(layers) = &mut self.layers else { return Ok(!queue.is_empty()) };
+        if !layers.sealed.is_empty() {
+            return Ok(true);
+        }
+        layers.sealed = BytesMut::new();
+        if layers.is_spent() {
+            self.layers = None;
+            return Ok(!queue.is_empty());
+        }
+        if !layers.is_up() || queue.is_empty() {
+            return Ok(false);
+        }
+        layers.seal(queue)?;
+        Ok(true)
+    }
+
+    /// Lists what is to be written next, after [`Transport::prepare`].
+    fn gather<'a>(&'a self, queue: &'a SendQueue, slices: &mut [IoSlice<'a>]) -> usize {
+        let Some(layers) = &self.layers else { return queue.gather(slices) };
+        let Some(slice) = slices.first_mut() else { return 0 };
+        *slice = IoSlice::new(&layers.sealed);
+        1
+    }
+
+    /// So much of what was gathered is with the kernel.
+    fn written(&mut self, queue: &mut SendQueue, count: usize) {
+        match &mut self.layers {
+            Some(layers) => layers.sealed.advance(count),
+            None => queue.written(count),
+        }
+    }
+
+    fn write_once(&self, queue: &SendQueue) -> io::Result<usize> {
+        if self.layers.is_some() || queue.pieces() == 1 {
+            let mut slice = [IoSlice::new(&[])];
+            self.gather(queue, &mut slice);
+            return self.stream.write(&slice[0]);
+        }
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let count = self.gather(queue, &mut slices);
+        self.stream.write_vectored(&slices[..count])
     }
 
     /// Says, in TLS, that nothing more comes; returns whether that waits to be written now.
@@ -242,8 +274,9 @@ impl Transport {
 }
 
 impl Layers {
-    fn none() -> Self {
-        Self { prelude: None, tls: None, raw: BytesMut::new(), sealed: BytesMut::new() }
+    /// Returns TLS alone, or nothing.
+    pub(crate) fn of_tls(tls: Option<Session>) -> Self {
+        Self { tls, ..Self::default() }
     }
 
     fn is_up(&self) -> bool {
@@ -306,7 +339,7 @@ impl Layers {
             let chunk = queue.chunk();
             let length = chunk.len().min(SEALED);
             session.seal(&chunk[..length], &mut self.sealed).map_err(io::Error::other)?;
-            queue.advance(length);
+            queue.written(length);
         }
         Ok(())
     }
@@ -314,24 +347,6 @@ impl Layers {
 
 fn broken(error: &TlsError) -> CloseReason {
     CloseReason::Tls(error.to_string())
-}
-
-/// Writes as much as the socket takes.
-fn write_all(stream: &mut Stream, bytes: &mut BytesMut) -> io::Result<usize> {
-    let mut total = 0;
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                bytes.advance(written);
-                total += written;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(total)
 }
 
 fn read(stream: &Stream, buffer: &mut BytesMut) -> Result<Received, Failure> {

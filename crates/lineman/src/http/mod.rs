@@ -1,10 +1,11 @@
 //! HTTP: requests leave the table with their bytes and are served by hyper and a `tower::Service`,
 //! an axum `Router` for one. Nothing here parses HTTP.
 //!
-//! To be read in this order: a connection is `Taken` and has a task (`serve`), hyper reads and
+//! To be read in this order: a connection comes by a listener (`listen`) and gets a task (`serve`), hyper reads and
 //! writes its `socket`, which is `counted`, and calls the `guarded` service, which asks the `rules` and
 //! bounds the `body`; the `watch` knows by when something has to happen. An `upgrade` goes back to the table.
 
+mod listen;
 mod serve;
 mod socket;
 mod counted;
@@ -22,17 +23,16 @@ use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::{Request, Response};
 use tower::Service;
 
 use crate::BoxError;
-use crate::connection::{Address, Admission, Front, Past, Table, Transport};
+use crate::connection::{Adopt, Front, Table, Transit};
 
 pub use body::Body;
 pub use limits::Limits;
-pub(crate) use upgrade::{Upgrade, Upgrades};
-pub(crate) use watch::Spoken;
+use upgrade::Upgrades;
+use watch::Spoken;
 
 /// An HTTP service that a worker or a gateway serves, by itself or beside its own protocol.
 ///
@@ -65,19 +65,27 @@ impl Http {
     }
 
     /// Has requests for a WebSocket on these paths go to the table.
-    pub(crate) fn upgrades(mut self, paths: Vec<(String, Rc<dyn Upgrade>)>) -> Self {
+    fn websockets(mut self, paths: Vec<(String, Rc<dyn Adopt>)>) -> Self {
         self.upgrades.paths = paths;
         self
     }
 
-    pub(crate) fn header_time(&self) -> std::time::Duration {
+    fn header_time(&self) -> std::time::Duration {
         self.limits.header_time
     }
 
     /// Serves a connection that the table has let go; other requests for a WebSocket go to `rest`.
-    pub(crate) fn take(&self, table: &Table, taken: Taken, rest: Option<Rc<dyn Upgrade>>) {
+    fn take(
+        &self,
+        table: &Table,
+        transit: Transit,
+        spoken: Spoken,
+        front: Rc<Front>,
+        rest: Option<Rc<dyn Adopt>>,
+    ) {
         let upgrades = Rc::new(Upgrades { rest, ..self.upgrades.clone() });
-        self.service.take(table, taken, Rc::clone(&self.limits), upgrades);
+        let terms = Terms { front, limits: Rc::clone(&self.limits), upgrades };
+        self.service.take(table, transit, spoken, terms);
     }
 }
 
@@ -91,22 +99,15 @@ impl fmt::Debug for Http {
     }
 }
 
-/// Takes a connection out of the table's hands.
-trait Takeover {
-    fn take(&self, table: &Table, taken: Taken, limits: Rc<Limits>, upgrades: Rc<Upgrades>);
+/// What a listener's connections are served by, beside the service.
+struct Terms {
+    /// What the listener trusts and bounds.
+    front: Rc<Front>,
+    limits: Rc<Limits>,
+    upgrades: Rc<Upgrades>,
 }
 
-/// A connection that becomes HTTP.
-pub(crate) struct Taken {
-    /// Its number, and what was counted of it.
-    pub(crate) past: Past,
-    pub(crate) transport: Transport,
-    pub(crate) peer: Address,
-    pub(crate) spoken: Spoken,
-    /// What was read already; hyper gets it first.
-    pub(crate) bytes: Bytes,
-    /// Its place among the connections of its listener.
-    pub(crate) admission: Admission,
-    /// What its listener trusts and bounds.
-    pub(crate) front: Rc<Front>,
+/// Takes a connection out of the table's hands.
+trait Takeover {
+    fn take(&self, table: &Table, transit: Transit, spoken: Spoken, terms: Terms);
 }

@@ -23,14 +23,14 @@ use tower::Service;
 use super::body::Body;
 use super::counted::Counted;
 use super::guarded::Guarded;
-use super::limits::Limits;
+
 use super::socket::Socket;
-use super::upgrade::{Upgrades, Upgrading};
+use super::upgrade::Upgrading;
 use super::watch::{Sign, Spoken, Watch};
-use super::{Taken, Takeover};
+use super::{Takeover, Terms};
 use crate::BoxError;
 use crate::connection::{
-    Address, Admission, Arrival, Guest, Parts, Phase, Stream, Table, Transport,
+    Address, Admission, Guest, Layers, Shutdown, Stream, Table, Transit, Transport,
 };
 use crate::tls::{self, TlsInfo};
 
@@ -63,9 +63,12 @@ where
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
 {
-    fn take(&self, table: &Table, taken: Taken, limits: Rc<Limits>, upgrades: Rc<Upgrades>) {
-        let Taken { past, transport, peer, spoken, bytes, admission, front } = taken;
-        let guest = Guest::enter(table, past, &transport, peer.clone(), spoken.name());
+    fn take(&self, table: &Table, transit: Transit, spoken: Spoken, terms: Terms) {
+        let Terms { front, limits, upgrades } = terms;
+        let bytes = transit.take_unread().freeze();
+        let Transit { identity, transport: Some(transport), .. } = transit else { return };
+        let peer = identity.peer.clone();
+        let (guest, admission) = Guest::enter(table, identity, &transport, spoken.name());
         let place = Place { guest: Rc::clone(&guest), admission: Some(admission) };
         let watch = Rc::new(Watch::new(limits, spoken, Rc::clone(&guest)));
         let tls = transport.tls().map(|info| Arc::new(TlsInfo::clone(info)));
@@ -78,7 +81,7 @@ where
             front,
         };
         tokio::task::spawn_local(async move {
-            let ended = match asynchronous(transport.into_parts(), guest) {
+            let ended = match asynchronous(transport, guest) {
                 Ok(stream) => {
                     let socket = Socket::new(stream, bytes, Rc::clone(&watch));
                     serve(place, socket, service, &watch).await
@@ -92,7 +95,7 @@ where
     }
 }
 
-/// A connection's place among the table's peers, however its task ends.
+/// A connection's place among the table's and its listener's, given back however its task ends.
 struct Place {
     guest: Rc<Guest>,
     admission: Option<Admission>,
@@ -109,8 +112,8 @@ pub(super) type Asynchronous = Either<Plain, tls::Stream<Plain>>;
 
 type Plain = Counted<Either<TcpStream, UnixStream>>;
 
-fn asynchronous(parts: Parts, guest: Rc<Guest>) -> io::Result<Asynchronous> {
-    let Parts { stream, tls, undecrypted, unsent } = parts;
+fn asynchronous(transport: Transport, guest: Rc<Guest>) -> io::Result<Asynchronous> {
+    let (stream, layers) = transport.into_parts();
     let is_tcp = matches!(stream, Stream::Tcp(_));
     let socket = OwnedFd::from(stream);
     let io = if is_tcp {
@@ -119,6 +122,7 @@ fn asynchronous(parts: Parts, guest: Rc<Guest>) -> io::Result<Asynchronous> {
         Either::Right(UnixStream::from_std(socket.into())?)
     };
     let io = Counted::new(io, guest);
+    let Layers { tls, raw: undecrypted, sealed: unsent, .. } = *layers.unwrap_or_default();
     Ok(match tls {
         None => Either::Left(io),
         Some(session) => {
@@ -131,19 +135,20 @@ fn asynchronous(parts: Parts, guest: Rc<Guest>) -> io::Result<Asynchronous> {
 
 /// Returns the transport, and what was decrypted and not read.
 fn synchronous(stream: Asynchronous) -> io::Result<(Transport, BytesMut)> {
-    let (io, tls, undecrypted, unread, unsent) = match stream {
-        Either::Left(io) => (io, None, BytesMut::new(), BytesMut::new(), BytesMut::new()),
+    let (io, layers, unread) = match stream {
+        Either::Left(io) => (io, None, BytesMut::new()),
         Either::Right(stream) => {
             let tls::Parts { io, session, undecrypted, unread, unsent } = stream.into_parts();
-            (io, Some(session), undecrypted, unread, unsent)
+            let mut layers = Layers::of_tls(Some(session));
+            (layers.raw, layers.sealed) = (undecrypted, unsent);
+            (io, Some(layers), unread)
         }
     };
     let stream = match io.into_inner() {
         Either::Left(stream) => Stream::Tcp(mio::net::TcpStream::from_std(stream.into_std()?)),
         Either::Right(stream) => Stream::Unix(mio::net::UnixStream::from_std(stream.into_std()?)),
     };
-    let parts = Parts { stream, tls, undecrypted, unsent };
-    Ok((Transport::from_parts(parts), unread))
+    Ok((Transport::from_parts(stream, layers), unread))
 }
 
 /// Why hyper is done with a connection, or we are.
@@ -260,8 +265,8 @@ async fn drive<C>(mut connection: Pin<&mut C>, table: &Table, watch: &Watch) -> 
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
-    let mut draining = pin!(table.reached(Phase::Draining));
-    let mut closing = pin!(table.reached(Phase::Closing));
+    let mut draining = pin!(table.reached(Shutdown::Draining));
+    let mut closing = pin!(table.reached(Shutdown::Closing));
     let (mut is_draining, mut is_closing) = (false, false);
     loop {
         tokio::select! {
@@ -310,18 +315,19 @@ fn go_back(
     read: &Bytes,
     peer: Address,
 ) -> Result<(), BoxError> {
-    let Some(admission) = place.admission.take() else { return Ok(()) };
     let (stream, rest) = socket.into_parts();
     let mut unread: BytesMut = upgrading.head;
     unread.extend_from_slice(read);
     unread.extend_from_slice(&rest);
     let (transport, decrypted) = synchronous(stream)?;
     unread.extend_from_slice(&decrypted);
-    let (table, past) = (place.guest.table().clone(), place.guest.past());
-    let arrival = Arrival { past, transport, peer, unread, admission };
+    let table = place.guest.table().clone();
+    let Some(admission) = place.admission.take() else { return Ok(()) };
+    let identity = place.guest.identity(peer, admission);
     // The entry gets the place that becomes free: a list in slices meets the connection once.
     drop(place);
-    Ok(upgrading.to.adopt(&table, arrival)?)
+    let transit = Transit::with_unread(identity, transport, unread);
+    Ok(upgrading.to.adopt(&table, transit)?)
 }
 
 /// Runs what hyper spawns on the worker's one thread.

@@ -5,7 +5,6 @@
 //! fields in the same order, names in lower case, values as they came.
 
 use std::fmt;
-use std::io;
 use std::rc::Rc;
 
 use bytes::{BufMut, BytesMut};
@@ -14,30 +13,21 @@ use http::{Request, Version};
 use http_body::Body;
 use lineman_wire::websocket::{HandshakeLimits, RequestParser};
 
-use crate::connection::{Arrival, Table};
+use crate::connection::Adopt;
 
-/// Where requests for a WebSocket go: a listener's connections, or a path's.
-pub(crate) trait Upgrade {
-    /// Makes the connection one of the table's; it begins with the bytes of the request.
-    ///
-    /// # Errors
-    /// When the socket cannot be watched.
-    fn adopt(self: Rc<Self>, table: &Table, arrival: Arrival) -> io::Result<()>;
-}
-
-/// A request that asks for a WebSocket, and who takes it.
+/// A request that asks for a WebSocket, and what takes it.
 pub(super) struct Upgrading {
     pub(super) head: BytesMut,
-    pub(super) to: Rc<dyn Upgrade>,
+    pub(super) to: Rc<dyn Adopt>,
 }
 
-/// Who takes which requests for a WebSocket.
+/// What takes which requests for a WebSocket.
 #[derive(Clone, Default)]
-pub(crate) struct Upgrades {
+pub(super) struct Upgrades {
     /// One path each, compared as it is on the wire.
-    pub(crate) paths: Vec<(String, Rc<dyn Upgrade>)>,
+    pub(super) paths: Vec<(String, Rc<dyn Adopt>)>,
     /// All others; where the connection came from.
-    pub(crate) rest: Option<Rc<dyn Upgrade>>,
+    pub(super) rest: Option<Rc<dyn Adopt>>,
 }
 
 impl Upgrades {

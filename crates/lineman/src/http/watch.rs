@@ -19,7 +19,7 @@ const PIECE: usize = 16 * 1024;
 
 /// Which HTTP a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spoken {
+pub(super) enum Spoken {
     /// HTTP/1.0 and HTTP/1.1.
     Http1,
     /// HTTP/2, as ALPN agreed.

@@ -10,7 +10,7 @@ use super::handle::Shared;
 use super::place::Place;
 use super::{Proxy, Reconnect};
 use crate::Table;
-use crate::connection::{CloseReason, Connection, Driver, Phase, Prelude, Serve};
+use crate::connection::{CloseReason, Connection, Driver, Prelude, Serve, Shutdown, Transport};
 use crate::tls::{Connector, Session};
 
 /// Everything an attempt needs.
@@ -31,7 +31,7 @@ impl<D: Driver> Attempts<D> {
     pub(super) async fn run(self) {
         tokio::select! {
             () = self.one_after_the_other() => {}
-            () = self.table.reached(Phase::Closing) => {
+            () = self.table.reached(Shutdown::Closing) => {
                 let connection = self.shared.connection.borrow().clone();
                 if let Some(connection) = connection {
                     connection.close(CloseReason::GoingAway);
@@ -100,7 +100,8 @@ impl<D: Driver> Attempts<D> {
             Some(_) => dialled.map_err(|problem| format!("proxy {problem}"))?,
             None => dialled?,
         };
-        let attached = connection.attach(stream, address, prelude, self.session()?);
+        let transport = Transport::new(stream, prelude, self.session()?);
+        let attached = connection.attach(transport, address);
         attached.map_err(|error| format!("cannot watch the socket: {error}"))
     }
 

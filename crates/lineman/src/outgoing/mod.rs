@@ -279,7 +279,7 @@ impl<D: Driver> Outgoing<D> {
         // The attempt's own limit is the one that counts; the table's must not come before it.
         let handshake_time = self.connect_limit.saturating_mul(2);
         let limits = Limits { handshake_time, ..self.limits };
-        let serve = Serve::links(make, Rc::new(observer)).limits(limits);
+        let serve = Serve::outgoing(make, Rc::new(observer)).limits(limits);
         let attempts = Attempts {
             table,
             serve: Rc::new(serve),

@@ -2,11 +2,11 @@
 //! they are gone, to list them.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Item, Phase, Table};
+use super::{Item, Shutdown, Table};
 use crate::connection::CloseReason;
-use crate::connection::entry::{Peer, State, Weight};
+use crate::connection::entry::{AnyEntry, Weight};
 use crate::connection::stats::{Row, Stats};
 use crate::timer;
 
@@ -35,9 +35,9 @@ impl Table {
 
     /// Closes this process's listeners; whoever holds the same sockets goes on accepting.
     pub fn stop_accepting(&self) {
-        self.enter_phase(Phase::Draining);
+        self.advance(Shutdown::Draining);
         self.0.items.borrow_mut().retain(|_, item| match item {
-            Item::Peer(_) | Item::Guest(_) => true,
+            Item::Entry(_) | Item::Guest(_) => true,
             Item::Arrivals(socket) => {
                 socket.leave(&self.0.registry);
                 false
@@ -45,35 +45,38 @@ impl Table {
         });
     }
 
-    fn enter_phase(&self, phase: Phase) {
-        self.0.phase.send_if_modified(|now| {
-            let changed = *now < phase;
-            *now = phase.max(*now);
+    fn advance(&self, shutdown: Shutdown) {
+        self.0.shutdown.send_if_modified(|now| {
+            let changed = *now < shutdown;
+            *now = shutdown.max(*now);
             changed
         });
     }
 
     /// Resolves when the process has got that far.
-    pub(crate) async fn reached(&self, phase: Phase) {
-        let mut watched = self.0.phase.subscribe();
-        if watched.wait_for(|now| *now >= phase).await.is_err() {
+    pub(crate) async fn reached(&self, shutdown: Shutdown) {
+        let mut watched = self.0.shutdown.subscribe();
+        if watched.wait_for(|now| *now >= shutdown).await.is_err() {
             tracing::trace!("the table is gone");
         }
     }
 
     /// Returns whether [`Table::stop_accepting`] was not called yet.
     pub fn is_accepting(&self) -> bool {
-        *self.0.phase.borrow() == Phase::Serving
+        *self.0.shutdown.borrow() == Shutdown::Serving
     }
 
-    /// Resolves when no peer is connected.
+    /// Resolves when no peer is connected; once everything is being closed, when no outgoing
+    /// connection is left either.
     pub async fn emptied(&self) {
-        self.until(Self::is_empty).await;
+        let is_closing = || *self.0.shutdown.borrow() == Shutdown::Closing;
+        self.until(|table| table.is_empty() && (!is_closing() || table.0.outgoing.get() == 0))
+            .await;
     }
 
     /// Resolves when nothing waits to be sent, on links either.
     pub async fn flushed(&self) {
-        self.until(|table| table.peers().iter().all(|peer| peer.queued() == 0)).await;
+        self.until(|table| table.entries().iter().all(|entry| entry.queued() == 0)).await;
     }
 
     async fn until(&self, reached: impl Fn(&Self) -> bool) {
@@ -86,34 +89,47 @@ impl Table {
         }
     }
 
-    /// Tells every peer why, and closes; returns how many were told.
+    /// Tells every peer and every server that the program is connected to why, and closes; returns how
+    /// many peers were told.
     pub fn close_all(&self, reason: &CloseReason) -> usize {
-        self.enter_phase(Phase::Closing);
-        let peers = self.peers();
-        let told = peers
-            .iter()
-            .filter(|peer| peer.weight() == Weight::Peer && peer.state() < State::Closing);
-        told.map(|peer| Rc::clone(peer).close(reason.clone())).count()
+        self.advance(Shutdown::Closing);
+        let mut told = 0;
+        for entry in self.entries() {
+            let has_time = entry.life().state().is_before_the_end();
+            if entry.weight() != Weight::Link && has_time {
+                told += usize::from(entry.weight() == Weight::Peer);
+                entry.close(reason.clone());
+            }
+        }
+        told
     }
 
-    /// Drops every peer's connection; returns how many there were.
+    /// Drops every connection but the links; returns how many of them were peers'.
     pub fn abort_all(&self) -> usize {
-        self.enter_phase(Phase::Closing);
-        let peers = self.peers();
-        let dropped = peers.iter().filter(|peer| peer.weight() == Weight::Peer);
-        dropped.map(|peer| Rc::clone(peer).abort(CloseReason::GoingAway)).count()
+        self.advance(Shutdown::Closing);
+        let mut dropped = 0;
+        for entry in self.entries() {
+            if entry.weight() != Weight::Link {
+                dropped += usize::from(entry.weight() == Weight::Peer);
+                entry.abort(CloseReason::GoingAway);
+            }
+        }
+        dropped
     }
 
     /// Returns the sums since the process started.
     pub fn stats(&self) -> Stats {
-        let queued = self.peers().iter().map(|peer| peer.queued() as u64).sum();
+        let queued = self.entries().iter().map(|entry| entry.queued() as u64).sum();
         self.0.counters.stats(self.len() as u64, queued)
     }
 
-    /// Returns about how many milliseconds ago the connection of this number came.
-    pub(in crate::connection) fn age_ms(&self, id: u64) -> Option<u64> {
-        let age = self.0.births.borrow().age(id, Instant::now())?;
-        u64::try_from(age.as_millis()).ok()
+    pub(in crate::connection) fn now_ms(&self) -> u64 {
+        u64::try_from(self.0.made.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Returns how many milliseconds ago that was.
+    pub(in crate::connection) fn age_ms(&self, came_ms: u64) -> u64 {
+        self.now_ms().saturating_sub(came_ms)
     }
 
     /// Returns up to `limit` rows beginning at place `from`, and where to go on.
@@ -128,7 +144,7 @@ impl Table {
                 return (rows, Some(key));
             }
             match items.get(key) {
-                Some(Item::Peer(peer)) => rows.push(peer.row()),
+                Some(Item::Entry(entry)) => rows.push(entry.row()),
                 Some(Item::Guest(guest)) => rows.push(guest.row()),
                 Some(Item::Arrivals(_)) | None => {}
             }
@@ -151,13 +167,13 @@ impl Table {
     async fn beat(&self, period: Duration) {
         let mut from = 0;
         loop {
-            let peers: Vec<_> = {
+            let entries: Vec<_> = {
                 let items = self.0.items.borrow();
                 let end = items.capacity().min(from + SLICE);
-                (from..end).filter_map(|key| items.get(key).and_then(Item::peer)).collect()
+                (from..end).filter_map(|key| items.get(key).and_then(Item::entry)).collect()
             };
-            for peer in peers {
-                peer.beat(period);
+            for entry in entries {
+                entry.beat(period);
             }
             from += SLICE;
             if from >= self.0.items.borrow().capacity() {
@@ -167,7 +183,7 @@ impl Table {
         }
     }
 
-    fn peers(&self) -> Vec<Rc<dyn Peer>> {
-        self.0.items.borrow().iter().filter_map(|(_, item)| item.peer()).collect()
+    fn entries(&self) -> Vec<Rc<dyn AnyEntry>> {
+        self.0.items.borrow().iter().filter_map(|(_, item)| item.entry()).collect()
     }
 }

@@ -3,47 +3,61 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bytes::Bytes;
 use mio::{Interest, Registry, Token};
+use tokio::time::Instant;
 use tokio_util::time::delay_queue::Key;
 
 use super::{Arrivals, Item, Table};
-use crate::connection::deadlines::Whose;
-use crate::connection::entry::{Peer, State, Weight};
+use crate::connection::entry::{AnyEntry, EntryId, Weight};
+use crate::connection::handle::Counters as OfConnection;
 use crate::connection::listener::Listener;
 use crate::connection::queue::SendQueue;
 use crate::connection::stats::Counters;
 use crate::connection::stream::Stream;
-use crate::connection::{CloseReason, Guest};
+use crate::connection::transit::Identity;
+use crate::connection::{Address, Admission, CloseReason, Guest};
 
 impl Table {
-    pub(in crate::connection) fn next_id(&self) -> u64 {
-        let id = self.0.next_id.replace(self.0.next_id.get() + 1);
-        self.0.births.borrow_mut().note(id, Instant::now());
-        id
+    /// Returns what a new connection is called.
+    pub(in crate::connection) fn identity(&self, peer: Address, admission: Admission) -> Identity {
+        let number = self.0.next_number.replace(self.0.next_number.get() + 1);
+        let (came_ms, counters) = (self.now_ms(), OfConnection::default());
+        Identity { number, came_ms, counters, peer, admission }
     }
 
     /// Reserves a place, and fills it with what `make` has registered under it.
-    pub(in crate::connection) fn insert<P: Peer + 'static>(
+    pub(in crate::connection) fn insert<E: AnyEntry + 'static>(
         &self,
         weight: Weight,
-        make: impl FnOnce(usize, &Registry) -> io::Result<Rc<P>>,
-    ) -> io::Result<Rc<P>> {
+        make: impl FnOnce(usize, &Registry) -> io::Result<Rc<E>>,
+    ) -> io::Result<Rc<E>> {
         let mut items = self.0.items.borrow_mut();
         let place = items.vacant_entry();
-        let peer = make(place.key(), &self.0.registry)?;
-        place.insert(Item::Peer(Rc::clone(&peer) as Rc<dyn Peer>));
-        if weight == Weight::Peer {
-            self.0.peers.set(self.0.peers.get() + 1);
+        let entry = make(place.key(), &self.0.registry)?;
+        place.insert(Item::Entry(Rc::clone(&entry) as Rc<dyn AnyEntry>));
+        match weight {
+            Weight::Peer => self.0.peers.set(self.0.peers.get() + 1),
+            Weight::Outgoing => self.0.outgoing.set(self.0.outgoing.get() + 1),
+            Weight::Link => {}
         }
-        Ok(peer)
+        Ok(entry)
     }
 
     /// Gives a place to the successor of the entry that had it.
-    pub(in crate::connection) fn replace(&self, key: usize, successor: Rc<dyn Peer>) {
+    pub(in crate::connection) fn replace(&self, key: usize, successor: Rc<dyn AnyEntry>) {
         if let Some(item) = self.0.items.borrow_mut().get_mut(key) {
-            *item = Item::Peer(successor);
+            *item = Item::Entry(successor);
+        }
+    }
+
+    /// Returns the entry of this place and number, if it is still there.
+    pub(super) fn entry(&self, id: EntryId) -> Option<Rc<dyn AnyEntry>> {
+        match self.0.items.borrow().get(id.key) {
+            Some(Item::Entry(entry)) if entry.id() == id => Some(Rc::clone(entry)),
+            Some(Item::Entry(_) | Item::Guest(_) | Item::Arrivals(_)) | None => None,
         }
     }
 
@@ -69,7 +83,7 @@ impl Table {
         let items = self.0.items.borrow();
         let arrivals = items.iter().filter_map(|(key, item)| match item {
             Item::Arrivals(socket) => Some((key, Rc::clone(socket).listener()?)),
-            Item::Peer(_) | Item::Guest(_) => None,
+            Item::Entry(_) | Item::Guest(_) => None,
         });
         arrivals.collect()
     }
@@ -97,13 +111,20 @@ impl Table {
         self.0.items.borrow_mut().try_remove(key);
         match weight {
             Weight::Peer => self.leave(),
+            Weight::Outgoing => {
+                self.0.outgoing.set(self.0.outgoing.get().saturating_sub(1));
+                self.0.changed.notify_waiters();
+            }
             // What waited on it to be sent waits no more.
             Weight::Link => self.0.changed.notify_waiters(),
         }
     }
 
     /// Gives a connection that hyper serves a place among the rows, and counts it.
-    pub(in crate::connection) fn lodge(&self, make: impl FnOnce(usize) -> Guest) -> Rc<Guest> {
+    pub(in crate::connection) fn insert_guest(
+        &self,
+        make: impl FnOnce(usize) -> Guest,
+    ) -> Rc<Guest> {
         let mut items = self.0.items.borrow_mut();
         let place = items.vacant_entry();
         let guest = Rc::new(make(place.key()));
@@ -112,8 +133,8 @@ impl Table {
         guest
     }
 
-    /// Ends what [`Table::lodge`] began.
-    pub(in crate::connection) fn dislodge(&self, key: usize) {
+    /// Ends what [`Table::insert_guest`] began.
+    pub(in crate::connection) fn remove_guest(&self, key: usize) {
         self.0.items.borrow_mut().try_remove(key);
         self.leave();
     }
@@ -129,35 +150,30 @@ impl Table {
         self.0.changed.notify_waiters();
     }
 
-    pub(in crate::connection) fn handshake_begun(&self) {
-        self.0.handshakes.set(self.0.handshakes.get() + 1);
-    }
-
-    pub(in crate::connection) fn handshakes(&self) -> usize {
-        self.0.handshakes.get()
-    }
-
-    pub(in crate::connection) fn handshake_over(&self) {
-        self.0.handshakes.set(self.0.handshakes.get().saturating_sub(1));
-    }
-
-    /// Drops the connection of that place and id if it is still in its handshake.
-    pub(in crate::connection) fn evict(&self, whose: Whose) -> bool {
-        let Some(peer) = self.handshaking(whose) else { return false };
-        peer.abort(CloseReason::HandshakeEvicted);
+    /// Drops the connection if it is still in its handshake; returns whether it was.
+    pub(in crate::connection) fn evict(&self, id: EntryId) -> bool {
+        let Some(entry) = self.entry(id).filter(|entry| entry.life().is_half_open()) else {
+            return false;
+        };
+        entry.abort(CloseReason::HandshakeEvicted);
         true
     }
 
-    pub(in crate::connection) fn in_handshake(&self, whose: Whose) -> bool {
-        self.handshaking(whose).is_some()
+    pub(in crate::connection) fn is_half_open(&self, id: EntryId) -> bool {
+        self.entry(id).is_some_and(|entry| entry.life().is_half_open())
     }
 
-    fn handshaking(&self, (key, id): Whose) -> Option<Rc<dyn Peer>> {
-        match self.0.items.borrow().get(key) {
-            Some(Item::Peer(peer)) if peer.id() == id && is_half_open(peer.state()) => {
-                Some(Rc::clone(peer))
-            }
-            Some(Item::Peer(_) | Item::Guest(_) | Item::Arrivals(_)) | None => None,
+    /// Closes another connection, if it is still there.
+    pub(in crate::connection) fn close(&self, id: EntryId, reason: CloseReason) {
+        if let Some(entry) = self.entry(id) {
+            entry.close(reason);
+        }
+    }
+
+    /// Tells another connection, if it is still there, that what it is piped to has room.
+    pub(in crate::connection) fn pipe_drained(&self, id: EntryId) {
+        if let Some(entry) = self.entry(id) {
+            entry.pipe_drained();
         }
     }
 
@@ -167,13 +183,13 @@ impl Table {
         self.wake();
     }
 
-    pub(in crate::connection) fn touched(&self, peer: Rc<dyn Peer>) {
-        self.0.touched.borrow_mut().push(peer);
+    pub(in crate::connection) fn touched(&self, entry: Rc<dyn AnyEntry>) {
+        self.0.touched.borrow_mut().push(entry);
         self.wake();
     }
 
-    pub(in crate::connection) fn again(&self, peer: Rc<dyn Peer>) {
-        self.0.again.borrow_mut().push(peer);
+    pub(in crate::connection) fn again(&self, entry: Rc<dyn AnyEntry>) {
+        self.0.again.borrow_mut().push(entry);
         self.wake();
     }
 
@@ -181,12 +197,16 @@ impl Table {
         queue.prepare(&mut self.0.pool.borrow_mut());
     }
 
+    pub(in crate::connection) fn share(&self, queue: &mut SendQueue, bytes: Bytes) {
+        queue.share(bytes, &mut self.0.pool.borrow_mut());
+    }
+
     pub(in crate::connection) fn release(&self, queue: &mut SendQueue) {
         queue.release(&mut self.0.pool.borrow_mut());
     }
 
-    pub(in crate::connection) fn set_deadline(&self, whose: Whose, after: Duration) -> Key {
-        self.0.deadlines.borrow_mut().set(whose, after)
+    pub(in crate::connection) fn set_deadline(&self, id: EntryId, at: Instant) -> Key {
+        self.0.deadlines.borrow_mut().set(id, at)
     }
 
     pub(in crate::connection) fn clear_deadline(&self, key: Key) {
@@ -204,12 +224,8 @@ impl Table {
 
     /// Notes that accepting pauses; returns whether it had not for as long as `episode`.
     pub(in crate::connection) fn note_pause(&self, episode: Duration) -> bool {
-        let now = Instant::now();
+        let now = std::time::Instant::now();
         let last = self.0.paused.replace(Some(now));
         last.is_none_or(|last| now.duration_since(last) >= episode)
     }
-}
-
-fn is_half_open(state: State) -> bool {
-    matches!(state, State::Preparing | State::Handshake)
 }

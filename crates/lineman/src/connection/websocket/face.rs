@@ -5,7 +5,7 @@ use lineman_wire::websocket::{CloseFrame, Prepared, encode_ping, encode_pong};
 
 use super::{Accept, WebSocket};
 use crate::Result;
-use crate::connection::entry::State;
+use crate::connection::life::State;
 use crate::connection::{CloseReason, Connection, SendError};
 
 impl Connection<WebSocket> {
@@ -16,7 +16,7 @@ impl Connection<WebSocket> {
     /// Fails if the client did not offer the subprotocol or a header cannot be sent, or if the
     /// connection is not in its handshake.
     pub fn accept_with(&self, accept: Accept) -> Result {
-        if self.entry().state.get() != State::Handshake {
+        if self.entry().life.state() != State::Deciding {
             return Err(SendError::Closed.into());
         }
         self.entry().driver.borrow_mut().accept_with(accept)
@@ -51,7 +51,7 @@ impl Connection<WebSocket> {
 
     fn control(&self, write: impl FnOnce(&WebSocket, &mut BytesMut) -> Result) -> Result {
         self.may_send()?;
-        write(&self.entry().driver.borrow(), self.entry().queue.borrow_mut().tail())?;
+        write(&self.entry().driver.borrow(), self.entry().outflow.queue.borrow_mut().tail())?;
         self.entry().touch();
         Ok(())
     }

@@ -19,7 +19,7 @@ use lineman_wire::websocket::{
 use self::client::Asking;
 use self::opening::Deciding;
 use self::options::Shared;
-use super::driver::{Driver, Farewell, Step};
+use super::driver::{Driver, Farewell, Opening, Step};
 use super::{CloseReason, Limits};
 
 pub use self::client::ClientRequest;
@@ -128,7 +128,7 @@ impl WebSocket {
             Err(error) => return Err(self.refuse_bad(&error)),
         };
         if !request.is_upgrade() {
-            return Ok(Step::Http);
+            return Ok(Step::Foreign);
         }
         if let Err(error) = request.check() {
             return Err(self.refuse_bad(&error));
@@ -255,6 +255,14 @@ impl WebSocket {
     }
 }
 
+impl Opening for Request {
+    fn values(&self, name: &str) -> Vec<&str> {
+        let lines = self.headers().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+        // What is no text names no address, and ends the walk.
+        lines.map(|(_, value)| std::str::from_utf8(value).unwrap_or("unknown")).collect()
+    }
+}
+
 impl Driver for WebSocket {
     type Opening = Request;
     type Inbound = Message;
@@ -262,7 +270,6 @@ impl Driver for WebSocket {
 
     const HANDSHAKE: bool = true;
     const HALF_CLOSES: bool = false;
-    const UPGRADES: bool = true;
 
     fn name() -> &'static str {
         "websocket"
@@ -295,12 +302,6 @@ impl Driver for WebSocket {
             Ok(None) => Ok(Step::Wait),
             Err(error) => Err(broken(&error)),
         }
-    }
-
-    fn header_lines<'o>(request: &'o Request, name: &str) -> Vec<&'o str> {
-        let lines = request.headers().filter(|(header, _)| header.eq_ignore_ascii_case(name));
-        // What is no text names no address, and ends the walk.
-        lines.map(|(_, value)| std::str::from_utf8(value).unwrap_or("unknown")).collect()
     }
 
     fn accept(&mut self, output: &mut BytesMut) -> Result<(), CloseReason> {

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::super::serve::Local;
 use super::*;
-use crate::connection::{Counters, Stream};
+use crate::connection::{Stream, Transport};
 
 struct Peer {
     requests: SendRequest<Full<Bytes>>,
@@ -24,16 +24,10 @@ async fn connected_as(client: &Client<Local>, table: &Table, http: &Http) -> Pee
     let stream = connect(address).await;
     let (accepted, from) = listener.accept().expect("accepted");
     accepted.set_nonblocking(true).expect("a non-blocking socket");
-    let taken = Taken {
-        past: Past { id: 1, counters: Counters::default() },
-        transport: Transport::new(Stream::Tcp(mio::net::TcpStream::from_std(accepted)), None, None),
-        peer: from.into(),
-        spoken: Spoken::Http2,
-        bytes: Bytes::new(),
-        admission: Admission::of_nobody(),
-        front: Rc::default(),
-    };
-    http.take(table, taken, None);
+    let transport =
+        Transport::new(Stream::Tcp(mio::net::TcpStream::from_std(accepted)), None, None);
+    let transit = Transit::alone(table, transport, from.into());
+    http.take(table, transit, Spoken::Http2, Rc::default(), None);
     let (requests, connection) = client.handshake(TokioIo::new(stream)).await.expect("a handshake");
     Peer { requests, connection: tokio::task::spawn_local(connection) }
 }

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use axum::body::{Body as AxumBody, to_bytes};
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,6 +25,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::connection::Address;
 
 /// Runs a test with a table in it.
 fn with_table<F: Future<Output = ()>>(test: impl FnOnce(Table) -> F) {
