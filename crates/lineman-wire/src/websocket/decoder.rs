@@ -113,6 +113,11 @@ impl Decoder {
         outcome
     }
 
+    /// Returns what the handshake negotiated.
+    pub fn extensions(&self) -> Extensions {
+        self.extensions
+    }
+
     /// Returns whether the decoder is between two messages and so owns no memory but the window of a
     /// peer that takes its context over.
     pub fn is_idle(&self) -> bool {

@@ -80,6 +80,26 @@ pub trait Driver: Sized + 'static {
         false
     }
 
+    /// Appends what it knows of the connection beside its settings and the undecoded bytes, so that
+    /// another process can go on with it.
+    ///
+    /// # Errors
+    /// [`CannotMove`] says why not; the default cannot. Such a connection is drained instead.
+    fn save(&self, limits: &Limits, output: &mut BytesMut) -> Result<(), CannotMove> {
+        let _ = (limits, output);
+        Err(CannotMove("its protocol cannot be written down"))
+    }
+
+    /// Goes on from what [`Driver::save`] appended, in another version of the program perhaps; called
+    /// on a new driver, in place of [`Driver::start`].
+    ///
+    /// # Errors
+    /// When it is not understood; the connection is not moved then.
+    fn restore(&mut self, saved: &[u8], limits: &Limits) -> Result<(), BoxError> {
+        let _ = (saved, limits);
+        Err("its protocol cannot be read back".into())
+    }
+
     /// Returns whether a message has begun; `rest` is how many undecoded bytes there are.
     fn unfinished(&self, rest: usize) -> bool {
         rest > 0
@@ -144,6 +164,11 @@ impl<D: Driver> fmt::Debug for Step<D> {
     }
 }
 
+/// Why a connection cannot be written down, and so not be moved to another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CannotMove(pub &'static str);
+
 /// Whether a farewell wants an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Farewell {
@@ -179,6 +204,15 @@ impl<P: Protocol> Driver for P {
 
     fn encode(&mut self, message: Self::Outbound, output: &mut BytesMut) -> Result<(), BoxError> {
         Protocol::encode(self, message, output)
+    }
+
+    fn save(&self, _limits: &Limits, output: &mut BytesMut) -> Result<(), CannotMove> {
+        let saved = Protocol::save(self, output);
+        saved.then_some(()).ok_or(CannotMove("its protocol cannot be written down"))
+    }
+
+    fn restore(&mut self, saved: &[u8], _limits: &Limits) -> Result<(), BoxError> {
+        Protocol::restore(self, saved)
     }
 
     fn max_undecoded(&self) -> usize {

@@ -1,11 +1,14 @@
 //! What is due on a connection: deadlines by name, several at once, of which the table's wheel has
 //! the earliest. A silent connection has none and owns no memory for them. It reads no clock.
 
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::time::delay_queue::Key;
 
 /// What a connection has to have done by a certain time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Deadline {
     /// To connect, or to be through with layers and handshake.
     Handshake,
@@ -68,6 +71,12 @@ impl Due {
         self.0.as_ref()?.at[deadline as usize]
     }
 
+    /// Returns all of them, with the time that is left until each.
+    pub(super) fn left(&self, now: Instant) -> Vec<(Deadline, Duration)> {
+        let left = |deadline| Some((deadline, self.at(deadline)?.saturating_duration_since(now)));
+        ALL.into_iter().filter_map(left).collect()
+    }
+
     /// Takes the earliest deadline that has passed.
     pub(super) fn take_passed(&mut self, now: Instant) -> Option<Deadline> {
         let (at, deadline) = self.earliest()?;
@@ -107,8 +116,6 @@ impl Due {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn seconds(start: Instant, seconds: u64) -> Instant {

@@ -7,6 +7,8 @@ use std::any::Any;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::entry::{Entry, EntryId};
 use super::limits::Limits;
 use super::rate::Bucket;
@@ -77,6 +79,20 @@ impl<D: Driver> Extra<D> {
         let messages = limits.message_rate.map(Bucket::new);
         let bytes = limits.byte_rate.map(Bucket::new);
         Some(Box::new(Self { kept, messages, bytes, ..Self::default() }))
+    }
+
+    /// Returns what each of its rates has saved up, or owes.
+    pub(super) fn saved_rates(&self, now: Instant) -> [Option<i64>; 2] {
+        [&self.messages, &self.bytes].map(|rate| rate.as_ref().map(|bucket| bucket.saved(now)))
+    }
+
+    /// Goes on with what [`Extra::saved_rates`] returned; a rate that is not set any more is left out.
+    pub(super) fn restore_rates(&mut self, [messages, bytes]: [Option<i64>; 2], now: Instant) {
+        for (bucket, saved) in [(&mut self.messages, messages), (&mut self.bytes, bytes)] {
+            if let (Some(bucket), Some(saved)) = (bucket, saved) {
+                bucket.restore(saved, now);
+            }
+        }
     }
 
     /// Counts what came; returns the rate that was exceeded, and for how long it is.

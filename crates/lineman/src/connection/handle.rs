@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::due::Deadline;
 use super::entry::Entry;
@@ -22,7 +23,7 @@ pub struct Connection<D: Driver> {
 }
 
 /// What went over one connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Messages received.
     pub messages_in: u64,

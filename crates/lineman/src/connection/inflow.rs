@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
 
 use super::life::State;
 
@@ -29,7 +30,7 @@ pub(super) enum Hold {
 const WHILE_OPEN: u8 = Hold::Paused as u8 | Hold::Throttled as u8 | Hold::Piped as u8;
 
 /// How long the peer has been silent, in beats.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Silence {
     /// Something came since the last beat.
     #[default]
@@ -38,6 +39,17 @@ enum Silence {
     Silent,
     /// Nothing came, and it was pinged.
     Pinged,
+}
+
+/// An incoming side, written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Saved {
+    unread: Vec<u8>,
+    paused: bool,
+    throttled: bool,
+    ending: bool,
+    ended: bool,
+    silence: Silence,
 }
 
 /// What a beat of the heartbeat asks for.
@@ -175,6 +187,35 @@ impl Inflow {
         };
         self.silence.set(next);
         beat
+    }
+
+    /// Writes it down. A hold that only this process can lift is left out: see `record`.
+    pub(super) fn save(&self) -> Saved {
+        Saved {
+            unread: self.unread.borrow().to_vec(),
+            paused: self.is_held(Hold::Paused),
+            throttled: self.is_held(Hold::Throttled),
+            ending: self.ending.get(),
+            ended: self.ended.get(),
+            silence: self.silence.get(),
+        }
+    }
+
+    /// Goes on from what [`Inflow::save`] returned. The kernel may have more bytes: it does not say so
+    /// again to the next process.
+    pub(super) fn restore(saved: &Saved) -> Self {
+        let inflow = Self::default();
+        inflow.keep(BytesMut::from(&saved.unread[..]));
+        for (hold, held) in [(Hold::Paused, saved.paused), (Hold::Throttled, saved.throttled)] {
+            if held {
+                inflow.hold(hold);
+            }
+        }
+        inflow.readable.set(true);
+        inflow.ending.set(saved.ending);
+        inflow.ended.set(saved.ended);
+        inflow.silence.set(saved.silence);
+        inflow
     }
 
     /// Takes over what another entry of the same socket knows: bytes, edge, end.

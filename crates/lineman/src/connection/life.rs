@@ -3,8 +3,10 @@
 
 use std::cell::Cell;
 
+use serde::{Deserialize, Serialize};
+
 /// Where a connection is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum State {
     /// An outgoing connection whose socket is not connected.
     Connecting,

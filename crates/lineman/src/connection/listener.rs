@@ -17,7 +17,7 @@ use super::life::State;
 use super::stream::{Stream, StreamListener};
 use super::table::{Arrivals, Table};
 use super::transit::{Fallback, Transit};
-use super::transport::Transport;
+use super::transport::{Prelude, Transport};
 use super::{Address, Admission, CloseReason, Connection, Driver, Front, Handler, Limits};
 use crate::Error;
 use crate::tls::{Acceptor, FromMaster, Session};
@@ -89,7 +89,7 @@ impl<D: Driver> Serve<D> {
     }
 
     /// Reads the certificates, before the first connection needs them.
-    fn prepare_tls(&self) -> Result<(), Error> {
+    pub(super) fn prepare_tls(&self) -> Result<(), Error> {
         let Some(tls) = self.front.tls.as_ref().or(self.front.tls_on_demand.as_ref()) else {
             return Ok(());
         };
@@ -103,6 +103,15 @@ impl<D: Driver> Serve<D> {
     fn session(&self) -> Option<Session> {
         self.front.tls.as_ref()?;
         Some(self.acceptor.get()?.session())
+    }
+
+    /// Returns the layers that a connection from this address begins with.
+    pub(super) fn fresh_layers(
+        &self,
+        peer: &Address,
+    ) -> (Option<Box<dyn Prelude>>, Option<Session>) {
+        let prelude = self.front.proxies.as_ref().and_then(|proxies| proxies.prelude(peer));
+        (prelude, self.session())
     }
 
     /// Sets what takes connections whose first bytes are of another protocol. Without it they are
@@ -169,8 +178,8 @@ impl<D: Driver> Accept for Rc<Serve<D>> {
             return Ok(());
         }
         let admission = Admission::new(&self.population, address);
-        let prelude = proxies.and_then(|proxies| proxies.prelude(&peer));
-        let transport = Transport::new(stream, prelude, self.session());
+        let (prelude, session) = self.fresh_layers(&peer);
+        let transport = Transport::new(stream, prelude, session);
         let transit = Transit::new(table.identity(peer, admission), transport);
         insert(table, self, State::Preparing, transit)?.begin();
         Ok(())

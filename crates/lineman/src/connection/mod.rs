@@ -21,6 +21,7 @@ mod handshake;
 mod reading;
 mod closing;
 mod transit;
+mod record;
 mod driver;
 mod handler;
 mod runner;
@@ -44,7 +45,7 @@ mod tests;
 
 pub use address::Address;
 pub(crate) use admission::Admission;
-pub use driver::{Driver, Farewell, Opening, Step};
+pub use driver::{CannotMove, Driver, Farewell, Opening, Step};
 pub use front::Front;
 pub(crate) use guest::Guest;
 pub use handle::{Connection, Counters, SendError};

@@ -3,10 +3,12 @@
 
 use std::cell::{Cell, RefCell};
 
+use serde::{Deserialize, Serialize};
+
 use super::queue::SendQueue;
 
 /// How far our side is on its way to an end, while the conversation is open.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum End {
     /// More may be sent.
     #[default]
@@ -15,6 +17,15 @@ pub(super) enum End {
     Asked,
     /// The end was sent, and the peer's is awaited.
     Said,
+}
+
+/// An outgoing side, written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Saved {
+    queue: Vec<u8>,
+    end: End,
+    full: bool,
+    awaits: bool,
 }
 
 /// The outgoing side of a connection.
@@ -85,6 +96,23 @@ impl Outflow {
 
     pub(super) fn unlist(&self) {
         self.listed.set(false);
+    }
+
+    /// Writes it down.
+    pub(super) fn save(&self) -> Saved {
+        let queue = self.queue.borrow().to_vec();
+        let (end, full, awaits) = (self.end.get(), self.full.get(), self.awaits.get());
+        Saved { queue, end, full, awaits }
+    }
+
+    /// Goes on from what [`Outflow::save`] returned.
+    pub(super) fn restore(saved: &Saved) -> Self {
+        let outflow = Self::default();
+        outflow.queue.borrow_mut().tail().extend_from_slice(&saved.queue);
+        outflow.end.set(saved.end);
+        outflow.full.set(saved.full);
+        outflow.awaits.set(saved.awaits);
+        outflow
     }
 
     /// Takes over what another entry of the same socket had to send, and an end it was asked for.

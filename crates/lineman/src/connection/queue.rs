@@ -95,6 +95,12 @@ impl SendQueue {
         *self = Self::default();
     }
 
+    /// Returns a copy of everything that waits.
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        let pieces = self.pieces.iter().map(|piece| &piece[..]).chain([&self.tail[..]]);
+        pieces.flatten().copied().collect()
+    }
+
     /// The bytes that come next, as many as lie together.
     pub(super) fn chunk(&self) -> &[u8] {
         self.pieces.front().map_or(&self.tail, |piece| piece)

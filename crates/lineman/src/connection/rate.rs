@@ -63,6 +63,25 @@ impl Bucket {
         self.empty.checked_duration_since(now).filter(|debt| !debt.is_zero())
     }
 
+    /// Returns how far it is from empty, in nanoseconds: above zero what it has saved up, below what it owes.
+    pub(super) fn saved(&self, now: Instant) -> i64 {
+        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        match now.checked_duration_since(self.empty) {
+            Some(time) => nanos(time),
+            None => -nanos(self.empty.saturating_duration_since(now)),
+        }
+    }
+
+    /// Goes on with what another one of this rate had saved up, or owed.
+    pub(super) fn restore(&mut self, saved: i64, now: Instant) {
+        let time = Duration::from_nanos(saved.unsigned_abs());
+        self.empty = if saved < 0 {
+            now + crate::limit::finite(time)
+        } else {
+            now.checked_sub(time).unwrap_or(now)
+        };
+    }
+
     /// A silence saves up a burst and no more.
     fn refill(&mut self, now: Instant) {
         let full = Self::time(self.rate, self.rate.burst);

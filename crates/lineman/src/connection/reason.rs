@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Why a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The peer ended it: end of stream, or a WebSocket close frame with this code.
@@ -68,7 +70,7 @@ pub enum CloseReason {
 }
 
 /// A bound of a service; each is a field of [`Limits`](super::Limits), and is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Limit {
     /// [`Limits::connections`](super::Limits::connections).
     Connections,

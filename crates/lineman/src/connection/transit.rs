@@ -189,7 +189,7 @@ impl<D: Driver> Entry<D> {
     }
 
     /// Takes what goes on elsewhere out of the entry, which is closed without a word to its handler.
-    fn depart(self: &Rc<Self>, reason: CloseReason) -> Option<Transit> {
+    pub(super) fn depart(self: &Rc<Self>, reason: CloseReason) -> Option<Transit> {
         let transport = self.transport.take()?;
         let identity = Identity {
             number: self.id.number,

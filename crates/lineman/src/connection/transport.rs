@@ -9,12 +9,13 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use bytes::{Buf, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::queue::{PIECES, SendQueue};
 use super::reading::READ_SIZE;
 use super::stream::Stream;
-use super::{Address, CloseReason};
-use crate::tls::{Session, TlsError, TlsInfo};
+use super::{Address, CannotMove, CloseReason};
+use crate::tls::{self, Session, TlsError, TlsInfo};
 
 /// Encrypted bytes that are made at once: as much as one write is likely to take.
 const SEALED: usize = 64 * 1024;
@@ -69,6 +70,17 @@ pub(crate) struct Layers {
     pub(crate) sealed: BytesMut,
 }
 
+/// Layers, written down: as secret as the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Saved {
+    has_prelude: bool,
+    /// Nothing of TLS has come.
+    has_fresh_tls: bool,
+    tls: Option<tls::Saved>,
+    raw: Vec<u8>,
+    sealed: Vec<u8>,
+}
+
 /// What one read came to.
 #[derive(Debug, Default)]
 pub(super) struct Received {
@@ -110,6 +122,44 @@ impl Transport {
     pub(crate) fn from_parts(stream: Stream, layers: Option<Layers>) -> Self {
         let layers = layers.filter(|layers| !layers.is_spent()).map(Box::new);
         Self { stream, layers }
+    }
+
+    /// Writes the layers down; `None` where there are none any more.
+    pub(super) fn save(&self) -> Result<Option<Saved>, CannotMove> {
+        let Some(layers) = &self.layers else { return Ok(None) };
+        let tls = match &layers.tls {
+            Some(session) if session.is_fresh() => None,
+            Some(session) => {
+                Some(session.save().ok_or(CannotMove("its TLS handshake is under way"))?)
+            }
+            None => None,
+        };
+        // A layer that has consumed nothing is made anew, of the listener's settings.
+        let has_prelude = layers.prelude.is_some();
+        let has_fresh_tls = layers.tls.is_some() && tls.is_none();
+        let (raw, sealed) = (layers.raw.to_vec(), layers.sealed.to_vec());
+        Ok(Some(Saved { has_prelude, has_fresh_tls, tls, raw, sealed }))
+    }
+
+    /// Goes on with the layers that were written down, over their socket. `fresh` makes those that
+    /// begin; `None` if a layer is not understood.
+    pub(super) fn restore(
+        stream: Stream,
+        saved: Option<Saved>,
+        fresh: impl FnOnce() -> (Option<Box<dyn Prelude>>, Option<Session>),
+    ) -> Option<Self> {
+        let Some(Saved { has_prelude, has_fresh_tls, tls, raw, sealed }) = saved else {
+            return Some(Self { stream, layers: None });
+        };
+        let (prelude, session) = fresh();
+        let prelude = prelude.filter(|_| has_prelude);
+        let session = match tls {
+            Some(saved) => Some(Session::restore(saved)?),
+            None => session.filter(|_| has_fresh_tls),
+        };
+        let (raw, sealed) = (BytesMut::from(&raw[..]), BytesMut::from(&sealed[..]));
+        let layers = Layers { prelude, tls: session, raw, sealed };
+        Some(Self::from_parts(stream, Some(layers)))
     }
 
     pub(crate) fn stream(&self) -> &Stream {

@@ -47,7 +47,7 @@ pub(crate) mod tests;
 
 pub(crate) use acceptor::{Acceptor, FromMaster};
 pub(crate) use connector::Connector;
-pub(crate) use session::Session;
+pub(crate) use session::{Saved, Session};
 pub(crate) use stream::{Parts, Stream};
 
 pub use info::Version;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::{Buf as _, BytesMut};
 use rustls::Connection;
+use serde::{Deserialize, Serialize};
 
 use super::error::TlsError;
 use super::handshake::Handshake;
@@ -17,6 +18,16 @@ use super::state::State;
 pub(crate) struct Session {
     phase: Phase,
     info: Option<Rc<TlsInfo>>,
+}
+
+/// An established session, written down. It is as secret as the connection.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    state: Vec<u8>,
+    alpn: Option<Box<[u8]>>,
+    server_name: Option<Box<str>>,
+    resumed: bool,
+    peer_certificates: Box<[Box<[u8]>]>,
 }
 
 enum Phase {
@@ -110,6 +121,11 @@ impl Session {
         self.info.take()
     }
 
+    /// Returns whether nothing has come or gone yet: a new session is as good as this one.
+    pub(crate) fn is_fresh(&self) -> bool {
+        matches!(self.phase, Phase::Fresh(_))
+    }
+
     /// Takes the session apart into what can be written down; `None` unless it is established.
     pub(crate) fn into_state(self) -> Option<State> {
         match self.phase {
@@ -121,6 +137,29 @@ impl Session {
     /// Goes on with a session that was taken apart.
     pub(crate) fn from_state(state: State) -> Self {
         Self { phase: Phase::Established(Box::new(state)), info: None }
+    }
+
+    /// Writes the session down; `None` unless it is established.
+    pub(crate) fn save(&self) -> Option<Saved> {
+        let Phase::Established(state) = &self.phase else { return None };
+        let info = self.info.as_deref();
+        Some(Saved {
+            state: state.to_bytes(),
+            alpn: info.and_then(|info| info.alpn.clone()),
+            server_name: info.and_then(|info| info.server_name.clone()),
+            resumed: info.is_some_and(TlsInfo::resumed),
+            peer_certificates: info.map(|info| info.peer_certificates.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// Goes on with a session that was written down; `None` if it is not understood.
+    pub(crate) fn restore(saved: Saved) -> Option<Self> {
+        let Saved { state, alpn, server_name, resumed, peer_certificates } = saved;
+        let state = State::from_bytes(&state)?;
+        let (version, cipher_suite) = (state.suite.version, state.suite.name);
+        let info = TlsInfo { version, cipher_suite, alpn, server_name, resumed, peer_certificates };
+        let phase = Phase::Established(Box::new(state));
+        Some(Self { phase, info: Some(Rc::new(info)) })
     }
 
     fn take_records(
@@ -179,6 +218,12 @@ impl Session {
         self.phase = Phase::Established(Box::new(state));
         self.info = Some(Rc::new(info));
         Ok(())
+    }
+}
+
+impl std::fmt::Debug for Saved {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Saved").finish_non_exhaustive()
     }
 }
 

@@ -7,6 +7,7 @@ mod limits;
 mod negotiation;
 mod order;
 mod proxies;
+mod record;
 mod tls;
 mod websockets;
 

@@ -6,6 +6,7 @@ mod face;
 mod opening;
 mod options;
 mod refusal;
+mod saved;
 
 use std::rc::Rc;
 
@@ -19,7 +20,7 @@ use lineman_wire::websocket::{
 use self::client::Asking;
 use self::opening::Deciding;
 use self::options::Shared;
-use super::driver::{Driver, Farewell, Opening, Step};
+use super::driver::{CannotMove, Driver, Farewell, Opening, Step};
 use super::{CloseReason, Limits};
 
 pub use self::client::ClientRequest;
@@ -168,9 +169,8 @@ impl WebSocket {
     }
 
     fn open(&mut self, subprotocol: Option<String>, extensions: Extensions) {
-        let encoder = Encoder::new(self.role, extensions);
-        let is_rare = subprotocol.is_some() || encoder.deflates();
-        let rare = is_rare.then(|| Box::new(Rare { encoder, subprotocol, peer_close: None }));
+        let is_rare = subprotocol.is_some() || extensions.has_deflate();
+        let rare = is_rare.then(|| Box::new(Rare::new(self.role, extensions, subprotocol)));
         self.phase = Phase::Open(Decoder::with_extensions(self.role, extensions), rare);
     }
 
@@ -247,10 +247,7 @@ impl WebSocket {
 
     fn keep_peer_close(&mut self, frame: Option<&CloseFrame>) {
         let (Phase::Open(_, rare), Some(frame)) = (&mut self.phase, frame) else { return };
-        let none = || {
-            let encoder = Encoder::new(Role::Server, Extensions::NONE);
-            Box::new(Rare { encoder, subprotocol: None, peer_close: None })
-        };
+        let none = || Box::new(Rare::new(Role::Server, Extensions::NONE, None));
         rare.get_or_insert_with(none).peer_close = Some(frame.clone());
     }
 }
@@ -360,6 +357,14 @@ impl Driver for WebSocket {
 
     fn ping(&mut self, output: &mut BytesMut) -> bool {
         !self.sent_close && encode_ping(&[], self.mask(), output).is_ok()
+    }
+
+    fn save(&self, limits: &Limits, output: &mut BytesMut) -> Result<(), CannotMove> {
+        self.write(limits, output)
+    }
+
+    fn restore(&mut self, saved: &[u8], limits: &Limits) -> Result<(), BoxError> {
+        self.read(saved, limits)
     }
 
     fn unfinished(&self, rest: usize) -> bool {
