@@ -11,8 +11,66 @@ use super::limits::Limits;
 /// A protocol as the table sees it: with an opening, replies of its own, and a farewell.
 ///
 /// Every [`Protocol`] is a driver; implement this one only for a protocol that has a handshake or
-/// answers its peer by itself. A driver is the whole protocol state of a connection: keep it small,
-/// and keep it plain data, for it moves between processes in a handover.
+/// answers its peer by itself, and serve it with [`Worker::driver`](crate::Worker::driver). A driver is
+/// the whole protocol state of a connection: keep it small, and keep it plain data, so that it can be
+/// written down.
+///
+/// The calls on one connection, in this order:
+///
+/// 1. [`Driver::start`] when its socket is connected and TLS, if there is some, is established.
+/// 2. [`Driver::decode`] for each step over what came. With [`Driver::HANDSHAKE`], the first step that
+///    is not [`Step::Wait`] or [`Step::Again`] is [`Step::Opening`] (the handler decides, then
+///    [`Driver::accept`] answers, or [`Driver::refuse`]) or [`Step::Opened`] (the peer has accepted).
+/// 3. [`Driver::encode`] for what handlers send, [`Driver::ping`] when the peer has been silent for
+///    [`Limits::heartbeat`].
+/// 4. [`Driver::farewell`], once, when our side closes; not after [`Step::Closed`].
+///
+/// None of them waits, and none sees the socket: bytes in, bytes out. A panic in one of them ends the
+/// process, so what a peer sent must meet no index and no unchecked arithmetic.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use lineman::BoxError;
+/// use lineman::connection::{CloseReason, Driver, Limits, Step};
+///
+/// /// Bytes as they come, behind one byte that has to be `!`.
+/// #[derive(Default)]
+/// struct Greeted(bool);
+///
+/// impl Driver for Greeted {
+///     type Opening = ();
+///     type Inbound = Vec<u8>;
+///     type Outbound = Vec<u8>;
+///
+///     const HANDSHAKE: bool = true;
+///
+///     fn name() -> &'static str {
+///         "greeted"
+///     }
+///
+///     fn decode(
+///         &mut self,
+///         input: &mut BytesMut,
+///         _output: &mut BytesMut,
+///         _limits: &Limits,
+///     ) -> Result<Step<Self>, CloseReason> {
+///         let Some(first) = input.first() else { return Ok(Step::Wait) };
+///         if self.0 {
+///             return Ok(Step::Message(input.split().to_vec()));
+///         }
+///         if *first != b'!' {
+///             return Err(CloseReason::Protocol { code: 1002, problem: "no greeting".to_owned() });
+///         }
+///         self.0 = input.split_to(1).len() == 1;
+///         Ok(Step::Opening(()))
+///     }
+///
+///     fn encode(&mut self, message: Vec<u8>, output: &mut BytesMut) -> Result<(), BoxError> {
+///         output.extend_from_slice(&message);
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Driver: Sized + 'static {
     /// What a handshake asks for: a WebSocket's request. `()` without one.
     type Opening: Opening;
