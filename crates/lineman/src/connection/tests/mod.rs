@@ -2,6 +2,7 @@
 
 mod bounds;
 mod datagrams;
+mod faults;
 mod features;
 mod limits;
 mod negotiation;

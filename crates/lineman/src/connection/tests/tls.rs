@@ -9,10 +9,10 @@ use super::*;
 use crate::tls::tests::Files;
 use crate::tls::{Connector, Parts as Pieces, Stream as Secure};
 
-type Client = Secure<TcpStream>;
+pub(super) type Client = Secure<TcpStream>;
 
 /// Speaks TLS over a stream from here on.
-async fn secure(stream: TcpStream, files: &Files) -> Client {
+pub(super) async fn secure(stream: TcpStream, files: &Files) -> Client {
     let connector = Connector::new(&files.client_tls()).expect("good files");
     let session = connector.session("localhost").expect("a good name");
     let (undecrypted, unread, unsent) = (BytesMut::new(), BytesMut::new(), BytesMut::new());
@@ -21,7 +21,7 @@ async fn secure(stream: TcpStream, files: &Files) -> Client {
     client
 }
 
-async fn ask(client: &mut Client, said: &[u8], expected: &[u8]) {
+pub(super) async fn ask(client: &mut Client, said: &[u8], expected: &[u8]) {
     client.write_all(said).await.expect("written");
     client.flush().await.expect("sent");
     let mut got = vec![0; expected.len()];
