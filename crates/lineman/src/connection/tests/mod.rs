@@ -7,6 +7,7 @@ mod features;
 mod limits;
 mod negotiation;
 mod order;
+mod pairs;
 mod proxies;
 mod tls;
 mod websockets;
