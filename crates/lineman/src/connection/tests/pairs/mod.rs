@@ -9,6 +9,7 @@
 
 mod scene;
 mod speech;
+mod two;
 
 use std::time::Duration;
 
