@@ -2,10 +2,12 @@
 
 mod bounds;
 mod datagrams;
+mod faults;
 mod features;
 mod limits;
 mod negotiation;
 mod order;
+mod pairs;
 mod proxies;
 mod record;
 mod tls;

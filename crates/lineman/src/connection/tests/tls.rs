@@ -9,7 +9,7 @@ use super::*;
 use crate::tls::tests::Files;
 use crate::tls::{Connector, Parts as Pieces, Stream as Secure};
 
-type Client = Secure<TcpStream>;
+pub(super) type Client = Secure<TcpStream>;
 
 /// Speaks TLS over a stream from here on.
 pub(super) async fn secure(stream: TcpStream, files: &Files) -> Client {
