@@ -360,14 +360,13 @@ impl<D: Driver> AnyEntry for Entry<D> {
         if !self.life.is_open() || self.limits().heartbeat != Some(period) {
             return;
         }
-        // Nothing can be asked once our side ends; the time for the peer's end is running.
-        if self.outflow.end() != End::Open {
-            return;
-        }
         let asked = match self.inflow.beat() {
             Beat::Wait => return,
-            Beat::Ping => self.driver.borrow_mut().ping(self.outflow.queue.borrow_mut().tail()),
-            Beat::GiveUp => false,
+            // Nothing can be asked behind the end of our side.
+            Beat::Ping if self.outflow.end() == End::Open => {
+                self.driver.borrow_mut().ping(self.outflow.queue.borrow_mut().tail())
+            }
+            Beat::Ping | Beat::GiveUp => false,
         };
         if asked {
             return self.touch();

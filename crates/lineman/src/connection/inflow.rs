@@ -15,7 +15,7 @@ use super::life::State;
 pub(super) enum Hold {
     /// A handler is at work in a task.
     Busy = 1,
-    /// It changes to another protocol, or to TLS, as soon as no handler is at work.
+    /// It changes to another protocol, or to TLS, as soon as nothing else holds it.
     Changing = 2,
     /// The application paused it.
     Paused = 4,
@@ -101,8 +101,17 @@ impl Inflow {
 
     /// Returns whether what was read may be decoded.
     pub(super) fn may_decode(&self, state: State) -> bool {
+        self.holds_in(state) == 0
+    }
+
+    /// Returns whether a change was asked for, and nothing else holds it up.
+    pub(super) fn may_change(&self, state: State) -> bool {
+        self.holds_in(state) == Hold::Changing as u8
+    }
+
+    fn holds_in(&self, state: State) -> u8 {
         let counts = if state == State::Open { u8::MAX } else { !WHILE_OPEN };
-        self.holds.get() & counts == 0
+        self.holds.get() & counts
     }
 
     /// Returns whether the socket may be read: up to `read_ahead` bytes behind a handler at work.
@@ -260,6 +269,7 @@ mod tests {
                 let while_open = matches!(hold, Hold::Paused | Hold::Throttled | Hold::Piped);
                 let stops = !while_open || state == State::Open;
                 assert_eq!(inflow.may_decode(state), !stops, "{hold:?} {state:?}");
+                assert_eq!(inflow.may_change(state), hold == Hold::Changing, "{hold:?} {state:?}");
                 // Behind a handler at work some bytes are read ahead, behind a pause none.
                 let reads = alive && !(while_open && state == State::Open);
                 assert_eq!(inflow.may_read(state, 1), reads, "{hold:?} {state:?}");
@@ -279,6 +289,7 @@ mod tests {
                     assert!(!inflow.hold(first), "it held before");
                     assert!(inflow.lift(order[0]) && !inflow.lift(order[0]));
                     assert!(!inflow.may_decode(State::Open), "{order:?}");
+                    assert_eq!(inflow.may_change(State::Open), order[1] == Hold::Changing);
                     assert!(inflow.lift(order[1]));
                     assert!(inflow.may_decode(State::Open) && inflow.may_read(State::Open, 0));
                 }

@@ -35,7 +35,8 @@ pub struct Limits {
     pub message_time: Duration,
     /// Time for the farewell to be flushed and answered; then the connection is dropped. Default 2 s.
     pub close_time: Duration,
-    /// Handshakes under way at once in the process; beyond it the listener's oldest is dropped.
+    /// Handshakes under way at once at this listener in one process, TLS begun in mid-stream included;
+    /// beyond it the oldest of them is dropped.
     ///
     /// Default 4,096: half-open peers cost a descriptor each, and the limit of those is often
     /// 20,000 or less.

@@ -65,8 +65,8 @@ impl<D: Driver> Entry<D> {
         if self.life.is_closed() {
             return;
         }
-        // A change of protocol is a hold that this lifts, once no handler is at work.
-        if self.may_decode() || self.inflow.is_held(Hold::Changing) {
+        // A change of protocol is a hold that this lifts.
+        if self.may_decode() || self.inflow.may_change(self.life.state()) {
             let mut own = self.inflow.take_unread();
             if !own.is_empty() {
                 self.decode(&mut own);
@@ -264,7 +264,7 @@ impl<D: Driver> Entry<D> {
         if self.life.is_closed() {
             return;
         }
-        if self.inflow.is_held(Hold::Changing) && !self.inflow.is_held(Hold::Busy) {
+        if self.inflow.may_change(self.life.state()) {
             return self.change();
         }
         if self.inflow.has_ended() && self.may_decode() {

@@ -96,8 +96,8 @@ impl Transit {
 impl<D: Driver> Connection<D> {
     /// Begins TLS in mid-stream, as after `STARTTLS`, with what [`Front::tls_on_demand`] says.
     ///
-    /// Takes effect when the handler that calls it is done: what was sent before leaves as it is, what
-    /// is sent after waits for the handshake, which has the deadline and the bound of any other. Bytes
+    /// Takes effect when the handler that calls it is done, and a pause or a rate's delay is over: what
+    /// was sent before leaves as it is, what is sent after waits for the handshake, which has the deadline and the bound of any other. Bytes
     /// that the peer sent ahead of its handshake are no plaintext any more.
     ///
     /// # Errors
@@ -115,10 +115,10 @@ impl<D: Driver> Connection<D> {
 
     /// Goes on with another protocol and its handlers, from the next byte on.
     ///
-    /// Takes effect when the handler that calls it is done. What was sent before leaves in the old
-    /// protocol; the next handler to be called is the new one's: connect, or the handshake's. The old
-    /// handlers hear no more of it, not even its end. Number, counters and data stay, and so does an
-    /// end that was asked for; a pause ends.
+    /// Takes effect when the handler that calls it is done, and a pause or a rate's delay is over. What
+    /// was sent before leaves in the old protocol; the next handler to be called is the new one's:
+    /// connect, or the handshake's. The old handlers hear no more of it, not even its end. Number,
+    /// counters and data stay, and so does an end that was asked for.
     pub fn change_protocol<E: Driver>(&self, serve: &Rc<Serve<E>>) {
         let serve = Rc::clone(serve);
         self.entry().change_to(Change::Protocol(Box::new(move |entry| entry.succeed(&serve))));
@@ -132,7 +132,7 @@ impl<D: Driver> Entry<D> {
         self.read_again();
     }
 
-    /// No handler is at work any more: TLS begins, or the successor takes over.
+    /// Nothing holds the change any more: TLS begins, or the successor takes over.
     pub(super) fn change(self: &Rc<Self>) {
         self.inflow.lift(Hold::Changing);
         let change = self.extra(|extra| extra.change.take());

@@ -3,6 +3,7 @@
 use lineman_wire::framed::Framed;
 
 use super::*;
+use crate::connection::inflow::Hold;
 
 /// Another protocol to go on with; its handlers log.
 fn frames(log: &Log) -> Rc<Serve<Framed>> {
@@ -95,7 +96,8 @@ async fn piped_and_full(table: &Table, log: &Log) -> (Line, Line) {
     right.connection.send("x".repeat(MUCH - 1)).expect("an empty queue takes any message");
     say(&mut left.peer, "more\n").await;
     settle().await;
-    assert!(left.connection.is_paused() && right.connection.is_full());
+    let source = &left.connection.entry().inflow;
+    assert!(source.is_held(Hold::Piped) && right.connection.is_full());
     right.connection.change_protocol(&frames(log));
     log.until("changed").await;
     (left, right)
@@ -110,11 +112,12 @@ fn a_source_paused_for_a_target_that_changed_protocol_is_read_again_when_that_ha
         let log = Log::default();
         let (left, mut right) = piped_and_full(&table, &log).await;
         settle().await;
-        assert!(left.connection.is_paused(), "it has not drained");
+        let source = &left.connection.entry().inflow;
+        assert!(source.is_held(Hold::Piped), "it has not drained");
         let mut got = vec![0; MUCH + "more\n".len()];
         right.peer.read_exact(&mut got).await.expect("everything that was sent before");
         settle().await;
-        assert!(!left.connection.is_paused());
+        assert!(!source.is_held(Hold::Piped));
         drop(left.peer);
         left.log.until("end: closed by peer").await;
     });

@@ -114,7 +114,7 @@ const TEXT: &[(State, Event, &str)] = &[
     (Ending, Resume, "probe / drained, closed by us, gone in 5 s"),
     (Ending, Drain, "drained, probe, closed by us, gone in 5 s / -"),
     (Ending, Deadline, "message not finished in time, gone in 10 s / -"),
-    (Ending, Heartbeat, "no answer to heartbeat, gone in 32 s / -"),
+    (Ending, Heartbeat, "no answer to heartbeat, gone in 62 s / -"),
     (Ending, Stop, "server going away, gone in 2 s / -"),
     (Ending, Reload, "probe / drained, closed by us, gone in 5 s"),
     //
