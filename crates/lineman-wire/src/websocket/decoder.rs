@@ -84,7 +84,7 @@ impl Decoder {
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Option<Event>, Error> {
-        self.decode_with(&mut Pool::new(), input, limits)
+        self.decode_from(None, input, limits)
     }
 
     /// Does what [`Decoder::decode`] does, with inflaters that many connections take turns with.
@@ -97,6 +97,15 @@ impl Decoder {
     pub fn decode_with(
         &mut self,
         pool: &mut Pool,
+        input: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Option<Event>, Error> {
+        self.decode_from(Some(pool), input, limits)
+    }
+
+    fn decode_from(
+        &mut self,
+        pool: Option<&mut Pool>,
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Option<Event>, Error> {
@@ -161,7 +170,7 @@ impl Decoder {
 
     fn next_event(
         &mut self,
-        pool: &mut Pool,
+        mut pool: Option<&mut Pool>,
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Option<Event>, Error> {
@@ -169,7 +178,7 @@ impl Decoder {
             if let Some(unfinished) = &mut self.unfinished
                 && unfinished.is_inside_frame()
             {
-                let progress = unfinished.feed(pool, input, limits)?;
+                let progress = unfinished.feed(pool.as_deref_mut(), input, limits)?;
                 if unfinished.is_empty() {
                     self.unfinished = None;
                 }
@@ -188,7 +197,7 @@ impl Decoder {
             }
             input.advance(header_len);
             let context = self.extensions.deflates(self.role.peer());
-            self.unfinished.get_or_insert_default().begin(header, context, pool);
+            self.unfinished.get_or_insert_default().begin(header, context, pool.as_deref_mut());
         }
     }
 }

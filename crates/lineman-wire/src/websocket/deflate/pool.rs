@@ -3,7 +3,7 @@
 //! Whoever owns many connections owns one pool and lends it to each call. Only what has no context
 //! comes here; a context lives with its connection.
 
-use flate2::{Compress, Compression, Decompress};
+use flate2::{Compress, Compression};
 
 use super::{Inflater, LEAST_WINDOW_BITS, MOST_WINDOW_BITS};
 
@@ -43,9 +43,9 @@ impl Pool {
         Self { inflaters: Vec::new(), deflaters: Vec::new() }
     }
 
-    /// Returns an inflater without a context. Its window is the largest: one kind fits every peer.
+    /// Returns an inflater without a context.
     pub(crate) fn inflater(&mut self) -> Inflater {
-        self.inflaters.pop().unwrap_or_else(|| Inflater::new(Decompress::new(false)))
+        self.inflaters.pop().unwrap_or_else(Inflater::alone)
     }
 
     /// Takes an inflater back and makes it forget.
