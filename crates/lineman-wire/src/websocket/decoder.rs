@@ -236,3 +236,28 @@ pub(super) fn event_of(opcode: Opcode, payload: &[u8]) -> Result<Event, Error> {
         Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_between_two_messages() {
+        let (mut decoder, limits) = (Decoder::new(Role::Client), Limits::default());
+        for (piece, keeps) in [
+            (&b"\x01\x01a"[..], true),
+            (b"\x89\x02p", true),
+            (b"!", true),
+            (b"\x80\x01b", false),
+            (b"\x8a\x02p", true),
+            (b"!", false),
+            (b"\x82\x01c", false),
+            (b"\x82\x02c", true),
+            (b"d", false),
+        ] {
+            let mut input = BytesMut::from(piece);
+            while decoder.decode(&mut input, &limits).expect("the frames are good").is_some() {}
+            assert_eq!(decoder.unfinished.is_some(), keeps, "after {piece:x?}");
+        }
+    }
+}

@@ -320,7 +320,8 @@ fn write_fragments(
 
 #[cfg(test)]
 mod tests {
-    use super::growth;
+    use super::{PartialMessage, PartialText, growth};
+    use crate::websocket::{Error, Limits};
 
     #[test]
     fn memory_follows_what_came() {
@@ -339,11 +340,31 @@ mod tests {
 
     #[test]
     fn a_message_in_pieces_ends_with_memory_of_its_size() {
-        let mut message = super::PartialMessage::Binary(Vec::new());
+        let mut message = PartialMessage::Binary(Vec::new());
         for piece in 1..=1000 {
             message.push(&[7; 100], Some(100_000 - piece * 100)).expect("binary is never refused");
         }
-        let super::PartialMessage::Binary(bytes) = message else { panic!("binary stays binary") };
+        let PartialMessage::Binary(bytes) = message else { panic!("binary stays binary") };
         assert_eq!((bytes.len(), bytes.capacity()), (100_000, 100_000));
+    }
+
+    #[test]
+    fn memory_of_an_inflated_message_stays_within_the_bound() {
+        let limits = Limits { max_message_size: 1000, ..Limits::default() };
+        let capacity = |message: &PartialMessage| match message {
+            PartialMessage::Text(text) => text.capacity(),
+            PartialMessage::Binary(bytes) => bytes.capacity(),
+        };
+        for mut message in
+            [PartialMessage::Binary(Vec::new()), PartialMessage::Text(PartialText::default())]
+        {
+            for _ in 0..10 {
+                message.push_bounded(&[b'a'; 100], &limits).expect("it fits");
+                assert!(capacity(&message) <= 1000, "{} bytes", capacity(&message));
+            }
+            let beyond = message.push_bounded(b"a", &limits);
+            assert_eq!(beyond, Err(Error::MessageTooBig { limit: 1000 }));
+            assert_eq!((message.len(), capacity(&message)), (1000, 1000));
+        }
     }
 }
