@@ -128,6 +128,7 @@ impl State {
     ) -> Result<(), TlsError> {
         let nonce = self.sent.nonce();
         let failed = |_| TlsError::Internal("a record is too long to be sealed");
+        let missing = TlsError::Internal("a record to be sealed is missing");
         let start = output.len();
         let tag = match self.suite.version {
             Version::Tls13 => {
@@ -135,16 +136,16 @@ impl State {
                 output.put_slice(&header);
                 output.put_slice(data);
                 output.put_u8(kind);
-                let sealed = &mut output[start + HEADER..];
+                let sealed = output.get_mut(start + HEADER..).ok_or(missing)?;
                 let nonce = Nonce::assume_unique_for_key(nonce);
                 cipher.seal_in_place_separate_tag(nonce, Aad::from(header), sealed)
             }
             Version::Tls12 => {
                 let explicit = self.suite.explicit_nonce();
                 output.put_slice(&header(kind, explicit + data.len() + TAG));
-                output.put_slice(&nonce[nonce.len() - explicit..]);
+                output.put_slice(nonce.get(nonce.len() - explicit..).unwrap_or_default());
                 output.put_slice(data);
-                let sealed = &mut output[start + HEADER + explicit..];
+                let sealed = output.get_mut(start + HEADER + explicit..).ok_or(missing)?;
                 let about = about(self.sent.sequence, kind, data.len());
                 let nonce = Nonce::assume_unique_for_key(nonce);
                 cipher.seal_in_place_separate_tag(nonce, Aad::from(about), sealed)
@@ -169,7 +170,7 @@ impl State {
         let mut cipher = self.received.cipher(self.suite)?;
         while !self.peer_closed {
             let Some(total) = record::whole(input, PLAIN_LIMIT + expansion)? else { break };
-            let (kind, data) = self.open(&cipher, &mut input[..total])?;
+            let (kind, data) = self.open(&cipher, input.get_mut(..total).unwrap_or_default())?;
             match kind {
                 _ if self.unfinished.have > 0 && kind != kind::HANDSHAKE => {
                     return Err(TlsError::Unexpected("something within a handshake message"));
@@ -218,9 +219,11 @@ impl State {
                 self.received.count()?;
                 // The kind is the last byte that is not padding (RFC 8446 section 5.4).
                 let end = inner.iter().rposition(|byte| *byte != 0);
-                let end = end.ok_or(TlsError::Unexpected("a record of nothing but padding"))?;
+                let padding = TlsError::Unexpected("a record of nothing but padding");
+                let data = end.and_then(|end| inner.get(..=end)?.split_last());
+                let (kind, data) = data.ok_or(padding)?;
                 within_limit(inner.len() - 1)?;
-                Ok((inner[end], &inner[..end]))
+                Ok((*kind, data))
             }
             Version::Tls12 => {
                 if header[1..3] != [3, 3] {
@@ -318,7 +321,7 @@ impl State {
                 return Ok(update_requested);
             }
             let taken = data.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-            data = &data[taken..];
+            data = data.get(taken..).unwrap_or_default();
             *left = left.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
             if *left == 0 {
                 self.unfinished = Unfinished::default();

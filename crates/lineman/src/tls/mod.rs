@@ -22,6 +22,8 @@
 //!
 //! rustls's own record ciphers would need 16-byte keys built from bytes, which it keeps to itself.
 
+// A peer's bytes never meet an index.
+#![warn(clippy::indexing_slicing)]
 #![expect(
     dead_code,
     reason = "a state is written down by tests alone, until a gateway hands clients over"

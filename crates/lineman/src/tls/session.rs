@@ -184,7 +184,7 @@ impl Session {
                     let Some(total) = record::whole(input, PLAIN_LIMIT + EXPANSION_TLS12)? else {
                         return Ok(Received::default());
                     };
-                    let done = handshake.step(&input[..total], output)?;
+                    let done = handshake.step(input.get(..total).unwrap_or_default(), output)?;
                     input.advance(total);
                     if done {
                         self.establish()?;

@@ -93,9 +93,12 @@ impl Direction {
         if secret.len() != suite.secret_length || secret.is_empty() {
             return Err(wrong);
         }
-        direction.secret[..secret.len()].copy_from_slice(secret);
         let key_length = suite.algorithm().key_len();
-        expand(suite, secret, b"key", &mut direction.key[..key_length])?;
+        let places =
+            (direction.secret.get_mut(..secret.len()), direction.key.get_mut(..key_length));
+        let (Some(kept), Some(key)) = places else { return Err(wrong) };
+        kept.copy_from_slice(secret);
+        expand(suite, secret, b"key", key)?;
         expand(suite, secret, b"iv", &mut direction.iv)?;
         Ok(direction)
     }
@@ -109,20 +112,28 @@ impl Direction {
             key: [0; KEY_LIMIT],
             iv: iv.try_into().ok()?,
         };
-        direction.key[..length].copy_from_slice(key.get(..length)?);
+        direction.key.get_mut(..length)?.copy_from_slice(key.get(..length)?);
         (key.len() == length).then_some(direction)
     }
 
     /// Returns whether this is the key and the IV in force.
     pub(super) fn has_key(&self, suite: &Suite, key: &[u8], iv: &[u8]) -> bool {
-        self.key[..suite.algorithm().key_len()] == *key && self.iv == *iv
+        self.key(suite) == key && self.iv == *iv
+    }
+
+    fn secret(&self, suite: &Suite) -> &[u8] {
+        self.secret.get(..suite.secret_length).unwrap_or_default()
+    }
+
+    fn key(&self, suite: &Suite) -> &[u8] {
+        self.key.get(..suite.algorithm().key_len()).unwrap_or_default()
     }
 
     /// Goes on to the next traffic secret (RFC 8446 section 7.2).
     pub(super) fn update(&mut self, suite: &Suite) -> Result<(), TlsError> {
         let mut next = [0; SECRET_LIMIT];
-        let next = &mut next[..suite.secret_length];
-        expand(suite, &self.secret[..suite.secret_length], b"traffic upd", next)?;
+        let next = next.get_mut(..suite.secret_length).unwrap_or_default();
+        expand(suite, self.secret(suite), b"traffic upd", next)?;
         *self = Self::from_secret(suite, next, 0)?;
         next.zeroize();
         Ok(())
@@ -131,8 +142,7 @@ impl Direction {
     /// Returns the cipher. Made anew for each batch of records: it holds a key's tables, half a
     /// kilobyte in each direction, which an idle connection should not own.
     pub(super) fn cipher(&self, suite: &Suite) -> Result<LessSafeKey, TlsError> {
-        let algorithm = suite.algorithm();
-        UnboundKey::new(algorithm, &self.key[..algorithm.key_len()])
+        UnboundKey::new(suite.algorithm(), self.key(suite))
             .map(LessSafeKey::new)
             .map_err(|_| TlsError::Internal("a key has another length than its suite's"))
     }
@@ -141,7 +151,8 @@ impl Direction {
     /// and rustls's way to choose a GCM nonce).
     pub(super) fn nonce(&self) -> [u8; NONCE_LEN] {
         let mut nonce = self.iv;
-        for (byte, number) in nonce[NONCE_LEN - 8..].iter_mut().zip(self.sequence.to_be_bytes()) {
+        for (byte, number) in nonce.iter_mut().skip(NONCE_LEN - 8).zip(self.sequence.to_be_bytes())
+        {
             *byte ^= number;
         }
         nonce
@@ -163,9 +174,9 @@ impl Direction {
     fn write(&self, suite: &Suite, bytes: &mut Vec<u8>) {
         bytes.extend(self.sequence.to_be_bytes());
         match suite.version {
-            Version::Tls13 => bytes.extend(&self.secret[..suite.secret_length]),
+            Version::Tls13 => bytes.extend(self.secret(suite)),
             Version::Tls12 => {
-                bytes.extend(&self.key[..suite.algorithm().key_len()]);
+                bytes.extend(self.key(suite));
                 bytes.extend(self.iv);
             }
         }

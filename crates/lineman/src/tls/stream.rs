@@ -185,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
             }
         }
         let length = this.plain.len().min(buffer.remaining());
-        buffer.put_slice(&this.plain[..length]);
+        buffer.put_slice(this.plain.get(..length).unwrap_or_default());
         this.plain.advance(length);
         if this.plain.is_empty() {
             this.plain = BytesMut::new();
@@ -207,9 +207,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         if this.output.len() >= WRITE_LIMIT {
             ready!(this.poll_drain(context))?;
         }
-        let length = buffer.len().min(WRITE_SIZE);
-        this.session.seal(&buffer[..length], &mut this.output).map_err(failed)?;
-        Poll::Ready(Ok(length))
+        let piece = buffer.get(..WRITE_SIZE).unwrap_or(buffer);
+        this.session.seal(piece, &mut this.output).map_err(failed)?;
+        Poll::Ready(Ok(piece.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
