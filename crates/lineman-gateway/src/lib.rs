@@ -8,6 +8,7 @@ mod client;
 mod request;
 mod hub;
 mod business;
+mod rounds;
 mod discovery;
 mod gateway;
 mod register;

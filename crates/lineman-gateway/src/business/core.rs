@@ -15,6 +15,7 @@ use super::clients::{Clients, LinkId};
 use super::drain::Drain;
 use super::gateway::{Gateway, Link};
 use crate::discovery::Discovery;
+use crate::rounds::Rounds;
 use crate::{Events, Hub};
 
 /// How long the last packets may take to leave before the process goes without them.
@@ -38,6 +39,10 @@ pub(super) struct Core<E: Events> {
     pub(super) reporting: Cell<bool>,
     /// Gateways came, links came up, a drain got further.
     pub(super) changed: Notify,
+    /// As it was set.
+    pub(super) silence_limit: Option<Duration>,
+    /// The links whose silence is looked for.
+    pub(super) silence: RefCell<Rounds<LinkId>>,
     pub(super) handler_errors: Cell<u64>,
     /// Events dropped unhandled: their client had failed, or was given to another business.
     pub(super) dropped_events: Cell<u64>,

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::service::{Context, Description, LocalFuture, Running, Service, StopOrder};
-use lineman::{App, Result};
+use lineman::{App, Result, timer};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
 
@@ -29,14 +29,16 @@ use self::clients::Clients;
 use self::core::{Core, RunningBusiness};
 use crate::discovery::{Announcement, Discovery, Heard};
 use crate::hub::Queries;
+use crate::rounds::{Rounds, part_of};
 use crate::{Events, Hub};
 
 /// How long a process waits for its links before it says that it is ready: a gateway that hangs must
 /// not fail a reload, and a working one is linked within milliseconds.
 const LINK_LIMIT: Duration = Duration::from_secs(2);
 
-/// How often links are looked at for silence.
-const SILENCE_CHECK: Duration = Duration::from_secs(25);
+/// How long a gateway on another machine may be silent by default: it says something every 25 s, and
+/// thrice that is silence.
+const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 
 /// A service that runs the handlers of an application.
 ///
@@ -72,6 +74,7 @@ pub struct Business<E> {
     registers: Vec<String>,
     secret_key: Secret,
     drain_limit: Option<Duration>,
+    silence_limit: Option<Duration>,
 }
 
 impl<E: Events> Business<E> {
@@ -85,6 +88,7 @@ impl<E: Events> Business<E> {
             registers: Vec::new(),
             secret_key: Secret::default(),
             drain_limit: None,
+            silence_limit: None,
         }
     }
 
@@ -124,6 +128,16 @@ impl<E: Events> Business<E> {
         self
     }
 
+    /// Sets how long a gateway may be silent before its link is given up, to within a third of it;
+    /// zero for ever. It has to be above the gateway's
+    /// [`link_ping_interval`](crate::Gateway::link_ping_interval). Default: 75 s, and for ever for
+    /// gateways on this machine, which do not ping by default.
+    #[must_use]
+    pub fn silence_limit(mut self, limit: Duration) -> Self {
+        self.silence_limit = Some(limit);
+        self
+    }
+
     /// Runs a program of this one service: `App::new().service(self).run()`.
     ///
     /// # Errors
@@ -154,6 +168,8 @@ impl<E: Events> Business<E> {
             handler_errors: Cell::new(0),
             dropped_events: Cell::new(0),
             reporting: Cell::new(false),
+            silence_limit: self.silence_limit,
+            silence: RefCell::new(Rounds::new(self.silence_limit.unwrap_or(SILENCE_LIMIT))),
         };
         (Rc::new(core), registers)
     }
@@ -190,8 +206,10 @@ fn discover<E: Events>(core: &Rc<Core<E>>, registers: &[String]) {
     let discovery =
         Discovery::start(&core.table, registers, &core.secret_key, &announcement, &heard);
     core.discovery.replace(Some(discovery));
-    let checked = Rc::clone(core);
-    lineman::timer::every(SILENCE_CHECK, async move || checked.check_silence());
+    if let Some(part) = part_of(core.silence_limit.unwrap_or(SILENCE_LIMIT) / 3) {
+        let core = Rc::clone(core);
+        timer::every(part, async move || core.check_silence());
+    }
 }
 
 impl<E: Events> fmt::Debug for Core<E> {

@@ -155,6 +155,7 @@ impl<C: Outlet> Core<C> {
         tracing::info!(business = link.key, clients = link.clients.len(), lost, "link closed");
         self.move_clients(id);
         self.links.remove(id);
+        self.link_rounds.remove(id);
     }
 
     /// Closes those who have waited too long for a business.

@@ -37,9 +37,8 @@ use lineman::{App, BoxError, HttpLimits, Result};
 use lineman_wire::link::Secret;
 use lineman_wire::text::Text;
 
-use dialect::Dialect;
+use dialect::ClientDialect;
 use heartbeat::Heartbeat;
-use outlet::Form;
 
 /// What happens to a client that reads more slowly than it is sent to, when its send queue
 /// ([`Limits::send_queue`]) is at its bound.
@@ -83,12 +82,12 @@ pub struct Gateway<P: Driver = WebSocket> {
     make: Box<dyn Fn() -> P>,
     /// What `make` is made of, where it makes a WebSocket.
     websocket: websocket::Options,
-    form: fn(lineman_wire::link::Body) -> Result<Form, BoxError>,
     registers: Vec<String>,
     secret_key: Secret,
     lan_ip: String,
     start_port: u16,
     heartbeat: Heartbeat,
+    link_ping_interval: Option<Duration>,
     front: Front,
     slow_client: SlowClient,
     no_business_limit: Duration,
@@ -222,7 +221,7 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
-    /// Sets how long a client may be silent before it is pinged. Default zero: no heartbeats.
+    /// Sets how long a client may be silent before it is pinged; zero for never. Default zero.
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.heartbeat.interval = interval;
@@ -242,6 +241,14 @@ impl<P: Driver> Gateway<P> {
     #[must_use]
     pub fn ping_data(mut self, data: impl Into<String>) -> Self {
         self.heartbeat.data = Bytes::from(data.into());
+        self
+    }
+
+    /// Sets how often the link to each business is pinged; zero for never. Default: 25 s, and never
+    /// where [`Gateway::lan_ip`] is this machine alone, for nothing between forgets such a link.
+    #[must_use]
+    pub fn link_ping_interval(mut self, interval: Duration) -> Self {
+        self.link_ping_interval = Some(interval);
         self
     }
 
@@ -289,7 +296,7 @@ impl<P: Driver> Gateway<P> {
     }
 }
 
-impl<P: Dialect> Gateway<P> {
+impl<P: ClientDialect> Gateway<P> {
     /// Runs a program of this one service.
     ///
     /// # Errors
@@ -309,12 +316,12 @@ impl<P: Dialect> Gateway<P> {
             count: 1,
             make: Box::new(make),
             websocket: websocket::Options::default(),
-            form: P::form,
             registers: Vec::new(),
             secret_key: Secret::default(),
             lan_ip: "127.0.0.1".to_owned(),
             start_port: 0,
             heartbeat: Heartbeat { interval, limit: 0, data: Bytes::new() },
+            link_ping_interval: None,
             front: Front::default(),
             slow_client: SlowClient::default(),
             no_business_limit: Duration::from_secs(30),

@@ -15,19 +15,20 @@ use lineman_wire::link::Codec;
 
 use super::Gateway;
 use super::core::{Core, Input, Policy};
-use super::dialect::Dialect;
+use super::dialect::ClientDialect;
 use super::ids::Counter;
 use super::outlet::Outlet;
 use super::place::Place;
 use super::shell::{ClientDoor, LinkDoor, Shell};
 use crate::discovery::{Announcement, Discovery};
+use crate::rounds::part_of;
 
 /// Bytes that may wait on a link before its clients are paused; `GatewayWorker`'s bound.
 const LINK_QUEUE: usize = 10 * 1024 * 1024;
 
-/// How often links are kept busy; below the 60 s after which the shortest-lived NAT tables forget
-/// a silent connection. `GatewayWorker`'s interval.
-const PING_LINKS: Duration = Duration::from_secs(25);
+/// How often links to other machines are pinged by default: below the 60 s after which the
+/// shortest-lived NAT tables forget a silent connection. `GatewayWorker`'s interval.
+const LINK_PING_INTERVAL: Duration = Duration::from_secs(25);
 
 /// How often it is looked for what has waited too long: limits are met to within this.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -35,10 +36,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How long the last packets may take to leave; a business that does not read misses them.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A period, and the input that is due after each.
-type Periodic<P> = (Duration, fn() -> Input<Connection<P>>);
-
-impl<P: Dialect> Service for Gateway<P> {
+impl<P: ClientDialect> Service for Gateway<P> {
     fn description(&self) -> Description {
         let clients = Listen {
             page: self.http.is_some(),
@@ -68,20 +66,23 @@ impl<P: Dialect> Service for Gateway<P> {
     }
 }
 
-impl<P: Dialect> Gateway<P> {
+impl<P: ClientDialect> Gateway<P> {
     fn begin(self, context: Context) -> Result<RunningGateway<P>> {
         let [clients, links] = <[_; 2]>::try_from(context.listeners)
             .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
         let place = self.place(&clients, &links)?;
         let address = format!("{}:{}", place.lan_ip, place.links_port);
+        let default_pings =
+            if place.lan_ip.is_loopback() { Duration::ZERO } else { LINK_PING_INTERVAL };
         let policy = Policy {
             secret_key: self.secret_key.clone(),
             heartbeat: self.heartbeat.clone(),
+            link_ping_interval: self.link_ping_interval.unwrap_or(default_pings),
             slow_client: self.slow_client,
             no_business_limit: self.no_business_limit,
-            form: self.form,
+            form: P::form,
         };
-        let timers = self.periods(place.lan_ip);
+        let timers = periods(&policy);
         let shell = Rc::new(Shell::new(Core::new(place, policy, Counter::random())));
 
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
@@ -122,23 +123,23 @@ impl<P: Dialect> Gateway<P> {
         Ok(Place { lan_ip, links_port, clients_port, epoch })
     }
 
-    /// The inputs that come with time.
-    fn periods(&self, lan_ip: Ipv4Addr) -> Vec<Periodic<P>> {
-        // A limit shorter than the sweep's period would be met late.
-        let sweep = SWEEP.min(self.no_business_limit / 2).max(SWEEP / 100);
-        let mut periods: Vec<Periodic<P>> = vec![(sweep, || Input::Sweep)];
-        if let Some(period) = self.heartbeat.part_of_period() {
-            periods.push((period, || Input::Beat));
-        }
-        if lan_ip != Ipv4Addr::LOCALHOST {
-            periods.push((PING_LINKS, || Input::PingLinks));
-        }
-        periods
-    }
-
     fn wrong(&self, problem: &str) -> Error {
         Error::Configuration { service: self.name.clone(), problem: problem.to_owned() }
     }
+}
+
+/// A period, and the input that is due after each.
+type Periodic<C> = (Duration, fn() -> Input<C>);
+
+/// Returns the inputs that come with time.
+fn periods<C: Outlet>(policy: &Policy<C::Form>) -> Vec<Periodic<C>> {
+    // A limit shorter than the sweep's period would be met late.
+    let sweep = SWEEP.min(policy.no_business_limit / 2).max(SWEEP / 100);
+    let beat = part_of(policy.heartbeat.period());
+    let ping = part_of(policy.link_ping_interval);
+    let periods: [(_, fn() -> Input<C>); 3] =
+        [(Some(sweep), || Input::Sweep), (beat, || Input::Beat), (ping, || Input::PingLinks)];
+    periods.into_iter().filter_map(|(period, input)| Some((period?, input))).collect()
 }
 
 fn every<C: Outlet>(period: Duration, shell: &Rc<Shell<C>>, input: fn() -> Input<C>) -> Timer {
@@ -146,14 +147,14 @@ fn every<C: Outlet>(period: Duration, shell: &Rc<Shell<C>>, input: fn() -> Input
     timer::every(period, async move || shell.submit(input()))
 }
 
-struct RunningGateway<P: Dialect> {
+struct RunningGateway<P: ClientDialect> {
     shell: Rc<Shell<Connection<P>>>,
     table: Table,
     timers: Vec<Timer>,
     _discovery: Discovery,
 }
 
-impl<P: Dialect> Running for RunningGateway<P> {
+impl<P: ClientDialect> Running for RunningGateway<P> {
     /// Every client is gone; the businesses have to hear of it before the process ends.
     fn stopped(&self) -> LocalFuture<()> {
         for timer in &self.timers {

@@ -8,16 +8,20 @@ mod handler;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use lineman::connection::Serve;
 use lineman::service::{
     Context, Description, Listen, LocalFuture, Reload, Running, Service, StopOrder,
 };
-use lineman::{App, Result};
+use lineman::{App, Result, timer};
 use lineman_wire::link::Secret;
 use lineman_wire::text::Text;
 
+use book::period;
 use handler::Desk;
+
+use crate::rounds::part_of;
 
 /// The longest line a peer may send, in bytes. A gateway's is below 1 KiB; `GatewayWorker` takes
 /// 10 MiB from anybody, before it has seen a key.
@@ -37,13 +41,18 @@ pub struct Register {
     name: String,
     address: String,
     secret_key: Secret,
+    silence_limit: Duration,
 }
 
 impl Register {
     /// Listens on `address`, `host:port`; `GatewayWorker`'s port is 1236.
     pub fn listen(address: impl Into<String>) -> Self {
-        let secret_key = Secret::default();
-        Self { name: "register".to_owned(), address: address.into(), secret_key }
+        Self {
+            name: "register".to_owned(),
+            address: address.into(),
+            secret_key: Secret::default(),
+            silence_limit: Duration::from_secs(10),
+        }
     }
 
     /// Names the service, for `status` and logs. Default `register`.
@@ -57,6 +66,14 @@ impl Register {
     #[must_use]
     pub fn secret_key(mut self, key: impl Into<String>) -> Self {
         self.secret_key = Secret::new(key);
+        self
+    }
+
+    /// Sets how long a peer may be connected without a word, to within half of it; zero for ever.
+    /// Default 10 s, as `GatewayWorker`.
+    #[must_use]
+    pub fn silence_limit(mut self, limit: Duration) -> Self {
+        self.silence_limit = limit;
         self
     }
 
@@ -81,7 +98,11 @@ impl Service for Register {
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
-            let desk = Rc::new(Desk::new(self.secret_key));
+            let desk = Rc::new(Desk::new(self.secret_key, self.silence_limit));
+            if let Some(part) = part_of(period(self.silence_limit)) {
+                let desk = Rc::clone(&desk);
+                timer::every(part, async move || desk.check_silence());
+            }
             for listener in context.listeners {
                 let make = || Text::with_max_size(MAX_LINE);
                 context.table.listen(listener, Serve::links(make, Rc::<Desk>::clone(&desk)))?;

@@ -10,16 +10,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use lineman::BoxError;
 use lineman::connection::{CloseReason, SendError, WebSocket};
-use lineman_wire::link::{Codec, Command, Login, Order, Packet, Secret};
+use lineman_wire::link::{Body, Codec, Command, Login, Order, Packet, Secret};
 use tokio::time::Instant;
 
 use super::SlowClient;
 use super::core::{Core, Input, Policy};
-use super::dialect::Dialect;
+use super::dialect::{ClientDialect, WebSocketForm};
 use super::heartbeat::Heartbeat;
 use super::ids::Counter;
-use super::outlet::{Form, Outlet};
+use super::outlet::Outlet;
 use super::place::Place;
 
 /// A connection without a socket.
@@ -34,6 +35,8 @@ pub(super) struct Fake {
 }
 
 impl Outlet for Rc<Fake> {
+    type Form = Bytes;
+
     fn id(&self) -> u64 {
         self.id
     }
@@ -42,13 +45,13 @@ impl Outlet for Rc<Fake> {
         self.peer
     }
 
-    fn send(&self, wire: Bytes) -> Result<(), SendError> {
+    fn send(&self, wire: &Bytes) -> Result<(), SendError> {
         if self.ended.borrow().is_some() {
             return Err(SendError::Closed);
         }
         let Some(room) = self.room.get().checked_sub(1) else { return Err(SendError::Full) };
         self.room.set(room);
-        self.sent.borrow_mut().push(wire);
+        self.sent.borrow_mut().push(wire.clone());
         Ok(())
     }
 
@@ -69,6 +72,14 @@ impl Outlet for Rc<Fake> {
     }
 }
 
+/// What a client without compression gets.
+pub(super) fn websocket_form(body: Body) -> Result<Bytes, BoxError> {
+    Ok(match WebSocket::form(body)? {
+        WebSocketForm::Wire(wire) => wire,
+        WebSocketForm::Message(message) => message.plain(),
+    })
+}
+
 /// A gateway's logic with the connections it was given.
 pub(super) struct World {
     core: Core<Rc<Fake>>,
@@ -79,13 +90,10 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with("", <WebSocket as Dialect>::form)
+        Self::with("", websocket_form)
     }
 
-    pub(super) fn with(
-        key: &str,
-        form: fn(lineman_wire::link::Body) -> Result<Form, lineman::BoxError>,
-    ) -> Self {
+    pub(super) fn with(key: &str, form: fn(Body) -> Result<Bytes, BoxError>) -> Self {
         let place = Place {
             lan_ip: Ipv4Addr::LOCALHOST,
             links_port: 22900,
@@ -96,6 +104,7 @@ impl World {
         let policy = Policy {
             secret_key: Secret::new(key),
             heartbeat,
+            link_ping_interval: Duration::ZERO,
             slow_client: SlowClient::Close,
             no_business_limit: Duration::from_secs(30),
             form,
