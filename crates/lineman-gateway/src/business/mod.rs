@@ -12,6 +12,7 @@ mod links;
 mod packets;
 mod run;
 mod session;
+mod fingerprint;
 #[cfg(test)]
 mod tests;
 
