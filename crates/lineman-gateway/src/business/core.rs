@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::Table;
-use lineman::service::{LocalFuture, Running};
+use lineman::service::{Hooks, LocalFuture, Running};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
 
@@ -109,19 +109,30 @@ impl<E: Events> Core<E> {
 }
 
 /// The handle the process holds.
-pub(super) struct RunningBusiness<E: Events>(pub(super) Rc<Core<E>>);
+pub(super) struct RunningBusiness<E: Events> {
+    pub(super) core: Rc<Core<E>>,
+    pub(super) hooks: Hooks,
+}
 
 impl<E: Events> Running for RunningBusiness<E> {
     fn drain(&self, _table: &Table) -> LocalFuture<()> {
-        Box::pin(Rc::clone(&self.0).leave())
+        Box::pin(Rc::clone(&self.core).leave())
+    }
+
+    fn reload(&self) -> LocalFuture<()> {
+        self.hooks.reload()
     }
 
     fn stopped(&self) -> LocalFuture<()> {
-        Box::pin(Rc::clone(&self.0).stop())
+        let (core, ended) = (Rc::clone(&self.core), self.hooks.stopped());
+        Box::pin(async move {
+            core.stop().await;
+            ended.await;
+        })
     }
 
     fn gauges(&self) -> BTreeMap<&'static str, u64> {
-        let core = &self.0;
+        let core = &self.core;
         let clients = core.clients.borrow();
         let up = |gateway: &&Gateway| gateway.link.as_ref().is_some_and(|link| link.up.is_some());
         let links = core.gateways.borrow().values().filter(up).count();

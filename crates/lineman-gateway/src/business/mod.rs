@@ -21,7 +21,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lineman::service::{Context, Description, LocalFuture, Running, Service, StopOrder};
+use lineman::service::{Context, Description, LocalFuture, Processes, Running, Service, StopOrder};
 use lineman::{App, Result, timer};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
@@ -70,11 +70,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 /// ```
 pub struct Business<E> {
     events: E,
-    name: String,
-    count: usize,
+    processes: Processes,
     registers: Vec<String>,
     secret_key: Secret,
-    drain_limit: Option<Duration>,
     silence_limit: Option<Duration>,
 }
 
@@ -84,28 +82,15 @@ impl<E: Events> Business<E> {
     pub fn new(events: E) -> Self {
         Self {
             events,
-            name: "business".to_owned(),
-            count: 1,
+            processes: Processes::new("business"),
             registers: Vec::new(),
             secret_key: Secret::default(),
-            drain_limit: None,
             silence_limit: None,
         }
     }
 
-    /// Names the service, for `status` and logs. Default `business`.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Sets how many processes serve it. Default 1; a count of 0 is refused at the start.
-    #[must_use]
-    pub fn count(mut self, count: usize) -> Self {
-        self.count = count;
-        self
-    }
+    lineman::process_settings!();
+    lineman::count_settings!();
 
     /// Adds a register, `host:port`, that tells where the gateways are. Default `127.0.0.1:1236`.
     #[must_use]
@@ -118,14 +103,6 @@ impl<E: Events> Business<E> {
     #[must_use]
     pub fn secret_key(mut self, key: impl Into<String>) -> Self {
         self.secret_key = Secret::new(key);
-        self
-    }
-
-    /// Sets how long a process that leaves may take to handle what has come. Default: the program's
-    /// limit.
-    #[must_use]
-    pub fn drain_limit(mut self, limit: Duration) -> Self {
-        self.drain_limit = Some(limit);
         self
     }
 
@@ -147,11 +124,7 @@ impl<E: Events> Business<E> {
         App::new().service(self).run()
     }
 
-    fn core(self, context: &Context) -> (Rc<Core<E>>, Vec<String>) {
-        let mut registers = self.registers;
-        if registers.is_empty() {
-            registers.push("127.0.0.1:1236".to_owned());
-        }
+    fn core(self, context: &Context) -> (Rc<Core<E>>, Vec<String>, Processes) {
         let queries = Queries::new(context.table.clone(), self.secret_key.clone());
         let core = Core {
             events: self.events,
@@ -172,29 +145,25 @@ impl<E: Events> Business<E> {
             silence_limit: self.silence_limit,
             silence: RefCell::new(Rounds::new(self.silence_limit.unwrap_or(SILENCE_LIMIT))),
         };
-        (Rc::new(core), registers)
+        (Rc::new(core), self.registers, self.processes)
     }
 }
 
 impl<E: Events> Service for Business<E> {
     fn description(&self) -> Description {
-        Description {
-            count: self.count,
-            drain_limit: self.drain_limit,
-            stop_order: StopOrder::Middle,
-            ..Description::new(&self.name, "business")
-        }
+        Description { stop_order: StopOrder::Middle, ..self.processes.describe("business") }
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
-            let (core, registers) = self.core(&context);
+            let (core, registers, processes) = self.core(&context);
+            let hooks = processes.start(context.slot()).await?;
             core.events.on_start(&core.hub).await?;
             discover(&core, &registers);
             if tokio::time::timeout(LINK_LIMIT, core.linked()).await.is_err() {
                 tracing::warn!(?core, "ready, though not linked to every gateway");
             }
-            Ok(Rc::new(RunningBusiness(core)) as Rc<dyn Running>)
+            Ok(Rc::new(RunningBusiness { core, hooks }) as Rc<dyn Running>)
         })
     }
 }
@@ -233,8 +202,8 @@ impl<E> fmt::Debug for Business<E> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Business")
-            .field("name", &self.name)
-            .field("count", &self.count)
+            .field("name", &self.processes.name())
+            .field("count", &self.processes.count())
             .field("registers", &self.registers)
             .finish_non_exhaustive()
     }

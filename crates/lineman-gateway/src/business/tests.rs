@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 use lineman::Table;
 use lineman::connection::{Connection, Event, Handler, Serve, Turn};
+use lineman::service::Hooks;
 use lineman_wire::link::{self, Body, Codec, Command, Hello, Packet, Reply};
 use lineman_wire::php::Value;
 use tokio::sync::Semaphore;
@@ -157,7 +158,7 @@ impl Cluster {
         let app = App { log: log.clone(), gate: Rc::new(Semaphore::new(0)) };
         let service = "app".to_owned();
         let context = Context { service, index: 3, generation: 1, listeners: Vec::new(), table };
-        let (core, _) = Business::new(app).secret_key("s").core(&context);
+        let (core, _, _) = Business::new(app).secret_key("s").core(&context);
         core.on_addresses(0, &[address.to_string()]);
         core.linked().await;
         let login = gateway.log.until("WorkerConnect").await.pop().unwrap();
@@ -180,8 +181,12 @@ impl Cluster {
         self.gateway.link.take().unwrap().abort();
     }
 
+    fn running(&self) -> RunningBusiness<App> {
+        RunningBusiness { core: Rc::clone(&self.core), hooks: Hooks::default() }
+    }
+
     fn drain(&self) -> tokio::task::JoinHandle<()> {
-        tokio::task::spawn_local(RunningBusiness(Rc::clone(&self.core)).drain(&self.core.table))
+        tokio::task::spawn_local(self.running().drain(&self.core.table))
     }
 }
 
@@ -304,7 +309,7 @@ fn a_drain_is_fenced_finished_and_confirmed_before_clients_are_released() {
         drained.await.unwrap();
         assert_eq!(cluster.log.until("last").await, ["wait 1", "last 1"]);
         assert_eq!(cluster.core.clients.borrow().len(), 0, "they are others'");
-        RunningBusiness(Rc::clone(&cluster.core)).stopped().await;
+        cluster.running().stopped().await;
         assert!(!cluster.log.holds("close"));
     });
 }

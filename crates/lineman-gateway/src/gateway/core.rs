@@ -5,7 +5,6 @@
 //! and no socket: time comes with the inputs, connections are [`Outlet`]s.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lineman::connection::{Connection, Limits, Serve};
 use lineman::service::{
-    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, Socket,
+    Context, Description, Hooks, Listen, LocalFuture, Ports, Running, Service, Socket,
 };
 use lineman::timer::{self, Timer};
 use lineman::{Error, Result, Table};
@@ -40,34 +40,27 @@ impl<P: ClientDialect> Service for Gateway<P> {
     fn description(&self) -> Description {
         let clients = Listen {
             page: self.http.is_some(),
-            options: self.socket_options.clone(),
-            ..Listen::streams("clients", self.scheme, &self.address)
-                .with_tls(self.front.tls.is_some())
+            ..self.listening.describe("clients", self.scheme, &self.address)
         };
         let links = Listen {
             ports: Ports::PerSlot,
             ..Listen::streams("links", "link", format!("{}:{}", self.lan_ip, self.start_port))
         };
-        Description {
-            count: self.count,
-            listeners: vec![clients, links],
-            reload: Reload::Keep,
-            drain_limit: self.drain_limit,
-            ..Description::new(&self.name, self.kind)
-        }
+        Description { listeners: vec![clients, links], ..self.processes.describe(self.kind) }
     }
 
     fn check(&self) -> Result {
-        Ok(self.front.check()?)
+        Ok(self.listening.front.check()?)
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
-        Box::pin(async move { Ok(Rc::new(self.begin(context)?) as Rc<dyn Running>) })
+        Box::pin(async move { Ok(Rc::new(self.begin(context).await?) as Rc<dyn Running>) })
     }
 }
 
 impl<P: ClientDialect> Gateway<P> {
-    fn begin(self, context: Context) -> Result<RunningGateway<P>> {
+    async fn begin(self, context: Context) -> Result<RunningGateway<P>> {
+        let slot = context.slot();
         let [clients, links] = <[_; 2]>::try_from(context.listeners)
             .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
         let place = self.place(&clients, &links)?;
@@ -85,15 +78,14 @@ impl<P: ClientDialect> Gateway<P> {
         let timers = periods(&policy);
         let shell = Rc::new(Shell::new(Core::new(place, policy, Counter::random())));
 
+        let hooks = self.processes.start(slot).await?;
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
         let limits = Limits { send_queue: LINK_QUEUE, ..Limits::default() };
         context.table.listen(links, Serve::links(Codec::new, door).limits(limits))?;
         let door = Rc::new(ClientDoor(Rc::clone(&shell)));
-        let http = match self.http_limits {
-            Some(limits) => self.http.map(|http| http.limits(limits)),
-            None => self.http,
-        };
-        let serve = Serve::peers(self.make, door).front(self.front).http(http);
+        let http = self.http.map(|make| make()).transpose()?;
+        let http = http.map(|http| self.listening.bound(http));
+        let serve = Serve::peers(self.make, door).front(self.listening.front).http(http);
         context.table.listen(clients, serve)?;
 
         let timers = timers.into_iter().map(|(period, input)| every(period, &shell, input));
@@ -108,6 +100,7 @@ impl<P: ClientDialect> Gateway<P> {
             timers: timers.collect(),
             shell,
             table: context.table,
+            hooks,
             _discovery: discovery,
         })
     }
@@ -124,7 +117,10 @@ impl<P: ClientDialect> Gateway<P> {
     }
 
     fn wrong(&self, problem: &str) -> Error {
-        Error::Configuration { service: self.name.clone(), problem: problem.to_owned() }
+        Error::Configuration {
+            service: self.processes.name().to_owned(),
+            problem: problem.to_owned(),
+        }
     }
 }
 
@@ -151,6 +147,7 @@ struct RunningGateway<P: ClientDialect> {
     shell: Rc<Shell<Connection<P>>>,
     table: Table,
     timers: Vec<Timer>,
+    hooks: Hooks,
     _discovery: Discovery,
 }
 
@@ -160,12 +157,17 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
         for timer in &self.timers {
             timer.cancel();
         }
-        let table = self.table.clone();
+        let (table, ended) = (self.table.clone(), self.hooks.stopped());
         Box::pin(async move {
             if tokio::time::timeout(LAST_WORDS, table.flushed()).await.is_err() {
                 tracing::warn!("a business does not read: it misses the end of some clients");
             }
+            ended.await;
         })
+    }
+
+    fn reload(&self) -> LocalFuture<()> {
+        self.hooks.reload()
     }
 
     fn gauges(&self) -> BTreeMap<&'static str, u64> {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use lineman::connection::Serve;
 use lineman::service::{
-    Context, Description, Listen, LocalFuture, Reload, Running, Service, StopOrder,
+    Context, Description, Hooks, Listening, LocalFuture, Processes, Reload, Running, Service,
+    StopOrder,
 };
 use lineman::{App, Result, timer};
 use lineman_wire::link::Secret;
@@ -38,7 +39,8 @@ const MAX_LINE: usize = 64 * 1024;
 /// ```
 #[derive(Debug)]
 pub struct Register {
-    name: String,
+    processes: Processes,
+    listening: Listening,
     address: String,
     secret_key: Secret,
     silence_limit: Duration,
@@ -47,20 +49,19 @@ pub struct Register {
 impl Register {
     /// Listens on `address`, `host:port`; `GatewayWorker`'s port is 1236.
     pub fn listen(address: impl Into<String>) -> Self {
+        let mut processes = Processes::new("register");
+        processes.set_reload(Reload::Keep);
         Self {
-            name: "register".to_owned(),
+            processes,
+            listening: Listening::default(),
             address: address.into(),
             secret_key: Secret::default(),
             silence_limit: Duration::from_secs(10),
         }
     }
 
-    /// Names the service, for `status` and logs. Default `register`.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
+    lineman::process_settings!();
+    lineman::listening_settings!();
 
     /// Sets the key that gateways and businesses have to show. Default: none.
     #[must_use]
@@ -89,15 +90,15 @@ impl Register {
 impl Service for Register {
     fn description(&self) -> Description {
         Description {
-            listeners: vec![Listen::streams("cluster", "register", &self.address)],
-            reload: Reload::Keep,
+            listeners: vec![self.listening.describe("cluster", "register", &self.address)],
             stop_order: StopOrder::Core,
-            ..Description::new(&self.name, "register")
+            ..self.processes.describe("register")
         }
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
+            let hooks = self.processes.start(context.slot()).await?;
             let desk = Rc::new(Desk::new(self.secret_key, self.silence_limit));
             if let Some(part) = part_of(period(self.silence_limit)) {
                 let desk = Rc::clone(&desk);
@@ -105,18 +106,28 @@ impl Service for Register {
             }
             for listener in context.listeners {
                 let make = || Text::with_max_size(MAX_LINE);
-                context.table.listen(listener, Serve::links(make, Rc::<Desk>::clone(&desk)))?;
+                let serve = Serve::links(make, Rc::<Desk>::clone(&desk));
+                context.table.listen(listener, serve.front(self.listening.front.clone()))?;
             }
-            Ok(Rc::new(RunningRegister { desk }) as Rc<dyn Running>)
+            Ok(Rc::new(RunningRegister { desk, hooks }) as Rc<dyn Running>)
         })
     }
 }
 
 struct RunningRegister {
     desk: Rc<Desk>,
+    hooks: Hooks,
 }
 
 impl Running for RunningRegister {
+    fn reload(&self) -> LocalFuture<()> {
+        self.hooks.reload()
+    }
+
+    fn stopped(&self) -> LocalFuture<()> {
+        self.hooks.stopped()
+    }
+
     fn gauges(&self) -> BTreeMap<&'static str, u64> {
         self.desk.gauges()
     }
