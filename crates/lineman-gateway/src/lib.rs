@@ -6,7 +6,9 @@
 mod events;
 mod client;
 mod request;
+mod cluster;
 mod hub;
+mod mesh;
 mod business;
 mod rounds;
 mod discovery;

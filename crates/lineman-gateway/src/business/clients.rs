@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 use super::fingerprint::Fingerprints;
 use super::session::Session;
 use crate::Request;
-use crate::hub::{HubError, gateway_of};
+use crate::cluster::gateway_of;
+use crate::hub::HubError;
 
 /// Names one connection to a gateway in the life of this process.
 pub(super) type LinkId = u64;
@@ -133,7 +134,12 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Slot<S> {
 
 impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
     pub(super) fn new() -> Self {
-        Self { slots: FxHashMap::default(), fingerprints: Fingerprints::default(), busy: 0, waiting: 0 }
+        Self {
+            slots: FxHashMap::default(),
+            fingerprints: Fingerprints::default(),
+            busy: 0,
+            waiting: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -15,6 +15,7 @@ use super::clients::{Clients, LinkId};
 use super::drain::Drain;
 use super::gateway::{Gateway, Link};
 use crate::discovery::Discovery;
+use crate::mesh::Mesh;
 use crate::rounds::Rounds;
 use crate::{Events, Hub};
 
@@ -25,6 +26,8 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Core<E: Events> {
     pub(super) events: E,
     pub(super) hub: Hub,
+    /// What the hub sends by.
+    pub(super) mesh: Rc<Mesh>,
     pub(super) table: Table,
     /// Names this process to gateways; unique among the processes that live at the same time.
     pub(super) worker_key: String,

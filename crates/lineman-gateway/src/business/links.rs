@@ -130,7 +130,7 @@ impl<E: Events> Core<E> {
             tracing::warn!(%gateway, %error, "cannot introduce ourselves");
         }
         tracing::info!(%gateway, "linked");
-        self.hub.add_link(gateway, Rc::new(connection.clone()));
+        self.mesh.add_link(gateway, connection.clone());
         self.changed.notify_waiters();
     }
 
@@ -159,7 +159,7 @@ impl<E: Events> Core<E> {
             tracing::debug!(%gateway, %reason, "no link");
             return self.after_loss(gateway, false);
         };
-        self.hub.remove_link(gateway);
+        self.mesh.remove_link(gateway);
         tracing::warn!(%gateway, %reason, "link lost");
         let draining = self.drain.borrow_mut().as_mut().map(|drain| drain.lost(id)).is_some();
         match link.epoch {

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use self::clients::Clients;
 use self::core::{Core, RunningBusiness};
 use crate::discovery::{Announcement, Discovery, Heard};
-use crate::hub::Queries;
+use crate::mesh::Mesh;
 use crate::rounds::{Rounds, part_of};
 use crate::{Events, Hub};
 
@@ -125,10 +125,11 @@ impl<E: Events> Business<E> {
     }
 
     fn core(self, context: &Context) -> (Rc<Core<E>>, Vec<String>, Processes) {
-        let queries = Queries::new(context.table.clone(), self.secret_key.clone());
+        let mesh = Rc::new(Mesh::new(context.table.clone(), self.secret_key.clone()));
         let core = Core {
             events: self.events,
-            hub: Hub::new(Box::new(queries)),
+            hub: Hub::new(Rc::<Mesh>::clone(&mesh)),
+            mesh,
             table: context.table.clone(),
             // Two processes of one slot live side by side during a reload.
             worker_key: format!("{}:{}:{}", context.service, context.index, std::process::id()),
