@@ -30,9 +30,14 @@ impl Held {
         self.since.len()
     }
 
-    /// Says whether an id is still somebody's, though its client is gone.
+    /// Says whether an id is still in use, though its client is gone.
     pub(super) fn remembers(&self, id: u32) -> bool {
         self.departed.contains_key(&id)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.since.is_empty() && self.handshakes.is_empty() && self.departed.is_empty()
     }
 
     pub(super) fn forget(&mut self, id: u32) {

@@ -1,6 +1,8 @@
 //! Tests of the logic, on connections that only remember what was done to them.
 
 mod assignment;
+mod orders;
+mod pairs;
 mod bounds;
 mod golden;
 
@@ -86,6 +88,30 @@ pub(super) struct World {
     now: Instant,
     next: u64,
     clients: Vec<Rc<Fake>>,
+    peers: Vec<Rc<Fake>>,
+}
+
+/// When everything is gone, nothing is left of it.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for client in std::mem::take(&mut self.clients) {
+            self.leave(&client);
+        }
+        for peer in std::mem::take(&mut self.peers) {
+            self.lose(&peer);
+        }
+        self.now += self.core.policy.no_business_limit;
+        self.submit(Input::Sweep);
+        for gauge in ["clients", "uids", "groups", "links", "held_clients"] {
+            assert_eq!(self.gauge(gauge), 0, "{gauge}");
+        }
+        let Core { peers, held, client_rounds, link_rounds, .. } = &self.core;
+        assert!(peers.is_empty() && held.is_empty(), "{held:?}");
+        assert!(client_rounds.is_empty() && link_rounds.is_empty());
+    }
 }
 
 impl World {
@@ -110,7 +136,7 @@ impl World {
             form,
         };
         let core = Core::new(place, policy, Counter::starting_at(1));
-        Self { core, now: Instant::now(), next: 1, clients: Vec::new() }
+        Self { core, now: Instant::now(), next: 1, clients: Vec::new(), peers: Vec::new() }
     }
 
     /// Has an input handled; clients that end by it are gone afterwards.
@@ -144,6 +170,7 @@ impl World {
 
     pub(super) fn peer_from(&mut self, peer: SocketAddr) -> Rc<Fake> {
         let peer = self.fake(peer);
+        self.peers.push(Rc::clone(&peer));
         self.submit(Input::PeerCame(Rc::new(Rc::clone(&peer))));
         peer
     }
