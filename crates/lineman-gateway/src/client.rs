@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use lineman::Result;
 use lineman_wire::link::{self, Body, ClientId, Order};
 
+use crate::cluster::gateway_of;
 use crate::hub::{self, Hub, IntoMessage};
 
 /// A client behind a gateway, with its session.
@@ -39,7 +40,7 @@ impl<S> Client<S> {
 
     /// Returns where the client's gateway is reached by businesses.
     pub fn gateway_addr(&self) -> SocketAddr {
-        hub::gateway_of(self.id)
+        gateway_of(self.id)
     }
 
     /// Returns the port that the client connected to.

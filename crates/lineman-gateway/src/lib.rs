@@ -6,8 +6,11 @@
 mod events;
 mod client;
 mod request;
+mod cluster;
 mod hub;
+mod mesh;
 mod business;
+mod rounds;
 mod discovery;
 mod gateway;
 mod register;

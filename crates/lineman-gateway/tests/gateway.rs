@@ -2,13 +2,19 @@
 
 mod process;
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::thread;
+
 use bytes::{Bytes, BytesMut};
 use flate2::{Decompress, FlushDecompress};
+use lineman::http::Body as RequestBody;
 use lineman::websocket::{Deflate, Origins};
 use lineman_gateway::{Gateway, Register};
 use lineman_wire::link::{Audience, Body, Codec, Command, Login, Order, Packet, Query, Secret};
 use lineman_wire::websocket::{Message, encode_message};
-use process::{Peer, Process, run};
+use process::{Peer, Process, run, within};
+use tokio::sync::Notify;
 
 const HANDSHAKE: &[u8] = b"GET /chat?room=7 HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -331,5 +337,67 @@ fn a_page_from_elsewhere_is_refused() {
                 assert!(client.is_closed().await, "nothing more to say to it");
             }
         }
+    });
+}
+
+/// Asks for a page; returns the connection, for its answer.
+async fn get(gateway: &Process, path: &str) -> Peer {
+    let mut client = Peer::connect(gateway.addresses[0]).await;
+    client.write(format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n").as_bytes()).await;
+    client
+}
+
+async fn status(page: &mut Peer) -> String {
+    let head = String::from_utf8(page.read_to(b"\r\n\r\n").await).expect("text");
+    head.split(' ').nth(1).expect("a status").to_owned()
+}
+
+/// Users' HTTP code cannot cost a client: not when it panics, nor when it blocks for ever.
+#[test]
+fn a_page_that_blocks_or_panics_costs_no_client() {
+    run(async {
+        let blocks = Arc::new(Notify::new());
+        let begins = Arc::clone(&blocks);
+        let pages = tower::service_fn(move |request: http::Request<RequestBody>| {
+            match request.uri().path() {
+                "/panic" => panic!("as told"),
+                "/block" => {
+                    begins.notify_one();
+                    loop {
+                        thread::park();
+                    }
+                }
+                _ => {
+                    std::future::ready(Ok::<_, Infallible>(http::Response::new("page".to_owned())))
+                }
+            }
+        });
+        let gateway = Process::start(Gateway::websocket("unused").http(pages)).await;
+        let mut business = Peer::connect(gateway.addresses[1]).await;
+        business.write(&worker("").to_bytes()).await;
+        let mut client = websocket(&gateway).await;
+        let connection_id = arrived(&mut business).await;
+
+        assert_eq!(status(&mut get(&gateway, "/panic").await).await, "500");
+        let mut page = get(&gateway, "/").await;
+        assert_eq!(status(&mut page).await, "200");
+        assert_eq!(page.read(4).await, b"page");
+
+        let _blocked = get(&gateway, "/block").await;
+        within(blocks.notified()).await;
+        let _waits = get(&gateway, "/").await;
+        for _ in 0..10 {
+            say(&mut client, "hello").await;
+            assert_eq!(packet(&mut business).await.body, "hello");
+            let reply = Order::SendToOne { connection_id, message: Body::from("hi") };
+            business.write(&Packet::from(reply).to_bytes()).await;
+            assert_eq!(client.read(4).await, b"\x81\x02hi");
+        }
+        let mut second = websocket(&gateway).await;
+        arrived(&mut business).await;
+        drop(client);
+        assert_eq!(packet(&mut business).await.command, Command::OnClose);
+        say(&mut second, "still served").await;
+        assert_eq!(packet(&mut business).await.body, "still served");
     });
 }

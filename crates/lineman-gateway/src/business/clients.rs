@@ -5,7 +5,6 @@
 //! done.
 
 use std::collections::VecDeque;
-use std::hash::RandomState;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
@@ -15,9 +14,11 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::fingerprint::Fingerprints;
 use super::session::Session;
 use crate::Request;
-use crate::hub::{HubError, gateway_of};
+use crate::cluster::gateway_of;
+use crate::hub::HubError;
 
 /// Names one connection to a gateway in the life of this process.
 pub(super) type LinkId = u64;
@@ -74,7 +75,7 @@ pub(super) enum Outcome<S> {
 /// All clients. `S` is the type of the sessions.
 pub(super) struct Clients<S> {
     slots: FxHashMap<ClientId, Slot<S>>,
-    hasher: RandomState,
+    fingerprints: Fingerprints,
     busy: usize,
     waiting: usize,
 }
@@ -103,12 +104,12 @@ enum State {
 }
 
 impl<S: Serialize + DeserializeOwned + Default + 'static> Slot<S> {
-    fn new(client: &link::Client, hasher: &RandomState) -> Self {
+    fn new(client: &link::Client, fingerprints: &Fingerprints) -> Self {
         Self {
             ip: client.ip,
             port: client.port,
             gateway_port: client.gateway_port,
-            session: Session::new(client.session.clone(), hasher),
+            session: Session::new(client.session.clone(), fingerprints),
             queue: VecDeque::new(),
             state: State::Idle,
             failed: false,
@@ -133,7 +134,12 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Slot<S> {
 
 impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
     pub(super) fn new() -> Self {
-        Self { slots: FxHashMap::default(), hasher: RandomState::new(), busy: 0, waiting: 0 }
+        Self {
+            slots: FxHashMap::default(),
+            fingerprints: Fingerprints::default(),
+            busy: 0,
+            waiting: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -151,23 +157,23 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
 
     /// The gateway has given us a client that was another business's.
     pub(super) fn adopt(&mut self, client: &link::Client) {
-        let hasher = &self.hasher;
+        let fingerprints = &self.fingerprints;
         match self.slots.get_mut(&client.id) {
             Some(slot) => {
                 slot.revive();
-                slot.session.incoming(&client.session, hasher);
+                slot.session.incoming(&client.session, fingerprints);
             }
             None => {
-                self.slots.insert(client.id, Slot::new(client, hasher));
+                self.slots.insert(client.id, Slot::new(client, fingerprints));
             }
         }
     }
 
     /// An event came. Returns it if it is to begin now; otherwise it waits its turn.
     pub(super) fn arrive(&mut self, event: Event) -> Option<Event> {
-        let hasher = &self.hasher;
+        let fingerprints = &self.fingerprints;
         let entry = self.slots.entry(event.client.id);
-        let slot = entry.or_insert_with(|| Slot::new(&event.client, hasher));
+        let slot = entry.or_insert_with(|| Slot::new(&event.client, fingerprints));
         slot.revive();
         if slot.state != State::Idle || slot.held {
             slot.queue.push_back(event);
@@ -190,9 +196,9 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
             return Begin::Skip;
         }
         if !matches!(event.work, Work::Lost) {
-            slot.session.incoming(&event.client.session, &self.hasher);
+            slot.session.incoming(&event.client.session, &self.fingerprints);
         }
-        match slot.session.take(&self.hasher) {
+        match slot.session.take(&mut self.fingerprints) {
             Ok(session) => Begin::Run(session),
             // The application must hear that the client is gone; it never saw its session.
             Err(_) if last => Begin::Run(S::default()),
@@ -211,7 +217,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
     ) -> Result<Option<Bytes>, HubError> {
         let Some(slot) = self.slots.get_mut(&client) else { return Ok(None) };
         match outcome {
-            Outcome::Handled(session) => slot.session.give(session, &self.hasher),
+            Outcome::Handled(session) => slot.session.give(session, &mut self.fingerprints),
             Outcome::Failed(bytes) => {
                 slot.failed = true;
                 slot.session.discard(&bytes);

@@ -40,6 +40,15 @@ fn text(event: &Event) -> String {
     format!("{}:{what}", event.client.id.connection_id)
 }
 
+/// Whatever happened: what is idle is counted so.
+impl Drop for Test {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.clients.is_idle());
+        }
+    }
+}
+
 impl Test {
     fn new() -> Self {
         Self { clients: Clients::new(), log: Vec::new() }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::Table;
-use lineman::service::{LocalFuture, Running};
+use lineman::service::{Hooks, LocalFuture, Running};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
 
@@ -15,6 +15,8 @@ use super::clients::{Clients, LinkId};
 use super::drain::Drain;
 use super::gateway::{Gateway, Link};
 use crate::discovery::Discovery;
+use crate::mesh::Mesh;
+use crate::rounds::Rounds;
 use crate::{Events, Hub};
 
 /// How long the last packets may take to leave before the process goes without them.
@@ -24,6 +26,8 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Core<E: Events> {
     pub(super) events: E,
     pub(super) hub: Hub,
+    /// What the hub sends by.
+    pub(super) mesh: Rc<Mesh>,
     pub(super) table: Table,
     /// Names this process to gateways; unique among the processes that live at the same time.
     pub(super) worker_key: String,
@@ -38,6 +42,10 @@ pub(super) struct Core<E: Events> {
     pub(super) reporting: Cell<bool>,
     /// Gateways came, links came up, a drain got further.
     pub(super) changed: Notify,
+    /// As it was set.
+    pub(super) silence_limit: Option<Duration>,
+    /// The links whose silence is looked for.
+    pub(super) silence: RefCell<Rounds<LinkId>>,
     pub(super) handler_errors: Cell<u64>,
     /// Events dropped unhandled: their client had failed, or was given to another business.
     pub(super) dropped_events: Cell<u64>,
@@ -104,19 +112,30 @@ impl<E: Events> Core<E> {
 }
 
 /// The handle the process holds.
-pub(super) struct RunningBusiness<E: Events>(pub(super) Rc<Core<E>>);
+pub(super) struct RunningBusiness<E: Events> {
+    pub(super) core: Rc<Core<E>>,
+    pub(super) hooks: Hooks,
+}
 
 impl<E: Events> Running for RunningBusiness<E> {
     fn drain(&self, _table: &Table) -> LocalFuture<()> {
-        Box::pin(Rc::clone(&self.0).leave())
+        Box::pin(Rc::clone(&self.core).leave())
+    }
+
+    fn reload(&self) -> LocalFuture<()> {
+        self.hooks.reload()
     }
 
     fn stopped(&self) -> LocalFuture<()> {
-        Box::pin(Rc::clone(&self.0).stop())
+        let (core, ended) = (Rc::clone(&self.core), self.hooks.stopped());
+        Box::pin(async move {
+            core.stop().await;
+            ended.await;
+        })
     }
 
     fn gauges(&self) -> BTreeMap<&'static str, u64> {
-        let core = &self.0;
+        let core = &self.core;
         let clients = core.clients.borrow();
         let up = |gateway: &&Gateway| gateway.link.as_ref().is_some_and(|link| link.up.is_some());
         let links = core.gateways.borrow().values().filter(up).count();

@@ -9,6 +9,7 @@ use lineman::connection::{CloseReason, Connection, Event, Handler, Limits, Serve
 use lineman_wire::link::{Codec, EXTENSION_VERSION, Hello, Login, Packet};
 use tokio::time::Instant;
 
+use super::SILENCE_LIMIT;
 use super::clients::LinkId;
 use super::core::Core;
 use super::gateway::{Link, Lost};
@@ -26,9 +27,6 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// Bytes that may wait to be sent to one gateway; `GatewayWorker`'s bound.
 const SEND_QUEUE: usize = 10 * 1024 * 1024;
-
-/// A gateway on another machine says something at least every 25 s; thrice that is silence.
-const SILENCE: Duration = Duration::from_secs(75);
 
 /// Hears the events of the link to one gateway.
 struct LinkHandler<E: Events> {
@@ -90,6 +88,9 @@ impl<E: Events> Core<E> {
         let serve = Serve::links(Codec::new, handler as Rc<dyn Handler<Codec>>).limits(limits);
         match self.table.connect(gateway, &Rc::new(serve)) {
             Ok(connection) => {
+                if !self.silence_limit_of(gateway).is_zero() {
+                    self.silence.borrow_mut().insert(connection.id());
+                }
                 if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
                     known.link = Some(Link::new(connection));
                 }
@@ -129,7 +130,7 @@ impl<E: Events> Core<E> {
             tracing::warn!(%gateway, %error, "cannot introduce ourselves");
         }
         tracing::info!(%gateway, "linked");
-        self.hub.add_link(gateway, Rc::new(connection.clone()));
+        self.mesh.add_link(gateway, connection.clone());
         self.changed.notify_waiters();
     }
 
@@ -153,11 +154,12 @@ impl<E: Events> Core<E> {
             None => None,
         };
         let Some(link) = link else { return };
+        self.silence.borrow_mut().remove(id);
         let Some(since) = link.up else {
             tracing::debug!(%gateway, %reason, "no link");
             return self.after_loss(gateway, false);
         };
-        self.hub.remove_link(gateway);
+        self.mesh.remove_link(gateway);
         tracing::warn!(%gateway, %reason, "link lost");
         let draining = self.drain.borrow_mut().as_mut().map(|drain| drain.lost(id)).is_some();
         match link.epoch {
@@ -230,20 +232,24 @@ impl<E: Events> Core<E> {
         }
     }
 
-    /// Gives up links to other machines that have been silent; call it every now and then.
+    /// How long a gateway may be silent; zero for ever.
+    fn silence_limit_of(&self, gateway: SocketAddr) -> Duration {
+        let default = if gateway.ip().is_loopback() { Duration::ZERO } else { SILENCE_LIMIT };
+        self.silence_limit.unwrap_or(default)
+    }
+
+    /// Looks at the next part of the links, and gives up those that have been silent for too long.
     pub(super) fn check_silence(&self) {
-        let silent = |(gateway, link): (&SocketAddr, &Link)| {
-            let is_silent = !gateway.ip().is_loopback() && link.heard.elapsed() >= SILENCE;
-            (is_silent && !link.connection.is_paused()).then(|| link.connection.clone())
-        };
-        let silent: Vec<_> = {
-            let gateways = self.gateways.borrow();
-            let links = gateways.iter().filter_map(|(a, g)| Some((a, g.link.as_ref()?)));
-            links.filter_map(silent).collect()
-        };
-        for connection in silent {
-            tracing::warn!(gateway = %connection.peer_addr(), "gateway is silent");
-            connection.abort();
+        let due = self.silence.borrow_mut().next_part();
+        for id in due {
+            let Some((gateway, connection)) = self.link_of(id) else { continue };
+            let limit = self.silence_limit_of(gateway);
+            let silent = |link: &mut Link| link.heard.elapsed() >= limit;
+            // A link that we do not read is silent by our doing.
+            if self.with_link(gateway, id, silent) == Some(true) && !connection.is_paused() {
+                tracing::warn!(%gateway, "gateway is silent");
+                connection.abort();
+            }
         }
     }
 }

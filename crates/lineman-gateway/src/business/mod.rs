@@ -12,6 +12,7 @@ mod links;
 mod packets;
 mod run;
 mod session;
+mod fingerprint;
 #[cfg(test)]
 mod tests;
 
@@ -20,23 +21,25 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lineman::service::{Context, Description, LocalFuture, Running, Service, StopOrder};
-use lineman::{App, Result};
+use lineman::service::{Context, Description, LocalFuture, Processes, Running, Service, StopOrder};
+use lineman::{App, Result, timer};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
 
 use self::clients::Clients;
 use self::core::{Core, RunningBusiness};
 use crate::discovery::{Announcement, Discovery, Heard};
-use crate::hub::Queries;
+use crate::mesh::Mesh;
+use crate::rounds::{Rounds, part_of};
 use crate::{Events, Hub};
 
 /// How long a process waits for its links before it says that it is ready: a gateway that hangs must
 /// not fail a reload, and a working one is linked within milliseconds.
 const LINK_LIMIT: Duration = Duration::from_secs(2);
 
-/// How often links are looked at for silence.
-const SILENCE_CHECK: Duration = Duration::from_secs(25);
+/// How long a gateway on another machine may be silent by default: it says something every 25 s, and
+/// thrice that is silence.
+const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 
 /// A service that runs the handlers of an application.
 ///
@@ -67,11 +70,10 @@ const SILENCE_CHECK: Duration = Duration::from_secs(25);
 /// ```
 pub struct Business<E> {
     events: E,
-    name: String,
-    count: usize,
+    processes: Processes,
     registers: Vec<String>,
     secret_key: Secret,
-    drain_limit: Option<Duration>,
+    silence_limit: Option<Duration>,
 }
 
 impl<E: Events> Business<E> {
@@ -80,27 +82,15 @@ impl<E: Events> Business<E> {
     pub fn new(events: E) -> Self {
         Self {
             events,
-            name: "business".to_owned(),
-            count: 1,
+            processes: Processes::new("business"),
             registers: Vec::new(),
             secret_key: Secret::default(),
-            drain_limit: None,
+            silence_limit: None,
         }
     }
 
-    /// Names the service, for `status` and logs. Default `business`.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Sets how many processes serve it. Default 1; a count of 0 is refused at the start.
-    #[must_use]
-    pub fn count(mut self, count: usize) -> Self {
-        self.count = count;
-        self
-    }
+    lineman::process_settings!();
+    lineman::count_settings!();
 
     /// Adds a register, `host:port`, that tells where the gateways are. Default `127.0.0.1:1236`.
     #[must_use]
@@ -116,11 +106,13 @@ impl<E: Events> Business<E> {
         self
     }
 
-    /// Sets how long a process that leaves may take to handle what has come. Default: the program's
-    /// limit.
+    /// Sets how long a gateway may be silent before its link is given up, to within a third of it;
+    /// zero for ever. It has to be above the gateway's
+    /// [`link_ping_interval`](crate::Gateway::link_ping_interval). Default: 75 s, and for ever for
+    /// gateways on this machine, which do not ping by default.
     #[must_use]
-    pub fn drain_limit(mut self, limit: Duration) -> Self {
-        self.drain_limit = Some(limit);
+    pub fn silence_limit(mut self, limit: Duration) -> Self {
+        self.silence_limit = Some(limit);
         self
     }
 
@@ -132,15 +124,12 @@ impl<E: Events> Business<E> {
         App::new().service(self).run()
     }
 
-    fn core(self, context: &Context) -> (Rc<Core<E>>, Vec<String>) {
-        let mut registers = self.registers;
-        if registers.is_empty() {
-            registers.push("127.0.0.1:1236".to_owned());
-        }
-        let queries = Queries::new(context.table.clone(), self.secret_key.clone());
+    fn core(self, context: &Context) -> (Rc<Core<E>>, Vec<String>, Processes) {
+        let mesh = Rc::new(Mesh::new(context.table.clone(), self.secret_key.clone()));
         let core = Core {
             events: self.events,
-            hub: Hub::new(Box::new(queries)),
+            hub: Hub::new(Rc::<Mesh>::clone(&mesh)),
+            mesh,
             table: context.table.clone(),
             // Two processes of one slot live side by side during a reload.
             worker_key: format!("{}:{}:{}", context.service, context.index, std::process::id()),
@@ -154,30 +143,28 @@ impl<E: Events> Business<E> {
             handler_errors: Cell::new(0),
             dropped_events: Cell::new(0),
             reporting: Cell::new(false),
+            silence_limit: self.silence_limit,
+            silence: RefCell::new(Rounds::new(self.silence_limit.unwrap_or(SILENCE_LIMIT))),
         };
-        (Rc::new(core), registers)
+        (Rc::new(core), self.registers, self.processes)
     }
 }
 
 impl<E: Events> Service for Business<E> {
     fn description(&self) -> Description {
-        Description {
-            count: self.count,
-            drain_limit: self.drain_limit,
-            stop_order: StopOrder::Middle,
-            ..Description::new(&self.name, "business")
-        }
+        Description { stop_order: StopOrder::Middle, ..self.processes.describe("business") }
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
-            let (core, registers) = self.core(&context);
+            let (core, registers, processes) = self.core(&context);
+            let hooks = processes.start(context.slot()).await?;
             core.events.on_start(&core.hub).await?;
             discover(&core, &registers);
             if tokio::time::timeout(LINK_LIMIT, core.linked()).await.is_err() {
                 tracing::warn!(?core, "ready, though not linked to every gateway");
             }
-            Ok(Rc::new(RunningBusiness(core)) as Rc<dyn Running>)
+            Ok(Rc::new(RunningBusiness { core, hooks }) as Rc<dyn Running>)
         })
     }
 }
@@ -190,8 +177,10 @@ fn discover<E: Events>(core: &Rc<Core<E>>, registers: &[String]) {
     let discovery =
         Discovery::start(&core.table, registers, &core.secret_key, &announcement, &heard);
     core.discovery.replace(Some(discovery));
-    let checked = Rc::clone(core);
-    lineman::timer::every(SILENCE_CHECK, async move || checked.check_silence());
+    if let Some(part) = part_of(core.silence_limit.unwrap_or(SILENCE_LIMIT) / 3) {
+        let core = Rc::clone(core);
+        timer::every(part, async move || core.check_silence());
+    }
 }
 
 impl<E: Events> fmt::Debug for Core<E> {
@@ -214,8 +203,8 @@ impl<E> fmt::Debug for Business<E> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Business")
-            .field("name", &self.name)
-            .field("count", &self.count)
+            .field("name", &self.processes.name())
+            .field("count", &self.processes.count())
             .field("registers", &self.registers)
             .finish_non_exhaustive()
     }

@@ -212,7 +212,7 @@ impl<E: Events> Core<E> {
         }
     }
 
-    fn link_of(&self, id: LinkId) -> Option<(SocketAddr, Connection<Codec>)> {
+    pub(super) fn link_of(&self, id: LinkId) -> Option<(SocketAddr, Connection<Codec>)> {
         self.gateways.borrow().iter().find_map(|(gateway, known)| {
             let link = known.link.as_ref().filter(|link| link.id() == id)?;
             Some((*gateway, link.connection.clone()))

@@ -15,7 +15,8 @@ use lineman_wire::link::{ClientId, Order};
 
 use super::clients::{Begin, Event, LinkId, Outcome, Work};
 use super::core::Core;
-use crate::hub::{HubError, gateway_of, kick};
+use crate::cluster::gateway_of;
+use crate::hub::{HubError, kick};
 use crate::{Client, Events};
 
 /// What a handler leaves: its session, and how it went.

@@ -2,20 +2,20 @@
 //!
 //! The gateway sends its copy with every event. Events that were under way when a handler wrote
 //! still bring the old one, so the local copy wins, unless the gateway's is one that is neither the
-//! last one seen nor one that was written here: then somebody else has changed it.
+//! last one seen nor one that was written here: then another process has changed it.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::fingerprint::Fingerprints;
 use crate::hub::{HubError, session};
 
 /// A client's session between two events.
 ///
-/// It keeps hashes, keyed by `RandomState`, in place of former copies: 8 bytes each.
+/// It keeps fingerprints in place of former copies: 8 bytes each.
 pub(super) struct Session<S> {
     copy: Copy<S>,
     /// The last of the gateway's copies.
@@ -26,24 +26,24 @@ pub(super) struct Session<S> {
 }
 
 enum Copy<S> {
-    /// As the gateway sent it: nobody has asked for it yet, or a handler failed.
+    /// As the gateway sent it: no handler has asked for it yet, or one failed.
     Bytes(Bytes),
-    /// Read, with the hash of the bytes it would be written as.
-    Read(S, u64),
-    /// A handler has it.
-    Out(u64),
+    /// Read, with its fingerprint.
+    Read(S, Option<u64>),
+    /// A handler has it, and had it with this fingerprint.
+    Out(Option<u64>),
 }
 
 impl<S: Serialize + DeserializeOwned + Default + 'static> Session<S> {
     /// Returns the session of a client that is new here.
-    pub(super) fn new(bytes: Bytes, hasher: &RandomState) -> Self {
-        let seen = hasher.hash_one(&bytes);
+    pub(super) fn new(bytes: Bytes, fingerprints: &Fingerprints) -> Self {
+        let seen = fingerprints.of_bytes(&bytes);
         Self { copy: Copy::Bytes(bytes), seen, written: VecDeque::new() }
     }
 
     /// The gateway's copy came with an event, or with the client itself.
-    pub(super) fn incoming(&mut self, bytes: &Bytes, hasher: &RandomState) {
-        let hash = hasher.hash_one(bytes);
+    pub(super) fn incoming(&mut self, bytes: &Bytes, fingerprints: &Fingerprints) {
+        let hash = fingerprints.of_bytes(bytes);
         if hash == self.seen {
             return;
         }
@@ -63,22 +63,23 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Session<S> {
     ///
     /// # Errors
     /// The bytes do not fit the type; they are kept.
-    pub(super) fn take(&mut self, hasher: &RandomState) -> Result<S, HubError> {
+    pub(super) fn take(&mut self, fingerprints: &mut Fingerprints) -> Result<S, HubError> {
         match std::mem::replace(&mut self.copy, Copy::Bytes(Bytes::new())) {
-            Copy::Read(value, hash) => {
-                self.copy = Copy::Out(hash);
+            Copy::Read(value, before) => {
+                self.copy = Copy::Out(before);
                 Ok(value)
             }
-            Copy::Out(hash) => {
-                self.copy = Copy::Out(hash);
+            Copy::Out(before) => {
+                self.copy = Copy::Out(before);
                 Ok(S::default())
             }
             Copy::Bytes(bytes) => {
+                // A type that cannot be written is told of at once, not when it has changed.
                 let read = session::decode(&bytes)
-                    .and_then(|value: S| Ok((hasher.hash_one(session::encode(&value)?), value)));
+                    .and_then(|value: S| session::encode(&value).map(|_| value));
                 match read {
-                    Ok((hash, value)) => {
-                        self.copy = Copy::Out(hash);
+                    Ok(value) => {
+                        self.copy = Copy::Out(fingerprints.of_value(&value));
                         Ok(value)
                     }
                     Err(error) => {
@@ -97,16 +98,17 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Session<S> {
     pub(super) fn give(
         &mut self,
         value: S,
-        hasher: &RandomState,
+        fingerprints: &mut Fingerprints,
     ) -> Result<Option<Bytes>, HubError> {
-        let bytes = session::encode(&value)?;
-        let hash = hasher.hash_one(&bytes);
-        let changed = !matches!(self.copy, Copy::Out(before) if before == hash);
-        self.copy = Copy::Read(value, hash);
-        if !changed {
+        let after = fingerprints.of_value(&value);
+        let same = after.is_some() && matches!(self.copy, Copy::Out(before) if before == after);
+        if same {
+            self.copy = Copy::Read(value, after);
             return Ok(None);
         }
-        self.written.push_back(hash);
+        let bytes = session::encode(&value)?;
+        self.copy = Copy::Read(value, after);
+        self.written.push_back(fingerprints.of_bytes(&bytes));
         Ok(Some(bytes))
     }
 
@@ -126,7 +128,7 @@ mod tests {
 
     struct Test {
         session: Session<Value>,
-        hasher: RandomState,
+        fingerprints: Fingerprints,
     }
 
     fn bytes(number: i64) -> Bytes {
@@ -135,16 +137,16 @@ mod tests {
 
     impl Test {
         fn new() -> Self {
-            let hasher = RandomState::new();
-            Self { session: Session::new(bytes(0), &hasher), hasher }
+            let fingerprints = Fingerprints::default();
+            Self { session: Session::new(bytes(0), &fingerprints), fingerprints }
         }
 
         /// Runs a handler that gets `expected` and leaves `after`; returns whether it was written.
         fn event(&mut self, gateways: i64, expected: i64, after: i64) -> bool {
-            self.session.incoming(&bytes(gateways), &self.hasher);
-            let mut value = self.session.take(&self.hasher).unwrap();
+            self.session.incoming(&bytes(gateways), &self.fingerprints);
+            let mut value = self.session.take(&mut self.fingerprints).unwrap();
             assert_eq!(value.insert("n".to_owned(), after), Some(expected));
-            let written = self.session.give(value, &self.hasher).unwrap();
+            let written = self.session.give(value, &mut self.fingerprints).unwrap();
             assert!(written.as_ref().is_none_or(|written| *written == bytes(after)));
             written.is_some()
         }
@@ -156,6 +158,35 @@ mod tests {
         assert!(!test.event(0, 0, 0));
         assert!(test.event(0, 0, 1));
         assert!(!test.event(1, 1, 1));
+    }
+
+    #[test]
+    fn an_event_that_changes_nothing_writes_nothing_in_php_s_format() {
+        thread_local! {
+            static WRITTEN: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+        }
+
+        /// Counts how often it is written in a format whose maps may say how long they are.
+        #[derive(Default, serde::Deserialize)]
+        struct Counting {}
+
+        impl Serialize for Counting {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                WRITTEN.set(WRITTEN.get() + 1);
+                serde::ser::SerializeMap::end(serializer.serialize_map(Some(0))?)
+            }
+        }
+
+        let mut fingerprints = Fingerprints::default();
+        let mut session: Session<Counting> = Session::new(Bytes::new(), &fingerprints);
+        let first = session.take(&mut fingerprints).unwrap();
+        assert_eq!(session.give(first, &mut fingerprints).unwrap(), None);
+        let before = WRITTEN.get();
+        for _ in 0..10 {
+            let value = session.take(&mut fingerprints).unwrap();
+            assert_eq!(session.give(value, &mut fingerprints).unwrap(), None);
+        }
+        assert_eq!(WRITTEN.get() - before, 10, "a fingerprint each, and no encoding");
     }
 
     #[test]
@@ -171,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_by_somebody_else_wins() {
+    fn a_change_by_another_process_wins() {
         let mut test = Test::new();
         test.event(0, 0, 1);
         test.event(50, 50, 51);
@@ -191,7 +222,7 @@ mod tests {
     #[test]
     fn a_failed_handler_changes_nothing() {
         let mut test = Test::new();
-        test.session.take(&test.hasher).unwrap().clear();
+        test.session.take(&mut test.fingerprints).unwrap().clear();
         test.session.discard(&bytes(0));
         test.event(0, 0, 0);
     }
@@ -202,21 +233,21 @@ mod tests {
         struct Known {
             x: i64,
         }
-        let hasher = RandomState::new();
+        let mut fingerprints = Fingerprints::default();
         let foreign = Bytes::from_static(br#"a:2:{s:1:"x";i:1;s:1:"y";i:2;}"#);
-        let mut session: Session<Known> = Session::new(foreign, &hasher);
-        let value = session.take(&hasher).unwrap();
+        let mut session: Session<Known> = Session::new(foreign, &fingerprints);
+        let value = session.take(&mut fingerprints).unwrap();
         assert_eq!(value.x, 1);
-        assert_eq!(session.give(value, &hasher).unwrap(), None);
+        assert_eq!(session.give(value, &mut fingerprints).unwrap(), None);
     }
 
     #[test]
     fn bytes_of_another_shape_are_refused_and_kept() {
-        let hasher = RandomState::new();
-        let mut session: Session<Value> = Session::new(Bytes::from_static(b"i:1;"), &hasher);
-        assert!(session.take(&hasher).is_err());
-        assert!(session.take(&hasher).is_err());
-        session.incoming(&bytes(3), &hasher);
-        assert_eq!(session.take(&hasher).unwrap()["n"], 3);
+        let mut fingerprints = Fingerprints::default();
+        let mut session: Session<Value> = Session::new(Bytes::from_static(b"i:1;"), &fingerprints);
+        assert!(session.take(&mut fingerprints).is_err());
+        assert!(session.take(&mut fingerprints).is_err());
+        session.incoming(&bytes(3), &fingerprints);
+        assert_eq!(session.take(&mut fingerprints).unwrap()["n"], 3);
     }
 }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 use lineman::Table;
 use lineman::connection::{Connection, Event, Handler, Serve, Turn};
+use lineman::service::Hooks;
 use lineman_wire::link::{self, Body, Codec, Command, Hello, Packet, Reply};
 use lineman_wire::php::Value;
 use tokio::sync::Semaphore;
@@ -45,8 +46,9 @@ impl Log {
     }
 }
 
-/// A gateway: it says `Hello` if it has an epoch, and logs what it gets.
+/// A gateway: it says `Hello` if it has an epoch and is not mute, and logs what it gets.
 struct Fake {
+    mute: Cell<bool>,
     log: Log,
     epoch: RefCell<Option<String>>,
     link: RefCell<Option<Connection<Codec>>>,
@@ -54,6 +56,9 @@ struct Fake {
 
 impl Handler<Codec> for Fake {
     fn on_event(&self, connection: &Connection<Codec>, event: Event<Codec>) -> Turn {
+        if let Event::Close(reason) = &event {
+            self.log.add(format!("closed: {reason}"));
+        }
         let Event::Message(packet) = event else { return Turn::Done(Ok(())) };
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         let (ext, body) = (text(&packet.ext), text(&packet.body));
@@ -61,7 +66,9 @@ impl Handler<Codec> for Fake {
         match packet.command {
             Command::WorkerConnect => {
                 self.link.replace(Some(connection.clone()));
-                if let Some(epoch) = self.epoch.borrow().clone() {
+                if let Some(epoch) = self.epoch.borrow().clone()
+                    && !self.mute.get()
+                {
                     let hello = Hello { version: 1, epoch };
                     connection.send(Packet::from(link::Event::Hello(hello))).unwrap();
                 }
@@ -120,6 +127,11 @@ impl Events for App {
             "fail" => return Err("as told".into()),
             "panic" => panic!("as told"),
             "wait" => self.gate.acquire().await?.forget(),
+            "wait and fail" => {
+                client.session.insert("last".to_owned(), text);
+                self.gate.acquire().await?.forget();
+                return Err("as told".into());
+            }
             "ask" => {
                 let online = hub.is_online(client.id()).await?;
                 self.log.add(format!("online {online}"));
@@ -128,6 +140,11 @@ impl Events for App {
         }
         self.log.add(format!("{text} {}", client.id().connection_id));
         client.session.insert("last".to_owned(), text);
+        Ok(())
+    }
+
+    async fn on_stop(&self, _: &Hub) -> Result {
+        self.log.add("stop");
         Ok(())
     }
 
@@ -144,6 +161,7 @@ impl Cluster {
         let served = table.clone();
         tokio::task::spawn_local(async move { served.run().await });
         let gateway = Rc::new(Fake {
+            mute: Cell::new(false),
             log: Log::default(),
             epoch: RefCell::new(epoch.map(ToOwned::to_owned)),
             link: RefCell::default(),
@@ -157,7 +175,7 @@ impl Cluster {
         let app = App { log: log.clone(), gate: Rc::new(Semaphore::new(0)) };
         let service = "app".to_owned();
         let context = Context { service, index: 3, generation: 1, listeners: Vec::new(), table };
-        let (core, _) = Business::new(app).secret_key("s").core(&context);
+        let (core, _, _) = Business::new(app).secret_key("s").core(&context);
         core.on_addresses(0, &[address.to_string()]);
         core.linked().await;
         let login = gateway.log.until("WorkerConnect").await.pop().unwrap();
@@ -176,20 +194,45 @@ impl Cluster {
         self.gateway.send(link::Event::Message(self.client(client), Body::from(text)));
     }
 
+    /// Reads until something is so.
+    async fn until(&self, reached: impl Fn(&Core<App>) -> bool) {
+        let turns = async {
+            while !reached(&self.core) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, turns).await.expect("it takes too long");
+    }
+
     fn lose_link(&self) {
         self.gateway.link.take().unwrap().abort();
     }
 
+    fn running(&self) -> RunningBusiness<App> {
+        RunningBusiness { core: Rc::clone(&self.core), hooks: Hooks::default() }
+    }
+
     fn drain(&self) -> tokio::task::JoinHandle<()> {
-        tokio::task::spawn_local(RunningBusiness(Rc::clone(&self.core)).drain(&self.core.table))
+        tokio::task::spawn_local(self.running().drain(&self.core.table))
     }
 }
 
 fn run(epoch: Option<&'static str>, test: impl AsyncFnOnce(Cluster)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        test(Cluster::new(epoch).await).await;
+        let cluster = Cluster::new(epoch).await;
+        let core = Rc::clone(&cluster.core);
+        test(cluster).await;
+        // Whatever happened, nothing is counted that is not there any more.
+        let clients = core.clients.borrow();
+        assert!(clients.is_idle() && clients.waiting() == 0);
     });
+}
+
+/// Whether the business reads its link.
+fn reads(core: &Core<App>) -> bool {
+    let gateways = core.gateways.borrow();
+    gateways.values().all(|g| g.link.as_ref().is_some_and(|link| !link.connection.is_paused()))
 }
 
 #[test]
@@ -304,7 +347,7 @@ fn a_drain_is_fenced_finished_and_confirmed_before_clients_are_released() {
         drained.await.unwrap();
         assert_eq!(cluster.log.until("last").await, ["wait 1", "last 1"]);
         assert_eq!(cluster.core.clients.borrow().len(), 0, "they are others'");
-        RunningBusiness(Rc::clone(&cluster.core)).stopped().await;
+        cluster.running().stopped().await;
         assert!(!cluster.log.holds("close"));
     });
 }
@@ -319,5 +362,158 @@ fn a_drain_does_not_wait_for_a_gateway_that_is_gone() {
         cluster.lose_link();
         drained.await.unwrap();
         assert_eq!(cluster.log.until("close").await, ["close 1 hello"]);
+    });
+}
+
+/// The application's last word on a session is kept where no gateway is left to have it.
+#[test]
+fn a_handler_that_fails_after_its_gateway_died_leaves_its_session_to_on_close() {
+    run(None, async |cluster| {
+        cluster.message(1, "wait and fail");
+        cluster.until(|core| !core.clients.borrow().is_idle()).await;
+        cluster.lose_link();
+        cluster.until(|core| !core.hub.is_linked(cluster.address)).await;
+        cluster.core.events.gate.add_permits(1);
+        assert_eq!(cluster.log.until("close 1").await, ["close 1 wait and fail"]);
+        assert_eq!(cluster.core.handler_errors.get(), 1);
+    });
+}
+
+#[test]
+fn a_handler_that_fails_leaves_the_gateway_s_copy_of_the_session() {
+    run(Some("e1"), async |cluster| {
+        cluster.message(1, "wait and fail");
+        cluster.core.events.gate.add_permits(1);
+        cluster.gateway.log.until("Kick 1 N;").await;
+        cluster.gateway.send(link::Event::Close(cluster.client(1)));
+        assert_eq!(cluster.log.until("close 1").await, ["close 1 "]);
+    });
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_is_given_up() {
+    run(Some("e1"), async |cluster| {
+        cluster.message(1, "hello");
+        cluster.log.until("hello").await;
+        cluster.message(2, "wait");
+        cluster.until(|core| !core.clients.borrow().is_idle()).await;
+        cluster.gateway.mute.set(true);
+        tokio::time::pause();
+        let lost = tokio::time::Instant::now();
+        cluster.lose_link();
+        cluster.log.until("close 1 hello").await;
+        let waited = lost.elapsed().as_secs();
+        assert!((5..6).contains(&waited), "{waited}");
+        cluster.core.events.gate.add_permits(1);
+        assert_eq!(cluster.log.until("close 2").await, ["wait 2", "close 2 wait"]);
+        assert_eq!(cluster.core.clients.borrow().len(), 0);
+    });
+}
+
+#[test]
+fn what_waits_behind_a_lost_link_is_handled_when_the_gateway_gives_it_back() {
+    run(Some("e1"), async |cluster| {
+        cluster.message(1, "wait");
+        cluster.message(1, "behind");
+        cluster.until(|core| core.clients.borrow().waiting() == 1).await;
+        cluster.lose_link();
+        cluster.gateway.log.until("WorkerConnect").await;
+        cluster.until(|core| core.clients.borrow().waiting() == 0).await;
+        assert_eq!(cluster.core.dropped_events.get(), 1, "its new business gets it anew");
+        cluster.gateway.send(link::Event::Adopt(cluster.client(1)));
+        cluster.message(1, "again");
+        cluster.until(|core| core.clients.borrow().waiting() == 1).await;
+        cluster.core.events.gate.add_permits(1);
+        assert_eq!(cluster.log.until("again").await, ["wait 1", "again 1"]);
+        assert!(!cluster.log.holds("close"));
+    });
+}
+
+#[test]
+fn a_gateway_that_is_listed_no_more_is_forgotten_with_its_link() {
+    run(Some("e1"), async |cluster| {
+        cluster.message(1, "hello");
+        cluster.log.until("hello").await;
+        cluster.core.on_addresses(0, &[]);
+        assert_eq!(cluster.core.gateways.borrow().len(), 1, "while its link lives, it serves");
+        cluster.gateway.mute.set(true);
+        tokio::time::pause();
+        cluster.lose_link();
+        cluster.log.until("close 1 hello").await;
+        // A link that is made to hear the verdict is the last.
+        cluster.gateway.log.until("WorkerConnect").await;
+        cluster.lose_link();
+        cluster.until(|core| core.gateways.borrow().is_empty()).await;
+    });
+}
+
+#[test]
+fn a_link_with_too_many_events_is_not_read_until_half_are_handled() {
+    run(Some("e1"), async |cluster| {
+        cluster.message(1, "wait");
+        for _ in 0..10_000 {
+            cluster.message(1, "x");
+        }
+        cluster.until(|core| !reads(core)).await;
+        cluster.message(2, "later");
+        cluster.core.events.gate.add_permits(1);
+        cluster.log.until("later").await;
+        assert!(reads(&cluster.core));
+        cluster.gateway.log.until("Handled 10002").await;
+    });
+}
+
+#[test]
+fn a_link_of_php_s_is_not_read_while_the_business_leaves() {
+    run(None, async |cluster| {
+        cluster.message(1, "wait");
+        cluster.until(|core| !core.clients.borrow().is_idle()).await;
+        let drained = cluster.drain();
+        cluster.until(|core| !reads(core)).await;
+        cluster.message(2, "late");
+        assert!(!drained.is_finished(), "a handler still runs");
+        cluster.core.events.gate.add_permits(1);
+        drained.await.unwrap();
+        assert_eq!(cluster.log.until("wait 1").await, ["wait 1"]);
+        assert!(!cluster.log.holds("late"));
+        assert!(!cluster.gateway.log.holds("Drain"), "PHP knows no extension");
+    });
+}
+
+#[test]
+fn a_drain_waits_for_fence_and_confirmation() {
+    run(Some("e1"), async |cluster| {
+        let drained = cluster.drain();
+        cluster.gateway.log.until("Drain").await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!drained.is_finished() && !cluster.gateway.log.holds("Sync"));
+        cluster.gateway.send(link::Event::Fence);
+        cluster.gateway.log.until("Release").await;
+        drained.await.unwrap();
+    });
+}
+
+#[test]
+fn the_end_runs_on_stop_and_closes_the_links() {
+    run(Some("e1"), async |cluster| {
+        cluster.running().stopped().await;
+        assert_eq!(cluster.log.until("stop").await, ["stop"]);
+        cluster.gateway.log.until("closed").await;
+        assert_eq!(cluster.running().gauges()["links"], 0);
+    });
+}
+
+#[test]
+fn events_are_reported_as_handled_one_by_one_or_together_but_all() {
+    run(Some("e1"), async |cluster| {
+        for client in 1..=3 {
+            cluster.message(client, "hello");
+        }
+        cluster.gateway.log.until("Handled 3").await;
+        cluster.gateway.send(link::Event::Close(cluster.client(1)));
+        cluster.gateway.log.until("Handled 4").await;
+        assert_eq!(cluster.core.clients.borrow().len(), 2);
     });
 }

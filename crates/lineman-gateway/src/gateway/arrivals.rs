@@ -6,7 +6,7 @@ use lineman_wire::link::{Command, Packet};
 
 use super::core::Core;
 use super::heartbeat::Action;
-use super::outlet::{Form, Outlet};
+use super::outlet::Outlet;
 use super::place::Departed;
 
 impl<C: Outlet> Core<C> {
@@ -18,9 +18,7 @@ impl<C: Outlet> Core<C> {
         let in_use =
             |id| held.remembers(id) || links.iter().any(|link| link.departed.contains_key(&id));
         let id = self.clients.insert(number, connection, in_use);
-        if let Some(pulse) = &mut self.pulse {
-            pulse.insert(id);
-        }
+        self.client_rounds.insert(id);
         self.held.keep_handshake(id, handshake);
         self.assign(id);
     }
@@ -42,9 +40,7 @@ impl<C: Outlet> Core<C> {
     /// A client is gone, for whatever reason: `ON_CLOSE`, once.
     pub(super) fn client_went(&mut self, connection: u64) {
         let Some((id, client)) = self.clients.remove(connection) else { return };
-        if let Some(pulse) = &mut self.pulse {
-            pulse.remove(id);
-        }
+        self.client_rounds.remove(id);
         self.held.forget(id);
         if client.announced {
             let address = client.connection.peer();
@@ -55,8 +51,7 @@ impl<C: Outlet> Core<C> {
 
     /// Visits the clients of the next part of the heartbeat's period.
     pub(super) fn beat(&mut self) {
-        let Some(pulse) = &mut self.pulse else { return };
-        let due = pulse.next_part();
+        let due = self.client_rounds.next_part();
         let limit = self.policy.heartbeat.limit;
         let form = match self.heartbeat_data() {
             Some(Ok(form)) => Some(form),
@@ -66,7 +61,7 @@ impl<C: Outlet> Core<C> {
         let mut pinged = Vec::new();
         for id in due {
             let link = self.clients.get(id).and_then(|client| client.link);
-            // Who is not read cannot answer.
+            // A client that is not read cannot answer.
             if !self.is_read(link) {
                 continue;
             }
@@ -82,7 +77,7 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    fn heartbeat_data(&self) -> Option<Result<Form, lineman::BoxError>> {
+    fn heartbeat_data(&self) -> Option<Result<C::Form, lineman::BoxError>> {
         let data = &self.policy.heartbeat.data;
         (!data.is_empty()).then(|| (self.policy.form)(data.clone().into()))
     }

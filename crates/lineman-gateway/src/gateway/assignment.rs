@@ -30,9 +30,14 @@ impl Held {
         self.since.len()
     }
 
-    /// Says whether an id is still somebody's, though its client is gone.
+    /// Says whether an id is still in use, though its client is gone.
     pub(super) fn remembers(&self, id: u32) -> bool {
         self.departed.contains_key(&id)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.since.is_empty() && self.handshakes.is_empty() && self.departed.is_empty()
     }
 
     pub(super) fn forget(&mut self, id: u32) {
@@ -155,6 +160,7 @@ impl<C: Outlet> Core<C> {
         tracing::info!(business = link.key, clients = link.clients.len(), lost, "link closed");
         self.move_clients(id);
         self.links.remove(id);
+        self.link_rounds.remove(id);
     }
 
     /// Closes those who have waited too long for a business.

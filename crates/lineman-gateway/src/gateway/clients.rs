@@ -32,7 +32,7 @@ pub(super) struct Client<C> {
 /// All clients, by connection id, by connection, by uid and by group.
 #[derive(Debug)]
 pub(super) struct Clients<C> {
-    counter: Counter,
+    pub(super) counter: Counter,
     /// Ordered, for answers list clients in the order in which they came. Boxed, for the nodes of
     /// the tree are half empty.
     by_id: BTreeMap<u32, Box<Client<C>>>,

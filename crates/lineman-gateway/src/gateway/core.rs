@@ -5,7 +5,6 @@
 //! and no socket: time comes with the inputs, connections are [`Outlet`]s.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,22 +16,24 @@ use tokio::time::Instant;
 use super::SlowClient;
 use super::assignment::Held;
 use super::clients::Clients;
-use super::heartbeat::{Heartbeat, Pulse};
+use super::heartbeat::Heartbeat;
 use super::ids::Counter;
-use super::links::{LinkId, Links};
-use super::outlet::{Form, Outlet};
+use super::links::{LinkId, LinkOutlet, Links};
+use super::outlet::Outlet;
 use super::place::Place;
+use crate::rounds::Rounds;
 
 /// What the logic goes by.
-#[derive(Debug)]
-pub(super) struct Policy {
+pub(super) struct Policy<F> {
     pub(super) secret_key: Secret,
     pub(super) heartbeat: Heartbeat,
+    /// How often each link is pinged; zero for never.
+    pub(super) link_ping_interval: Duration,
     pub(super) slow_client: SlowClient,
     /// How long a client is held while there is no business.
     pub(super) no_business_limit: Duration,
     /// Makes a body into what clients of this gateway understand.
-    pub(super) form: fn(Body) -> Result<Form, BoxError>,
+    pub(super) form: fn(Body) -> Result<F, BoxError>,
 }
 
 /// Something that happened. `C` is a client's connection.
@@ -44,7 +45,7 @@ pub(super) enum Input<C> {
     /// A client's connection has ended.
     ClientWent(u64),
     /// Somebody connected to the inner port.
-    PeerCame(Rc<dyn Outlet>),
+    PeerCame(LinkOutlet),
     /// A peer of the inner port sent a packet.
     PeerSaid(u64, Packet),
     /// The send queue of a peer is at its bound.
@@ -53,17 +54,17 @@ pub(super) enum Input<C> {
     PeerDrained(u64),
     /// A connection of the inner port has ended.
     PeerWent(u64),
-    /// It is time for the next part of the heartbeat.
+    /// It is time to visit the next part of the clients.
     Beat,
     /// It is time to look for what has waited too long.
     Sweep,
-    /// It is time to say something on each link.
+    /// It is time to ping the next part of the links.
     PingLinks,
 }
 
 /// A connection of the inner port: a business, or somebody who asks.
 pub(super) struct Peer {
-    pub(super) outlet: Rc<dyn Outlet>,
+    pub(super) outlet: LinkOutlet,
     pub(super) came: Instant,
     pub(super) authorised: bool,
 }
@@ -77,30 +78,33 @@ pub(super) struct Counts {
 }
 
 /// Everything a gateway process knows.
-pub(super) struct Core<C> {
+pub(super) struct Core<C: Outlet> {
     pub(super) place: Place,
-    pub(super) policy: Policy,
+    pub(super) policy: Policy<C::Form>,
     pub(super) clients: Clients<C>,
     pub(super) peers: FxHashMap<u64, Peer>,
     pub(super) links: Links,
     pub(super) held: Held,
-    pub(super) pulse: Option<Pulse>,
+    /// The clients, for heartbeats.
+    pub(super) client_rounds: Rounds<u32>,
+    /// The links, for pings.
+    pub(super) link_rounds: Rounds<LinkId>,
     pub(super) counts: Counts,
     /// The time of the input at hand.
     pub(super) now: Instant,
 }
 
 impl<C: Outlet> Core<C> {
-    pub(super) fn new(place: Place, policy: Policy, counter: Counter) -> Self {
-        let pulse = policy.heartbeat.period().map(|_| Pulse::new());
+    pub(super) fn new(place: Place, policy: Policy<C::Form>, counter: Counter) -> Self {
         Self {
+            client_rounds: Rounds::new(policy.heartbeat.period()),
+            link_rounds: Rounds::new(policy.link_ping_interval),
             place,
             policy,
             clients: Clients::new(counter),
             peers: FxHashMap::default(),
             links: Links::default(),
             held: Held::default(),
-            pulse,
             counts: Counts::default(),
             now: Instant::now(),
         }

@@ -1,21 +1,29 @@
-//! What clients speak: how their messages become packets, and packets what they understand.
+//! What a gateway speaks: how messages go out on a link or to a client, how a client's messages
+//! become packets, and packets what clients understand.
 
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use lineman::BoxError;
-use lineman::connection::{Driver, WebSocket};
+use lineman::connection::{Connection, Driver, SendError, WebSocket};
 use lineman::websocket::Prepared;
-use lineman_wire::link::{Body, RequestHead, php_json};
+use lineman_wire::link::{Body, Codec, RequestHead, php_json};
 use lineman_wire::php;
 use lineman_wire::text::Text;
 use lineman_wire::websocket::{Message, Request, Utf8Bytes, Version};
 
-use super::outlet::Form;
+/// A protocol in which a gateway sends. Public in name only, as [`ClientDialect`] is.
+pub trait Dialect: Driver {
+    /// A message as it goes out: made once, however many connections get it.
+    type Form: 'static;
+
+    /// Sends a message on a connection, in the variant that the connection has negotiated.
+    fn deliver(connection: &Connection<Self>, form: &Self::Form) -> Result<(), SendError>;
+}
 
 /// A protocol that a gateway can speak with its clients. Public in name only: users meet it as the
 /// bound of [`crate::Gateway`], and cannot implement it.
-pub trait Dialect: Driver {
+pub trait ClientDialect: Dialect {
     /// The bytes of a message that go into a packet.
     fn payload(message: Self::Inbound) -> Bytes;
 
@@ -23,10 +31,39 @@ pub trait Dialect: Driver {
     fn handshake(opening: &Self::Opening, remote: SocketAddr, server_port: u16) -> Bytes;
 
     /// What clients understand of a packet's body.
-    fn form(body: Body) -> Result<Form, BoxError>;
+    fn form(body: Body) -> Result<Self::Form, BoxError>;
+}
+
+/// Links: packets in their wire form.
+impl Dialect for Codec {
+    type Form = Bytes;
+
+    fn deliver(connection: &Connection<Self>, packet: &Bytes) -> Result<(), SendError> {
+        connection.send_encoded(packet.clone())
+    }
+}
+
+/// A message to clients that speak WebSocket.
+#[derive(Debug)]
+pub enum WebSocketForm {
+    /// Bytes as they go out.
+    Wire(Bytes),
+    /// A message: deflated at most once for all that negotiated the same.
+    Message(Prepared),
 }
 
 impl Dialect for WebSocket {
+    type Form = WebSocketForm;
+
+    fn deliver(connection: &Connection<Self>, form: &WebSocketForm) -> Result<(), SendError> {
+        match form {
+            WebSocketForm::Wire(wire) => connection.send_encoded(wire.clone()),
+            WebSocketForm::Message(message) => connection.send_prepared(message),
+        }
+    }
+}
+
+impl ClientDialect for WebSocket {
     fn payload(message: Message) -> Bytes {
         message.into_bytes()
     }
@@ -49,9 +86,9 @@ impl Dialect for WebSocket {
         Bytes::from(php::serialize(&php::Value::Array(head.to_php())))
     }
 
-    fn form(body: Body) -> Result<Form, BoxError> {
+    fn form(body: Body) -> Result<WebSocketForm, BoxError> {
         let message = match body {
-            Body::Raw(wire) => return Ok(Form::Wire(wire)),
+            Body::Raw(wire) => return Ok(WebSocketForm::Wire(wire)),
             // The packet does not say whether a message is text; what can be text is.
             Body::Scalar(payload) => match Utf8Bytes::try_from(payload.clone()) {
                 Ok(text) => Message::from(text),
@@ -59,11 +96,19 @@ impl Dialect for WebSocket {
             },
             Body::Value(value) => Message::from(php_json::to_string(&value)?),
         };
-        Ok(Form::Message(Prepared::new(message)))
+        Ok(WebSocketForm::Message(Prepared::new(message)))
     }
 }
 
 impl Dialect for Text {
+    type Form = Bytes;
+
+    fn deliver(connection: &Connection<Self>, line: &Bytes) -> Result<(), SendError> {
+        connection.send_encoded(line.clone())
+    }
+}
+
+impl ClientDialect for Text {
     fn payload(message: String) -> Bytes {
         Bytes::from(message)
     }
@@ -73,15 +118,15 @@ impl Dialect for Text {
     }
 
     /// As `GatewayWorker`, it does not look for line breaks within: such a message is several lines.
-    fn form(body: Body) -> Result<Form, BoxError> {
+    fn form(body: Body) -> Result<Bytes, BoxError> {
         let line = match body {
-            Body::Raw(wire) => return Ok(Form::Wire(wire)),
+            Body::Raw(wire) => return Ok(wire),
             Body::Scalar(line) => line,
             Body::Value(value) => Bytes::from(php_json::to_vec(&value)?),
         };
         let mut wire = BytesMut::with_capacity(line.len() + 1);
         wire.extend_from_slice(&line);
         wire.extend_from_slice(b"\n");
-        Ok(Form::Wire(wire.freeze()))
+        Ok(wire.freeze())
     }
 }

@@ -1,16 +1,10 @@
 //! Heartbeats to silent clients: `GatewayWorker`'s counter, tick for tick, without its burst.
 //!
-//! A client is visited once in each tick's period, but not all clients at its end: they are spread
-//! over 32 parts of it, so that a million clients do not stall the process once a period.
+//! Called for each client once in a tick's period, by the core's [`Rounds`](crate::rounds::Rounds).
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-
-/// How many parts a period has. With 32 a million clients are pinged in slices of 31,000, and the
-/// timer of a period of ten seconds runs three times a second.
-const PARTS: u32 = 32;
 
 /// When clients are pinged, and when they are given up.
 #[derive(Debug, Clone)]
@@ -24,15 +18,9 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Returns how often each client is visited, or `None` without heartbeats.
-    pub(super) fn period(&self) -> Option<Duration> {
-        let period = if self.limit > 0 { self.interval / 2 } else { self.interval };
-        (!period.is_zero()).then_some(period)
-    }
-
-    /// Returns how often [`Pulse::next_part`] is due.
-    pub(super) fn part_of_period(&self) -> Option<Duration> {
-        self.period().map(|period| (period / PARTS).max(Duration::from_millis(1)))
+    /// Returns how often each client is visited; zero for never.
+    pub(super) fn period(&self) -> Duration {
+        if self.limit > 0 { self.interval / 2 } else { self.interval }
     }
 }
 
@@ -69,38 +57,6 @@ impl Beat {
     }
 }
 
-/// Which clients are due in which part of the period.
-#[derive(Debug)]
-pub(super) struct Pulse {
-    parts: Vec<BTreeSet<u32>>,
-    next: usize,
-}
-
-impl Pulse {
-    pub(super) fn new() -> Self {
-        Self { parts: (0..PARTS).map(|_| BTreeSet::new()).collect(), next: 0 }
-    }
-
-    pub(super) fn insert(&mut self, id: u32) {
-        if let Some(part) = self.parts.get_mut((id % PARTS) as usize) {
-            part.insert(id);
-        }
-    }
-
-    pub(super) fn remove(&mut self, id: u32) {
-        if let Some(part) = self.parts.get_mut((id % PARTS) as usize) {
-            part.remove(&id);
-        }
-    }
-
-    /// Returns the clients of the next part.
-    pub(super) fn next_part(&mut self) -> Vec<u32> {
-        let due = self.parts.get(self.next).map(|part| part.iter().copied().collect());
-        self.next = (self.next + 1) % self.parts.len();
-        due.unwrap_or_default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn who_speaks_in_time_is_never_pinged() {
+    fn a_client_that_speaks_in_time_is_never_pinged() {
         let mut beat = Beat::default();
         for _ in 0..10 {
             assert_eq!((beat.tick(1), beat.tick(1)), (Action::Wait, Action::Wait));
@@ -139,25 +95,14 @@ mod tests {
 
     #[test]
     fn the_period_is_half_the_interval_where_there_is_a_limit() {
-        let check = |interval, limit, expected: Option<u64>| {
+        let check = |interval, limit, expected| {
             let interval = Duration::from_secs(interval);
             let heartbeat = Heartbeat { interval, limit, data: Bytes::new() };
-            assert_eq!(heartbeat.period(), expected.map(Duration::from_secs));
+            assert_eq!(heartbeat.period(), Duration::from_secs(expected));
         };
-        check(0, 0, None);
-        check(0, 3, None);
-        check(50, 0, Some(50));
-        check(50, 1, Some(25));
-    }
-
-    #[test]
-    fn every_client_is_visited_once_in_a_period() {
-        let mut pulse = Pulse::new();
-        (1..=100).for_each(|id| pulse.insert(id));
-        pulse.remove(50);
-        let mut visited: Vec<u32> = (0..PARTS).flat_map(|_| pulse.next_part()).collect();
-        visited.sort_unstable();
-        let expected: Vec<u32> = (1..=100).filter(|&id| id != 50).collect();
-        assert_eq!(visited, expected);
+        check(0, 0, 0);
+        check(0, 3, 0);
+        check(50, 0, 50);
+        check(50, 1, 25);
     }
 }

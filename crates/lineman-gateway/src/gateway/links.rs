@@ -16,6 +16,9 @@ use super::place::Departed;
 /// Names a link: the number of its connection. Later links have greater numbers.
 pub(super) type LinkId = u64;
 
+/// The connection of a link; packets go out in their wire form.
+pub(super) type LinkOutlet = Rc<dyn Outlet<Form = Bytes>>;
+
 /// Whether a link takes new events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -27,7 +30,7 @@ pub(super) enum State {
 
 /// A business at the other end of a connection.
 pub(super) struct Link {
-    outlet: Rc<dyn Outlet>,
+    outlet: LinkOutlet,
     /// Address and `NAME:ID` of the business.
     pub(super) key: String,
     /// Whether it speaks Lineman's extension.
@@ -49,7 +52,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(outlet: Rc<dyn Outlet>, key: String, extension: bool) -> Self {
+    pub(super) fn new(outlet: LinkOutlet, key: String, extension: bool) -> Self {
         Self {
             outlet,
             key,
@@ -64,7 +67,7 @@ impl Link {
         }
     }
 
-    pub(super) fn outlet(&self) -> &Rc<dyn Outlet> {
+    pub(super) fn outlet(&self) -> &LinkOutlet {
         &self.outlet
     }
 
@@ -90,7 +93,7 @@ impl Link {
     /// Sends what waits, as far as the send queue takes it.
     pub(super) fn flush(&mut self) {
         while let Some(packet) = self.backlog.pop_front() {
-            match self.outlet.send(packet.clone()) {
+            match self.outlet.send(&packet) {
                 Ok(()) => {}
                 Err(SendError::Full) => return self.backlog.push_front(packet),
                 // Its end follows, and takes the rest along.
@@ -158,10 +161,6 @@ impl Links {
     /// Returns the link of that key, if there is one.
     pub(super) fn with_key(&self, key: &str) -> Option<LinkId> {
         self.0.iter().find(|(_, link)| link.key == key).map(|(&id, _)| id)
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
-        self.0.values_mut()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {

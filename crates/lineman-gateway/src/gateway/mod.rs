@@ -1,6 +1,7 @@
 //! The gateway: holds the clients' connections, and tells businesses what happens on them.
 //!
-//! It runs no code of users. To be read in this order: here is the service and its settings,
+//! It runs no code of users but the HTTP service of [`Gateway::http`], which has a thread of its own,
+//! and what [`Gateway::on_start`] and its neighbours are given. To be read in this order: here is the service and its settings,
 //! `shell` turns events into inputs, `core` handles them.
 
 mod start;
@@ -24,22 +25,20 @@ mod tests;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use lineman::connection::{Driver, Front, Limits, Proxies, WebSocket};
+use lineman::connection::{Driver, WebSocket};
 use lineman::http::{Body, Http};
-use lineman::service::SocketOptions;
-use lineman::tls::Tls;
-use lineman::websocket;
-use lineman::{App, BoxError, HttpLimits, Result};
+use lineman::service::{Listening, Processes, Reload};
+use lineman::{App, BoxError, Result, websocket};
 use lineman_wire::link::Secret;
 use lineman_wire::text::Text;
 
-use dialect::Dialect;
+use dialect::ClientDialect;
 use heartbeat::Heartbeat;
-use outlet::Form;
 
 /// What happens to a client that reads more slowly than it is sent to, when its send queue
 /// ([`Limits::send_queue`]) is at its bound.
@@ -74,27 +73,24 @@ pub enum SlowClient {
 /// }
 /// ```
 pub struct Gateway<P: Driver = WebSocket> {
-    name: String,
     kind: &'static str,
     scheme: &'static str,
     address: String,
-    socket_options: SocketOptions,
-    count: usize,
+    processes: Processes,
+    listening: Listening,
     make: Box<dyn Fn() -> P>,
     /// What `make` is made of, where it makes a WebSocket.
     websocket: websocket::Options,
-    form: fn(lineman_wire::link::Body) -> Result<Form, BoxError>,
     registers: Vec<String>,
     secret_key: Secret,
     lan_ip: String,
     start_port: u16,
     heartbeat: Heartbeat,
-    front: Front,
+    link_ping_interval: Option<Duration>,
     slow_client: SlowClient,
     no_business_limit: Duration,
-    drain_limit: Option<Duration>,
-    http: Option<Http>,
-    http_limits: Option<HttpLimits>,
+    /// Makes the HTTP service, in the process that serves it.
+    http: Option<Box<dyn FnOnce() -> io::Result<Http>>>,
 }
 
 impl Gateway {
@@ -148,42 +144,31 @@ impl Gateway {
     }
 
     /// Serves requests on the same port that are no upgrade: the page that opens the WebSocket.
+    ///
+    /// The service runs on a thread of its own in each process, so that no code of it can cost a client:
+    /// while it blocks, requests wait, the 1,025th is answered 503; where it panics, that request is
+    /// answered 500.
     #[must_use]
     pub fn http<S, B>(mut self, service: S) -> Self
     where
         S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible>
             + Clone
+            + Send
             + 'static,
         S::Future: 'static,
         B: http_body::Body + 'static,
         B::Error: Into<BoxError>,
     {
-        self.http = Some(Http::new(service));
-        self
-    }
-
-    /// Sets the bounds of the requests that [`Gateway::http`] serves. Default: [`HttpLimits::default`].
-    #[must_use]
-    pub fn http_limits(mut self, limits: HttpLimits) -> Self {
-        self.http_limits = Some(limits);
+        self.http = Some(Box::new(|| Http::on_own_thread(service)));
         self
     }
 }
 
 impl<P: Driver> Gateway<P> {
-    /// Names the service, for `status` and logs. Default `gateway`.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Sets how many processes serve it. Default 1; a count of 0 is refused at the start.
-    #[must_use]
-    pub fn count(mut self, count: usize) -> Self {
-        self.count = count;
-        self
-    }
+    lineman::process_settings!();
+    lineman::count_settings!();
+    lineman::listening_settings!();
+    lineman::client_settings!();
 
     /// Adds a register to announce the gateway to, `host:port`. Default: `127.0.0.1:1236` alone.
     #[must_use]
@@ -196,14 +181,6 @@ impl<P: Driver> Gateway<P> {
     #[must_use]
     pub fn secret_key(mut self, key: impl Into<String>) -> Self {
         self.secret_key = Secret::new(key);
-        self
-    }
-
-    /// Sets how the sockets for clients are set up: keepalive, backlog, a Unix socket's mode, ….
-    /// Default: [`SocketOptions::new`].
-    #[must_use]
-    pub fn socket_options(mut self, options: SocketOptions) -> Self {
-        self.socket_options = options;
         self
     }
 
@@ -222,7 +199,7 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
-    /// Sets how long a client may be silent before it is pinged. Default zero: no heartbeats.
+    /// Sets how long a client may be silent before it is pinged; zero for never. Default zero.
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.heartbeat.interval = interval;
@@ -245,24 +222,11 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
-    /// Sets the bounds of each client's connection. Default: [`Limits::default`].
+    /// Sets how often the link to each business is pinged; zero for never. Default: 25 s, and never
+    /// where [`Gateway::lan_ip`] is this machine alone, for nothing between forgets such a link.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.front.limits = limits;
-        self
-    }
-
-    /// Speaks TLS with the clients: `wss`. Default: none. Links are not affected.
-    #[must_use]
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.front.tls = Some(tls);
-        self
-    }
-
-    /// Sets which proxies are believed about who a client is. Default: none.
-    #[must_use]
-    pub fn proxies(mut self, proxies: Proxies) -> Self {
-        self.front.proxies = Some(proxies);
+    pub fn link_ping_interval(mut self, interval: Duration) -> Self {
+        self.link_ping_interval = Some(interval);
         self
     }
 
@@ -280,16 +244,9 @@ impl<P: Driver> Gateway<P> {
         self.no_business_limit = limit;
         self
     }
-
-    /// Sets how long a drain waits for clients to leave. Default: the program's limit.
-    #[must_use]
-    pub fn drain_limit(mut self, limit: Duration) -> Self {
-        self.drain_limit = Some(limit);
-        self
-    }
 }
 
-impl<P: Dialect> Gateway<P> {
+impl<P: ClientDialect> Gateway<P> {
     /// Runs a program of this one service.
     ///
     /// # Errors
@@ -300,27 +257,25 @@ impl<P: Dialect> Gateway<P> {
 
     fn with(kind: &'static str, scheme: &'static str, address: String, make: fn() -> P) -> Self {
         let interval = Duration::ZERO;
+        let mut processes = Processes::new("gateway");
+        processes.set_reload(Reload::Keep);
         Self {
-            name: "gateway".to_owned(),
             kind,
             scheme,
             address,
-            socket_options: SocketOptions::new(),
-            count: 1,
+            processes,
+            listening: Listening::default(),
             make: Box::new(make),
             websocket: websocket::Options::default(),
-            form: P::form,
             registers: Vec::new(),
             secret_key: Secret::default(),
             lan_ip: "127.0.0.1".to_owned(),
             start_port: 0,
             heartbeat: Heartbeat { interval, limit: 0, data: Bytes::new() },
-            front: Front::default(),
+            link_ping_interval: None,
             slow_client: SlowClient::default(),
             no_business_limit: Duration::from_secs(30),
-            drain_limit: None,
             http: None,
-            http_limits: None,
         }
     }
 }
@@ -329,10 +284,10 @@ impl<P: Driver> fmt::Debug for Gateway<P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Gateway")
-            .field("name", &self.name)
+            .field("name", &self.processes.name())
             .field("kind", &self.kind)
             .field("address", &self.address)
-            .field("count", &self.count)
+            .field("count", &self.processes.count())
             .field("registers", &self.registers)
             .finish_non_exhaustive()
     }

@@ -11,7 +11,7 @@ use super::SlowClient;
 use super::clients::Client;
 use super::core::{Core, Counts};
 use super::index::is_name;
-use super::outlet::{Form, Outlet};
+use super::outlet::Outlet;
 
 impl<C: Outlet> Core<C> {
     /// Does what an order says.
@@ -101,13 +101,13 @@ impl<C: Outlet> Core<C> {
     }
 
     /// Returns a message as clients understand it: made once, shared by all who get it.
-    fn encode(&self, message: Body) -> Option<Form> {
+    fn encode(&self, message: Body) -> Option<C::Form> {
         let form = (self.policy.form)(message);
         form.inspect_err(|error| tracing::warn!(%error, "no form that clients understand")).ok()
     }
 
     /// Sends what clients understand already.
-    pub(super) fn deliver(&mut self, ids: impl IntoIterator<Item = u32>, form: &Form) {
+    pub(super) fn deliver(&mut self, ids: impl IntoIterator<Item = u32>, form: &C::Form) {
         for client in ids.into_iter().filter_map(|id| self.clients.get(id)) {
             hand_over(client, form, self.policy.slow_client, &mut self.counts);
         }
@@ -137,8 +137,13 @@ impl<C: Outlet> Core<C> {
 }
 
 /// Sends to one client, with the stated answer if it does not read.
-fn hand_over<C: Outlet>(client: &Client<C>, form: &Form, policy: SlowClient, counts: &mut Counts) {
-    match (client.connection.deliver(form), policy) {
+fn hand_over<C: Outlet>(
+    client: &Client<C>,
+    form: &C::Form,
+    policy: SlowClient,
+    counts: &mut Counts,
+) {
+    match (client.connection.send(form), policy) {
         (Err(SendError::Full), SlowClient::DropMessage) => counts.dropped_messages += 1,
         (Err(SendError::Full), SlowClient::Close) => {
             counts.slow_clients += 1;

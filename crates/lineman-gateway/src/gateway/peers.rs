@@ -3,14 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use lineman::connection::CloseReason;
 use lineman_wire::link::{
     Control, EXTENSION_VERSION, Event, Hello, Login, Packet, Query, Request, Secret,
 };
 
 use super::core::{Core, Peer};
-use super::links::{Link, State};
+use super::links::{Link, LinkOutlet, State};
 use super::outlet::Outlet;
 use crate::secret;
 
@@ -18,7 +18,7 @@ use crate::secret;
 const LOGIN_TIME: Duration = Duration::from_secs(10);
 
 impl<C: Outlet> Core<C> {
-    pub(super) fn peer_came(&mut self, outlet: Rc<dyn Outlet>) {
+    pub(super) fn peer_came(&mut self, outlet: LinkOutlet) {
         let authorised = self.policy.secret_key.is_empty();
         self.peers.insert(outlet.id(), Peer { outlet, came: self.now, authorised });
     }
@@ -43,7 +43,7 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    fn log_in(&mut self, outlet: Rc<dyn Outlet>, login: Login) {
+    fn log_in(&mut self, outlet: LinkOutlet, login: Login) {
         let secret_key = match &login {
             Login::Worker { secret_key, .. } | Login::Client { secret_key } => secret_key,
         };
@@ -62,7 +62,7 @@ impl<C: Outlet> Core<C> {
         secret::is_right(&self.policy.secret_key, secret_key)
     }
 
-    fn open_link(&mut self, outlet: Rc<dyn Outlet>, worker_key: &str, extension: bool) {
+    fn open_link(&mut self, outlet: LinkOutlet, worker_key: &str, extension: bool) {
         let id = outlet.id();
         if self.links.get(id).is_some() {
             return;
@@ -76,6 +76,7 @@ impl<C: Outlet> Core<C> {
             link.push_event(Event::Hello(Hello { version: EXTENSION_VERSION, epoch }));
         }
         self.links.insert(id, link);
+        self.link_rounds.insert(id);
         if let Some(former) = former {
             self.replace_link(former);
         }
@@ -92,7 +93,7 @@ impl<C: Outlet> Core<C> {
         outlet.close(CloseReason::Local);
     }
 
-    fn reply(&self, outlet: &dyn Outlet, query: Query) {
+    fn reply(&self, outlet: &dyn Outlet<Form = Bytes>, query: Query) {
         if self.links.get(outlet.id()).is_some() {
             // Nothing tells a reply from a packet.
             tracing::warn!(peer = %outlet.peer(), "query on a business link ignored");
@@ -100,7 +101,7 @@ impl<C: Outlet> Core<C> {
         }
         let mut wire = BytesMut::new();
         self.clients.answer(query).encode_into(&mut wire);
-        if let Err(error) = outlet.send(wire.freeze()) {
+        if let Err(error) = outlet.send(&wire.freeze()) {
             // A reply that is left out would shift all that follow.
             tracing::warn!(peer = %outlet.peer(), %error, "reply not sent");
             outlet.close(CloseReason::SlowPeer);
@@ -145,14 +146,16 @@ impl<C: Outlet> Core<C> {
 
     /// Keeps links busy where something between us might forget them.
     pub(super) fn ping_links(&mut self) {
-        for link in self.links.iter_mut() {
-            link.push_event(Event::Ping);
+        for id in self.link_rounds.next_part() {
+            if let Some(link) = self.links.get_mut(id) {
+                link.push_event(Event::Ping);
+            }
         }
     }
 }
 
 /// Closes without a reply, and logs why without the key.
-fn refuse(outlet: &dyn Outlet, problem: &str) {
+fn refuse(outlet: &dyn Outlet<Form = Bytes>, problem: &str) {
     tracing::warn!(peer = %outlet.peer(), problem, "peer of the inner port refused");
     outlet.close(CloseReason::Protocol { code: 1008, problem: problem.to_owned() });
 }

@@ -12,11 +12,11 @@ use lineman_wire::link::Codec;
 use tokio::time::Instant;
 
 use super::core::{Core, Input};
-use super::dialect::Dialect;
+use super::dialect::ClientDialect;
 use super::outlet::Outlet;
 
 /// The logic of a gateway process, and what waits for it.
-pub(super) struct Shell<C> {
+pub(super) struct Shell<C: Outlet> {
     core: RefCell<Core<C>>,
     inbox: RefCell<VecDeque<Input<C>>>,
     at_work: Cell<bool>,
@@ -51,9 +51,9 @@ impl<C: Outlet> Shell<C> {
 }
 
 /// Hears the clients.
-pub(super) struct ClientDoor<D: Dialect>(pub(super) Rc<Shell<Connection<D>>>);
+pub(super) struct ClientDoor<D: ClientDialect>(pub(super) Rc<Shell<Connection<D>>>);
 
-impl<D: Dialect> Handler<D> for ClientDoor<D> {
+impl<D: ClientDialect> Handler<D> for ClientDoor<D> {
     fn on_event(&self, connection: &Connection<D>, event: Event<D>) -> Turn {
         let input = match event {
             // Without a handshake a client is there when it has connected, with one when it has
@@ -77,9 +77,9 @@ impl<D: Dialect> Handler<D> for ClientDoor<D> {
 }
 
 /// Hears the inner port.
-pub(super) struct LinkDoor<D: Dialect>(pub(super) Rc<Shell<Connection<D>>>);
+pub(super) struct LinkDoor<D: ClientDialect>(pub(super) Rc<Shell<Connection<D>>>);
 
-impl<D: Dialect> Handler<Codec> for LinkDoor<D> {
+impl<D: ClientDialect> Handler<Codec> for LinkDoor<D> {
     fn on_event(&self, connection: &Connection<Codec>, event: Event<Codec>) -> Turn {
         let input = match event {
             Event::Connect => Input::PeerCame(Rc::new(connection.clone())),

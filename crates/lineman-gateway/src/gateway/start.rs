@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lineman::connection::{Connection, Limits, Serve};
 use lineman::service::{
-    Context, Description, Listen, LocalFuture, Ports, Reload, Running, Service, Socket,
+    Context, Description, Hooks, Listen, LocalFuture, Ports, Running, Service, Socket,
 };
 use lineman::timer::{self, Timer};
 use lineman::{Error, Result, Table};
@@ -15,19 +15,20 @@ use lineman_wire::link::Codec;
 
 use super::Gateway;
 use super::core::{Core, Input, Policy};
-use super::dialect::Dialect;
+use super::dialect::ClientDialect;
 use super::ids::Counter;
 use super::outlet::Outlet;
 use super::place::Place;
 use super::shell::{ClientDoor, LinkDoor, Shell};
 use crate::discovery::{Announcement, Discovery};
+use crate::rounds::part_of;
 
 /// Bytes that may wait on a link before its clients are paused; `GatewayWorker`'s bound.
 const LINK_QUEUE: usize = 10 * 1024 * 1024;
 
-/// How often links are kept busy; below the 60 s after which the shortest-lived NAT tables forget
-/// a silent connection. `GatewayWorker`'s interval.
-const PING_LINKS: Duration = Duration::from_secs(25);
+/// How often links to other machines are pinged by default: below the 60 s after which the
+/// shortest-lived NAT tables forget a silent connection. `GatewayWorker`'s interval.
+const LINK_PING_INTERVAL: Duration = Duration::from_secs(25);
 
 /// How often it is looked for what has waited too long: limits are met to within this.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -35,64 +36,56 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How long the last packets may take to leave; a business that does not read misses them.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A period, and the input that is due after each.
-type Periodic<P> = (Duration, fn() -> Input<Connection<P>>);
-
-impl<P: Dialect> Service for Gateway<P> {
+impl<P: ClientDialect> Service for Gateway<P> {
     fn description(&self) -> Description {
         let clients = Listen {
             page: self.http.is_some(),
-            options: self.socket_options.clone(),
-            ..Listen::streams("clients", self.scheme, &self.address)
-                .with_tls(self.front.tls.is_some())
+            ..self.listening.describe("clients", self.scheme, &self.address)
         };
         let links = Listen {
             ports: Ports::PerSlot,
             ..Listen::streams("links", "link", format!("{}:{}", self.lan_ip, self.start_port))
         };
-        Description {
-            count: self.count,
-            listeners: vec![clients, links],
-            reload: Reload::Keep,
-            drain_limit: self.drain_limit,
-            ..Description::new(&self.name, self.kind)
-        }
+        Description { listeners: vec![clients, links], ..self.processes.describe(self.kind) }
     }
 
     fn check(&self) -> Result {
-        Ok(self.front.check()?)
+        Ok(self.listening.front.check()?)
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
-        Box::pin(async move { Ok(Rc::new(self.begin(context)?) as Rc<dyn Running>) })
+        Box::pin(async move { Ok(Rc::new(self.begin(context).await?) as Rc<dyn Running>) })
     }
 }
 
-impl<P: Dialect> Gateway<P> {
-    fn begin(self, context: Context) -> Result<RunningGateway<P>> {
+impl<P: ClientDialect> Gateway<P> {
+    async fn begin(self, context: Context) -> Result<RunningGateway<P>> {
+        let slot = context.slot();
         let [clients, links] = <[_; 2]>::try_from(context.listeners)
             .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
         let place = self.place(&clients, &links)?;
         let address = format!("{}:{}", place.lan_ip, place.links_port);
+        let default_pings =
+            if place.lan_ip.is_loopback() { Duration::ZERO } else { LINK_PING_INTERVAL };
         let policy = Policy {
             secret_key: self.secret_key.clone(),
             heartbeat: self.heartbeat.clone(),
+            link_ping_interval: self.link_ping_interval.unwrap_or(default_pings),
             slow_client: self.slow_client,
             no_business_limit: self.no_business_limit,
-            form: self.form,
+            form: P::form,
         };
-        let timers = self.periods(place.lan_ip);
+        let timers = periods(&policy);
         let shell = Rc::new(Shell::new(Core::new(place, policy, Counter::random())));
 
+        let hooks = self.processes.start(slot).await?;
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
         let limits = Limits { send_queue: LINK_QUEUE, ..Limits::default() };
         context.table.listen(links, Serve::links(Codec::new, door).limits(limits))?;
         let door = Rc::new(ClientDoor(Rc::clone(&shell)));
-        let http = match self.http_limits {
-            Some(limits) => self.http.map(|http| http.limits(limits)),
-            None => self.http,
-        };
-        let serve = Serve::peers(self.make, door).front(self.front).http(http);
+        let http = self.http.map(|make| make()).transpose()?;
+        let http = http.map(|http| self.listening.bound(http));
+        let serve = Serve::peers(self.make, door).front(self.listening.front).http(http);
         context.table.listen(clients, serve)?;
 
         let timers = timers.into_iter().map(|(period, input)| every(period, &shell, input));
@@ -107,6 +100,7 @@ impl<P: Dialect> Gateway<P> {
             timers: timers.collect(),
             shell,
             table: context.table,
+            hooks,
             _discovery: discovery,
         })
     }
@@ -122,23 +116,26 @@ impl<P: Dialect> Gateway<P> {
         Ok(Place { lan_ip, links_port, clients_port, epoch })
     }
 
-    /// The inputs that come with time.
-    fn periods(&self, lan_ip: Ipv4Addr) -> Vec<Periodic<P>> {
-        // A limit shorter than the sweep's period would be met late.
-        let sweep = SWEEP.min(self.no_business_limit / 2).max(SWEEP / 100);
-        let mut periods: Vec<Periodic<P>> = vec![(sweep, || Input::Sweep)];
-        if let Some(period) = self.heartbeat.part_of_period() {
-            periods.push((period, || Input::Beat));
-        }
-        if lan_ip != Ipv4Addr::LOCALHOST {
-            periods.push((PING_LINKS, || Input::PingLinks));
-        }
-        periods
-    }
-
     fn wrong(&self, problem: &str) -> Error {
-        Error::Configuration { service: self.name.clone(), problem: problem.to_owned() }
+        Error::Configuration {
+            service: self.processes.name().to_owned(),
+            problem: problem.to_owned(),
+        }
     }
+}
+
+/// A period, and the input that is due after each.
+type Periodic<C> = (Duration, fn() -> Input<C>);
+
+/// Returns the inputs that come with time.
+fn periods<C: Outlet>(policy: &Policy<C::Form>) -> Vec<Periodic<C>> {
+    // A limit shorter than the sweep's period would be met late.
+    let sweep = SWEEP.min(policy.no_business_limit / 2).max(SWEEP / 100);
+    let beat = part_of(policy.heartbeat.period());
+    let ping = part_of(policy.link_ping_interval);
+    let periods: [(_, fn() -> Input<C>); 3] =
+        [(Some(sweep), || Input::Sweep), (beat, || Input::Beat), (ping, || Input::PingLinks)];
+    periods.into_iter().filter_map(|(period, input)| Some((period?, input))).collect()
 }
 
 fn every<C: Outlet>(period: Duration, shell: &Rc<Shell<C>>, input: fn() -> Input<C>) -> Timer {
@@ -146,25 +143,31 @@ fn every<C: Outlet>(period: Duration, shell: &Rc<Shell<C>>, input: fn() -> Input
     timer::every(period, async move || shell.submit(input()))
 }
 
-struct RunningGateway<P: Dialect> {
+struct RunningGateway<P: ClientDialect> {
     shell: Rc<Shell<Connection<P>>>,
     table: Table,
     timers: Vec<Timer>,
+    hooks: Hooks,
     _discovery: Discovery,
 }
 
-impl<P: Dialect> Running for RunningGateway<P> {
+impl<P: ClientDialect> Running for RunningGateway<P> {
     /// Every client is gone; the businesses have to hear of it before the process ends.
     fn stopped(&self) -> LocalFuture<()> {
         for timer in &self.timers {
             timer.cancel();
         }
-        let table = self.table.clone();
+        let (table, ended) = (self.table.clone(), self.hooks.stopped());
         Box::pin(async move {
             if tokio::time::timeout(LAST_WORDS, table.flushed()).await.is_err() {
                 tracing::warn!("a business does not read: it misses the end of some clients");
             }
+            ended.await;
         })
+    }
+
+    fn reload(&self) -> LocalFuture<()> {
+        self.hooks.reload()
     }
 
     fn gauges(&self) -> BTreeMap<&'static str, u64> {

@@ -10,7 +10,8 @@ use lineman_wire::php::Value;
 use serde::de::DeserializeOwned;
 
 use super::reply::Answer;
-use super::{Hub, HubError, gateway_of, session};
+use super::{Hub, HubError, session};
+use crate::cluster::gateway_of;
 
 /// Questions. Each waits up to 5 seconds for the gateways it concerns; when one of them does not
 /// answer, the error names it, and there is no partial result.
@@ -213,15 +214,15 @@ impl Hub {
         if !self.is_linked(gateway) {
             return Ok(None);
         }
-        let reply = self.0.queries.ask(gateway, Packet::from(query).to_bytes()).await?;
+        let reply = self.cluster().ask(gateway, Packet::from(query).to_bytes()).await?;
         Ok(Some(Answer { gateway, reply }))
     }
 
     /// Asks all gateways at once.
     async fn ask_all(&self, query: Query) -> Result<Vec<Answer>, HubError> {
         let packet = Packet::from(query).to_bytes();
-        let questions = self.gateways().into_iter().map(|gateway| {
-            let reply = self.0.queries.ask(gateway, packet.clone());
+        let questions = self.cluster().gateways().into_iter().map(|gateway| {
+            let reply = self.cluster().ask(gateway, packet.clone());
             async move { Ok(Answer { gateway, reply: reply.await? }) }
         });
         join_all(questions).await.into_iter().collect()

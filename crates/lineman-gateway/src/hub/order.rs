@@ -55,7 +55,7 @@ impl Hub {
     /// # Errors
     /// As [`Hub::send_to_group`].
     pub fn ungroup(&self, group: impl Display) -> Result {
-        Ok(self.order_everywhere(Order::Ungroup { group: Bytes::from(name(group)?) })?)
+        Ok(self.publish(&Order::Ungroup { group: Bytes::from(name(group)?) })?)
     }
 
     /// Closes a client when everything sent to it before has left.

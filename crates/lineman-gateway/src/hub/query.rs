@@ -26,12 +26,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// no more than these, and no working one lags so far behind.
 const MAX_PENDING: usize = 4096;
 
-/// Where the hub's questions go; in tests, to nobody.
-pub(crate) trait Ask {
-    /// Asks a gateway with an encoded packet.
-    fn ask(&self, gateway: SocketAddr, packet: Bytes) -> LocalFuture<Result<Reply, HubError>>;
-}
-
 /// The connections for questions of this process.
 pub(crate) struct Queries {
     table: Table,
@@ -87,8 +81,13 @@ impl Queries {
     }
 }
 
-impl Ask for Queries {
-    fn ask(&self, gateway: SocketAddr, packet: Bytes) -> LocalFuture<Result<Reply, HubError>> {
+impl Queries {
+    /// Asks a gateway with an encoded packet.
+    pub(crate) fn ask(
+        &self,
+        gateway: SocketAddr,
+        packet: Bytes,
+    ) -> LocalFuture<Result<Reply, HubError>> {
         match self.send(gateway, packet) {
             Ok(waiting) => Box::pin(answer(gateway, waiting)),
             Err(error) => Box::pin(async { Err(error) }),

@@ -1,13 +1,12 @@
 //! Messages to clients: to all, to some, to uids, to groups.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::SocketAddr;
 
 use lineman::Result;
 use lineman_wire::link::{Audience, Body, ClientId, Name, Order};
 
-use super::{Hub, HubError, IntoMessage, encode, gateway_of};
+use super::{Hub, HubError, IntoMessage};
+use crate::cluster::{by_gateway, encode};
 
 /// Messages. None of these waits; one that a gateway's link has no room for ([`HubError::Full`]) reaches
 /// the other gateways all the same. Errors are a [`HubError`], boxed.
@@ -19,7 +18,7 @@ impl Hub {
     /// ends, for the first gateway that did not take it; the others have it.
     pub fn send_to_all(&self, message: impl IntoMessage) -> Result {
         let message = body(message)?;
-        Ok(self.order_everywhere(Order::SendToAll { audience: Audience::All, message })?)
+        Ok(self.publish(&Order::SendToAll { audience: Audience::All, message })?)
     }
 
     /// Sends a message to every client but these.
@@ -32,7 +31,7 @@ impl Hub {
             let audience = Audience::Except(except);
             Order::SendToAll { audience, message: message.clone() }
         };
-        Ok(self.except(except, order)?)
+        Ok(self.cluster().publish(&order, except)?)
     }
 
     /// Sends a message to one client.
@@ -52,15 +51,16 @@ impl Hub {
     /// As [`Hub::send_to_all`].
     pub fn send_to_clients(&self, clients: &[ClientId], message: impl IntoMessage) -> Result {
         let message = body(message)?;
-        let clients = by_gateway(clients);
-        let packet = |gateway| match clients.get(&gateway) {
-            Some(ids) => {
-                let audience = Audience::Only(ids.clone());
-                encode(Order::SendToAll { audience, message: message.clone() }).map(Some)
+        let mut outcome = Ok(());
+        for (gateway, ids) in by_gateway(clients) {
+            if self.is_linked(gateway) {
+                let audience = Audience::Only(ids);
+                let order = Order::SendToAll { audience, message: message.clone() };
+                let sent = encode(order).and_then(|packet| self.cluster().send(gateway, packet));
+                outcome = outcome.and(sent);
             }
-            None => Ok(None),
-        };
-        Ok(self.each_link(packet)?)
+        }
+        Ok(outcome?)
     }
 
     /// Sends a message to every client of a uid.
@@ -77,7 +77,7 @@ impl Hub {
     /// As [`Hub::send_to_uid`].
     pub fn send_to_uids(&self, uids: &[impl Display], message: impl IntoMessage) -> Result {
         let (uids, message) = (names(uids)?, body(message)?);
-        Ok(self.order_everywhere(Order::SendToUid { uids, message })?)
+        Ok(self.publish(&Order::SendToUid { uids, message })?)
     }
 
     /// Sends a message to every client of a group.
@@ -110,31 +110,16 @@ impl Hub {
             let (groups, message) = (groups.clone(), message.clone());
             Order::SendToGroup { groups, exclude, message }
         };
-        Ok(self.except(except, order)?)
+        Ok(self.cluster().publish(&order, except)?)
     }
 
-    /// Sends a message to the clients of several groups; who is in two of them gets it twice.
+    /// Sends a message to the clients of several groups; one that is in two of them gets it twice.
     ///
     /// # Errors
     /// As [`Hub::send_to_group`].
     pub fn send_to_groups(&self, groups: &[impl Display], message: impl IntoMessage) -> Result {
         let (groups, message) = (names(groups)?, body(message)?);
-        Ok(self.order_everywhere(Order::SendToGroup { groups, exclude: Vec::new(), message })?)
-    }
-
-    /// Sends to every gateway the command for those clients of it that are left out. The command
-    /// for gateways without such clients is encoded once.
-    fn except(
-        &self,
-        except: &[ClientId],
-        order: impl Fn(Vec<u32>) -> Order,
-    ) -> std::result::Result<(), HubError> {
-        let except = by_gateway(except);
-        let for_others = encode(order(Vec::new()))?;
-        self.each_link(|gateway| match except.get(&gateway) {
-            Some(ids) => encode(order(ids.clone())).map(Some),
-            None => Ok(Some(for_others.clone())),
-        })
+        Ok(self.publish(&Order::SendToGroup { groups, exclude: Vec::new(), message })?)
     }
 }
 
@@ -150,12 +135,4 @@ pub(super) fn name(name: impl Display) -> std::result::Result<String, HubError> 
 
 fn names(list: &[impl Display]) -> std::result::Result<Vec<Name>, HubError> {
     list.iter().map(|item| name(item).map(Name::Text)).collect()
-}
-
-fn by_gateway(clients: &[ClientId]) -> BTreeMap<SocketAddr, Vec<u32>> {
-    let mut sorted: BTreeMap<_, Vec<u32>> = BTreeMap::new();
-    for client in clients {
-        sorted.entry(gateway_of(*client)).or_default().push(client.connection_id);
-    }
-    sorted
 }

@@ -1,15 +1,18 @@
 //! What the hub sends is what `Lib\Gateway` sends, byte for byte; and what a failure does.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
+use bytes::Bytes;
 use lineman::service::LocalFuture;
-use lineman_wire::link::Reply;
+use lineman_wire::link::{self, MAX_PACKET, Packet, Reply};
 use lineman_wire::php::{self, Array, Value};
 use serde_json::json;
 
 use super::*;
+use crate::Client;
 
 /// The packets a PHP business sent in the first capture, as hex.
 fn golden() -> Vec<String> {
@@ -36,23 +39,35 @@ struct Recorder {
     full: bool,
 }
 
-impl Outlet for Recorder {
-    fn send(&self, packet: Bytes) -> Result<(), SendError> {
-        if self.full {
-            return Err(SendError::Full);
-        }
-        self.packets.borrow_mut().push(packet);
-        Ok(())
-    }
+/// A cluster of such links, which gives prepared answers.
+#[derive(Default)]
+struct MadeUp {
+    links: RefCell<BTreeMap<SocketAddr, Rc<Recorder>>>,
+    answers: RefCell<VecDeque<Result<Value, ()>>>,
 }
 
-/// Gives prepared answers.
-#[derive(Default)]
-struct Answers(RefCell<VecDeque<Result<Value, ()>>>);
+impl Cluster for MadeUp {
+    fn gateways(&self) -> Vec<SocketAddr> {
+        self.links.borrow().keys().copied().collect()
+    }
 
-impl Ask for Answers {
+    fn is_reachable(&self, gateway: SocketAddr) -> bool {
+        self.links.borrow().contains_key(&gateway)
+    }
+
+    fn send(&self, gateway: SocketAddr, packet: Bytes) -> Result<(), HubError> {
+        match self.links.borrow().get(&gateway) {
+            None => Err(HubError::Unlinked { gateway }),
+            Some(link) if link.full => Err(HubError::Full { gateway }),
+            Some(link) => {
+                link.packets.borrow_mut().push(packet);
+                Ok(())
+            }
+        }
+    }
+
     fn ask(&self, gateway: SocketAddr, _: Bytes) -> LocalFuture<Result<Reply, HubError>> {
-        let answer = self.0.borrow_mut().pop_front().expect("a prepared answer");
+        let answer = self.answers.borrow_mut().pop_front().expect("a prepared answer");
         Box::pin(async move {
             answer
                 .map(|value| Reply::from(&value))
@@ -69,18 +84,20 @@ fn client(gateway: u16, number: u32) -> ClientId {
     ClientId::new(Ipv4Addr::LOCALHOST, gateway, number)
 }
 
-fn hub(answers: impl IntoIterator<Item = Result<Value, ()>>) -> Hub {
-    Hub::new(Box::new(Answers(RefCell::new(answers.into_iter().collect()))))
+/// Returns a hub whose cluster has these gateways; those of the second list are full.
+fn with_full(gateways: &[u16], full: &[u16]) -> (Hub, Rc<MadeUp>, Vec<Rc<Recorder>>) {
+    let cluster = Rc::new(MadeUp::default());
+    let link = |number: &u16| {
+        let link = Rc::new(Recorder { full: full.contains(number), ..Recorder::default() });
+        cluster.links.borrow_mut().insert(gateway(*number), Rc::clone(&link));
+        link
+    };
+    let links = gateways.iter().map(link).collect();
+    (Hub::new(Rc::<MadeUp>::clone(&cluster)), cluster, links)
 }
 
 fn linked(gateways: &[u16]) -> (Hub, Vec<Rc<Recorder>>) {
-    let hub = hub([]);
-    let add = |number: &u16| {
-        let link = Rc::new(Recorder::default());
-        hub.add_link(gateway(*number), Rc::clone(&link) as Rc<dyn Outlet>);
-        link
-    };
-    let links = gateways.iter().map(add).collect();
+    let (hub, _, links) = with_full(gateways, &[]);
     (hub, links)
 }
 
@@ -120,6 +137,45 @@ fn changes_to_clients_are_those_of_php() {
     one(|hub, _, second| hub.update_session(second, &json!({ "second": [1, 2] })));
 }
 
+/// What a client's own functions send is what the hub's send for it.
+#[test]
+fn a_client_s_functions_are_those_of_php() {
+    let about = |id: ClientId, hub: &Hub| {
+        let session = Bytes::new();
+        let client =
+            link::Client { id, ip: Ipv4Addr::LOCALHOST, port: 9, gateway_port: 7, session };
+        Client::new(&client, (), hub.clone())
+    };
+    one(|hub, _, second| about(second, hub).send("one-other"));
+    one(|hub, _, second| about(second, hub).close_with("bye"));
+    one(|hub, _, _| about(client(22900, 3), hub).close());
+    one(|hub, _, _| about(client(22900, 4), hub).destroy());
+    one(|hub, first, _| about(first, hub).bind_uid("u-1"));
+    one(|hub, first, _| about(first, hub).join("room-1"));
+    one(|hub, first, _| about(first, hub).leave("room-1"));
+
+    let (hub, cluster, links) = with_full(&[22900], &[]);
+    let first = about(client(22900, 1), &hub);
+    assert_eq!((first.id(), first.gateway_addr()), (client(22900, 1), gateway(22900)));
+    assert_eq!((first.addr().to_string().as_str(), first.gateway_port()), ("127.0.0.1:9", 7));
+    // PHP says which uid; no gateway looks at it.
+    first.unbind_uid().unwrap();
+    hub.unbind_uid(first.id()).unwrap();
+    let unbind = Packet::from(Order::UnbindUid { connection_id: 1, uid: Bytes::new() }).to_bytes();
+    assert_eq!(links[0].packets.take(), [unbind.clone(), unbind]);
+    cluster.links.take();
+    let fails = |result: lineman::Result| *result.unwrap_err().downcast::<HubError>().unwrap();
+    for result in [first.send("x"), first.close(), first.close_with("x")] {
+        assert!(
+            matches!(fails(result), HubError::Unlinked { .. }),
+            "it says that the link is gone"
+        );
+    }
+    first.destroy().unwrap();
+    assert_eq!(hub.unrouted(), 1);
+    assert!(links[0].packets.borrow().is_empty());
+}
+
 #[test]
 fn a_group_s_message_is_encoded_once_for_all_gateways() {
     let (hub, links) = linked(&[1, 2, 3]);
@@ -141,19 +197,19 @@ fn clients_of_other_gateways_cost_no_packet() {
 
 #[test]
 fn a_full_gateway_keeps_nothing_from_the_others() {
-    let (hub, links) = linked(&[1, 3]);
-    hub.add_link(gateway(2), Rc::new(Recorder { full: true, ..Recorder::default() }));
+    let (hub, _, links) = with_full(&[1, 2, 3], &[2]);
     let error = hub.send_to_all("hello").unwrap_err();
     let error = error.downcast::<HubError>().unwrap();
     assert!(matches!(*error, HubError::Full { gateway: full } if full == gateway(2)));
-    assert!(links.iter().all(|link| link.packets.borrow().len() == 1));
+    let sent: Vec<_> = links.iter().map(|link| link.packets.borrow().len()).collect();
+    assert_eq!(sent, [1, 0, 1]);
 }
 
 #[test]
 fn a_client_of_a_gateway_that_is_gone_is_ignored() {
-    let (hub, links) = linked(&[1]);
+    let (hub, cluster, links) = with_full(&[1], &[]);
     hub.send_to_client(client(2, 1), "hello").unwrap();
-    hub.remove_link(gateway(1));
+    cluster.links.take();
     hub.send_to_client(client(1, 1), "hello").unwrap();
     hub.send_to_all("hello").unwrap();
     assert!(links[0].packets.borrow().is_empty());
@@ -176,10 +232,8 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn asked(answers: impl IntoIterator<Item = Result<Value, ()>>, gateways: &[u16]) -> Hub {
-    let hub = hub(answers);
-    for number in gateways {
-        hub.add_link(gateway(*number), Rc::new(Recorder::default()));
-    }
+    let (hub, cluster, _) = with_full(gateways, &[]);
+    cluster.answers.borrow_mut().extend(answers);
     hub
 }
 
@@ -195,6 +249,66 @@ fn answers_of_all_gateways_are_put_together() {
 
     let hub = asked([Ok(Value::from(3)), Ok(Value::from(4))], &[1, 2]);
     assert_eq!(run(hub.client_count()).unwrap(), 7);
+}
+
+/// Rows of a `Select` for one field, by connection id.
+fn rows(field: &str, rows: impl IntoIterator<Item = (u32, Value)>) -> Value {
+    let row = |(id, value)| (id, Value::Array(Array::from_iter([(field, value)])));
+    Value::Array(rows.into_iter().map(row).collect())
+}
+
+#[test]
+fn clients_are_counted_and_listed() {
+    let two = || [Ok(Value::from(3)), Ok(Value::from(4))];
+    let hub = asked(two(), &[1, 2]);
+    assert_eq!(run(hub.client_count_in_group("room")).unwrap(), 7);
+    assert!(matches!(run(hub.client_count_in_group("")), Err(HubError::EmptyName)));
+
+    let groups = |ids: &[u32]| Ok(rows("groups", ids.iter().map(|&id| (id, Value::Null))));
+    let hub = asked([groups(&[1, 2]), groups(&[7])], &[1, 2]);
+    assert_eq!(run(hub.client_ids()).unwrap(), [client(1, 1), client(1, 2), client(2, 7)]);
+
+    let uids = |ids: &[u32]| Ok(rows("uid", ids.iter().map(|&id| (id, Value::from("u")))));
+    let hub = asked([uids(&[2]), uids(&[])], &[1, 2]);
+    assert_eq!(run(hub.client_ids_in_group("room")).unwrap(), [client(1, 2)]);
+    assert!(matches!(run(hub.client_ids_in_group("0")), Err(HubError::EmptyName)));
+
+    let hub = asked([uids(&[2]), uids(&[3])], &[1, 2]);
+    let uids = run(hub.uids_in_group("room")).unwrap();
+    assert_eq!(uids.into_iter().collect::<Vec<_>>(), ["u"]);
+    assert!(matches!(run(hub.uids_in_group("")), Err(HubError::EmptyName)));
+}
+
+#[test]
+fn uids_are_looked_up_both_ways() {
+    let hub = asked([Ok(list([])), Ok(list([5])), Ok(list([])), Ok(list([]))], &[1, 2]);
+    assert!(run(hub.is_uid_online("ada")).unwrap(), "on the second gateway");
+    assert!(!run(hub.is_uid_online("bob")).unwrap());
+
+    let uid = |value: Value| Ok(rows("uid", [(3, value)]));
+    let answers = [uid(Value::from("ada")), uid(Value::from(7)), uid(Value::Null), Ok(list([]))];
+    let hub = asked(answers, &[1]);
+    let uid = || run(hub.uid_by_client_id(client(1, 3))).unwrap();
+    assert_eq!((uid().as_deref(), uid().as_deref()), (Some("ada"), Some("7")));
+    assert_eq!((uid(), uid()), (None, None), "no uid, and no such client");
+    assert_eq!(run(hub.uid_by_client_id(client(9, 3))).unwrap(), None, "no such gateway");
+
+    let hub = asked([Ok(Value::from(1)), Ok(Value::from(0))], &[1]);
+    assert!(run(hub.is_online(client(1, 3))).unwrap());
+    assert!(!run(hub.is_online(client(1, 3))).unwrap());
+    assert!(!run(hub.is_online(client(9, 3))).unwrap(), "no such gateway");
+}
+
+#[test]
+fn sessions_of_a_group_are_read_as_their_type() {
+    type Session = BTreeMap<String, u32>;
+    let bytes = php::to_vec(&Session::from([("n".to_owned(), 5)])).unwrap();
+    let sessions = Array::from_iter([(3, Value::from(&bytes[..]))]);
+    let hub = asked([Ok(Value::Array(sessions))], &[1]);
+    let read: BTreeMap<ClientId, Session> = run(hub.sessions_in_group("room")).unwrap();
+    assert_eq!(read[&client(1, 3)]["n"], 5);
+    let none = run(hub.sessions_in_group::<Session>(""));
+    assert!(matches!(none, Err(HubError::EmptyName)));
 }
 
 #[test]

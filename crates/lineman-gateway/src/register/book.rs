@@ -1,16 +1,20 @@
-//! The address book itself: who is connected, and what a line changes. No socket, no clock.
+//! The address book itself: which peers are connected, and what a line changes. No socket, no clock.
+
+use std::time::Duration;
 
 use lineman_wire::link::Secret;
 use lineman_wire::link::register::{Error, Line};
 use rustc_hash::FxHashMap;
+use tokio::time::Instant;
 
+use crate::rounds::Rounds;
 use crate::secret;
 
 /// What a peer has shown itself to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Role {
-    /// Nothing was heard of it yet.
-    Silent,
+    /// Nothing was heard of it since it connected.
+    Silent(Instant),
     /// It said something, but not who it is: a ping.
     Heard,
     /// It wants to know the gateways.
@@ -38,27 +42,45 @@ pub(super) enum Answer {
 const BAD_REQUEST: &str =
     "Bad request for Register service: expected a JSON object with an \"event\" on each line";
 
+/// Returns how often each silent peer is visited: the limit is met to within this.
+pub(super) fn period(silence_limit: Duration) -> Duration {
+    silence_limit / 2
+}
+
 /// All peers of the register, by their number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Book {
     secret_key: Secret,
+    silence_limit: Duration,
     peers: FxHashMap<u64, Role>,
+    /// The silent peers.
+    silent: Rounds<u64>,
     /// The gateways in the order in which they came: that of the list.
     gateways: Vec<u64>,
 }
 
 impl Book {
-    pub(super) fn new(secret_key: Secret) -> Self {
-        Self { secret_key, ..Self::default() }
+    /// Returns an empty book. Peers may be silent for as long as the limit; zero for ever.
+    pub(super) fn new(secret_key: Secret, silence_limit: Duration) -> Self {
+        let silent = Rounds::new(period(silence_limit));
+        let (peers, gateways) = (FxHashMap::default(), Vec::new());
+        Self { secret_key, silence_limit, peers, silent, gateways }
     }
 
-    pub(super) fn connected(&mut self, peer: u64) {
-        self.peers.insert(peer, Role::Silent);
+    pub(super) fn connected(&mut self, peer: u64, now: Instant) {
+        self.peers.insert(peer, Role::Silent(now));
+        self.silent.insert(peer);
     }
 
-    /// Says whether a peer is there and has not said anything.
-    pub(super) fn is_silent(&self, peer: u64) -> bool {
-        self.peers.get(&peer) == Some(&Role::Silent)
+    /// Visits the next part of the silent peers; returns those that are over the limit.
+    pub(super) fn too_silent(&mut self, now: Instant) -> Vec<u64> {
+        let (peers, limit) = (&self.peers, self.silence_limit);
+        let mut due = self.silent.next_part();
+        due.retain(|peer| match peers.get(peer) {
+            Some(Role::Silent(since)) => now.saturating_duration_since(*since) >= limit,
+            Some(Role::Heard | Role::Business | Role::Gateway(_)) | None => false,
+        });
+        due
     }
 
     pub(super) fn heard(&mut self, peer: u64, line: &str) -> Answer {
@@ -78,7 +100,7 @@ impl Book {
                 Answer::TellPeer
             }
             Ok(Line::Ping) => {
-                if self.is_silent(peer) {
+                if matches!(self.peers.get(&peer), Some(Role::Silent(_))) {
                     self.enter(peer, Role::Heard);
                 }
                 Answer::Nothing
@@ -90,16 +112,18 @@ impl Book {
     }
 
     pub(super) fn gone(&mut self, peer: u64) -> Answer {
+        self.silent.remove(peer);
         match self.peers.remove(&peer) {
             Some(Role::Gateway(_)) => {
                 self.gateways.retain(|&gateway| gateway != peer);
                 Answer::TellAll
             }
-            Some(Role::Silent | Role::Heard | Role::Business) | None => Answer::Nothing,
+            Some(Role::Silent(_) | Role::Heard | Role::Business) | None => Answer::Nothing,
         }
     }
 
     fn enter(&mut self, peer: u64, role: Role) {
+        self.silent.remove(peer);
         self.gateways.retain(|&gateway| gateway != peer);
         if matches!(role, Role::Gateway(_)) {
             self.gateways.push(peer);

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,22 +9,31 @@ use lineman::connection::{CloseReason, Connection, Event, Handler, Turn};
 use lineman_wire::link::Secret;
 use lineman_wire::text::Text;
 use rustc_hash::FxHashMap;
+use tokio::time::Instant;
 
 use super::book::{Answer, Book};
 
-/// How long a peer may be connected without a word; `GatewayWorker`'s 10 s.
-const FIRST_LINE: Duration = Duration::from_secs(10);
-
 /// Hears all connections of the register.
 pub(super) struct Desk {
-    book: Rc<RefCell<Book>>,
+    book: RefCell<Book>,
     connections: RefCell<FxHashMap<u64, Connection<Text>>>,
 }
 
 impl Desk {
-    pub(super) fn new(secret_key: Secret) -> Self {
-        let book = Rc::new(RefCell::new(Book::new(secret_key)));
+    pub(super) fn new(secret_key: Secret, silence_limit: Duration) -> Self {
+        let book = RefCell::new(Book::new(secret_key, silence_limit));
         Self { book, connections: RefCell::default() }
+    }
+
+    /// Closes peers that have been silent for too long; call it after each part of [`period`].
+    pub(super) fn check_silence(&self) {
+        let silent = self.book.borrow_mut().too_silent(Instant::now());
+        for peer in silent {
+            let connection = self.connections.borrow().get(&peer).cloned();
+            if let Some(connection) = connection {
+                connection.close(CloseReason::HandshakeTimeout);
+            }
+        }
     }
 
     pub(super) fn gauges(&self) -> BTreeMap<&'static str, u64> {
@@ -37,16 +45,8 @@ impl Desk {
     }
 
     fn connected(&self, connection: &Connection<Text>) {
-        self.book.borrow_mut().connected(connection.id());
+        self.book.borrow_mut().connected(connection.id(), Instant::now());
         self.connections.borrow_mut().insert(connection.id(), connection.clone());
-        let (book, connection) = (Rc::clone(&self.book), connection.clone());
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(FIRST_LINE).await;
-            let silent = book.borrow().is_silent(connection.id());
-            if silent {
-                connection.close(CloseReason::HandshakeTimeout);
-            }
-        });
     }
 
     fn answer(&self, connection: &Connection<Text>, answer: Answer) {
@@ -86,7 +86,7 @@ impl Desk {
     }
 }
 
-/// Sends the list; who does not read is cut off and asks again when it comes back.
+/// Sends the list; a business that does not read is cut off, and asks again when it comes back.
 fn tell(connection: &Connection<Text>, list: Bytes) {
     if let Err(error) = connection.send_encoded(list) {
         tracing::warn!(peer = %connection.peer_addr(), %error, "business not told");

@@ -10,17 +10,22 @@ use lineman::service::{Context, Running, Service, Socket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long anything may take that a test waits for.
-const LIMIT: Duration = Duration::from_secs(10);
+/// How long anything may take that a test waits for: above every period of a service, for the tests
+/// whose clock is paused.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A service that runs, with a listener for each that it asked for.
 pub(crate) struct Process {
     pub(crate) addresses: Vec<SocketAddr>,
-    running: Rc<dyn Running>,
+    pub(crate) running: Rc<dyn Running>,
 }
 
 impl Process {
     pub(crate) async fn start(service: impl Service) -> Self {
+        Self::try_start(service).await.expect("a started service")
+    }
+
+    pub(crate) async fn try_start(service: impl Service) -> lineman::Result<Self> {
         let description = service.description();
         let listeners: Vec<TcpListener> = description
             .listeners
@@ -34,8 +39,8 @@ impl Process {
         let (service, name) = (Box::new(service), description.name);
         let listeners = listeners.into_iter().map(Socket::Tcp).collect();
         let context = Context { service: name, index: 0, generation: 1, listeners, table };
-        let running = service.start(context).await.expect("a started service");
-        Self { addresses, running }
+        let running = service.start(context).await?;
+        Ok(Self { addresses, running })
     }
 
     pub(crate) fn gauges(&self) -> BTreeMap<&'static str, u64> {

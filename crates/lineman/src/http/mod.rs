@@ -10,6 +10,7 @@ mod serve;
 mod socket;
 mod counted;
 mod guarded;
+mod own_thread;
 mod rules;
 mod body;
 mod answer;
@@ -21,6 +22,7 @@ mod tests;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 
 use http::{Request, Response};
@@ -55,6 +57,25 @@ impl Http {
     {
         let (limits, upgrades) = (Rc::default(), Upgrades::default());
         Self { service: Rc::new(serve::Mounted { service }), limits, upgrades }
+    }
+
+    /// Wraps a `tower::Service` that runs on a thread of its own: what blocks or panics there costs
+    /// requests, and nothing else of this process. While the thread is blocked, 1,024 requests wait for
+    /// it and further ones are answered 503; a panic is answered 500.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn on_own_thread<S, B>(service: S) -> io::Result<Self>
+    where
+        S: Service<Request<Body>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: 'static,
+        B: http_body::Body + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Ok(Self::new(own_thread::OwnThread::start(service)?))
     }
 
     /// Sets the bounds of each connection. Default: [`Limits::default`].

@@ -15,14 +15,18 @@ use crate::{Error, Result};
 mod endpoint;
 pub(crate) mod bind;
 mod inner;
+mod processes;
+mod listening;
 mod options;
 pub(crate) mod sketch;
 mod socket;
 
 pub use endpoint::Endpoint;
 pub use inner::Inner;
+pub use listening::Listening;
 pub(crate) use options::{Families, Sharing};
 pub use options::{Keepalive, SocketOptions};
+pub use processes::{Hooks, Processes};
 pub use socket::{Socket, Traffic};
 
 /// A future of the worker's single thread.

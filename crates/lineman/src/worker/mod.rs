@@ -3,29 +3,27 @@
 
 mod datagrams;
 mod peers;
-mod process;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::{Request, Response};
 use lineman_wire::Protocol;
 use lineman_wire::framed::Framed;
 use lineman_wire::text::Text;
 
-use crate::connection::{Driver, Front, Handlers, Limits, Proxies, WebSocket, websocket};
+use crate::connection::{Driver, Front, Handlers, WebSocket, websocket};
 use crate::http::{Body, Http};
 use crate::service::{
-    Context, Description, Listen, LocalFuture, Running, Service, Socket, SocketOptions, Traffic,
+    Context, Description, Hooks, Inner, Listen, Listening, LocalFuture, Processes, Running,
+    Service, Socket, Traffic,
 };
 use crate::tls::Tls;
-use crate::{App, BoxError, HttpLimits, Result, Table};
+use crate::{App, BoxError, Result, Table};
 
 pub use datagrams::Datagrams;
 pub use peers::Peers;
-use process::Process;
 
 /// A service with handlers of its own.
 ///
@@ -43,14 +41,11 @@ use process::Process;
 /// }
 /// ```
 pub struct Worker<K = ()> {
-    name: String,
     scheme: &'static str,
     address: Option<String>,
-    options: SocketOptions,
-    process: Process,
-    front: Front,
+    processes: Processes,
+    listening: Listening,
     http: Option<Http>,
-    http_limits: Option<HttpLimits>,
     kind: K,
 }
 
@@ -138,7 +133,8 @@ impl Worker {
 
     /// Listens on nothing: for timers and other work in the background.
     pub fn task(name: impl Into<String>) -> Worker<Plain> {
-        Self::with("task", "", None, Plain::default()).name(name)
+        let name: String = name.into();
+        Self::with(&name, "", None, Plain::default())
     }
 
     fn peers<D: Driver>(
@@ -154,14 +150,11 @@ impl Worker {
 
     fn with<K>(name: &str, scheme: &'static str, address: Option<String>, kind: K) -> Worker<K> {
         Worker {
-            name: name.to_owned(),
             scheme,
             address,
-            options: SocketOptions::new(),
-            process: Process::default(),
-            front: Front::default(),
+            processes: Processes::new(name),
+            listening: Listening::default(),
             http: None,
-            http_limits: None,
             kind,
         }
     }
@@ -202,72 +195,41 @@ impl<K> Worker<K>
 where
     Self: Service,
 {
-    /// Sets how its sockets are set up: keepalive, backlog, buffers, a Unix socket's mode, …. Default:
-    /// [`SocketOptions::new`].
-    #[must_use]
-    pub fn socket_options(mut self, options: SocketOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Sets the bounds of HTTP, for [`Worker::http`] and for a service beside a WebSocket. Default:
-    /// [`HttpLimits::default`].
-    #[must_use]
-    pub fn http_limits(mut self, limits: HttpLimits) -> Self {
-        self.http_limits = Some(limits);
-        self
-    }
-
-    /// Sets the bounds of each connection, and of all of them together. Default: [`Limits::default`].
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.front.limits = limits;
-        self
-    }
-
-    /// Pings a WebSocket that was silent for this long and closes it if it stays silent; closes a
-    /// silent peer of another protocol: [`Limits::heartbeat`]. Default: silence is no fault.
-    #[must_use]
-    pub fn heartbeat(mut self, silence: Duration) -> Self {
-        self.front.limits.heartbeat = Some(silence);
-        self
-    }
-
-    /// Speaks TLS on every connection: `wss`, `https`, or TLS beneath any other protocol.
-    ///
-    /// The handshake has the deadline and the bound of every other ([`Limits::handshake_time`]). HTTP
-    /// offers HTTP/2 with it. `start --self-signed` replaces the files for development.
-    ///
-    /// ```no_run
-    /// use lineman::prelude::*;
-    /// use lineman::tls::Tls;
-    ///
-    /// fn main() -> Result {
-    ///     Worker::websocket("0.0.0.0:443")
-    ///         .tls(Tls::files("example.org.pem", "example.org.key"))
-    ///         .on_message(async |connection, message| connection.send(message))
-    ///         .run()
-    /// }
-    /// ```
-    #[must_use]
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.front.tls = Some(tls);
-        self
-    }
+    crate::process_settings!();
+    crate::count_settings!();
+    crate::listening_settings!();
+    crate::client_settings!();
 
     /// Lets handlers begin TLS in mid-stream:
     /// [`Connection::start_tls`](crate::connection::Connection::start_tls).
     #[must_use]
     pub fn tls_on_demand(mut self, tls: Tls) -> Self {
-        self.front.tls_on_demand = Some(tls);
+        self.listening.front.tls_on_demand = Some(tls);
         self
     }
 
-    /// Sets which proxies are believed about who a peer is. Default: none.
-    #[must_use]
-    pub fn proxies(mut self, proxies: Proxies) -> Self {
-        self.front.proxies = Some(proxies);
-        self
+    /// Serves from within a worker that runs, beside its own service: an admin port, say, that only
+    /// exists when a configuration wants it. See [`Inner::start`].
+    ///
+    /// ```no_run
+    /// use lineman::prelude::*;
+    ///
+    /// fn main() -> Result {
+    ///     Worker::websocket("0.0.0.0:2346")
+    ///         .on_start(async |_slot| {
+    ///             let admin = Worker::text("127.0.0.1:0")
+    ///                 .on_message(async |connection, line| connection.send(line));
+    ///             println!("admin at {}", admin.listen().await?.addresses()[0]);
+    ///             Ok(())
+    ///         })
+    ///         .run()
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Inner::start`].
+    pub async fn listen(self) -> Result<Inner> {
+        Inner::start(self).await
     }
 
     /// Runs a program of this one service: `App::new().service(self).run()`.
@@ -314,27 +276,37 @@ impl<K: Listens + 'static> Service for Worker<K> {
         let listen = |address: &String| Listen {
             traffic: K::TRAFFIC,
             page: self.http.is_some(),
-            options: self.options.clone(),
-            ..Listen::streams("clients", self.scheme, address).with_tls(self.front.tls.is_some())
+            ..self.listening.describe("clients", self.scheme, address)
         };
         let listeners = self.address.iter().map(listen).collect();
-        Description { listeners, ..self.process.describe(&self.name, self.scheme_name()) }
+        Description { listeners, ..self.processes.describe(self.scheme_name()) }
     }
 
     fn check(&self) -> Result {
-        Ok(self.front.check()?)
+        Ok(self.listening.front.check()?)
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
-            let running = self.process.start(context.slot()).await?;
-            let http = match self.http_limits {
-                Some(limits) => self.http.map(|http| http.limits(limits)),
-                None => self.http,
-            };
-            self.kind.listen(&context.table, context.listeners, self.front, http)?;
-            Ok(Rc::new(running) as Rc<dyn Running>)
+            let Self { processes, listening, http, kind, .. } = *self;
+            let hooks = processes.start(context.slot()).await?;
+            let http = http.map(|http| listening.bound(http));
+            kind.listen(&context.table, context.listeners, listening.front, http)?;
+            Ok(Rc::new(RunningWorker(hooks)) as Rc<dyn Running>)
         })
+    }
+}
+
+/// A worker that serves.
+struct RunningWorker(Hooks);
+
+impl Running for RunningWorker {
+    fn reload(&self) -> LocalFuture<()> {
+        self.0.reload()
+    }
+
+    fn stopped(&self) -> LocalFuture<()> {
+        self.0.stopped()
     }
 }
 
@@ -359,9 +331,9 @@ impl<K> fmt::Debug for Worker<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Worker")
-            .field("name", &self.name)
+            .field("name", &self.processes.name())
             .field("address", &self.address)
-            .field("count", &self.process.count())
+            .field("count", &self.processes.count())
             .finish_non_exhaustive()
     }
 }

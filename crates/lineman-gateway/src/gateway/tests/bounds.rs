@@ -54,11 +54,10 @@ fn a_client_that_does_not_read_is_closed_or_misses_messages() {
 
 #[test]
 fn without_the_key_nobody_gets_in() {
-    let form = <WebSocket as Dialect>::form;
     let login = |key: &str| Login::Client { secret_key: Secret::new(key) };
     let address = SocketAddr::from(([127, 0, 0, 1], 5000));
 
-    let mut world = World::with("k", form);
+    let mut world = World::with("k", websocket_form);
     let stranger = world.peer_from(address);
     world.order(&stranger, to_all("x"));
     assert!(stranger.close_reason().is_some());

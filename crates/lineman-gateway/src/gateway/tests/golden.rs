@@ -64,8 +64,8 @@ struct Replay {
 impl Replay {
     fn run(name: &str, key: &str, speaks: Clients) -> Self {
         let form = match speaks {
-            Clients::WebSocket => <WebSocket as Dialect>::form,
-            Clients::Text => <Text as Dialect>::form,
+            Clients::WebSocket => websocket_form,
+            Clients::Text => <Text as ClientDialect>::form,
         };
         let world = World::with(key, form);
         let (from, connections, expected) = Default::default();
@@ -107,13 +107,15 @@ impl Replay {
         if self.speaks == Clients::Text {
             let line = Text::new().decode(&mut buffer).expect("good").expect("whole");
             let client = self.connections[name].id;
-            return self.world.submit(Input::ClientSaid(client, <Text as Dialect>::payload(line)));
+            return self
+                .world
+                .submit(Input::ClientSaid(client, <Text as ClientDialect>::payload(line)));
         }
         let Some(client) = self.connections.get(name).cloned() else {
             let request = RequestParser::new().parse(bytes, &HandshakeLimits::default());
             let request = request.expect("good").expect("whole");
             let from = self.from[name];
-            let handshake = <WebSocket as Dialect>::handshake(&request, from, 27272);
+            let handshake = <WebSocket as ClientDialect>::handshake(&request, from, 27272);
             let client = self.world.client_from(from, handshake);
             self.connections.insert(name.to_owned(), client);
             return;
@@ -121,7 +123,7 @@ impl Replay {
         let event = Decoder::new(Role::Server).decode(&mut buffer, &Limits::default());
         match event.expect("good") {
             Some(Event::Message(message)) => {
-                let payload = <WebSocket as Dialect>::payload(message);
+                let payload = <WebSocket as ClientDialect>::payload(message);
                 self.world.submit(Input::ClientSaid(client.id, payload));
             }
             Some(Event::Close(_)) => self.closed(name),

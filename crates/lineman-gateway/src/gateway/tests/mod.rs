@@ -1,6 +1,8 @@
 //! Tests of the logic, on connections that only remember what was done to them.
 
 mod assignment;
+mod orders;
+mod pairs;
 mod bounds;
 mod golden;
 
@@ -10,16 +12,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use lineman::BoxError;
 use lineman::connection::{CloseReason, SendError, WebSocket};
-use lineman_wire::link::{Codec, Command, Login, Order, Packet, Secret};
+use lineman_wire::link::{Body, Codec, Command, Login, Order, Packet, Secret};
 use tokio::time::Instant;
 
 use super::SlowClient;
 use super::core::{Core, Input, Policy};
-use super::dialect::Dialect;
+use super::dialect::{ClientDialect, WebSocketForm};
 use super::heartbeat::Heartbeat;
 use super::ids::Counter;
-use super::outlet::{Form, Outlet};
+use super::outlet::Outlet;
 use super::place::Place;
 
 /// A connection without a socket.
@@ -34,6 +37,8 @@ pub(super) struct Fake {
 }
 
 impl Outlet for Rc<Fake> {
+    type Form = Bytes;
+
     fn id(&self) -> u64 {
         self.id
     }
@@ -42,13 +47,13 @@ impl Outlet for Rc<Fake> {
         self.peer
     }
 
-    fn send(&self, wire: Bytes) -> Result<(), SendError> {
+    fn send(&self, wire: &Bytes) -> Result<(), SendError> {
         if self.ended.borrow().is_some() {
             return Err(SendError::Closed);
         }
         let Some(room) = self.room.get().checked_sub(1) else { return Err(SendError::Full) };
         self.room.set(room);
-        self.sent.borrow_mut().push(wire);
+        self.sent.borrow_mut().push(wire.clone());
         Ok(())
     }
 
@@ -69,23 +74,52 @@ impl Outlet for Rc<Fake> {
     }
 }
 
+/// What a client without compression gets.
+pub(super) fn websocket_form(body: Body) -> Result<Bytes, BoxError> {
+    Ok(match WebSocket::form(body)? {
+        WebSocketForm::Wire(wire) => wire,
+        WebSocketForm::Message(message) => message.plain(),
+    })
+}
+
 /// A gateway's logic with the connections it was given.
 pub(super) struct World {
     core: Core<Rc<Fake>>,
     now: Instant,
     next: u64,
     clients: Vec<Rc<Fake>>,
+    peers: Vec<Rc<Fake>>,
+}
+
+/// When everything is gone, nothing is left of it.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for client in std::mem::take(&mut self.clients) {
+            self.leave(&client);
+        }
+        for peer in std::mem::take(&mut self.peers) {
+            self.lose(&peer);
+        }
+        self.now += self.core.policy.no_business_limit;
+        self.submit(Input::Sweep);
+        for gauge in ["clients", "uids", "groups", "links", "held_clients"] {
+            assert_eq!(self.gauge(gauge), 0, "{gauge}");
+        }
+        let Core { peers, held, client_rounds, link_rounds, .. } = &self.core;
+        assert!(peers.is_empty() && held.is_empty(), "{held:?}");
+        assert!(client_rounds.is_empty() && link_rounds.is_empty());
+    }
 }
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with("", <WebSocket as Dialect>::form)
+        Self::with("", websocket_form)
     }
 
-    pub(super) fn with(
-        key: &str,
-        form: fn(lineman_wire::link::Body) -> Result<Form, lineman::BoxError>,
-    ) -> Self {
+    pub(super) fn with(key: &str, form: fn(Body) -> Result<Bytes, BoxError>) -> Self {
         let place = Place {
             lan_ip: Ipv4Addr::LOCALHOST,
             links_port: 22900,
@@ -96,12 +130,13 @@ impl World {
         let policy = Policy {
             secret_key: Secret::new(key),
             heartbeat,
+            link_ping_interval: Duration::ZERO,
             slow_client: SlowClient::Close,
             no_business_limit: Duration::from_secs(30),
             form,
         };
         let core = Core::new(place, policy, Counter::starting_at(1));
-        Self { core, now: Instant::now(), next: 1, clients: Vec::new() }
+        Self { core, now: Instant::now(), next: 1, clients: Vec::new(), peers: Vec::new() }
     }
 
     /// Has an input handled; clients that end by it are gone afterwards.
@@ -135,6 +170,7 @@ impl World {
 
     pub(super) fn peer_from(&mut self, peer: SocketAddr) -> Rc<Fake> {
         let peer = self.fake(peer);
+        self.peers.push(Rc::clone(&peer));
         self.submit(Input::PeerCame(Rc::new(Rc::clone(&peer))));
         peer
     }

@@ -1,0 +1,81 @@
+//! What code that reaches clients needs of its cluster: which gateways there are, commands to them, and
+//! questions. The seam at which the mesh ([`Mesh`](crate::mesh::Mesh), a link from every business to every
+//! gateway) can be exchanged for another carrier.
+//!
+//! [`Hub`](crate::Hub) calls it and knows nothing of links. A carrier keeps the order of what goes to one
+//! gateway, never waits, and loses nothing that it took without saying so. Clients' events are not its
+//! matter: they come on the links, as does the way out of a business.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use lineman::service::LocalFuture;
+use lineman_wire::link::{ClientId, MAX_PACKET, Order, Packet, Reply};
+
+use crate::hub::HubError;
+
+/// Carries commands and questions to gateways.
+pub(crate) trait Cluster {
+    /// Returns the gateways that can be reached.
+    fn gateways(&self) -> Vec<SocketAddr>;
+
+    fn is_reachable(&self, gateway: SocketAddr) -> bool;
+
+    /// Queues an encoded command for one gateway.
+    ///
+    /// # Errors
+    /// [`HubError::Full`], [`HubError::Unlinked`]: nothing was queued.
+    fn send(&self, gateway: SocketAddr, packet: Bytes) -> Result<(), HubError>;
+
+    /// Asks one gateway with an encoded query.
+    fn ask(&self, gateway: SocketAddr, packet: Bytes) -> LocalFuture<Result<Reply, HubError>>;
+
+    /// Queues a command for every gateway that it concerns, but for some clients: `order` makes it for a
+    /// gateway, given those of `except` that are behind it. The command itself says whom it is for, so a
+    /// carrier that knows where uids and groups are need not trouble every gateway; this one does.
+    ///
+    /// A gateway that fails does not keep the command from the others; the first failure is returned.
+    fn publish(
+        &self,
+        order: &dyn Fn(Vec<u32>) -> Order,
+        except: &[ClientId],
+    ) -> Result<(), HubError> {
+        let except = by_gateway(except);
+        // Encoded once for all gateways where nothing is left out.
+        let for_others = encode(order(Vec::new()))?;
+        let mut outcome = Ok(());
+        for gateway in self.gateways() {
+            let packet = match except.get(&gateway) {
+                Some(ids) => encode(order(ids.clone())),
+                None => Ok(for_others.clone()),
+            };
+            outcome = outcome.and(packet.and_then(|packet| self.send(gateway, packet)));
+        }
+        outcome
+    }
+}
+
+/// Returns a command as it travels.
+pub(crate) fn encode(order: Order) -> Result<Bytes, HubError> {
+    let packet = Packet::from(order);
+    let length = packet.wire_length();
+    if length > MAX_PACKET {
+        return Err(HubError::TooLong { length, limit: MAX_PACKET });
+    }
+    Ok(packet.to_bytes())
+}
+
+/// Returns where a client's gateway can be reached; its id says it.
+pub(crate) fn gateway_of(client: ClientId) -> SocketAddr {
+    SocketAddr::from((client.local_ip, client.local_port))
+}
+
+/// Sorts clients by their gateways.
+pub(crate) fn by_gateway(clients: &[ClientId]) -> BTreeMap<SocketAddr, Vec<u32>> {
+    let mut sorted: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+    for client in clients {
+        sorted.entry(gateway_of(*client)).or_default().push(client.connection_id);
+    }
+    sorted
+}

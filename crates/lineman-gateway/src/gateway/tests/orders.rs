@@ -1,0 +1,104 @@
+//! What businesses may do to clients, and what is refused; ids that are not used again too early.
+
+use lineman_wire::link::{Control, Order};
+
+use super::*;
+use crate::gateway::ids::Counter;
+
+fn uids(world: &World, uid: &[u8]) -> Vec<u32> {
+    world.core.clients.uids.ids(uid).collect()
+}
+
+#[test]
+fn a_name_that_is_empty_or_zero_is_refused() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let _client = world.client();
+    let bind = |uid: &'static str| Order::BindUid { connection_id: 1, uid: uid.into() };
+    let join = |group: &'static str| Order::JoinGroup { connection_id: 1, group: group.into() };
+    world.order(&business, bind("ada"));
+    world.order(&business, join("lobby"));
+    for name in ["", "0"] {
+        world.order(&business, bind(name));
+        world.order(&business, join(name));
+        assert!(uids(&world, name.as_bytes()).is_empty());
+    }
+    assert_eq!(uids(&world, b"ada"), [1], "it keeps the one it had");
+    assert_eq!((world.gauge("uids"), world.gauge("groups")), (1, 1));
+    world.order(&business, bind("bob"));
+    assert_eq!((uids(&world, b"ada"), uids(&world, b"bob")), (vec![], vec![1]));
+}
+
+#[test]
+fn an_id_in_use_is_not_given_out_again() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let _one = world.client();
+    world.core.clients.counter = Counter::starting_at(1);
+    let _two = world.client();
+    assert_eq!(world.gauge("clients"), 2);
+    assert_eq!(business.heard().last(), Some(&(Command::OnWebSocketConnect, 2)));
+}
+
+/// No business has heard of the end of its former client.
+#[test]
+fn an_id_that_is_still_remembered_is_not_given_out_again() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let one = world.client();
+    world.lose(&business);
+    world.leave(&one);
+    world.core.clients.counter = Counter::starting_at(1);
+    let _two = world.client();
+    let heard = world.business("a:1").heard();
+    let expected = [
+        (Command::Hello, 0),
+        (Command::OnConnect, 2),
+        (Command::OnWebSocketConnect, 2),
+        (Command::Adopt, 1),
+        (Command::OnClose, 1),
+    ];
+    assert_eq!(heard, expected);
+    // Now one has: the id is free.
+    world.core.clients.counter = Counter::starting_at(1);
+    let _one = world.client();
+    assert!(world.core.clients.get(1).is_some());
+}
+
+#[test]
+fn an_id_whose_end_waits_for_a_release_is_not_given_out_again() {
+    let mut world = World::new();
+    let old = world.business("a:0:1");
+    let one = world.client();
+    let new = world.business("a:0:2");
+    world.tell(&old, Control::Drain);
+    world.leave(&one);
+    world.core.clients.counter = Counter::starting_at(1);
+    let _two = world.client();
+    world.tell(&old, Control::Release);
+    let expected = [
+        (Command::Hello, 0),
+        (Command::OnConnect, 2),
+        (Command::OnWebSocketConnect, 2),
+        (Command::Adopt, 1),
+        (Command::OnClose, 1),
+    ];
+    assert_eq!(new.heard(), expected);
+}
+
+#[test]
+fn clients_that_went_without_a_business_are_forgotten_with_the_limit() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let one = world.client();
+    world.lose(&business);
+    world.leave(&one);
+    assert!(world.core.held.remembers(1));
+    world.now += Duration::from_secs(29);
+    world.submit(Input::Sweep);
+    assert!(world.core.held.remembers(1));
+    world.now += Duration::from_secs(1);
+    world.submit(Input::Sweep);
+    assert!(!world.core.held.remembers(1));
+    assert_eq!(world.business("a:1").heard(), [(Command::Hello, 0)]);
+}

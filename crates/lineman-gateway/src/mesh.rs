@@ -1,0 +1,61 @@
+//! The built-in carrier of a cluster: a link from this business to every gateway, and a connection for
+//! questions to each that was asked. `business` makes the links and tells it of them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use lineman::Table;
+use lineman::connection::{Connection, SendError};
+use lineman::service::LocalFuture;
+use lineman_wire::link::{Codec, Reply, Secret};
+
+use crate::cluster::Cluster;
+use crate::hub::{HubError, Queries};
+
+/// The links that are up.
+pub(crate) struct Mesh {
+    links: RefCell<BTreeMap<SocketAddr, Connection<Codec>>>,
+    queries: Queries,
+}
+
+impl Mesh {
+    pub(crate) fn new(table: Table, secret_key: Secret) -> Self {
+        Self { links: RefCell::default(), queries: Queries::new(table, secret_key) }
+    }
+
+    /// A link is up: sends go over it from now on.
+    pub(crate) fn add_link(&self, gateway: SocketAddr, link: Connection<Codec>) {
+        self.links.borrow_mut().insert(gateway, link);
+    }
+
+    /// A link is lost.
+    pub(crate) fn remove_link(&self, gateway: SocketAddr) {
+        self.links.borrow_mut().remove(&gateway);
+    }
+}
+
+impl Cluster for Mesh {
+    fn gateways(&self) -> Vec<SocketAddr> {
+        self.links.borrow().keys().copied().collect()
+    }
+
+    fn is_reachable(&self, gateway: SocketAddr) -> bool {
+        self.links.borrow().contains_key(&gateway)
+    }
+
+    fn send(&self, gateway: SocketAddr, packet: Bytes) -> Result<(), HubError> {
+        // A copy: a full queue runs code that may come back here.
+        let link = self.links.borrow().get(&gateway).cloned();
+        let link = link.ok_or(HubError::Unlinked { gateway })?;
+        link.send_encoded(packet).map_err(|error| match error {
+            SendError::Full => HubError::Full { gateway },
+            _ => HubError::Unlinked { gateway },
+        })
+    }
+
+    fn ask(&self, gateway: SocketAddr, packet: Bytes) -> LocalFuture<Result<Reply, HubError>> {
+        self.queries.ask(gateway, packet)
+    }
+}

@@ -1,0 +1,282 @@
+//! What services do with time, as they are wired: real services over sockets, with the clock paused.
+//! While everything waits, time goes on to whatever is due next.
+
+mod process;
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Register};
+use lineman_wire::link::{Codec, Command, Event, Hello, Login, Packet, Secret};
+use process::{Peer, Process, run, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+fn paused(test: impl Future<Output = ()>) {
+    run(async {
+        tokio::time::pause();
+        test.await;
+    });
+}
+
+fn seconds(range: std::ops::RangeInclusive<u64>, since: Instant) {
+    let elapsed = since.elapsed();
+    let (from, to) = (Duration::from_secs(*range.start()), Duration::from_secs(*range.end()));
+    assert!((from..=to).contains(&elapsed), "{elapsed:?} is not in {range:?} s");
+}
+
+/// Opens the link of a business.
+async fn link(gateway: &Process, extension: Option<u32>) -> Peer {
+    let mut business = Peer::connect(gateway.addresses[1]).await;
+    let (worker_key, secret_key) = ("Bw:0".to_owned(), Secret::default());
+    let login = Login::Worker { worker_key, secret_key, lineman: extension };
+    business.write(&Packet::from(login).to_bytes()).await;
+    gateway.reaches("links", 1).await;
+    business
+}
+
+async fn packet(peer: &mut Peer) -> Packet {
+    let mut bytes = BytesMut::from(&peer.read(4).await[..]);
+    let length = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    bytes.extend(peer.read(length as usize - 4).await);
+    Codec::new().decode_packet(&mut bytes).expect("good").expect("whole")
+}
+
+#[test]
+fn a_silent_client_is_pinged_and_given_up() {
+    paused(async {
+        let gateway = Gateway::text("unused")
+            .ping_interval(Duration::from_secs(20))
+            .ping_limit(2)
+            .ping_data("ping");
+        let gateway = Process::start(gateway).await;
+        let _business = link(&gateway, None).await;
+        let came = Instant::now();
+        let mut client = Peer::connect(gateway.addresses[0]).await;
+        for ticks in [3, 5] {
+            assert_eq!(client.read(5).await, b"ping\n");
+            seconds(10 * (ticks - 1)..=10 * ticks, came);
+        }
+        assert!(client.is_closed().await);
+        seconds(50..=60, came);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(gateway.gauges()["clients"], 0);
+    });
+}
+
+#[test]
+fn a_client_that_speaks_is_not_given_up() {
+    paused(async {
+        let gateway = Gateway::text("unused").ping_interval(Duration::from_secs(20)).ping_limit(1);
+        let gateway = Process::start(gateway).await;
+        let _business = link(&gateway, None).await;
+        let mut client = Peer::connect(gateway.addresses[0]).await;
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            client.write(b"here\n").await;
+        }
+        let spoke = Instant::now();
+        assert_eq!(gateway.gauges()["clients"], 1);
+        assert!(client.is_closed().await, "without data, it has to speak by itself");
+        seconds(20..=40, spoke);
+    });
+}
+
+#[test]
+fn a_client_s_connection_has_the_heartbeat_of_every_connection() {
+    paused(async {
+        let gateway = Gateway::text("unused").heartbeat(Duration::from_secs(10));
+        let gateway = Process::start(gateway).await;
+        let _business = link(&gateway, None).await;
+        let came = Instant::now();
+        assert!(Peer::connect(gateway.addresses[0]).await.is_closed().await);
+        seconds(10..=40, came);
+    });
+}
+
+/// Returns when the pings of 100 s come to a business.
+async fn pings(gateway: Gateway) -> Vec<u64> {
+    let gateway = Process::start(gateway).await;
+    let begun = Instant::now();
+    let mut business = link(&gateway, Some(1)).await;
+    assert_eq!(packet(&mut business).await.command, Command::Hello);
+    let mut pings = Vec::new();
+    let deadline = tokio::time::sleep(Duration::from_secs(100));
+    tokio::pin!(deadline);
+    loop {
+        tokio::select! {
+            packet = packet(&mut business) => {
+                assert_eq!(packet.command, Command::Ping);
+                pings.push(begun.elapsed().as_secs());
+            }
+            () = &mut deadline => return pings,
+        }
+    }
+}
+
+#[test]
+fn links_are_pinged_once_in_an_interval() {
+    paused(async {
+        let interval = |interval| Gateway::websocket("unused").link_ping_interval(interval);
+        for (gateway, period, count) in [
+            (interval(Duration::from_secs(10)), 10, 10),
+            // By default to other machines alone.
+            (Gateway::websocket("unused").lan_ip("192.0.2.1"), 25, 4),
+            (Gateway::websocket("unused"), 0, 0),
+            (interval(Duration::ZERO).lan_ip("192.0.2.1"), 0, 0),
+        ] {
+            let pings = pings(gateway).await;
+            assert_eq!(pings.len(), count, "{pings:?}");
+            assert!(pings.windows(2).all(|pair| pair[1] - pair[0] == period), "{pings:?}");
+        }
+    });
+}
+
+#[test]
+fn a_peer_without_a_key_and_a_client_without_a_business_are_closed_in_time() {
+    paused(async {
+        let gateway =
+            Gateway::text("unused").secret_key("k").no_business_limit(Duration::from_secs(30));
+        let gateway = Process::start(gateway).await;
+        let came = Instant::now();
+        let mut client = Peer::connect(gateway.addresses[0]).await;
+        let mut stranger = Peer::connect(gateway.addresses[1]).await;
+        gateway.reaches("held_clients", 1).await;
+        assert!(stranger.is_closed().await);
+        seconds(10..=11, came);
+        assert!(client.is_closed().await);
+        seconds(30..=31, came);
+        assert_eq!(gateway.gauges()["held_clients"], 0);
+    });
+}
+
+#[test]
+fn a_register_hears_something_in_time_or_hangs_up() {
+    paused(async {
+        let register = Register::listen("unused").silence_limit(Duration::from_secs(20));
+        let register = Process::start(register).await;
+        let came = Instant::now();
+        let mut silent = Peer::connect(register.addresses[0]).await;
+        let mut pinging = Peer::connect(register.addresses[0]).await;
+        pinging.write(b"{\"event\":\"ping\"}\n").await;
+        assert!(silent.is_closed().await);
+        seconds(20..=30, came);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        pinging.write(b"{\"event\":\"worker_connect\",\"secret_key\":\"\"}\n").await;
+        pinging.read_to(b"\n").await;
+
+        let register = Process::start(Register::listen("unused")).await;
+        let came = Instant::now();
+        assert!(Peer::connect(register.addresses[0]).await.is_closed().await);
+        seconds(10..=15, came);
+
+        let register = Register::listen("unused").silence_limit(Duration::ZERO);
+        let register = Process::start(register).await;
+        let mut silent = Peer::connect(register.addresses[0]).await;
+        tokio::time::sleep(Duration::from_secs(1000)).await;
+        silent.write(b"{\"event\":\"worker_connect\",\"secret_key\":\"\"}\n").await;
+        silent.read_to(b"\n").await;
+    });
+}
+
+struct Nothing;
+
+impl Events for Nothing {
+    type Session = ();
+
+    async fn on_message(&self, _: &Hub, _: &mut Client, _: Message) -> lineman::Result {
+        Ok(())
+    }
+}
+
+/// A register that lists one gateway, and that gateway: a socket that does what a test says.
+struct MadeUp {
+    register: Process,
+    gateway: TcpListener,
+    _announcement: Peer,
+}
+
+impl MadeUp {
+    async fn new() -> Self {
+        let register = Process::start(Register::listen("unused")).await;
+        let gateway = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = gateway.local_addr().expect("bound");
+        let mut announcement = Peer::connect(register.addresses[0]).await;
+        let line = format!(
+            "{{\"event\":\"gateway_connect\",\"address\":\"{address}\",\"secret_key\":\"\"}}\n"
+        );
+        announcement.write(line.as_bytes()).await;
+        register.reaches("gateways", 1).await;
+        Self { register, gateway, _announcement: announcement }
+    }
+
+    fn business(&self) -> Business<Nothing> {
+        Business::new(Nothing).register(self.register.addresses[0].to_string())
+    }
+
+    /// Takes the link of a business, and says hello.
+    async fn accept(&self) -> TcpStream {
+        let (mut link, _) = within(self.gateway.accept()).await.expect("a link");
+        let hello = Event::Hello(Hello { version: 1, epoch: "e".to_owned() });
+        link.write_all(&Packet::from(hello).to_bytes()).await.expect("written");
+        link
+    }
+}
+
+/// Reads up to the end of a link.
+async fn ended(mut link: TcpStream) {
+    let mut bytes = Vec::new();
+    // A link that is given up is reset.
+    drop(within(link.read_to_end(&mut bytes)).await);
+}
+
+#[test]
+fn a_business_is_ready_when_it_is_linked() {
+    paused(async {
+        let made_up = MadeUp::new().await;
+        let business = Process::start(made_up.business()).await;
+        assert_eq!(business.gauges()["links"], 1);
+    });
+}
+
+#[test]
+fn a_silent_gateway_s_link_is_given_up_and_made_anew() {
+    paused(async {
+        let made_up = MadeUp::new().await;
+        let business = made_up.business().silence_limit(Duration::from_secs(30));
+        let _business = Process::start(business).await;
+        let link = made_up.accept().await;
+        let since = Instant::now();
+        ended(link).await;
+        seconds(30..=40, since);
+        // The next one says something in time, and stays.
+        let mut link = made_up.accept().await;
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(25)).await;
+            let ping = Packet::from(Event::Ping).to_bytes();
+            let written = link.write_all(&ping).await;
+            assert!(written.is_ok(), "closed after {:?}", since.elapsed());
+        }
+        let since = Instant::now();
+        ended(link).await;
+        seconds(30..=40, since);
+    });
+}
+
+#[test]
+fn gateways_on_this_machine_may_be_silent_for_ever() {
+    paused(async {
+        for limit in [None, Some(Duration::ZERO)] {
+            let made_up = MadeUp::new().await;
+            let business = match limit {
+                None => made_up.business(),
+                Some(limit) => made_up.business().silence_limit(limit),
+            };
+            let business = Process::start(business).await;
+            let _link = made_up.accept().await;
+            tokio::time::sleep(Duration::from_secs(1000)).await;
+            assert_eq!(business.gauges()["links"], 1);
+        }
+    });
+}
