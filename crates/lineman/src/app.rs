@@ -243,9 +243,9 @@ impl App {
     pub fn run(self) -> Result {
         outside_of_a_runtime()?;
         if crate::process::is_worker() {
-            return crate::process::run(self);
+            return crate::process::run(Box::new(self));
         }
-        let arguments = crate::command::parse(&self, std::env::args_os());
+        let arguments = crate::command::parse(&self.config.name, std::env::args_os());
         crate::command::run(&self, &arguments, WorkerArguments::Slot);
         Ok(())
     }
@@ -273,11 +273,11 @@ impl App {
     ) -> Result {
         outside_of_a_runtime()?;
         if crate::process::is_worker() {
-            return crate::process::run(self);
+            return crate::process::run(Box::new(self));
         }
         let program = std::iter::once(OsString::from(&self.config.name));
         let line = program.chain(arguments.into_iter().map(Into::into));
-        let arguments = crate::command::parse(&self, line);
+        let arguments = crate::command::parse(&self.config.name, line);
         crate::command::run(&self, &arguments, WorkerArguments::Same);
         Ok(())
     }
@@ -291,7 +291,7 @@ impl App {
     pub fn run_command(self, arguments: Arguments) -> Result {
         outside_of_a_runtime()?;
         if crate::process::is_worker() {
-            return crate::process::run(self);
+            return crate::process::run(Box::new(self));
         }
         crate::command::run(&self, &arguments, WorkerArguments::Same);
         Ok(())

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub(crate) use lineman_wire::chain;
 pub use lineman_wire::{BoxError, Result};
 
 /// An error of the framework itself; code of users returns [`BoxError`] and converts with `?`.
@@ -117,20 +118,4 @@ fn listen_hint(address: &str, source: &io::Error) -> &'static str {
         io::ErrorKind::AddrNotAvailable => " (hint: `ip addr` shows this machine's addresses)",
         _ => "",
     }
-}
-
-/// Returns an error and its causes in one line: `cannot start: no such file`.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        // Our own messages name their source already.
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -2,19 +2,19 @@
 
 use super::arguments::Check;
 use super::log_flags::Place;
-use super::{Failure, Outcome};
-use crate::App;
+use super::{Failure, Outcome, bare_plan};
 use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
 use crate::error::chain;
 use crate::master::{self, Plan};
+use crate::program::Program;
 use crate::service::{Description, Reload};
 use crate::terminal::Printer;
 use crate::terminal::table::{Align, Table};
 
 /// Runs `check`: prints the services, then what is wrong with them, all of it.
-pub(super) fn check(app: &App, folder: RuntimeFolder, how: &Check) -> Outcome {
-    let plan = Plan::new(app, folder)?;
+pub(super) fn check(program: &dyn Program, folder: RuntimeFolder, how: &Check) -> Outcome {
+    let plan = bare_plan(program, folder)?;
     Printer::data(&text(&plan));
     let mut problems = Vec::new();
     // A log in a folder that cannot be used need not be said as well.
@@ -25,11 +25,11 @@ pub(super) fn check(app: &App, folder: RuntimeFolder, how: &Check) -> Outcome {
             Place::Terminal
         }
     };
-    match how.log.wanted(&app.config, &plan.folder, place) {
+    match how.log.wanted(program.config(), &plan.folder, place) {
         Ok(wanted) => problems.extend(wanted.problems()),
         Err(Failure { text, .. }) => problems.push(text),
     }
-    problems.extend(of_services(app));
+    problems.extend(program.problems());
     problems.extend(health(&plan));
     if problems.is_empty() {
         Ok(ExitCode::Ok)
@@ -40,23 +40,16 @@ pub(super) fn check(app: &App, folder: RuntimeFolder, how: &Check) -> Outcome {
 
 /// Returns all that stands in the way of a start as planned, as far as that can be seen beside a
 /// program that runs.
-pub(super) fn problems(app: &App, plan: &Plan) -> Vec<String> {
+pub(super) fn problems(program: &dyn Program, plan: &Plan) -> Vec<String> {
     let folder = plan.folder.check().err().map(|error| chain(&error));
     let mut problems: Vec<String> = folder.into_iter().collect();
     problems.extend(plan.log.problems());
     // With a certificate made at the start nobody reads the files of others.
     if !plan.self_signed {
-        problems.extend(of_services(app));
+        problems.extend(program.problems());
     }
     problems.extend(health(plan));
     problems
-}
-
-fn of_services(app: &App) -> impl Iterator<Item = String> {
-    app.services.iter().filter_map(|service| {
-        let error = service.check().err()?;
-        Some(format!("{}: {}", service.description().name, chain(&*error)))
-    })
 }
 
 fn health(plan: &Plan) -> Option<String> {

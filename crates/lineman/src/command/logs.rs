@@ -12,11 +12,11 @@ use clap::Args;
 
 use super::log_flags::{LogFlags, Place};
 use super::{Failure, Outcome};
-use crate::App;
 use crate::config::Config;
 use crate::control::ExitCode;
 use crate::control::client;
 use crate::control::folder::RuntimeFolder;
+use crate::program::Program;
 use crate::terminal::log::MASTER;
 use crate::terminal::log::lines::Chooser;
 
@@ -34,20 +34,20 @@ pub struct Logs {
 }
 
 /// Runs `logs`.
-pub(super) fn logs(folder: &RuntimeFolder, app: &App, how: &Logs) -> Outcome {
-    let path = find(folder, &app.config)?;
+pub(super) fn logs(folder: &RuntimeFolder, program: &dyn Program, how: &Logs) -> Outcome {
+    let path = find(folder, program.config())?;
     let failed = |error: io::Error| {
         Failure::new(ExitCode::Failed, format!("cannot read {}: {error}", path.display()))
     };
     let mut file = File::open(&path).map_err(failed)?;
     if let Some(wanted) = &how.service {
-        check_name(wanted, app)?;
+        check_name(wanted, program)?;
     }
     let chooser = Chooser::new(how.service.clone());
     let end = tail::read(&mut file, how.lines, &chooser).map_err(failed)?;
     // Not before: the log may tell of more slots than there are now.
     if let Some(wanted) = how.service.as_ref().filter(|_| end.is_empty()) {
-        check_slot(wanted, app)?;
+        check_slot(wanted, program)?;
     }
     if how.follow {
         follow::follow(&path, file, end)?;
@@ -58,17 +58,17 @@ pub(super) fn logs(folder: &RuntimeFolder, app: &App, how: &Logs) -> Outcome {
 }
 
 /// A name that no line can have would be shown as silence.
-fn check_name(wanted: &str, app: &App) -> Result<(), Failure> {
+fn check_name(wanted: &str, program: &dyn Program) -> Result<(), Failure> {
     let service = wanted.split_once('/').map_or(wanted, |(service, _)| service);
     let mut known = vec![MASTER.to_owned()];
-    known.extend(app.services.iter().map(|service| service.description().name));
+    known.extend(program.descriptions().into_iter().map(|service| service.name));
     if known.iter().any(|name| name == service) { Ok(()) } else { Err(unknown(wanted, &known)) }
 }
 
 /// As [`check_name`], for the number of a slot.
-fn check_slot(wanted: &str, app: &App) -> Result<(), Failure> {
+fn check_slot(wanted: &str, program: &dyn Program) -> Result<(), Failure> {
     let Some((service, _)) = wanted.split_once('/') else { return Ok(()) };
-    let services = app.services.iter().map(|service| service.description());
+    let services = program.descriptions().into_iter();
     let count = services.filter(|known| known.name == service).map(|known| known.count).sum();
     let mut known: Vec<String> = (0..count).map(|index| format!("{service}/{index}")).collect();
     if service == MASTER {

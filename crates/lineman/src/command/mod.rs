@@ -32,8 +32,9 @@ use crate::control::request::{Answer, Probe, Request};
 use crate::error::chain;
 use crate::master::activation::{self, Given};
 use crate::master::{Plan, WorkerArguments};
+use crate::program::Program;
 use crate::terminal::Printer;
-use crate::{App, Error, os};
+use crate::{Error, os};
 use arguments::{Arguments, Line, Verb};
 use log_flags::Place;
 
@@ -62,16 +63,16 @@ impl From<Error> for Failure {
 /// Parses a line of arguments, the first of them the program. One that is wrong is explained, and
 /// ends the process.
 pub(crate) fn parse<T: Into<OsString> + Clone>(
-    app: &App,
+    name: &str,
     line: impl IntoIterator<Item = T>,
 ) -> Arguments {
-    let matches = arguments::command(&app.config.name).get_matches_from(line);
+    let matches = arguments::command(name).get_matches_from(line);
     Line::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).arguments
 }
 
 /// Runs the command that the arguments name. A command that fails says so and ends the process with
 /// its code.
-pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
+pub(crate) fn run(program: &dyn Program, arguments: &Arguments, workers: WorkerArguments) {
     // First of all, as the next step makes every inherited descriptor look like one of our own.
     let report = match daemon::report_socket() {
         Ok(report) => report,
@@ -86,10 +87,10 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
     }
     let choice = Choice::from_environment(
         arguments.runtime_dir.as_deref(),
-        app.config.runtime_dir.as_deref(),
+        program.config().runtime_dir.as_deref(),
     );
-    let folder = RuntimeFolder::resolve(&app.config.name, &choice);
-    let plan = |folder, how| plan(app, folder, how, workers, given);
+    let folder = RuntimeFolder::resolve(&program.config().name, &choice);
+    let plan = |folder, how| plan(program, folder, how, workers, given);
     let outcome = match &arguments.verb {
         Verb::Start(how) => match report {
             Some(report) => plan(folder, how).map(|plan| daemon::run(&plan, report)),
@@ -97,12 +98,12 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
         },
         Verb::Restart(how) => match report {
             Some(report) => plan(folder, &how.start).map(|plan| daemon::run(&plan, report)),
-            None => plan(folder, &how.start).and_then(|plan| start::restart(app, &plan, how)),
+            None => plan(folder, &how.start).and_then(|plan| start::restart(program, &plan, how)),
         },
-        Verb::Logs(how) => logs::logs(&folder, app, how),
-        Verb::Check(how) => check::check(app, folder, how),
+        Verb::Logs(how) => logs::logs(&folder, program, how),
+        Verb::Check(how) => check::check(program, folder, how),
         Verb::Completions(how) => {
-            let name = app.config.name.clone();
+            let name = program.config().name.clone();
             let mut command = arguments.whole(&name);
             clap_complete::generate(how.shell, &mut command, name, &mut io::stdout());
             Ok(ExitCode::Ok)
@@ -118,7 +119,7 @@ pub(crate) fn run(app: &App, arguments: &Arguments, workers: WorkerArguments) {
 
 /// Returns what is to be started; a program that describes something impossible is told here.
 fn plan(
-    app: &App,
+    program: &dyn Program,
     folder: RuntimeFolder,
     how: &arguments::Start,
     workers: WorkerArguments,
@@ -126,10 +127,15 @@ fn plan(
 ) -> Result<Plan, Failure> {
     let given = given?;
     let place = if how.daemon { Place::Daemon } else { Place::Terminal };
-    let log = how.log.wanted(&app.config, &folder, place)?;
-    let plan = Plan::new(app, folder);
+    let log = how.log.wanted(program.config(), &folder, place)?;
+    let plan = bare_plan(program, folder);
     let plan = plan.map_err(|error| Failure::new(ExitCode::Failed, chain(&error)))?;
     Ok(Plan { self_signed: how.self_signed, workers, given, log, ..plan })
+}
+
+/// Returns what would be started without any flag.
+fn bare_plan(program: &dyn Program, folder: RuntimeFolder) -> Result<Plan, Error> {
+    Plan::new(program.config().clone(), program.descriptions(), program.hooks(), folder)
 }
 
 /// Says why the command failed, if it did; returns when it did not.

@@ -2,13 +2,13 @@
 
 use super::arguments::{Restart, Start};
 use super::{Failure, Outcome, check, daemon, steps};
-use crate::App;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::client;
 use crate::control::report;
 use crate::control::request::Answer;
 use crate::master::{self, Plan};
+use crate::program::Program;
 use crate::terminal::Printer;
 use crate::terminal::table::{Align, Table};
 
@@ -30,10 +30,10 @@ fn check_given(plan: &Plan, how: &Start) -> Result<(), Failure> {
 }
 
 /// Runs `restart`. What runs is stopped only when nothing is known that the start would fail of.
-pub(super) fn restart(app: &App, plan: &Plan, how: &Restart) -> Outcome {
+pub(super) fn restart(program: &dyn Program, plan: &Plan, how: &Restart) -> Outcome {
     if let Some(holder) = client::running(&plan.folder)? {
         check_given(plan, &how.start)?;
-        let mut problems = check::problems(app, plan);
+        let mut problems = check::problems(program, plan);
         if !problems.is_empty() {
             problems.push(format!("not restarted: pid {} goes on as it was", holder.pid));
             return Err(Failure::new(ExitCode::Failed, problems.join("\nerror: ")));

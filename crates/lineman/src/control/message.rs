@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lineman_wire::ticket_keys::TicketKeys;
 use serde::{Deserialize, Serialize};
 
 use super::report::Lag;
 use super::{Row, Stats};
 use crate::service::sketch::Sketch;
 use crate::terminal::log::Streams;
-use crate::tls::tickets::TicketKeys;
 
 /// What the master tells a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,5 +15,5 @@ pub(crate) mod lock;
 pub(crate) mod exit;
 pub(crate) mod environment;
 
-pub(crate) use crate::connection::stats::{Row, Stats};
+pub(crate) use lineman_wire::stats::{Row, Stats};
 pub(crate) use exit::ExitCode;

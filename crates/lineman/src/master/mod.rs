@@ -48,7 +48,7 @@ use crate::error::chain;
 use crate::os::identity::Identity;
 use crate::service::{Description, Ports, Traffic};
 use crate::terminal::log::{self, MASTER};
-use crate::{App, Error};
+use crate::Error;
 use activation::Given;
 use event::Event;
 pub use exit::ExitReason;
@@ -99,15 +99,19 @@ pub(crate) enum WorkerArguments {
 
 impl Plan {
     /// Checks that the program can run and returns its plan.
-    pub(crate) fn new(app: &App, folder: RuntimeFolder) -> Result<Self, Error> {
-        app.config.check_name()?;
-        let services: Vec<_> = app.services.iter().map(|service| service.description()).collect();
+    pub(crate) fn new(
+        config: Config,
+        services: Vec<Description>,
+        hooks: Rc<Hooks>,
+        folder: RuntimeFolder,
+    ) -> Result<Self, Error> {
+        config.check_name()?;
         check(&services)?;
-        let identities = services.iter().map(|service| identity(&app.config, service));
+        let identities = services.iter().map(|service| identity(&config, service));
         Ok(Self {
             identities: identities.collect::<Result<_, _>>()?,
-            config: app.config.clone(),
-            hooks: Rc::clone(&app.hooks),
+            config,
+            hooks,
             services,
             folder,
             log: Wanted::default(),

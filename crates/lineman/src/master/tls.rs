@@ -4,13 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use lineman_wire::ticket_keys::{NAME, ROTATION, TicketKey, TicketKeys};
+
 use super::Plan;
 use super::slot::Worker;
 use super::supervisor::Supervisor;
 use crate::Error;
 use crate::control::message::ToWorker;
-use crate::tls::self_signed;
-use crate::tls::tickets::{ROTATION, TicketKeys};
+use crate::self_signed;
 
 /// The master's part of TLS.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Tls {
             self_signed::make(&folder).map(|fingerprint| SelfSigned { folder, fingerprint })
         };
         Ok(Self {
-            keys: TicketKeys::random()?,
+            keys: TicketKeys::first(random_key()?),
             renewed: Instant::now(),
             self_signed: plan.self_signed.then(make).transpose()?,
         })
@@ -64,12 +65,22 @@ impl Tls {
             return;
         }
         self.renewed = now;
-        match self.keys.rotate() {
+        match random_key().map(|key| self.keys.rotate(key)) {
             Ok(()) => tracing::debug!("new keys for session tickets"),
             Err(error) => return tracing::error!(%error, "session tickets keep their keys"),
         }
         workers.for_each(|worker| self.give_keys(worker));
     }
+}
+
+fn random_key() -> Result<TicketKey, Error> {
+    let mut key = TicketKey { name: [0; NAME], key: [0; 32] };
+    let filled = getrandom::fill(&mut key.name).and_then(|()| getrandom::fill(&mut key.key));
+    filled.map_err(|error| Error::Os {
+        action: "get random bytes",
+        source: std::io::Error::other(error.to_string()),
+    })?;
+    Ok(key)
 }
 
 impl Supervisor {
@@ -91,7 +102,6 @@ mod tests {
     use crate::control::message::FromWorker;
     use crate::master::exit::Evidence;
     use crate::master::slot::WorkerState;
-    use crate::tls::tickets::Tickets;
 
     /// Returns a worker as the master knows it, and what it is told.
     fn worker(now: Instant) -> (Worker, Inbox<ToWorker>) {
@@ -114,9 +124,9 @@ mod tests {
         (worker, inbox)
     }
 
-    async fn hear(inbox: &mut Inbox<ToWorker>, tickets: &Tickets) {
+    async fn hear(inbox: &mut Inbox<ToWorker>) -> TicketKeys {
         match inbox.next().await.unwrap() {
-            Some(ToWorker::TicketKeys { keys }) => tickets.accept(keys),
+            Some(ToWorker::TicketKeys { keys }) => keys,
             other => panic!("no keys but {other:?}"),
         }
     }
@@ -125,15 +135,14 @@ mod tests {
     async fn every_six_hours_there_is_a_new_key_and_one_old_one_is_taken() {
         let start = Instant::now();
         let mut master =
-            Tls { keys: TicketKeys::random().unwrap(), renewed: start, self_signed: None };
+            Tls { keys: TicketKeys::first(random_key().unwrap()), renewed: start, self_signed: None };
         let (worker, mut inbox) = worker(start);
-        let tickets = Tickets::default();
-        let producer = tickets.producer([0; 32]);
         master.give_keys(&worker);
-        hear(&mut inbox, &tickets).await;
+        let mut heard = hear(&mut inbox).await;
+        assert_eq!(heard.previous, None);
 
         let hours = |hours| start + Duration::from_hours(hours);
-        let mut sealed = vec![producer.encrypt(b"session").unwrap()];
+        let mut used = vec![heard.newest];
         for turn in 1..=3 {
             let due = hours(6 * turn);
             let early = due.checked_sub(Duration::from_nanos(1)).unwrap();
@@ -142,11 +151,10 @@ mod tests {
             assert_eq!(master.keys, before, "too early");
             master.renew(due, std::iter::once(&worker));
             assert_ne!(master.keys, before);
-            hear(&mut inbox, &tickets).await;
-            let (current, older) = sealed.split_last().unwrap();
-            assert_eq!(producer.decrypt(current).as_deref(), Some(&b"session"[..]));
-            assert!(older.iter().all(|ticket| producer.decrypt(ticket).is_none()));
-            sealed.push(producer.encrypt(b"session").unwrap());
+            heard = hear(&mut inbox).await;
+            assert_eq!(heard.previous.as_ref(), used.last());
+            assert!(!used.contains(&heard.newest));
+            used.push(heard.newest);
         }
     }
 }

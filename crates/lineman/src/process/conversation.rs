@@ -2,18 +2,16 @@
 
 use std::fmt;
 use std::os::fd::AsFd as _;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::spawn_local;
 
 use super::lag::Meter;
-use crate::activity::{self, Activity};
-use crate::connection::Table;
 use crate::control::frame::{Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
-use crate::service::Running;
+use crate::program::Inside;
 use crate::terminal::log::{self, Streams};
-use crate::tls::FromMaster;
 
 /// What the master wants of the process as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,23 +51,22 @@ enum Heard {
 }
 
 /// The talk with the master.
-#[derive(Debug)]
 pub(super) struct Conversation {
     inbox: Inbox<ToWorker>,
     outbox: Outbox<FromWorker>,
-    table: Table,
+    inside: Rc<dyn Inside>,
     meter: Meter,
 }
 
 impl Conversation {
-    /// Returns the talk over these two halves, about this table and this loop.
+    /// Returns the talk over these two halves, about this inside and this loop.
     pub(super) fn new(
         inbox: Inbox<ToWorker>,
         outbox: Outbox<FromWorker>,
-        table: Table,
+        inside: Rc<dyn Inside>,
         meter: Meter,
     ) -> Self {
-        Self { inbox, outbox, table, meter }
+        Self { inbox, outbox, inside, meter }
     }
 
     /// Waits for the keys of session tickets, which the master says first: a listener that accepts
@@ -80,7 +77,7 @@ impl Conversation {
     /// The order that came instead.
     pub(super) async fn ticket_keys(&mut self) -> Result<(), Order> {
         loop {
-            match self.next(None).await {
+            match self.next().await {
                 Heard::TicketKeys => return Ok(()),
                 Heard::Order(order) => return Err(order),
                 Heard::Handled => {}
@@ -92,36 +89,33 @@ impl Conversation {
     ///
     /// # Cancel safety
     /// No message is lost.
-    pub(super) async fn next_order(&mut self, running: Option<&dyn Running>) -> Order {
+    pub(super) async fn next_order(&mut self) -> Order {
         loop {
-            if let Heard::Order(order) = self.next(running).await {
+            if let Heard::Order(order) = self.next().await {
                 return order;
             }
         }
     }
 
-    async fn next(&mut self, running: Option<&dyn Running>) -> Heard {
+    async fn next(&mut self) -> Heard {
         match self.inbox.next().await {
-            Ok(Some(ToWorker::Status { token })) => self.say(&self.status(token, running)),
+            Ok(Some(ToWorker::Status { token })) => self.say(&self.status(token)),
             Ok(Some(ToWorker::Connections { token, from, limit })) => {
-                let (rows, next) = self.table.rows(from, limit);
+                let (rows, next) = self.inside.rows(from, limit);
                 self.say(&FromWorker::Rows { token, rows, next });
             }
             Ok(Some(ToWorker::TicketKeys { keys })) => {
-                FromMaster::of_this_process().tickets.accept(keys);
+                self.inside.use_ticket_keys(keys);
                 return Heard::TicketKeys;
             }
             Ok(Some(ToWorker::Reload)) => {
-                FromMaster::of_this_process().reload();
-                if let Some(running) = running {
-                    spawn_local(activity::watched(Activity::Service, 0, running.reload()));
-                }
+                spawn_local(self.inside.reload());
             }
             Ok(Some(ToWorker::Borrow { lender })) => self.borrow(&lender),
             Ok(Some(ToWorker::Log { streams })) => self.use_log(streams),
             Ok(Some(ToWorker::Return { lender })) => {
                 tracing::info!(lender, "giving a listener back");
-                self.table.return_listeners(&lender);
+                self.inside.return_listeners(&lender);
             }
             Ok(Some(ToWorker::Drain { limit, stop_limit })) => {
                 return Heard::Order(Order::Drain { limit, stop_limit });
@@ -148,7 +142,7 @@ impl Conversation {
             tracing::warn!(lender, "a listener was lent and did not come");
             return;
         };
-        match self.table.borrow_listener(lender, socket) {
+        match self.inside.borrow_listener(lender, socket) {
             Ok(()) => tracing::info!(lender, "accepting for a slot that is down"),
             Err(error) => tracing::warn!(lender, %error, "cannot accept for a slot that is down"),
         }
@@ -163,10 +157,9 @@ impl Conversation {
         }
     }
 
-    fn status(&self, token: u64, running: Option<&dyn Running>) -> FromWorker {
-        let gauges = running.map(Running::gauges).unwrap_or_default();
-        let gauges = gauges.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        FromWorker::Status { token, stats: self.table.stats(), gauges, lag: self.meter.lag() }
+    fn status(&self, token: u64) -> FromWorker {
+        let (stats, gauges) = self.inside.status();
+        FromWorker::Status { token, stats, gauges, lag: self.meter.lag() }
     }
 
     fn say(&self, message: &FromWorker) {
@@ -180,13 +173,14 @@ impl Conversation {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
+    use lineman_wire::ticket_keys::{NAME, TicketKey, TicketKeys};
     use tokio::net::UnixStream;
     use tokio::task::LocalSet;
 
     use super::*;
     use crate::control::frame;
+    use crate::process::idle::Idle;
     use crate::process::lag::Heartbeat;
-    use crate::tls::tickets::TicketKeys;
 
     /// Runs a test with a worker's end of the talk, and the master's way to it.
     async fn talk(test: impl AsyncFnOnce(Conversation, Outbox<ToWorker>)) {
@@ -195,7 +189,7 @@ mod tests {
             let (inbox, outbox) = frame::halves(worker);
             let (_, orders) = frame::halves::<FromWorker, ToWorker>(master);
             let meter = Meter::start(Heartbeat::default());
-            test(Conversation::new(inbox, outbox, Table::new().unwrap(), meter), orders).await;
+            test(Conversation::new(inbox, outbox, Rc::new(Idle), meter), orders).await;
         };
         LocalSet::new().run_until(talk).await;
     }
@@ -205,7 +199,8 @@ mod tests {
         talk(async |mut conversation, master| {
             assert_eq!(conversation.ticket_keys().now_or_never(), None);
             master.send(&ToWorker::Status { token: 1 }).unwrap();
-            master.send(&ToWorker::TicketKeys { keys: TicketKeys::random().unwrap() }).unwrap();
+            let keys = TicketKeys::first(TicketKey { name: [0; NAME], key: [0; 32] });
+            master.send(&ToWorker::TicketKeys { keys }).unwrap();
             conversation.ticket_keys().await.unwrap();
         })
         .await;

@@ -8,10 +8,10 @@ use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::stdio::dup2_stderr;
 
-use crate::connection::Table;
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER, Variable};
-use crate::service::{Context, Description, Endpoint, Ports, Service, Socket};
-use crate::{App, Error, os};
+use crate::program::Inherited;
+use crate::service::{Description, Endpoint, Ports, Slot, Socket};
+use crate::{Error, os, self_signed};
 
 /// What the master handed over.
 #[derive(Debug)]
@@ -70,25 +70,18 @@ impl Inheritance {
 
     /// Finds the slot's service in the program and checks that it expects these listeners: after a
     /// deploy the program may describe other ones than the master holds.
-    pub(super) fn claim(
-        self,
-        app: App,
-        table: Table,
-    ) -> Result<(Box<dyn Service>, Context), Error> {
-        let mut services = app.services.into_iter();
-        let service = services.find(|service| service.description().name == self.service);
+    pub(super) fn claim(self, services: &[Description]) -> Result<Inherited, Error> {
+        let service = services.iter().find(|service| service.name == self.service);
         let service = service.ok_or_else(|| {
             self.mismatch("the program describes no service of this name any more")
         })?;
-        self.check(&service.description())?;
-        let context = Context {
-            service: self.service,
-            index: self.index,
-            generation: self.generation,
+        self.check(service)?;
+        let (service, index, generation) = (self.service, self.index, self.generation);
+        Ok(Inherited {
+            slot: Slot { service, index, generation },
             listeners: self.listeners,
-            table,
-        };
-        Ok((service, context))
+            self_signed: self_signed::files_from_environment(),
+        })
     }
 
     fn check(&self, description: &Description) -> Result<(), Error> {

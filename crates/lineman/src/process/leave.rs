@@ -6,10 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::conversation::{Conversation, Order};
-use crate::activity::{self, Activity};
-use crate::connection::{CloseReason, Table};
 use crate::limit::finite;
-use crate::service::Running;
+use crate::program::Inside;
 
 /// How often a drain looks at what is left and tells the master: often enough for a person who
 /// watches, seldom enough to cost nothing.
@@ -23,27 +21,25 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 /// A later stop, or the master's end, cuts a drain short; a later drain gives it another limit.
 pub(super) async fn leave(
     order: Order,
-    table: &Table,
-    running: &dyn Running,
+    inside: &dyn Inside,
     conversation: &mut Conversation,
 ) -> usize {
-    table.stop_accepting();
+    inside.stop_accepting();
     let (stop_limit, drained) = match order {
         Order::Drain { limit, stop_limit } => {
-            drain(limit, stop_limit, table, running, conversation).await
+            drain(limit, stop_limit, inside, conversation).await
         }
         Order::Stop { stop_limit } => (stop_limit, false),
         Order::Orphaned => (ORPHAN_LIMIT, false),
     };
-    let told = table.close_all(&CloseReason::GoingAway);
+    let told = inside.close_all();
     // The master kills at the limit; half of it for the peers leaves the other half to the service.
     let half = stop_limit / 2;
-    if timeout(half, table.emptied()).await.is_err() {
-        let aborted = table.abort_all();
+    if timeout(half, inside.emptied()).await.is_err() {
+        let aborted = inside.abort_all();
         tracing::warn!(aborted, "connections did not close in time");
     }
-    let stopped = activity::watched(Activity::Service, 0, running.stopped());
-    if timeout(half, stopped).await.is_err() {
+    if timeout(half, inside.stopped()).await.is_err() {
         tracing::warn!(limit = ?half, "the service did not stop in time");
     }
     // What a service keeps open after it has drained is its own: nobody was cut off.
@@ -54,11 +50,10 @@ pub(super) async fn leave(
 async fn drain(
     limit: Duration,
     mut stop_limit: Duration,
-    table: &Table,
-    running: &dyn Running,
+    inside: &dyn Inside,
     conversation: &mut Conversation,
 ) -> (Duration, bool) {
-    let mut drained = running.drain(table);
+    let mut drained = inside.drain();
     let limit = sleep(limit);
     tokio::pin!(limit);
     let mut reports = interval(REPORT_EVERY);
@@ -68,7 +63,7 @@ async fn drain(
             biased;
             () = &mut drained => return (stop_limit, true),
             () = &mut limit => return (stop_limit, false),
-            order = conversation.next_order(Some(running)) => match order {
+            order = conversation.next_order() => match order {
                 Order::Stop { stop_limit } => return (stop_limit, false),
                 Order::Orphaned => return (ORPHAN_LIMIT, false),
                 // Whoever orders it again means the new limits: a stop may be in more of a hurry than
@@ -79,30 +74,23 @@ async fn drain(
                     stop_limit = anew_after;
                 }
             },
-            _ = reports.tick() => conversation.say_draining(table.len()),
+            _ = reports.tick() => conversation.say_draining(inside.connections()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use tokio::net::UnixStream;
     use tokio::task::{LocalSet, spawn_local};
 
     use super::*;
     use crate::control::frame;
     use crate::control::message::{FromWorker, ToWorker};
+    use crate::process::idle::Idle;
     use crate::process::lag::{Heartbeat, Meter};
-    use crate::service::LocalFuture;
-
-    /// A service whose connections never end.
-    struct Endless;
-
-    impl Running for Endless {
-        fn drain(&self, _table: &Table) -> LocalFuture<()> {
-            Box::pin(std::future::pending())
-        }
-    }
 
     /// Returns how long a drain takes that has one limit at first and another one after a minute.
     async fn drain_with(first: Duration, second: Duration) -> Duration {
@@ -111,15 +99,14 @@ mod tests {
         let (inbox, outbox) = frame::halves(worker);
         let (_said, orders) = frame::halves::<FromWorker, ToWorker>(master);
         let meter = Meter::start(Heartbeat::default());
-        let table = Table::new().unwrap();
-        let mut conversation = Conversation::new(inbox, outbox, table.clone(), meter);
+        let mut conversation = Conversation::new(inbox, outbox, Rc::new(Idle), meter);
         spawn_local(async move {
             sleep(Duration::from_mins(1)).await;
             orders.send(&ToWorker::Drain { limit: second, stop_limit }).unwrap();
             std::future::pending::<()>().await;
         });
         let began = Instant::now();
-        drain(first, stop_limit, &table, &Endless, &mut conversation).await;
+        drain(first, stop_limit, &Idle, &mut conversation).await;
         began.elapsed()
     }
 

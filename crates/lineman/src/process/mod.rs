@@ -10,23 +10,24 @@ mod leave;
 mod orphaned;
 mod panics;
 mod watchdog;
+#[cfg(test)]
+mod idle;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::activity::{self, Activity};
-use crate::connection::Table;
 use crate::control::frame::{self, Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
 use crate::control::{ExitCode, environment};
 use crate::error::chain;
-use crate::service::Context;
+use crate::program::Program;
 use crate::service::sketch::Sketch;
 use crate::terminal::{Printer, log};
-use crate::{App, BoxError, Error, Result, os};
+use crate::{BoxError, Error, Result, os};
 use conversation::{Conversation, Order};
 use inherited::Inheritance;
 use lag::{Heartbeat, Meter};
@@ -46,7 +47,7 @@ pub(crate) fn is_worker() -> bool {
 }
 
 /// Plays the slot that the environment names, until the master or the service ends it.
-pub(crate) fn run(app: App) -> Result {
+pub(crate) fn run(program: Box<dyn Program>) -> Result {
     let inheritance = Inheritance::take().unwrap_or_else(|error| {
         Printer::error(&chain(&error));
         end(ExitCode::Usage)
@@ -59,10 +60,10 @@ pub(crate) fn run(app: App) -> Result {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(crate::blocking::THREADS)
+        .max_blocking_threads(program.blocking_threads())
         .build()
         .map_err(|source| Error::Os { action: "start the runtime", source })?;
-    let outcome = LocalSet::new().block_on(&runtime, work(app, inheritance));
+    let outcome = LocalSet::new().block_on(&runtime, work(program, inheritance));
     // A blocking task of the user's must not hold up the exit.
     runtime.shutdown_background();
     let Err(error) = outcome else { return Ok(()) };
@@ -76,7 +77,7 @@ fn end(code: ExitCode) -> ! {
 }
 
 /// Runs the slot, and tells the master when that fails.
-async fn work(app: App, inheritance: Inheritance) -> Result {
+async fn work(program: Box<dyn Program>, inheritance: Inheritance) -> Result {
     let _ignored = ignore_terminal_signals()?;
     leave_reloads_to_the_master()?;
     let (stream, inheritance) = inheritance.control()?;
@@ -89,7 +90,7 @@ async fn work(app: App, inheritance: Inheritance) -> Result {
     let (inbox, outbox) = frame::halves::<ToWorker, FromWorker>(stream);
     panics::report_to(outbox.clone());
     let pump = spawn_local(outbox.clone().pump());
-    let outcome = serve(app, inheritance, inbox, &outbox).await;
+    let outcome = serve(program, inheritance, inbox, &outbox).await;
     if let Err(error) = &outcome {
         say(&outbox, &FromWorker::Failed { reason: chain(&**error) });
     }
@@ -102,24 +103,22 @@ async fn work(app: App, inheritance: Inheritance) -> Result {
 
 /// Starts the service, serves until the master orders to leave or is gone, and leaves.
 async fn serve(
-    app: App,
+    program: Box<dyn Program>,
     inheritance: Inheritance,
     inbox: Inbox<ToWorker>,
     outbox: &Outbox<FromWorker>,
 ) -> Result {
     let slot = inheritance.slot();
-    let watchdog = app.config.watchdog;
-    let services = app.services.iter().map(|service| Sketch::of(&service.description())).collect();
-    let (service, context) = inheritance.claim(app, Table::new()?)?;
-    let Context { table, generation, .. } = &context;
-    let (table, generation) = (table.clone(), *generation);
+    let watchdog = program.config().watchdog;
+    let services = program.descriptions();
+    let inherited = inheritance.claim(&services)?;
+    let services = services.iter().map(Sketch::of).collect();
+    let generation = inherited.slot.generation;
+    let inside = program.inside(inherited)?;
     let heartbeat = Heartbeat::default();
     let meter = Meter::start(heartbeat.clone());
-    let mut conversation = Conversation::new(inbox, outbox.clone(), table.clone(), meter);
-    let mut loop_task = spawn_local({
-        let table = table.clone();
-        async move { table.run().await }
-    });
+    let mut conversation = Conversation::new(inbox, outbox.clone(), Rc::clone(&inside), meter);
+    let mut loop_task = spawn_local(inside.run());
 
     let early = |order| tracing::info!(%slot, %order, "leaving before it was ready");
     if let Err(order) = conversation.ticket_keys().await {
@@ -128,28 +127,28 @@ async fn serve(
     }
     // Before any code of the program: its `on_start` may block as well.
     if let Some(limit) = watchdog.limit {
-        watchdog::watch(heartbeat, limit, outbox.clone());
+        watchdog::watch(heartbeat, limit, inside.current_call(), outbox.clone());
     }
-    let running = tokio::select! {
-        running = activity::watched(Activity::Start, 0, service.start(context)) => running?,
-        order = conversation.next_order(None) => {
+    tokio::select! {
+        started = inside.start() => started?,
+        order = conversation.next_order() => {
             early(order);
             return Ok(());
         }
         _ = &mut loop_task => return Err(table_stopped()),
-    };
+    }
     tracing::info!(generation, "ready");
     say(outbox, &FromWorker::Ready { services });
 
     let order = tokio::select! {
-        order = conversation.next_order(Some(&*running)) => order,
+        order = conversation.next_order() => order,
         _ = &mut loop_task => return Err(table_stopped()),
     };
     if let Order::Orphaned = order {
         tracing::error!("the master is gone");
     }
-    tracing::info!(%order, connections = table.len(), "leaving");
-    let cut = leave::leave(order, &table, &*running, &mut conversation).await;
+    tracing::info!(%order, connections = inside.connections(), "leaving");
+    let cut = leave::leave(order, &*inside, &mut conversation).await;
     tracing::info!(cut, "left");
     say(outbox, &FromWorker::Leaving { cut });
     Ok(())

@@ -6,22 +6,26 @@ use std::thread;
 use std::time::Duration;
 
 use super::lag::{Heartbeat, PERIOD};
-use crate::activity::Current;
 use crate::control::frame::Outbox;
 use crate::control::message::FromWorker;
 
 /// The least time between two looks; no limit is kept more exactly.
 const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 
-/// Watches the loop that beats, for the life of the process.
-pub(super) fn watch(heartbeat: Heartbeat, limit: Duration, outbox: Outbox<FromWorker>) {
+/// Watches the loop that beats, for the life of the process; `current` says which call is under way.
+pub(super) fn watch(
+    heartbeat: Heartbeat,
+    limit: Duration,
+    current: fn() -> Option<String>,
+    outbox: Outbox<FromWorker>,
+) {
     let look_every = (limit / 4).max(SHORTEST_LOOK).max(PERIOD * 2);
     let watching = thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
         let mut loop_ = Loop { beats: heartbeat.count(), still: Duration::ZERO, told: false };
         loop {
             thread::sleep(look_every);
             match loop_.look(heartbeat.count(), look_every, limit) {
-                Some(News::Stuck(still)) => report(still, &outbox),
+                Some(News::Stuck(still)) => report(still, current(), &outbox),
                 Some(News::GoesOn(still)) => tracing::warn!(?still, "the loop goes on"),
                 None => {}
             }
@@ -32,8 +36,8 @@ pub(super) fn watch(heartbeat: Heartbeat, limit: Duration, outbox: Outbox<FromWo
     }
 }
 
-fn report(still: Duration, outbox: &Outbox<FromWorker>) {
-    let doing = Current::look().map_or_else(|| "no handler".to_owned(), |now| now.to_string());
+fn report(still: Duration, call: Option<String>, outbox: &Outbox<FromWorker>) {
+    let doing = call.unwrap_or_else(|| "no handler".to_owned());
     // Running, or waiting in the kernel, and what for.
     let state = kernel_state().unwrap_or_default();
     let doing = format!("{doing}{state}");

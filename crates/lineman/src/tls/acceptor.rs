@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use lineman_wire::ticket_keys::TicketKeys;
 use ring::digest::{Context as Digest, SHA256};
 use rustls::crypto::{CryptoProvider, ring::default_provider};
 use rustls::server::{
@@ -19,7 +20,6 @@ use tokio::time::Instant;
 use super::certificates::{self, Certificates, Stamp};
 use super::error::TlsError;
 use super::handshake::Capture;
-use super::self_signed;
 use super::session::Session;
 use super::settings::{ClientCertificates, Pair, Tls};
 use super::tickets::Tickets;
@@ -32,11 +32,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// What the master gives to all TLS of a worker.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct FromMaster {
+pub struct FromMaster {
     /// The keys of session tickets.
     pub(crate) tickets: Tickets,
-    /// The folder with the self-signed certificate to use instead of all others.
-    pub(crate) self_signed: Option<PathBuf>,
+    /// The self-signed certificate to use instead of all others.
+    self_signed: OnceLock<Pair>,
     /// How often it has ordered a reload. The number is all there is to see, so its order with other
     /// memory does not matter.
     reloads: Arc<AtomicU64>,
@@ -44,17 +44,24 @@ pub(crate) struct FromMaster {
 
 impl FromMaster {
     /// Returns what this process has from its master: a process has one.
-    pub(crate) fn of_this_process() -> &'static Self {
+    pub fn of_this_process() -> &'static Self {
         static ONE: OnceLock<FromMaster> = OnceLock::new();
-        ONE.get_or_init(|| Self {
-            tickets: Tickets::default(),
-            self_signed: self_signed::folder_from_environment(),
-            reloads: Arc::default(),
-        })
+        ONE.get_or_init(Self::default)
+    }
+
+    /// Has all listeners that come from now on use this certificate instead of their own. The first
+    /// call counts.
+    pub fn use_self_signed(&self, certificate: PathBuf, key: PathBuf) {
+        self.self_signed.get_or_init(|| Pair { certificate, key });
+    }
+
+    /// Puts these keys of session tickets in force.
+    pub fn use_ticket_keys(&self, keys: TicketKeys) {
+        self.tickets.accept(keys);
     }
 
     /// Has the files looked at before the next connection, however lately that was done.
-    pub(crate) fn reload(&self) {
+    pub fn reload(&self) {
         self.reloads.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -80,9 +87,8 @@ impl Acceptor {
     /// [`Error::Certificate`] names the file that cannot be used.
     pub(crate) fn new(tls: &Tls, from: &FromMaster) -> Result<Rc<Self>, Error> {
         let mut tls = tls.clone();
-        if let Some(folder) = &from.self_signed {
-            let (certificate, key) = self_signed::files(folder);
-            tls.pairs = vec![Pair { certificate, key }];
+        if let Some(pair) = from.self_signed.get() {
+            tls.pairs = vec![pair.clone()];
         }
         let stamps = stamps(&tls);
         let config = configure(&tls, &from.tickets)?;

@@ -40,12 +40,13 @@ mod record;
 mod info;
 mod error;
 mod stream;
-pub(crate) mod tickets;
-pub(crate) mod self_signed;
+mod tickets;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use acceptor::{Acceptor, FromMaster};
+pub(crate) use acceptor::Acceptor;
+#[doc(hidden)]
+pub use acceptor::FromMaster;
 pub(crate) use connector::Connector;
 pub(crate) use session::Session;
 pub(crate) use stream::{Parts, Stream};

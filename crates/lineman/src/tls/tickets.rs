@@ -1,80 +1,13 @@
 //! Session tickets (RFC 5077, RFC 8446 section 4.6.1) under keys that the master makes and all its
 //! workers share, so that whichever of them a client comes back to goes on with its session.
 
-use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
+use lineman_wire::ticket_keys::{NAME, ROTATION, TicketKey, TicketKeys};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rustls::server::ProducesTickets;
-use serde::{Deserialize, Serialize};
 
-use crate::Error;
-
-/// How often the master makes a new key. A ticket is good for this long at least and twice this long
-/// at most; whoever steals a key reads what was resumed within (TLS 1.2 alone: in TLS 1.3 a resumed
-/// session makes new secrets). rustls's own ticketer rotates as often.
-pub(crate) const ROTATION: Duration = Duration::from_hours(6);
-
-const NAME: usize = 16;
 const TAG: usize = 16;
-
-/// The keys in force, as the master sends them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TicketKeys {
-    newest: TicketKey,
-    /// The one before: its tickets are still taken.
-    previous: Option<TicketKey>,
-}
-
-/// One key.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct TicketKey {
-    /// Stands in front of its tickets, in the clear.
-    name: [u8; NAME],
-    key: [u8; 32],
-}
-
-impl TicketKeys {
-    /// Makes the first key.
-    pub(crate) fn random() -> Result<Self, Error> {
-        Ok(Self { newest: TicketKey::random()?, previous: None })
-    }
-
-    /// Makes a new key; the newest becomes the previous one.
-    pub(crate) fn rotate(&mut self) -> Result<(), Error> {
-        let newest = TicketKey::random()?;
-        self.previous = Some(std::mem::replace(&mut self.newest, newest));
-        Ok(())
-    }
-}
-
-impl TicketKey {
-    fn random() -> Result<Self, Error> {
-        let (mut name, mut key) = ([0; NAME], [0; 32]);
-        fill(&mut name)?;
-        fill(&mut key)?;
-        Ok(Self { name, key })
-    }
-
-    fn cipher(&self) -> Option<LessSafeKey> {
-        UnboundKey::new(&AES_256_GCM, &self.key).ok().map(LessSafeKey::new)
-    }
-}
-
-fn fill(bytes: &mut [u8]) -> Result<(), Error> {
-    getrandom::fill(bytes).map_err(|error| Error::Os {
-        action: "get random bytes",
-        source: std::io::Error::other(error.to_string()),
-    })
-}
-
-impl fmt::Debug for TicketKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Keys are nobody's to read.
-        formatter.write_str("TicketKey(..)")
-    }
-}
 
 /// A worker's view of the keys; empty, and no tickets are made, until the master has sent some. The
 /// lock is for rustls, which wants what it is given to be shareable; nobody ever waits for it.
@@ -116,7 +49,7 @@ impl Producer {
         ticket.extend(session);
         let nonce = Nonce::assume_unique_for_key(nonce);
         let sealed = ticket.get_mut(NAME + NONCE_LEN..)?;
-        let tag = key.cipher()?.seal_in_place_separate_tag(nonce, Aad::from(self.context), sealed);
+        let tag = cipher(key)?.seal_in_place_separate_tag(nonce, Aad::from(self.context), sealed);
         ticket.extend(tag.ok()?.as_ref());
         Some(ticket)
     }
@@ -128,11 +61,15 @@ impl Producer {
         let key = known.find(|key| key.name == *name)?;
         let mut session = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let opened = key.cipher()?.open_in_place(nonce, Aad::from(self.context), &mut session);
+        let opened = cipher(key)?.open_in_place(nonce, Aad::from(self.context), &mut session);
         let length = opened.ok()?.len();
         session.truncate(length);
         Some(session)
     }
+}
+
+fn cipher(key: &TicketKey) -> Option<LessSafeKey> {
+    UnboundKey::new(&AES_256_GCM, &key.key).ok().map(LessSafeKey::new)
 }
 
 impl ProducesTickets for Producer {
@@ -153,13 +90,22 @@ impl ProducesTickets for Producer {
     }
 }
 
+/// Returns a key as the master makes them.
+#[cfg(test)]
+pub(super) fn random_key() -> TicketKey {
+    let mut key = TicketKey { name: [0; NAME], key: [0; 32] };
+    getrandom::fill(&mut key.name).expect("the kernel has random bytes");
+    getrandom::fill(&mut key.key).expect("the kernel has random bytes");
+    key
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_ticket_lives_for_one_rotation_and_in_its_context() {
-        let mut keys = TicketKeys::random().unwrap();
+        let mut keys = TicketKeys::first(random_key());
         let tickets = Tickets::default();
         let producer = tickets.producer([1; 32]);
         assert!(!producer.enabled());
@@ -169,12 +115,10 @@ mod tests {
         assert_eq!(producer.decrypt(&ticket).unwrap(), b"session");
         assert_eq!(tickets.producer([2; 32]).decrypt(&ticket), None);
 
-        let text = serde_json::to_string(&keys).unwrap();
-        assert_eq!(serde_json::from_str::<TicketKeys>(&text).unwrap(), keys);
-        keys.rotate().unwrap();
+        keys.rotate(random_key());
         tickets.accept(keys.clone());
         assert_eq!(producer.decrypt(&ticket).unwrap(), b"session");
-        keys.rotate().unwrap();
+        keys.rotate(random_key());
         tickets.accept(keys);
         assert_eq!(producer.decrypt(&ticket), None);
     }
@@ -182,7 +126,7 @@ mod tests {
     #[test]
     fn a_damaged_ticket_is_none() {
         let tickets = Tickets::default();
-        tickets.accept(TicketKeys::random().unwrap());
+        tickets.accept(TicketKeys::first(random_key()));
         let producer = tickets.producer([1; 32]);
         let ticket = producer.encrypt(b"session").unwrap();
         for length in 0..ticket.len() {
@@ -191,11 +135,5 @@ mod tests {
             damaged[length] ^= 1;
             assert_eq!(producer.decrypt(&damaged), None);
         }
-    }
-
-    #[test]
-    fn keys_are_not_printed() {
-        let keys = TicketKeys::random().unwrap();
-        assert_eq!(format!("{keys:?}"), "TicketKeys { newest: TicketKey(..), previous: None }");
     }
 }

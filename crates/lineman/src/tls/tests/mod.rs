@@ -20,9 +20,11 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, Connection, RootCertStore, ServerConfig, SupportedCipherSuite};
 use tempfile::TempDir;
 
+use lineman_wire::ticket_keys::TicketKeys;
+
 use super::session::Session;
 use super::settings::Pair;
-use super::tickets::TicketKeys;
+use super::tickets::random_key;
 use super::{Acceptor, ClientTls, Connector, FromMaster, Tls, TlsError, certificates};
 
 /// A folder with an authority and certificates signed by it.
@@ -118,7 +120,7 @@ impl Files {
 /// What a worker has from a master that has made keys.
 fn from_master() -> FromMaster {
     let from = FromMaster::default();
-    from.tickets.accept(TicketKeys::random().unwrap());
+    from.tickets.accept(TicketKeys::first(random_key()));
     from
 }
 

@@ -15,13 +15,13 @@ use crate::control::environment;
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// Returns where the certificate and its key are in the runtime folder.
-pub(super) fn files(folder: &Path) -> (PathBuf, PathBuf) {
+pub(crate) fn files(folder: &Path) -> (PathBuf, PathBuf) {
     (folder.join("self-signed.pem"), folder.join("self-signed.key"))
 }
 
-/// Returns the folder that the master names to its workers.
-pub(super) fn folder_from_environment() -> Option<PathBuf> {
-    std::env::var_os(environment::SELF_SIGNED.name).map(PathBuf::from)
+/// Returns both in a worker, where the master made them.
+pub(crate) fn files_from_environment() -> Option<(PathBuf, PathBuf)> {
+    std::env::var_os(environment::SELF_SIGNED.name).map(|folder| files(Path::new(&folder)))
 }
 
 /// Makes a certificate and its key, writes both to the runtime folder for this user alone, and returns
@@ -68,4 +68,34 @@ fn fingerprint(der: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, der);
     let bytes: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
     bytes.join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use rustls::client::verify_server_name;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::server::ParsedCertificate;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn it_is_for_this_machine_and_this_user() {
+        let folder = TempDir::new().unwrap();
+        let shown = make(folder.path()).unwrap();
+        assert_eq!(shown.len(), 32 * 3 - 1);
+        let der = CertificateDer::from_pem_file(folder.path().join("self-signed.pem")).unwrap();
+        assert_eq!(fingerprint(&der), shown);
+        let certificate = ParsedCertificate::try_from(&der).unwrap();
+        for name in NAMES {
+            verify_server_name(&certificate, &ServerName::try_from(name).unwrap()).unwrap();
+        }
+        for file in ["self-signed.pem", "self-signed.key"] {
+            let mode = std::fs::metadata(folder.path().join(file)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
 }
