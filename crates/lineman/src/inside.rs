@@ -8,18 +8,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use lineman_connection::BLOCKING_THREADS;
+use lineman_master::master::hooks::Hooks;
+use lineman_master::program::{Inherited, Inside, Program};
+use lineman_wire::chain;
 use lineman_wire::ticket_keys::TicketKeys;
 
 use crate::activity::{self, Activity, Current};
 use crate::config::Config;
-use crate::connection::stats::{Row, Stats};
-use crate::connection::{CloseReason, Table};
-use crate::error::chain;
-use crate::master::hooks::Hooks;
-use crate::program::{Inherited, Inside, Program};
+use crate::connection::{CloseReason, Row, Stats, Table};
 use crate::service::{Context, Description, LocalFuture, Running, Service};
 use crate::tls::FromMaster;
-use crate::{App, Error, Result, blocking};
+use crate::{App, Error, Result};
 
 impl Program for App {
     fn config(&self) -> &Config {
@@ -43,7 +43,7 @@ impl Program for App {
     }
 
     fn blocking_threads(&self) -> usize {
-        blocking::THREADS
+        BLOCKING_THREADS
     }
 
     fn inside(self: Box<Self>, inherited: Inherited) -> Result<Rc<dyn Inside>> {
@@ -83,9 +83,7 @@ impl Serving {
     /// Runs what the service does at some point of its life; nothing before it has started.
     fn watched(&self, call: impl FnOnce(&dyn Running) -> LocalFuture<()>) -> LocalFuture<()> {
         match self.running.get() {
-            Some(running) => {
-                Box::pin(activity::watched(Activity::Service, 0, call(&**running)))
-            }
+            Some(running) => Box::pin(activity::watched(Activity::Service, 0, call(&**running))),
             None => Box::pin(async {}),
         }
     }
