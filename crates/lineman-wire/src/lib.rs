@@ -18,5 +18,9 @@ pub mod proxy_protocol;
 pub mod forwarded;
 pub mod socks5;
 pub mod http_connect;
+pub mod stats;
+pub mod ticket_keys;
+pub mod error;
 
+pub use error::chain;
 pub use protocol::{BoxError, Protocol, Result};
