@@ -408,7 +408,7 @@ mod tests {
     use super::*;
     use crate::connection::WebSocket;
 
-    /// Memory of a silent connection is the product: whoever adds a field sees what it costs.
+    /// Memory of a silent connection is the product: a new field has to say what it costs.
     #[test]
     fn an_idle_websocket_owns_this_much_and_no_more() {
         assert!(size_of::<Entry<WebSocket>>() <= 368, "{}", size_of::<Entry<WebSocket>>());

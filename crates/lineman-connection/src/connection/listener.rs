@@ -26,7 +26,7 @@ use crate::tls::{Acceptor, FromMaster, Session};
 const REST: Duration = Duration::from_millis(100);
 
 /// Pauses nearer to each other than this are one episode, which is said once: a process that is full
-/// rests ten times a second, for hours if nobody leaves.
+/// rests ten times a second, for hours if no connection ends.
 const EPISODE: Duration = Duration::from_secs(10);
 
 /// Connections accepted in one turn: a flood of them leaves the others their turn.

@@ -116,7 +116,7 @@ impl Session {
         self.info.as_ref()
     }
 
-    /// Takes that out: an entry that nobody asks about it need not keep it.
+    /// Takes that out: an entry whose handlers do not ask for it need not keep it.
     pub(crate) fn take_info(&mut self) -> Option<Rc<TlsInfo>> {
         self.info.take()
     }
