@@ -1,11 +1,14 @@
 //! What can go wrong with connections, grouped by who is to blame; every module of this crate returns
 //! these.
 
+mod tls;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub(crate) use lineman_wire::chain;
+pub use tls::TlsError;
 
 /// An error of connections, or of what serves them.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +54,7 @@ pub enum Error {
     },
     /// TLS cannot be set up.
     #[error(transparent)]
-    Tls(#[from] crate::tls::TlsError),
+    Tls(#[from] TlsError),
     /// Another call of the operating system failed.
     #[error("cannot {action}: {source}")]
     Os {

@@ -42,6 +42,9 @@ pub fn maker_of_socket(number: RawFd) -> Option<u32> {
 
 /// Marks every descriptor beyond stderr close-on-exec, so that what a shell or a test harness leaked
 /// into this process ends with it and is not held open by workers or a daemon.
+///
+/// # Errors
+/// When `/proc/self/fd` cannot be read, or a descriptor not be changed.
 pub fn close_inherited_on_exec() -> io::Result<()> {
     for entry in fs::read_dir("/proc/self/fd")? {
         let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok())

@@ -27,6 +27,9 @@ pub use socket::{Socket, Traffic};
 ///
 /// A process that holds connections needs one descriptor for each, and the usual soft limit of
 /// 1,024 is there for `select`, which nothing here uses.
+///
+/// # Errors
+/// When the kernel refuses it.
 pub fn raise_open_files() -> io::Result<Option<u64>> {
     let limits = getrlimit(Resource::Nofile);
     if limits.current != limits.maximum {

@@ -10,6 +10,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Reads once into the buffer's spare room; returns how many bytes that were. 0 is end of stream.
+///
+/// # Errors
+/// The operating system's; `WouldBlock` when nothing is there.
 pub fn read_into(socket: impl AsFd, buffer: &mut BytesMut) -> io::Result<usize> {
     // SAFETY: the slice is only written to: rustix takes it as uninitialised memory.
     let room = unsafe { buffer.chunk_mut().as_uninit_slice_mut() };
@@ -21,6 +24,9 @@ pub fn read_into(socket: impl AsFd, buffer: &mut BytesMut) -> io::Result<usize> 
 }
 
 /// Watches a descriptor for being readable.
+///
+/// # Errors
+/// When the descriptor cannot be put into the runtime's poll set.
 pub fn watch_readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the AsyncFd owns the descriptor, so it stays open as long as it is watched.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };

@@ -14,11 +14,17 @@ pub fn name(uid: u32) -> String {
 }
 
 /// Returns the number of a user, given by name or number.
+///
+/// # Errors
+/// When the machine has no such user.
 pub fn id(user: &str) -> io::Result<u32> {
     known("user", user, |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))
 }
 
 /// Returns the number of a group, given by name or number.
+///
+/// # Errors
+/// When the machine has no such group.
 pub fn group_id(group: &str) -> io::Result<u32> {
     known("group", group, |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
 }

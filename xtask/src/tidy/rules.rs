@@ -11,9 +11,8 @@ const LONGEST_FILE: usize = 500;
 
 /// Modules that must not know each other: the folder, and what nothing in it may reach through `crate::`:
 /// modules, and what the crate's root re-exports of them.
-const STRANGERS: [(&str, &[&str]); 4] = [
-    ("crates/lineman/src/master", &["connection", "Table", "websocket", "prelude"]),
-    ("crates/lineman/src/process", &["master", "ExitReason", "WorkerExit"]),
+const STRANGERS: [(&str, &[&str]); 3] = [
+    ("crates/lineman-master/src/process", &["master", "command"]),
     // A gateway runs no user code, a business owns no client's socket.
     (
         "crates/lineman-gateway/src/gateway",
@@ -34,17 +33,31 @@ const STRANGERS: [(&str, &[&str]); 4] = [
 
 /// Who may ask for the path of the command line's socket: its two ends, and those who have it served.
 const AT_THE_SOCKET: [&str; 3] = [
-    "crates/lineman/src/control/",
-    "crates/lineman/src/master/mod.rs",
-    "crates/lineman/src/master/presence.rs",
+    "crates/lineman-master/src/control/",
+    "crates/lineman-master/src/master/mod.rs",
+    "crates/lineman-master/src/master/presence.rs",
 ];
 
 /// Calls that end or signal a process; in the framework they are the master's.
 const SIGNALLING: [&str; 4] =
     ["kill_process", "kill_process_group", "pidfd_send_signal", "start_kill"];
 
-/// Crates that do I/O or know a clock.
-const NOT_FOR_WIRE: [&str; 3] = ["tokio", "mio", "socket2"];
+/// The crates that make up the framework: what they do to processes and sockets has its place.
+const FRAMEWORK: [&str; 4] = [
+    "crates/lineman/src/",
+    "crates/lineman-connection/src/",
+    "crates/lineman-master/src/",
+    "crates/lineman-os/src/",
+];
+
+/// What a crate must not depend on, not even for its tests: for the wire, crates that do I/O or know a
+/// clock; for the halves of the framework, each other and what stands above them.
+const NOT_FOR: [(&str, &[&str]); 4] = [
+    ("lineman-wire", &["tokio", "mio", "socket2", "lineman-os", "lineman"]),
+    ("lineman-os", &["lineman-wire", "lineman-connection", "lineman-master", "lineman"]),
+    ("lineman-connection", &["lineman-master", "lineman"]),
+    ("lineman-master", &["lineman-connection", "lineman"]),
+];
 
 /// What is left behind by mistake; cut in two, so that this file may name it.
 const LEFTOVERS: [&str; 2] = [concat!("TO", "DO"), concat!("FIX", "ME")];
@@ -57,9 +70,7 @@ const MACHINE_PATHS: [&str; 3] =
 pub(super) fn check(file: &File) -> Vec<Problem> {
     let mut problems = Vec::new();
     nothing_left_behind(file, &mut problems);
-    if file.path == "crates/lineman-wire/Cargo.toml" {
-        wire_does_no_io(file, &mut problems);
-    }
+    dependencies(file, &mut problems);
     if Path::new(&file.path).extension().is_some_and(|kind| kind == "rs") {
         let code = code(&file.text);
         head(file, &mut problems);
@@ -109,13 +120,16 @@ fn nothing_left_behind(file: &File, problems: &mut Vec<Problem>) {
     }
 }
 
-fn wire_does_no_io(file: &File, problems: &mut Vec<Problem>) {
+fn dependencies(file: &File, problems: &mut Vec<Problem>) {
+    let path = file.path.strip_prefix("crates/").and_then(|path| path.strip_suffix("/Cargo.toml"));
+    let Some((package, strangers)) = NOT_FOR.iter().find(|(package, _)| path == Some(package))
+    else {
+        return;
+    };
     for (number, line) in (1..).zip(file.text.lines()) {
         let name = line.split(['.', '=', ' ']).next().unwrap_or_default();
-        if NOT_FOR_WIRE.contains(&name) {
-            let text =
-                format!("lineman-wire takes bytes and gives bytes: it has no use for {name}");
-            report(problems, file, number, text);
+        if strangers.contains(&name) {
+            report(problems, file, number, format!("{package} must not depend on {name}"));
         }
     }
 }
@@ -157,41 +171,43 @@ fn strangers_by_the_root(file: &File, code: &str, problems: &mut Vec<Problem>) {
 }
 
 fn only_os_is_unsafe(file: &File, code: &str, problems: &mut Vec<Problem>) {
-    if file.path.starts_with("crates/lineman/src/os") {
+    if file.path.starts_with("crates/lineman-os/src/") {
         return;
     }
     for (number, line) in (1..).zip(code.lines()) {
         if words(line).any(|word| word == "unsafe") {
-            let text = "unsafe code belongs to crates/lineman/src/os";
+            let text = "unsafe code belongs to crates/lineman-os/src";
             report(problems, file, number, text.to_owned());
         }
     }
 }
 
 fn only_master_signals(file: &File, code: &str, problems: &mut Vec<Problem>) {
-    let framework = file.path.starts_with("crates/lineman/src/");
-    if !framework || file.path.starts_with("crates/lineman/src/master") {
+    if !is_framework(file) || file.path.starts_with("crates/lineman-master/src/master") {
         return;
     }
     for (number, line) in (1..).zip(code.lines()) {
         if words(line).any(|word| SIGNALLING.contains(&word)) {
-            let text = "only crates/lineman/src/master signals processes";
+            let text = "only crates/lineman-master/src/master signals processes";
             report(problems, file, number, text.to_owned());
         }
     }
 }
 
 fn only_control_speaks(file: &File, code: &str, problems: &mut Vec<Problem>) {
-    let framework = file.path.starts_with("crates/lineman/src/");
-    if !framework || AT_THE_SOCKET.iter().any(|place| file.path.starts_with(place)) {
+    if !is_framework(file) || AT_THE_SOCKET.iter().any(|place| file.path.starts_with(place)) {
         return;
     }
     for (number, line) in (1..).zip(code.lines()) {
         if line.contains(".socket()") {
-            let text = "only crates/lineman/src/control speaks with the command line";
+            let text = "only crates/lineman-master/src/control speaks with the command line";
             report(problems, file, number, text.to_owned());
         }
     }
+}
+
+fn is_framework(file: &File) -> bool {
+    FRAMEWORK.iter().any(|folder| file.path.starts_with(folder))
 }
 
 pub(super) fn words(line: &str) -> impl Iterator<Item = &str> {
@@ -275,56 +291,76 @@ mod tests {
     fn signals_are_the_masters() {
         let text = "//! Head.\nuse rustix::process::kill_process;\n";
         check_problem(
-            "crates/lineman/src/command/stop.rs",
+            "crates/lineman-master/src/command/stop.rs",
             text,
-            "2: only crates/lineman/src/master",
+            "2: only crates/lineman-master/src/master",
         );
-        assert_eq!(problems("crates/lineman/src/master/stop.rs", text), Vec::<String>::new());
+        check_problem("crates/lineman/src/app.rs", text, "2: only crates/lineman-master");
+        assert_eq!(
+            problems("crates/lineman-master/src/master/stop.rs", text),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn strangers_are_found_in_every_form_of_path() {
-        let path = "crates/lineman/src/master/mod.rs";
-        let known = "2: crates/lineman/src/master must not know `connection`";
-        check_problem(path, "//! Head.\nuse crate::connection::Table;\n", known);
-        check_problem(path, "//! Head.\nuse crate::{os::{a, b}, connection};\n", known);
-        check_problem(path, "//! Head.\nfn f(t: &crate::connection::Table) {}\n", known);
-        let fine = "//! Head.\nuse crate::control::connection;\n// crate::connection\n";
+        let path = "crates/lineman-master/src/process/mod.rs";
+        let known = "2: crates/lineman-master/src/process must not know `master`";
+        check_problem(path, "//! Head.\nuse crate::master::Plan;\n", known);
+        check_problem(path, "//! Head.\nuse crate::{os::{a, b}, master};\n", known);
+        check_problem(path, "//! Head.\nfn f(p: &crate::master::Plan) {}\n", known);
+        let fine = "//! Head.\nuse crate::control::master;\n// crate::master\n";
         assert_eq!(problems(path, fine), Vec::<String>::new());
-        let elsewhere = "//! Head.\nuse crate::connection::Table;\n";
-        assert_eq!(problems("crates/lineman/src/process/mod.rs", elsewhere), Vec::<String>::new());
+        let elsewhere = "//! Head.\nuse crate::master::Plan;\n";
+        let path = "crates/lineman-master/src/command/mod.rs";
+        assert_eq!(problems(path, elsewhere), Vec::<String>::new());
     }
 
     #[test]
     fn strangers_are_known_by_the_names_of_the_root() {
-        let path = "crates/lineman/src/master/mod.rs";
-        let known = "2: crates/lineman/src/master must not know `Table`";
-        check_problem(path, "//! Head.\nuse crate::{Error, Table};\n", known);
-        let root = "crates/lineman/src/lib.rs";
-        let fine = "//! Head.\npub use connection::{Table, websocket};\npub use app::App;\n";
+        let path = "crates/lineman-gateway/src/business/mod.rs";
+        let known = "2: crates/lineman-gateway/src/business must not know `SlowClient`";
+        check_problem(path, "//! Head.\nuse crate::{Client, SlowClient};\n", known);
+        let root = "crates/lineman-gateway/src/lib.rs";
+        let fine = "//! Head.\npub use gateway::{Gateway, SlowClient};\npub use app::App;\n";
         assert_eq!(problems(root, fine), Vec::<String>::new());
-        let text = "//! Head.\n\npub use connection::{Table, Entry as Line};\n";
-        check_problem(root, text, "3: crates/lineman/src/master must not know `Line`");
+        let text = "//! Head.\n\npub use gateway::{Gateway, Entry as Line};\n";
+        check_problem(root, text, "3: crates/lineman-gateway/src/business must not know `Line`");
     }
 
     #[test]
     fn the_command_line_is_controls() {
         let text = "//! Head.\nfn f(folder: &Folder) { UnixStream::connect(folder.socket()) }\n";
         check_problem(
-            "crates/lineman/src/command/stop.rs",
+            "crates/lineman-master/src/command/stop.rs",
             text,
-            "2: only crates/lineman/src/control",
+            "2: only crates/lineman-master/src/control",
         );
-        assert_eq!(problems("crates/lineman/src/control/client.rs", text), Vec::<String>::new());
+        assert_eq!(
+            problems("crates/lineman-master/src/control/client.rs", text),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn unsafe_code_has_one_place() {
         let text = "//! Head.\nfn f() { unsafe { g() } }\n";
-        check_problem("crates/lineman/src/timer.rs", text, "2: unsafe code");
-        assert_eq!(problems("crates/lineman/src/os/read.rs", text), Vec::<String>::new());
+        check_problem("crates/lineman-connection/src/timer.rs", text, "2: unsafe code");
+        assert_eq!(problems("crates/lineman-os/src/read.rs", text), Vec::<String>::new());
         let spoken = "//! unsafe\n#![deny(unsafe_code)]\nconst A: &str = \"unsafe\";\n";
         assert_eq!(problems("a.rs", spoken), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_halves_do_not_know_each_other() {
+        let path = "crates/lineman-master/Cargo.toml";
+        let text =
+            "[dependencies]\nlineman-os.workspace = true\nlineman-connection.workspace = true\n";
+        check_problem(path, text, "3: lineman-master must not depend on lineman-connection");
+        let text = "[dev-dependencies]\nlineman = { path = \"../lineman\" }\n";
+        check_problem("crates/lineman-connection/Cargo.toml", text, "2: lineman-connection");
+        let text = "[dependencies]\nlineman-connection.workspace = true\n";
+        assert_eq!(problems("crates/lineman/Cargo.toml", text), Vec::<String>::new());
     }
 
     #[test]

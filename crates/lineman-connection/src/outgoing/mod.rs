@@ -41,7 +41,7 @@ pub use reconnect::Reconnect;
 /// How long an attempt may take by default: names that resolve slowly, and a lost packet or two.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// An outgoing connection to be made, with the handlers a [`Worker`](crate::Worker) has.
+/// An outgoing connection to be made, with the handlers a worker has.
 ///
 /// Call [`Outgoing::connect`] in a worker: in `on_start` or a handler. The connection ends with the
 /// process; a drain does not wait for it.

@@ -18,12 +18,12 @@ use rustls::server::{
 use tokio::time::Instant;
 
 use super::certificates::{self, Certificates, Stamp};
-use super::error::TlsError;
 use super::handshake::Capture;
 use super::session::Session;
 use super::settings::{ClientCertificates, Pair, Tls};
 use super::tickets::Tickets;
 use crate::Error;
+use crate::error::TlsError;
 use crate::error::chain;
 
 /// How often the files are looked at, when connections come: an administrator should not have to

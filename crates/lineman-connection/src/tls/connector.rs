@@ -9,11 +9,11 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::ServerName;
 
 use super::certificates;
-use super::error::TlsError;
 use super::handshake::Capture;
 use super::session::Session;
 use super::settings::ClientTls;
 use crate::Error;
+use crate::error::TlsError;
 
 /// TLS of outgoing connections.
 #[derive(Debug)]

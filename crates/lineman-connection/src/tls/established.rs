@@ -4,11 +4,11 @@
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use ring::aead::{Aad, LessSafeKey, Nonce};
 
-use super::error::TlsError;
 use super::info::Version;
 use super::record::{self, EXPANSION_TLS12, EXPANSION_TLS13, HEADER, PLAIN_LIMIT, kind};
 use super::session::Received;
 use super::state::{Side, State, Unfinished, Update};
+use crate::error::TlsError;
 
 /// Records without data in a row that are too many; OpenSSL's figure for empty records, and rustls's
 /// for key updates. Honest peers send one or two.

@@ -6,10 +6,10 @@ use std::cell::RefCell;
 use bytes::{BufMut as _, BytesMut};
 use rustls::{Connection, ConnectionTrafficSecrets, HandshakeKind, KeyLog};
 
-use super::error::TlsError;
 use super::info::{TlsInfo, Version};
 use super::state::{Direction, Side, State};
 use super::suite::Suite;
+use crate::error::TlsError;
 
 thread_local! {
     /// The secrets of the connection that is being stepped. [`Handshake::step`] empties it before and

@@ -40,7 +40,6 @@ pub(crate) mod state;
 mod suite;
 mod record;
 mod info;
-mod error;
 mod stream;
 mod tickets;
 #[cfg(test)]
@@ -59,4 +58,4 @@ pub use settings::{ClientCertificates, Tls};
     clippy::module_name_repetitions,
     reason = "a bare `Error` or `Info` says nothing in a handler"
 )]
-pub use {error::TlsError, info::TlsInfo, settings::ClientTls};
+pub use {crate::error::TlsError, info::TlsInfo, settings::ClientTls};

@@ -1,7 +1,7 @@
 //! The five bytes in front of every record, and where the first record of some bytes ends (RFC 8446
 //! section 5.1). Never keeps a byte.
 
-use super::error::TlsError;
+use crate::error::TlsError;
 
 /// Bytes of a record's header.
 pub(super) const HEADER: usize = 5;

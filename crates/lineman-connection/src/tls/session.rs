@@ -7,11 +7,11 @@ use bytes::{Buf as _, BytesMut};
 use rustls::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::error::TlsError;
 use super::handshake::Handshake;
 use super::info::TlsInfo;
 use super::record::{self, EXPANSION_TLS12, PLAIN_LIMIT, kind};
 use super::state::State;
+use crate::error::TlsError;
 
 /// One connection's TLS. Small between messages: see the test that holds its size.
 #[derive(Debug)]

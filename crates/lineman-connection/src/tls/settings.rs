@@ -75,7 +75,7 @@ impl Tls {
 
     /// Sets the protocols to choose from by ALPN, the preferred first: `h2`, `http/1.1`. A client that
     /// offers others alone is refused. Default: `h2` and `http/1.1` for
-    /// [`Worker::http`](crate::Worker::http); else none, and whatever a client offers is ignored.
+    /// `Worker::http`; else none, and whatever a client offers is ignored.
     #[must_use]
     pub fn alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.alpn = protocols.into_iter().map(Into::into).collect();

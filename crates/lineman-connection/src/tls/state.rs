@@ -5,9 +5,9 @@ use ring::aead::{LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{KeyType, Prk};
 use zeroize::Zeroize as _;
 
-use super::error::TlsError;
 use super::info::Version;
 use super::suite::Suite;
+use crate::error::TlsError;
 
 /// The first byte of a written state; another layout gets another one.
 const FORMAT: u8 = 1;

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::error::TlsError;
 use super::session::Session;
+use crate::error::TlsError;
 
 /// The most that is read at once: a whole record, with its header and protection.
 const READ_SIZE: usize = 17 * 1024;

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::report::Lag;
 use super::{Row, Stats};
 use crate::service::sketch::Sketch;
-use crate::terminal::log::Streams;
 
 /// What the master tells a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +62,18 @@ pub(crate) enum ToWorker {
         /// How long those closed may take to go.
         stop_limit: Duration,
     },
+}
+
+/// Which streams of a process a log file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Streams {
+    /// Both: what the program prints is in the log.
+    Both,
+    /// The log's lines alone.
+    Stderr,
+    /// What the program prints.
+    Stdout,
 }
 
 /// What a worker tells the master.

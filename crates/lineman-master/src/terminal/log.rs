@@ -15,10 +15,11 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::control::environment::{self, Variable};
+pub(crate) use crate::control::message::Streams;
 pub use format::Format;
 use format::{Line, Who};
 use sink::Sink;
-pub(crate) use sink::{Streams, adopt, pass_on, write_to};
+pub(crate) use sink::{adopt, pass_on, write_to};
 
 /// What a library warns of that its peers can cause, a line for each frame they send: nobody's disk is
 /// theirs to fill. A filter of the user's comes behind it.

@@ -7,11 +7,11 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::stdio::{dup2_stderr, dup2_stdout};
-use serde::{Deserialize, Serialize};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::format::{Format, Line, Who};
 use super::stderr::Stderr;
+use crate::control::message::Streams;
 use crate::terminal::units;
 
 /// The lines' way out of this process.
@@ -41,18 +41,6 @@ enum Target {
     File(File),
     /// What everybody has.
     Stderr(Stderr),
-}
-
-/// Which streams of a process a log file is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Streams {
-    /// Both: what the program prints is in the log.
-    Both,
-    /// The log's lines alone.
-    Stderr,
-    /// What the program prints.
-    Stdout,
 }
 
 /// Sends the lines of this process to `file` instead of stderr.

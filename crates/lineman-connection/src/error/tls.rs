@@ -54,7 +54,7 @@ pub enum TlsError {
 
 impl TlsError {
     /// Returns the alert to end the connection with; `None` when rustls has sent one, or none is due.
-    pub(super) fn alert(&self) -> Option<u8> {
+    pub(crate) fn alert(&self) -> Option<u8> {
         let description = match self {
             Self::RecordTooLong { .. } => AlertDescription::RecordOverflow,
             Self::NotAuthentic => AlertDescription::BadRecordMac,
