@@ -1,7 +1,7 @@
 //! Bytes to messages and back: every protocol Lineman speaks, without a socket in sight.
 //!
-//! Who calls it: the connection table of `lineman`, the links of `lineman-gateway`, and programs
-//! of yours that want a codec alone. What it never does: I/O, reading a clock, spawning a task.
+//! The connection table of `lineman` calls it, the links of `lineman-gateway`, and programs of yours
+//! that want a codec alone. It never does I/O, reads a clock, or spawns a task.
 //! Every decoder takes a buffer that may end anywhere and gives the same messages for any split.
 
 // A peer's bytes never meet an index: each access says what holds if they are too few.
