@@ -1,4 +1,4 @@
-//! Who the client behind HTTP proxies is: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
+//! The address of a client behind HTTP proxies: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
 //!
 //! Each proxy appends the peer that it saw, so trust goes from right to left, and so does the
 //! reading: what a client made up stands left of what a trusted proxy wrote, and cannot change how

@@ -1,9 +1,8 @@
 //! Bytes to messages and back: every protocol Lineman speaks, without a socket in sight.
 //!
-//! Who calls it: the connection table of `lineman-connection`, the links of `lineman-gateway`, and programs
-//! of yours that want a codec alone. What it never does: I/O, reading a clock, spawning a task.
-//! It has the plain data that crosses between a worker and its master as well (`stats`,
-//! `ticket_keys`), for the crates of both to agree on.
+//! The connection table of `lineman-connection` calls it, the links of `lineman-gateway`, and programs of
+//! yours that want a codec alone. It never does I/O, reads a clock, or spawns a task. It has the plain data
+//! that crosses between a worker and its master as well (`stats`, `ticket_keys`).
 //! Every decoder takes a buffer that may end anywhere and gives the same messages for any split.
 
 // A peer's bytes never meet an index: each access says what holds if they are too few.

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 /// Any error, boxed. What user code may return through `?`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// The most bytes of one message where nobody says otherwise: 10 MiB, as Workerman's `maxPackageSize`.
+/// The most bytes of one message where no limit is set: 10 MiB, as Workerman's `maxPackageSize`.
 ///
 /// Large enough for what programs send as one message, small enough that a handful of hostile
 /// peers does not fill a small machine.

@@ -42,7 +42,7 @@ pub struct Socks5 {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The proxy chooses how we prove who we are.
+    /// The proxy chooses a method of authentication.
     Method,
     /// It looks at user and password.
     Credentials,
@@ -58,7 +58,7 @@ pub enum Error {
     /// The answer is not SOCKS 5.
     #[error("the proxy does not answer in socks 5")]
     NotSocks5,
-    /// The proxy wants a proof of who we are that was not offered: user and password, mostly.
+    /// The proxy wants a method of authentication that was not offered: user and password, mostly.
     #[error("the proxy accepts no offered method of authentication")]
     Method,
     /// The proxy does not accept user and password.
@@ -203,7 +203,7 @@ impl Socks5 {
         let Some((&[_, _, _, kind, first], _)) = input.split_first_chunk() else {
             return Ok(false);
         };
-        // The address that the proxy connects from; nobody needs it.
+        // The address that the proxy connects from, which is not used.
         let size = match kind {
             IPV4 => 4 + 4 + 2,
             IPV6 => 4 + 16 + 2,

@@ -260,7 +260,8 @@ fn a_broadcast_is_deflated_once_for_all_that_agreed_on_the_same() {
 fn a_broadcast_refers_to_what_each_client_got_before() {
     let message = Message::from("a broadcast, a broadcast, a broadcast ".repeat(10));
     let (prepared, mut pool) = (Prepared::new(message.clone()), Pool::new());
-    let clients = ["what only the first client got", "and this the second, long before"];
+    // What the first client got is in the broadcast, so its frame refers to it.
+    let clients = ["a broadcast, a broadcast, once before", "something else, long ago"];
     for before in clients.map(Message::from) {
         let mut encoder = Encoder::new(Role::Server, agreed(&CONTEXT));
         let mut wire = BytesMut::new();
@@ -271,6 +272,36 @@ fn a_broadcast_refers_to_what_each_client_got_before() {
         let events = [before, message.clone(), message.clone()].map(Event::Message);
         check(&CONTEXT, &wire, &(events.to_vec(), None));
     }
+}
+
+#[test]
+fn what_does_not_shrink_is_not_deflated() {
+    for word in ["a", "ab", "abc", "0123456789"] {
+        for length in 1..40 {
+            let message: String = word.chars().cycle().take(length).collect();
+            let wire = encode(Role::Server, &ALONE, &[Message::from(message)]);
+            let (first, sent) = (wire[0], wire.len() - 2);
+            let fits = if first == 0xc1 { sent < length } else { first == 0x81 && sent == length };
+            assert!(fits, "{length} bytes of {word:?} as {sent} with {first:x}");
+        }
+    }
+}
+
+#[test]
+fn a_window_that_zlib_has_is_used() {
+    let narrow = ALONE.server_max_window_bits(9);
+    assert!(Encoder::new(Role::Server, agreed(&narrow)).deflates());
+    assert!(!Encoder::new(Role::Server, Extensions::NONE).deflates());
+    // A client that may have 8 bits sends as it is: zlib has no such window.
+    let head = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=8\r\n\r\n";
+    let request = RequestParser::new().parse(head, &HandshakeLimits::default());
+    let server = ServerHandshake { deflate: Some(&ALONE), ..ServerHandshake::default() };
+    let accepted = server.accept(&request.unwrap().unwrap()).unwrap();
+    assert!(accepted.extensions.has_deflate());
+    assert!(Encoder::new(Role::Server, accepted.extensions).deflates());
+    assert!(!Encoder::new(Role::Client, accepted.extensions).deflates());
 }
 
 #[test]

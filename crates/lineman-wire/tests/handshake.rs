@@ -242,6 +242,11 @@ fn heads_are_bounded() {
         assert_eq!(head.len(), size);
         assert_eq!(parse(head.as_bytes(), limits).is_ok(), size <= 64, "{size}");
     }
+    // An unfinished one is refused when it reaches the limit.
+    assert!(parse(&endless.as_bytes()[..63], limits).expect("more may come").is_none());
+    assert!(parse(&endless.as_bytes()[..64], limits).is_err());
+    let default = HandshakeLimits { max_head_size: 16_384, max_headers: 100 };
+    assert_eq!(HandshakeLimits::default(), default);
     let many = "GET / HTTP/1.1\r\na: b\r\nc: d\r\ne: f\r\ng: h\r\n\r\n";
     let error = parse(many.as_bytes(), limits).expect_err("has too many headers");
     assert_eq!((&error, error.status()), (&HandshakeError::TooManyHeaders { limit: 3 }, 431));

@@ -61,10 +61,19 @@ fn small_packets_let_go_of_the_read_buffer_and_large_ones_share_it() {
         packet.encode_into(&mut buffer);
         let decoded = Codec::new().decode(&mut buffer).unwrap().unwrap();
         assert_eq!(decoded, packet);
-        (buffer.try_reclaim(60 * 1024), decoded).0
+        (buffer.try_reclaim(64 * 1024), decoded).0
     };
     assert!(decode(1000));
     assert!(!decode(20_000));
+}
+
+#[test]
+fn codecs_tell_their_names_and_limits() {
+    assert_eq!((Codec::name(), ReplyCodec::name()), ("link", "reply"));
+    assert_eq!((Codec::new().max_message_size(), MAX_PACKET), (MAX_PACKET, 10 * 1024 * 1024));
+    assert_eq!(Codec::with_limit(99).max_message_size(), 99);
+    // A reply's limit does not count the prefix.
+    assert_eq!(ReplyCodec::with_limit(99).max_message_size(), 103);
 }
 
 #[test]
@@ -109,6 +118,11 @@ fn connections_are_values_and_exclusions_are_keys() {
     );
     assert_eq!(audience(r#"{"exclude":["7","8"]}"#), Some(Audience::Except(vec![0, 1])));
     assert_eq!(audience(r#"{"connections":null,"exclude":null}"#), Some(Audience::All));
+    // To exclude no connection is to send to all, which is written as nothing.
+    for audience in [Audience::All, Audience::Except(vec![])] {
+        let packet = Packet::from(Order::SendToAll { audience, message: Body::empty() });
+        assert_eq!(packet.ext, Bytes::new());
+    }
     // What cannot be an id names nobody.
     let odd = r#"{"connections":[-1,1.5,"01","x",4294967296,null,[],5]}"#;
     assert_eq!(audience(odd), Some(Audience::Only(vec![5])));
@@ -196,6 +210,8 @@ fn keys_are_not_printed() {
     ] {
         assert!(!text.contains("hunter2"), "{text}");
     }
+    assert!(!secret().is_empty() && Secret::default().is_empty());
+    assert_eq!(Secret::from("hunter2".to_owned()).expose(), "hunter2");
     let Ok(Login::Worker { secret_key, lineman, .. }) = Login::try_from(packet) else { panic!() };
     assert_eq!((secret_key.expose(), lineman), ("hunter2", Some(1)));
     let without =
@@ -225,7 +241,8 @@ fn client_ids_are_twenty_hex_digits() {
     ] {
         assert!(bad.parse::<ClientId>().is_err(), "{bad}");
     }
-    assert!(serde_json::from_str::<ClientId>("7").is_err());
+    let error = serde_json::from_str::<ClientId>("7").unwrap_err().to_string();
+    assert!(error.contains("expected 20 hex digits"), "{error}");
 }
 
 fn client() -> Client {
@@ -264,7 +281,11 @@ fn replies_have_a_limit() {
     assert_eq!(decode(b"\0\0\0\x04i:1;").unwrap().unwrap().value().unwrap(), php::Value::Int(1));
     assert!(matches!(decode(b"\0\0\0\x05"), Err(Error::ReplyTooLong { length: 5, limit: 4 })));
     let long = Reply::from(&php::Value::from("long"));
-    assert!(ReplyCodec::with_limit(4).encode(long, &mut BytesMut::new()).is_err());
+    assert!(ReplyCodec::with_limit(4).encode(long.clone(), &mut BytesMut::new()).is_err());
+    let mut wire = BytesMut::new();
+    ReplyCodec::with_limit(11).encode(long, &mut wire).unwrap();
+    assert_eq!(&wire[..], b"\0\0\0\x0bs:4:\"long\";");
+    assert!(wire.capacity() < 30, "{} bytes reserved", wire.capacity());
 }
 
 #[test]
@@ -317,6 +338,7 @@ fn odd_handshakes_become_arrays_all_the_same() {
 
 #[test]
 fn php_json_escapes_as_php_does() {
+    assert_eq!(php_json::to_string(&[0.5_f32, -0.25]).unwrap(), "[0.5,-0.25]");
     let text =
         php_json::to_string(&("/é\u{1F600}\u{7f}\u{8}\u{c}\u{1f}\"\\", 1.0, 1e25, -0.5)).unwrap();
     assert_eq!(text, "[\"\\/\\u00e9\\ud83d\\ude00\u{7f}\\b\\f\\u001f\\\"\\\\\",1,1.0e+25,-0.5]");

@@ -83,6 +83,61 @@ fn arrays_are_equal_in_entries_and_order() {
 }
 
 #[test]
+fn a_list_with_a_hole_is_no_list() {
+    let mut array: Array = (0..4).map(Value::Int).collect();
+    assert_eq!(
+        (array.is_empty(), array.contains_key(3), array.contains_key(4)),
+        (false, true, false)
+    );
+    assert_eq!(array.remove(1), Some(Value::Int(1)));
+    assert!(!array.is_list());
+    assert_eq!(written(array.clone()), "a:3:{i:0;i:0;i:2;i:2;i:3;i:3;}");
+    assert_eq!(array.get(3), Some(&Value::Int(3)));
+    assert_eq!(array.get_mut(2), Some(&mut Value::Int(2)));
+    assert_eq!((array.contains_key(1), array.contains_key("3")), (false, true));
+    for key in [0, 2, 3] {
+        assert!(!array.is_empty());
+        assert!(array.remove(key).is_some());
+    }
+    assert!(array.is_empty());
+}
+
+#[test]
+fn values_tell_what_they_are() {
+    let values = [
+        Value::Null,
+        Value::Bool(true),
+        Value::Bool(false),
+        Value::from(7_u32),
+        Value::from(-7_i32),
+        Value::from(0.5),
+        Value::from("a"),
+        Value::from(Array::new()),
+    ];
+    let of = |n: usize| {
+        let value = &values[n];
+        (value.is_null(), value.as_bool(), value.as_int(), value.as_float(), value.as_str())
+    };
+    assert_eq!(of(0), (true, None, None, None, None));
+    assert_eq!(of(1), (false, Some(true), None, None, None));
+    assert_eq!(of(2), (false, Some(false), None, None, None));
+    assert_eq!(of(3), (false, None, Some(7), None, None));
+    assert_eq!(of(4), (false, None, Some(-7), None, None));
+    assert_eq!(of(5), (false, None, None, Some(0.5), None));
+    assert_eq!(of(6), (false, None, None, None, Some("a")));
+    assert_eq!(of(7), (false, None, None, None, None));
+    assert_eq!(values.iter().filter(|value| value.as_array().is_some()).count(), 1);
+    assert_eq!((Value::from(7_u16), Value::from(None::<&str>)), (Value::Int(7), Value::Null));
+}
+
+#[test]
+fn a_value_is_appended_to_a_buffer() {
+    let mut buffer = bytes::BytesMut::from("before:");
+    php::serialize_into(&Value::from(7_u32), &mut buffer);
+    assert_eq!(&buffer[..], b"before:i:7;");
+}
+
+#[test]
 fn behind_the_greatest_key_nothing_is_pushed() {
     let mut array = Array::from_iter([(Key::Int(i64::MAX), 1)]);
     assert_eq!(array.push(2), None);
@@ -168,6 +223,7 @@ fn limits_hold() {
     assert_eq!(read("a:1:{i:0;".repeat(100_000).as_bytes()), Err(Error::TooDeep { limit: 64 }));
     let limits = Limits { size: 3, ..Limits::default() };
     assert_eq!(php::unserialize(b"i:1;", limits), Err(Error::TooLong { size: 4, limit: 3 }));
+    assert!(php::unserialize(b"i:1;", Limits { size: 4, ..limits }).is_ok());
 }
 
 #[test]
@@ -390,6 +446,52 @@ fn every_type_of_serde_has_a_form() {
     assert_eq!(php::to_vec(&i128::MAX), Err(Error::IntegerOutOfRange(i128::MAX)));
 }
 
+/// What a format with options of its own visits.
+struct Optional(Option<i64>);
+
+impl<'de> serde::Deserializer<'de> for Optional {
+    type Error = Error;
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Some(number) => visitor.visit_some(Value::Int(number)),
+            None => visitor.visit_none(),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+#[test]
+fn values_go_to_other_formats_and_come_from_them() {
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let list: Array = (1..=2).map(Value::Int).collect();
+    assert_eq!(php::from_value(list.clone().into()), Ok(json("[1,2]")));
+    assert_eq!(php::from_value(Array::new().into()), Ok(json("{}")));
+    assert_eq!(
+        php::from_value(Array::from_iter([("a", list.clone())]).into()),
+        Ok(json(r#"{"a":[1,2]}"#))
+    );
+    assert_eq!(serde_json::from_str::<Array>("[1,2]").unwrap(), list);
+    assert!(serde_json::from_str::<Array>("1").is_err());
+    assert_eq!(serde_json::from_str::<Value>("7").unwrap(), Value::Int(7));
+    let beyond = serde_json::from_str::<Value>("18446744073709551615").unwrap_err().to_string();
+    assert!(beyond.contains("integer beyond 64 signed bits"), "{beyond}");
+    assert_eq!(php::from_value::<Key>(Value::Int(7)), Ok(Key::Int(7)));
+    assert_eq!(php::from_value::<Key>(Value::from("a")), Ok(Key::from("a")));
+    assert!(php::from_value::<Key>(Value::Null).is_err());
+    assert_eq!(Value::deserialize(Optional(Some(3))), Ok(Value::Int(3)));
+    assert_eq!(Value::deserialize(Optional(None)), Ok(Value::Null));
+    let wide = serde::de::IntoDeserializer::<serde::de::value::Error>::into_deserializer(1_i128);
+    let error = Value::deserialize(wide).unwrap_err().to_string();
+    assert!(error.contains("expected a php value"), "{error}");
+    // What writes itself as text.
+    bridges(&std::net::Ipv4Addr::LOCALHOST, "s:9:\"127.0.0.1\";");
+}
+
 #[test]
 fn every_integer_is_a_key() {
     fn bridges_key<K: Serialize + for<'de> Deserialize<'de> + Ord + std::fmt::Debug>(
@@ -459,6 +561,9 @@ fn what_does_not_fit_is_an_error() {
     assert!(php::from_slice::<Rank>(b"s:3:\"Boo\";").is_err());
     assert!(php::from_slice::<Rank>(b"a:2:{i:0;i:1;i:1;i:2;}").is_err());
     assert!(php::from_slice::<Rank>(b"s:5:\"Level\";").is_err());
+    assert!(php::from_slice::<Rank>(b"a:2:{s:5:\"Level\";i:1;s:1:\"x\";N;}").is_err());
+    assert!(php::from_slice::<Rank>(b"a:1:{s:5:\"Guest\";i:1;}").is_err());
+    assert!(php::from_slice::<Rank>(b"a:0:{}").is_err());
     assert!(php::from_slice::<Session>(b"N;").is_err());
 }
 

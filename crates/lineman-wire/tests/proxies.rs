@@ -169,6 +169,17 @@ fn version_2_fields() {
 }
 
 #[test]
+fn the_source_is_a_client_over_tcp() {
+    let client = address("192.0.2.1:56324");
+    assert_eq!(Header::tcp(client, address("198.51.100.7:443")).source(), Some(client));
+    let path = Bytes::from_static(b"/run/a");
+    let unix = Addresses::Unix { source: path.clone(), destination: path };
+    for addresses in [Addresses::Local, Addresses::Unknown, unix] {
+        assert_eq!(Header::new(addresses).source(), None);
+    }
+}
+
+#[test]
 fn a_checksum_is_verified_if_it_is_there() {
     let with = |checksum: &[u8]| {
         let fields = [field(2, b"a"), field(3, checksum), field(4, b"b")].concat();
@@ -199,6 +210,13 @@ fn what_does_not_fit_is_not_written() {
     output.clear();
     header.authority = Some("a".repeat(4096));
     assert_eq!(header.encode_v2(&mut output), Err(Error::TooLong("a name")));
+    for (length, fits) in [(4081, true), (4082, false)] {
+        let mut header = Header::tcp(address("192.0.2.1:1"), address("192.0.2.2:2"));
+        header.authority = Some("a".repeat(length));
+        let mut output = BytesMut::new();
+        assert_eq!(header.encode_v2(&mut output).is_ok(), fits, "{length}");
+        assert_eq!(output.len(), if fits { MAX_SIZE } else { 0 });
+    }
     let path = Bytes::from(vec![b'a'; 109]);
     let unix = Header::new(Addresses::Unix { source: path.clone(), destination: path });
     assert_eq!(unix.encode_v2(&mut output), Err(Error::TooLong("a path")));
@@ -253,6 +271,7 @@ fn forwarded_is_read_as_rfc_7239_says() {
         // Names and separators in quotes.
         (&[r#"for=192.0.2.43, host="a,b;for=6.6.6.6\"\\" ; FOR = 10.0.0.2"#], "192.0.2.43"),
         (&[r#"for="\1\9\2.0.2.43""#], "192.0.2.43"),
+        (&[r#"for=192.0.2.43, host="a,b";for=10.0.0.2"#], "192.0.2.43"),
         // What a client made up stands left of what our proxy wrote, and does not change it.
         (&[r#"for="6.6.6.6, for=192.0.2.1"#], "192.0.2.1"),
         (&[r#"for="6.6.6.6, for=10.0.0.2"#], "10.0.0.2"),

@@ -59,6 +59,19 @@ fn socks_dialogues() {
     check_dialogue(&[b"\x05\x02\x01\x00", reply4].concat(), login, &ok, play_socks("a", with));
     let no_login = b"\x05\x02\x00\x02\x05\x01\x00\x03\x01a\x12\x34";
     check_dialogue(&[b"\x05\x00", reply4].concat(), no_login, &ok, play_socks("a", with));
+    // Some proxies answer in the version of SOCKS.
+    check_dialogue(&[b"\x05\x02\x05\x00", reply4].concat(), login, &ok, play_socks("a", with));
+    let other = Err(socks5::Error::NotSocks5);
+    check_dialogue(b"\x05\x02\x04\x00", &login[..15], &other, play_socks("a", with));
+    // The last byte of the answer is enough, and no byte of the other end's is waited for.
+    for answer in [reply4, &reply_name[2..], &reply6[2..]] {
+        let whole = [b"\x05\x00", answer].concat();
+        let mut output = BytesMut::new();
+        let (outcome, rest) = play_socks("a", None)(&whole, usize::MAX, &mut output);
+        assert_eq!((outcome, rest), (Some(Ok(())), vec![]));
+        let (short, _) = play_socks("a", None)(&whole[..whole.len() - 1], 1, &mut output);
+        assert_eq!(short, None);
+    }
     let refused = Err(socks5::Error::Credentials);
     check_dialogue(b"\x05\x02\x01\x01", &login[..15], &refused, play_socks("a", with));
 }
@@ -154,6 +167,8 @@ fn what_cannot_stand_in_a_connect_is_refused() {
         let error = HttpConnect::new(host, 1, None).err();
         assert_eq!(error, Some(Error::Host(host.to_owned())));
     }
+    assert!(HttpConnect::new(&"a".repeat(255), 1, None).is_ok());
+    assert!(Socks5::new(&"a".repeat(255), 1, None).is_ok());
     for credentials in [("a:b", "c"), ("a", "b\r\n"), ("a\0", "")] {
         let error = HttpConnect::new("a", 1, Some(credentials)).err();
         assert_eq!(error, Some(Error::CredentialsForm));

@@ -67,6 +67,8 @@ fn text_refuses_to_send_two_lines_as_one() {
     let mut out = BytesMut::new();
     assert!(Text::new().encode("a\nb".to_owned(), &mut out).is_err());
     assert!(out.is_empty());
+    Text::new().encode("a".repeat(1000), &mut out).unwrap();
+    assert!(out.len() == 1001 && out.capacity() < 1100, "{} bytes", out.capacity());
 }
 
 #[test]
@@ -137,6 +139,20 @@ fn protocols_have_names() {
         [Raw::name(), Text::name(), Framed::name(), Own::name()],
         ["raw", "text", "framed", "Own"]
     );
+}
+
+#[test]
+fn framed_shares_the_memory_of_large_messages_alone() {
+    const SHARE_FROM: usize = 64 * 1024;
+    for (length, shares) in [(SHARE_FROM - 1, false), (SHARE_FROM, true), (SHARE_FROM + 1, true)] {
+        let mut buffer = BytesMut::new();
+        Framed::new().encode(Bytes::from(vec![7; length]), &mut buffer).unwrap();
+        assert!(buffer.capacity() < 2 * length, "{} bytes reserved", buffer.capacity());
+        let message = buffer[4..].as_ptr();
+        let decoded = Framed::new().decode(&mut buffer).unwrap().unwrap();
+        assert_eq!((decoded.as_ptr() == message, decoded.len()), (shares, length));
+    }
+    assert_eq!(Framed::with_max_size(7).max_message_size(), 7);
 }
 
 proptest! {

@@ -109,6 +109,8 @@ fn encoders_write_the_examples_of_section_5_7() {
     assert_eq!(&out[..], b"\x89\x05Hello\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
     assert_eq!(encode_ping(&[0; 126], None, &mut out), Err(Error::ControlTooLong));
     assert_eq!(out.len(), 18, "nothing is appended on an error");
+    encode_pong(&[0; 125], None, &mut out).unwrap();
+    assert_eq!(out.len(), 18 + 127);
 }
 
 #[test]
@@ -283,6 +285,46 @@ fn close_is_encoded_whatever_it_says() {
 }
 
 #[test]
+fn a_decoder_tells_what_it_holds() {
+    let (mut decoder, limits) = (Decoder::new(Role::Client), Limits::default());
+    assert_eq!((decoder.buffered(), decoder.is_movable()), (0, true));
+    for (piece, held) in [
+        (&b"\x01\x03abc"[..], 3),
+        (b"\x89\x04p", 4),
+        (b"in", 6),
+        (b"g", 3),
+        (b"\x80\x05de\xe2", 6),
+        (b"\x82\xac", 0),
+    ] {
+        let mut input = BytesMut::from(piece);
+        while decoder.decode(&mut input, &limits).unwrap().is_some() {}
+        assert_eq!((decoder.buffered(), decoder.is_movable()), (held, true), "{piece:x?}");
+        assert_eq!(decoder.is_idle(), held == 0);
+    }
+}
+
+#[test]
+fn a_header_knows_its_size() {
+    let lengths = [0, 1, 125, 126, 127, 0xFFFE, 0xFFFF, 0x1_0000, 0x1_0001, usize::MAX];
+    for (length, size) in lengths.into_iter().zip([2, 2, 2, 4, 4, 4, 4, 10, 10, 10]) {
+        for (mask, of_mask) in [(None, 0), (Some(KEY), 4)] {
+            let header = Header { last: true, reserved: 0, opcode: Opcode::Binary, mask, length };
+            let mut out = BytesMut::new();
+            header.encode(&mut out);
+            assert_eq!((header.encoded_len(), out.len()), (size + of_mask, size + of_mask));
+        }
+    }
+}
+
+#[test]
+fn encoders_reserve_what_they_append() {
+    let (message, mut out) = (Message::from("a".repeat(1000)), BytesMut::new());
+    encode_message(&message, Some(KEY), &mut out);
+    assert_eq!(out.len(), 1008);
+    assert!(out.capacity() < 1100, "{} bytes", out.capacity());
+}
+
+#[test]
 fn many_empty_fragments_keep_memory_as_it_is() {
     let (mut decoder, limits) = (Decoder::new(Role::Client), Limits::default());
     let mut input = BytesMut::from(&b"\x01\x01a"[..]);
@@ -307,12 +349,17 @@ fn messages_convert() {
     assert_eq!(text, "é");
     assert!(Utf8Bytes::try_from(Bytes::from_static(b"\xff")).is_err());
     assert_eq!(Message::from("x").into_bytes(), Bytes::from_static(b"x"));
+    assert!(Message::from("").is_empty() && !Message::from("x").is_empty());
+    assert_eq!((AsRef::<str>::as_ref(&text), AsRef::<[u8]>::as_ref(&text)), ("é", "é".as_bytes()));
+    assert_eq!((text.to_string(), Bytes::from(text.clone())), ("é".to_owned(), "é".into()));
+    assert!(text == *"é" && text != *"e" && text != "e");
 }
 
 #[test]
 fn close_codes_have_names() {
     assert_eq!(CloseCode::GOING_AWAY.to_string(), "1001 going away");
     assert_eq!(CloseCode(4000).to_string(), "4000");
+    assert_eq!(u16::from(CloseCode(4000)), 4000);
     assert_eq!(CloseFrame::new(1009, "").to_string(), "1009 message too big");
 }
 

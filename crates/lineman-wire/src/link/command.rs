@@ -113,7 +113,7 @@ commands! {
     Sync = 124,
     /// Extension, gateway → business: the answer to `Sync`.
     Synced = 125,
-    /// Extension, business → gateway: everything of mine has reached everybody, so my clients can
+    /// Extension, business → gateway: all this business sent has been applied, so its clients can
     /// go to other businesses.
     Release = 126,
     /// Extension, business → gateway: how many events of this link have been handled so far, in
@@ -121,7 +121,7 @@ commands! {
     Handled = 127,
     /// Business → gateway: the first packet of a business link.
     WorkerConnect = 200,
-    /// Gateway → business: keeps the link busy; nobody answers.
+    /// Gateway → business: keeps the link busy; there is no answer.
     Ping = 201,
     /// Client → gateway: a key, before every other packet.
     GatewayClientConnect = 202,

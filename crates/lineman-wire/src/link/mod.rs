@@ -1,7 +1,7 @@
 //! `GatewayWorker`'s inner protocols: packets between gateway and business, lines of the register.
 //!
-//! Who calls it: `lineman-gateway` on its links, `lineman-client`. What it never does: check a
-//! key, keep a table, or send anything. [`Packet`] and [`Codec`] are the bytes; [`Event`] and
+//! `lineman-gateway` calls it on its links, and `lineman-client`. It never checks a key, keeps a
+//! table, or sends anything. [`Packet`] and [`Codec`] are the bytes; [`Event`] and
 //! [`Request`] are what they mean.
 
 mod body;

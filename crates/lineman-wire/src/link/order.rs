@@ -12,7 +12,7 @@ use super::{Body, Command, Error, Name, Packet};
 pub enum Audience {
     /// Every client of the gateway.
     All,
-    /// These connections of the gateway, and nobody if there are none.
+    /// These connections of the gateway, and no client if there are none.
     Only(Vec<u32>),
     /// All but these connections of the gateway.
     Except(Vec<u32>),
@@ -31,7 +31,7 @@ pub enum Order {
     },
     /// Sends a message to all clients, or some.
     SendToAll {
-        /// Whom it is for.
+        /// The clients it is for.
         audience: Audience,
         /// The message.
         message: Body,
@@ -99,7 +99,7 @@ pub enum Order {
         /// The group.
         group: Bytes,
     },
-    /// Sends a message to the clients of some groups; who is in two of them gets it twice.
+    /// Sends a message to the clients of some groups; a client in two of them gets it twice.
     SendToGroup {
         /// The groups.
         groups: Vec<Name>,
@@ -230,7 +230,7 @@ impl Audience {
             return Ok(Self::All);
         }
         let ext: Value = json::read(command, ext)?;
-        // PHP would send to everybody if this is anything else; here that is not a good guess.
+        // PHP sends to all clients if this is anything else; here a broken list is an error.
         if !(ext.is_object() || ext.as_array().is_some_and(Vec::is_empty)) {
             return Err(Error::Shape { command, expected: "an object" });
         }

@@ -88,7 +88,7 @@ pub enum Condition {
     /// The client has one of the uids.
     Uids(Vec<Name>),
     /// The client is one of these. A condition that is not known reads as an empty list here, so
-    /// that it chooses nobody.
+    /// that it chooses no client.
     Connections(Vec<u32>),
 }
 

@@ -1,7 +1,7 @@
 //! The lines between a register and its gateways and businesses: one JSON object each.
 //!
-//! Who calls it: the register, and everybody who looks for gateways. What it never does: cut
-//! lines out of a stream; that is `text`'s business.
+//! The register calls it, and businesses and clients that look for gateways. It never cuts lines
+//! out of a stream; `text` does.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub enum Line {
         /// The cluster's key.
         secret_key: Secret,
     },
-    /// Anybody → register: keeps the connection busy.
+    /// Any peer → register: keeps the connection busy.
     Ping,
     /// Register → business: these are all gateways there are.
     BroadcastAddresses {

@@ -25,7 +25,7 @@ pub enum Control {
     Drain,
     /// Answer with [`Event::Synced`](super::Event::Synced) when everything before is applied.
     Sync,
-    /// Everything of this business has reached everybody: its clients can move.
+    /// Everything that this business sent has been applied: its clients can move.
     Release,
     /// How many events of this link have been handled so far; the number wraps.
     Handled(u32),

@@ -5,7 +5,7 @@ use std::fmt;
 /// A secret key.
 ///
 /// It cannot be printed and has no `==`: the comparison has to take the same time for every key,
-/// which is the business of whoever holds the right one.
+/// which the holder of the right one sees to.
 #[derive(Clone, Default)]
 pub struct Secret(String);
 

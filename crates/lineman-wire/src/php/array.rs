@@ -234,3 +234,28 @@ impl<'a> IntoIterator for &'a Array {
         self.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_entries_than_are_scanned_have_an_index() {
+        let entries = |count: usize| (0..count).map(|n| (format!("k{n}"), n.to_string()));
+        for (count, indexed) in
+            [(0, false), (SCAN_LIMIT, false), (SCAN_LIMIT + 1, true), (40, true)]
+        {
+            let array: Array = entries(count).collect();
+            assert_eq!(array.index.is_some(), indexed, "{count} entries");
+        }
+        let mut array: Array = entries(SCAN_LIMIT + 3).collect();
+        for (left, indexed) in [(SCAN_LIMIT + 2, true), (SCAN_LIMIT + 1, true), (SCAN_LIMIT, false)]
+        {
+            array.remove(format!("k{left}"));
+            assert_eq!((array.len(), array.index.is_some()), (left, indexed));
+        }
+        // A list finds its entries by their place.
+        let list: Array = (0..40).map(Value::Int).collect();
+        assert!(list.index.is_none());
+    }
+}

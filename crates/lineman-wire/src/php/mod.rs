@@ -1,7 +1,7 @@
 //! PHP's `serialize` format: what sessions, replies and array messages look like between gateways.
 //!
-//! Who calls it: `link`, and the session code of `lineman-gateway`. What it never does: build
-//! objects or follow references; they are refused by name.
+//! `link` calls it, and the session code of `lineman-gateway`. It never builds objects or follows
+//! references; they are refused by name.
 
 mod array;
 mod decode;

@@ -1,5 +1,5 @@
-//! `HAProxy`'s PROXY protocol, versions 1 and 2: who the client behind a proxy is, told before its
-//! first byte. (The specification is `proxy-protocol.txt` of `HAProxy`; sections are of that text.)
+//! `HAProxy`'s PROXY protocol, versions 1 and 2: a header before the first byte says which client is
+//! behind a proxy. (The specification is `proxy-protocol.txt` of `HAProxy`; sections are of that text.)
 //!
 //! It finds the header and reads it. Whether the peer may be believed is for the caller to know.
 
@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Where and for whom the proxy accepted the connection.
+/// For which client the proxy accepted the connection, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Addresses {
     /// The proxy speaks for itself, as in a health check (version 2, `LOCAL`): the socket's own

@@ -1,7 +1,7 @@
 //! Close codes and the close frame's payload (RFC 6455, 5.5.1 and 7.4).
 //!
-//! The decoder parses with it, whoever closes a connection builds with it. It never decides when to
-//! close.
+//! The decoder parses with it, and the end that closes a connection builds with it. It never decides
+//! when to close.
 
 use std::fmt;
 

@@ -247,6 +247,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_whole_frame_is_taken_at_once() {
+        let header =
+            |last, opcode, length| Header { last, reserved: 0, opcode, mask: None, length };
+        let taken = |header: Header, input: &[u8]| {
+            let mut input = BytesMut::from(input);
+            let event = take_whole(header, 2, &mut input).expect("the frame is good");
+            (event, input.to_vec())
+        };
+        let text = Event::Message(Message::from("ab"));
+        assert_eq!(taken(header(true, Opcode::Text, 2), b"..ab"), (Some(text.clone()), vec![]));
+        assert_eq!(taken(header(true, Opcode::Text, 2), b"..abc"), (Some(text), b"c".to_vec()));
+        for (header, input) in [
+            (header(true, Opcode::Text, 2), &b"..a"[..]),
+            (header(false, Opcode::Text, 2), b"..ab"),
+            (header(true, Opcode::Continuation, 2), b"..ab"),
+            (Header { reserved: 4, ..header(true, Opcode::Text, 2) }, b"..ab"),
+        ] {
+            assert_eq!(taken(header, input), (None, input.to_vec()), "{header:?}");
+        }
+    }
+
+    #[test]
     fn nothing_is_kept_between_two_messages() {
         let (mut decoder, limits) = (Decoder::new(Role::Client), Limits::default());
         for (piece, keeps) in [

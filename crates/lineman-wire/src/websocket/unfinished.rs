@@ -24,7 +24,7 @@ pub(crate) struct Unfinished {
     deflate: Deflated,
 }
 
-/// What the bytes of the message have to go through, and who owns the inflater.
+/// What the bytes of the message have to go through, and which side owns the inflater.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Deflated {
     /// They are the message.

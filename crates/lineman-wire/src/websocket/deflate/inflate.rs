@@ -31,7 +31,7 @@ impl Inflater {
         Self { stream: Decompress::new(false), fresh: true }
     }
 
-    /// Makes an inflater for a sender who takes its context over, with a window of its size.
+    /// Makes an inflater for a sender that takes its context over, with a window of its size.
     pub(crate) fn with_context(window_bits: u8) -> Self {
         let bits = window_bits.clamp(super::LEAST_WINDOW_BITS, super::MOST_WINDOW_BITS);
         Self { stream: Decompress::new_with_window_bits(false, bits), fresh: true }
@@ -66,7 +66,7 @@ impl Inflater {
         Ok(())
     }
 
-    /// Ends a message of a sender who takes its context over.
+    /// Ends a message of a sender that takes its context over.
     pub(crate) fn finish(
         &mut self,
         take: impl FnMut(&[u8]) -> Result<(), Error>,

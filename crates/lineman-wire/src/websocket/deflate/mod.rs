@@ -1,7 +1,7 @@
 //! permessage-deflate (RFC 7692): what a service wants, what two ends agreed on, and the machinery.
 //!
 //! The handshakes negotiate with it, the decoder inflates and the [`Encoder`] deflates with it. It
-//! never decides that a peer is too slow or too greedy: the bound of a message is the decoder's.
+//! sets no bounds: that of a message is the decoder's.
 
 mod encoder;
 mod inflate;
@@ -19,7 +19,7 @@ use super::frame::Role;
 
 /// The smallest window that zlib can deflate with; it can inflate what a window of 8 bits made.
 const LEAST_WINDOW_BITS: u8 = 9;
-/// The largest window, and the one of who says nothing (RFC 7692, 7.1.2).
+/// The largest window, and that of an end which names none (RFC 7692, 7.1.2).
 const MOST_WINDOW_BITS: u8 = 15;
 
 /// What a service wants of permessage-deflate. Of what a peer asks for, everything is granted that
@@ -32,9 +32,9 @@ const MOST_WINDOW_BITS: u8 = 15;
 /// ```
 /// use lineman_wire::websocket::Deflate;
 ///
-/// let thrifty = Deflate::new().server_max_window_bits(12).level(1).min_size(512);
-/// let greedy = Deflate::new().server_context_takeover().client_context_takeover();
-/// assert_ne!(thrifty, greedy);
+/// let small = Deflate::new().server_max_window_bits(12).level(1).min_size(512);
+/// let large = Deflate::new().server_context_takeover().client_context_takeover();
+/// assert_ne!(small, large);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deflate {

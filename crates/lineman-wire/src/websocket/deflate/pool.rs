@@ -1,6 +1,6 @@
 //! Inflaters and deflaters between two uses: 48 and 256 KiB each, too much to allocate for a message.
 //!
-//! Whoever owns many connections owns one pool and lends it to each call. Only what has no context
+//! The owner of many connections owns one pool and lends it to each call. Only what has no context
 //! comes here; a context lives with its connection.
 
 use flate2::{Compress, Compression};

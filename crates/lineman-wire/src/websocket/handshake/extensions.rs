@@ -1,6 +1,6 @@
 //! The grammar of `Sec-WebSocket-Extensions` (RFC 6455, 9.1): a list of names with parameters.
 //!
-//! Both handshakes read it; what an extension's parameters mean is for who knows the extension. It
+//! Both handshakes read it; what an extension's parameters mean, its own module knows. It
 //! accepts what the grammar does and nothing else.
 
 use std::borrow::Cow;
@@ -58,7 +58,7 @@ type Parameter<'a> = (&'a str, Option<Cow<'a, str>>);
 
 fn parameter(input: &str) -> Option<(Parameter<'_>, &str)> {
     let (name, behind) = token(input)?;
-    // Spaces around the sign are what RFC 2616's implied whitespace allowed; nobody sends them, and
+    // Spaces around the sign are what RFC 2616's implied whitespace allowed; no browser sends them, and
     // RFC 9110 does not know them.
     let Some(behind) = behind.strip_prefix('=') else { return Some(((name, None), behind)) };
     if let Some(quoted) = behind.strip_prefix('"') {

@@ -50,7 +50,7 @@ impl RequestParser {
     /// Parses the request's head once `input` holds all of it; `None` means "wait for more bytes".
     ///
     /// `input` is all that has come and was not consumed, so it begins with what the last call saw.
-    /// It is left as it is: who takes the request as a WebSocket advances it by
+    /// It is left as it is: a caller that takes the request as a WebSocket advances it by
     /// [`Request::head`]`().len()`.
     ///
     /// # Errors
