@@ -32,7 +32,7 @@ pub(crate) trait Cluster {
     fn ask(&self, gateway: SocketAddr, packet: Bytes) -> LocalFuture<Result<Reply, HubError>>;
 
     /// Queues a command for every gateway that it concerns, but for some clients: `order` makes it for a
-    /// gateway, given those of `except` that are behind it. The command itself says whom it is for, so a
+    /// gateway, given those of `except` that are behind it. The command itself says which clients it is for, so a
     /// carrier that knows where uids and groups are need not trouble every gateway; this one does.
     ///
     /// A gateway that fails does not keep the command from the others; the first failure is returned.

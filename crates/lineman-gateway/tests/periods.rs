@@ -1,5 +1,5 @@
-//! What services do with time, as they are wired: real services over sockets, with the clock paused.
-//! While everything waits, time goes on to whatever is due next.
+//! What services do with time, as they are wired: real services over sockets, and a clock that runs some
+//! hundred times as fast as the real one.
 
 mod process;
 
@@ -13,17 +13,40 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
+/// How far the clock goes at once: less than any period of a service.
+const STEP: Duration = Duration::from_millis(50);
+
+/// How late something may be seen: what is sent takes real time to arrive.
+const LATE: Duration = Duration::from_secs(5);
+
+/// Runs a test whose clock is moved by hand. Left to itself, a paused clock would leap to whatever is due
+/// next while bytes are on their way between two sockets.
 fn paused(test: impl Future<Output = ()>) {
     run(async {
         tokio::time::pause();
-        test.await;
+        let (ticks, mut clock) = tokio::sync::mpsc::channel(1);
+        // While such a task runs, tokio does not move the clock.
+        tokio::task::spawn_blocking(move || {
+            while ticks.blocking_send(()).is_ok() {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        });
+        let advance = async {
+            while clock.recv().await.is_some() {
+                tokio::time::advance(STEP).await;
+            }
+        };
+        tokio::select! {
+            () = test => {}
+            () = advance => {}
+        }
     });
 }
 
 fn seconds(range: std::ops::RangeInclusive<u64>, since: Instant) {
     let elapsed = since.elapsed();
     let (from, to) = (Duration::from_secs(*range.start()), Duration::from_secs(*range.end()));
-    assert!((from..=to).contains(&elapsed), "{elapsed:?} is not in {range:?} s");
+    assert!((from..=to + LATE).contains(&elapsed), "{elapsed:?} is not in {range:?} s");
 }
 
 /// Opens the link of a business.
@@ -128,7 +151,8 @@ fn links_are_pinged_once_in_an_interval() {
         ] {
             let pings = pings(gateway).await;
             assert_eq!(pings.len(), count, "{pings:?}");
-            assert!(pings.windows(2).all(|pair| pair[1] - pair[0] == period), "{pings:?}");
+            let even = |pair: &[u64]| (pair[1] - pair[0]).abs_diff(period) <= 1;
+            assert!(pings.windows(2).all(even), "{pings:?}");
         }
     });
 }
@@ -174,7 +198,7 @@ fn a_register_hears_something_in_time_or_hangs_up() {
         let register = Register::listen("unused").silence_limit(Duration::ZERO);
         let register = Process::start(register).await;
         let mut silent = Peer::connect(register.addresses[0]).await;
-        tokio::time::sleep(Duration::from_secs(1000)).await;
+        tokio::time::sleep(Duration::from_secs(200)).await;
         silent.write(b"{\"event\":\"worker_connect\",\"secret_key\":\"\"}\n").await;
         silent.read_to(b"\n").await;
     });
@@ -253,7 +277,7 @@ fn a_silent_gateway_s_link_is_given_up_and_made_anew() {
         // The next one says something in time, and stays.
         let mut link = made_up.accept().await;
         for _ in 0..10 {
-            tokio::time::sleep(Duration::from_secs(25)).await;
+            tokio::time::sleep(Duration::from_secs(15)).await;
             let ping = Packet::from(Event::Ping).to_bytes();
             let written = link.write_all(&ping).await;
             assert!(written.is_ok(), "closed after {:?}", since.elapsed());
@@ -275,7 +299,7 @@ fn gateways_on_this_machine_may_be_silent_for_ever() {
             };
             let business = Process::start(business).await;
             let _link = made_up.accept().await;
-            tokio::time::sleep(Duration::from_secs(1000)).await;
+            tokio::time::sleep(Duration::from_secs(200)).await;
             assert_eq!(business.gauges()["links"], 1);
         }
     });

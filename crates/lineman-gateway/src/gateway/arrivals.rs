@@ -6,8 +6,8 @@ use lineman_wire::link::{Command, Packet};
 
 use super::core::Core;
 use super::heartbeat::Action;
+use super::identity::Departed;
 use super::outlet::Outlet;
-use super::place::Departed;
 
 impl<C: Outlet> Core<C> {
     /// A client is there: a business hears `ON_CONNECT`, and `ON_WEBSOCKET_CONNECT` behind it.
@@ -33,7 +33,8 @@ impl<C: Outlet> Core<C> {
             return;
         };
         let session = client.session.clone();
-        let packet = self.place.packet(Command::OnMessage, id, client.connection.peer(), session);
+        let packet =
+            self.identity.packet(Command::OnMessage, id, client.connection.peer(), session);
         link.push(&Packet { body: payload, ..packet });
     }
 

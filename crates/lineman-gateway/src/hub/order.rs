@@ -97,7 +97,7 @@ impl Hub {
         Ok(self.order_any(client, Order::SetSession { connection_id, session })?)
     }
 
-    /// Merges fields into a client's session; the gateway does it, so nobody's other fields are
+    /// Merges fields into a client's session; the gateway does it, so the other fields are
     /// lost.
     ///
     /// Maps within the session are merged, too; everything else is replaced.

@@ -33,7 +33,7 @@ pub(crate) struct Queries {
     connections: RefCell<BTreeMap<SocketAddr, Rc<Asked>>>,
 }
 
-/// One connection, and who waits for answers on it.
+/// One connection, and the questions that wait for answers on it.
 struct Asked {
     connection: RefCell<Option<Connection<ReplyCodec>>>,
     pending: RefCell<Pending>,
@@ -112,7 +112,7 @@ impl Handler<ReplyCodec> for Asked {
             Event::Message(reply) => {
                 let expected = self.pending.borrow_mut().answer(reply);
                 if !expected {
-                    let problem = "an answer that nobody asked for".to_owned();
+                    let problem = "an answer without a question".to_owned();
                     connection.close(CloseReason::Protocol { code: 1002, problem });
                 }
             }
@@ -128,7 +128,7 @@ impl Handler<ReplyCodec> for Asked {
 /// Resolves to an answer, or to how the connection ended.
 pub(super) type Waiting = oneshot::Receiver<Result<Reply, String>>;
 
-/// Who waits for the next answers, in their order.
+/// The questions that wait for the next answers, in their order.
 #[derive(Default)]
 pub(super) struct Pending(VecDeque<oneshot::Sender<Result<Reply, String>>>);
 
@@ -153,7 +153,7 @@ impl Pending {
     pub(super) fn fail(&mut self, problem: &str) {
         for asker in self.0.drain(..) {
             if asker.send(Err(problem.to_owned())).is_err() {
-                tracing::trace!("nobody waits for the answer any more");
+                tracing::trace!("the question was given up before");
             }
         }
     }
@@ -175,7 +175,7 @@ mod tests {
         assert!(pending.answer(reply("i:2;")));
         assert_eq!(first.try_recv().unwrap(), Ok(reply("i:1;")));
         assert_eq!(second.try_recv().unwrap(), Ok(reply("i:2;")));
-        assert!(!pending.answer(reply("i:3;")), "nobody asked");
+        assert!(!pending.answer(reply("i:3;")), "there is no question");
     }
 
     #[test]

@@ -9,12 +9,12 @@ use lineman_wire::php::{Array, Key, Value};
 use super::HubError;
 
 /// A gateway's answer, and whose it is.
-pub(super) struct Answer {
+pub(super) struct GatewayReply {
     pub(super) gateway: SocketAddr,
     pub(super) reply: Reply,
 }
 
-impl Answer {
+impl GatewayReply {
     pub(super) fn value(&self) -> Result<Value, HubError> {
         let gateway = self.gateway;
         self.reply.value().map_err(|source| HubError::Reply { gateway, source })

@@ -95,7 +95,7 @@ impl Worker<Peers<WebSocket>> {
         self
     }
 
-    /// Runs for each pong: the answer to [`Connection::ping`], or one that nobody asked for.
+    /// Runs for each pong: the answer to [`Connection::ping`], or one that answers none.
     #[must_use]
     pub fn on_pong(mut self, handler: impl Fn(&Connection<WebSocket>, &Bytes) + 'static) -> Self {
         self.kind.handlers.pong = Some(Box::new(handler));
