@@ -1,10 +1,7 @@
 //! What code that reaches clients needs of its cluster: which gateways there are, commands to them, and
-//! questions. The seam at which the mesh ([`Mesh`](crate::mesh::Mesh), a link from every business to every
-//! gateway) can be exchanged for another carrier.
-//!
-//! [`Hub`](crate::Hub) calls it and knows nothing of links. A carrier keeps the order of what goes to one
-//! gateway, never waits, and loses nothing that it took without saying so. Clients' events are not its
-//! matter: they come on the links, as does the way out of a business.
+//! questions. [`Hub`](crate::Hub) calls it and knows nothing of links, so that another carrier can take the
+//! place of the [`Mesh`](crate::mesh::Mesh). A carrier keeps the order of what goes to one gateway and never
+//! waits. Clients' events are not its matter: they come on links, as does the way out of a business.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
