@@ -6,7 +6,7 @@
 
 use std::{fmt::Debug, net::IpAddr};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use lineman_wire::{
     Protocol,
     forwarded::{forwarded, x_forwarded_for},
@@ -17,8 +17,10 @@ use lineman_wire::{
     socks5::Socks5,
     text::Text,
     websocket::{
-        ClientHandshake, Decoder, Deflate, Error, Event, Extensions, HandshakeError,
+        ClientHandshake, CloseFrame, Decoder, Deflate, Error, Event, Extensions, HandshakeError,
         HandshakeLimits, Limits, RequestParser, ResponseParser, Role, ServerHandshake, accept,
+        encode_close, encode_ping, encode_pong,
+        frame::{Header, Opcode},
     },
 };
 
@@ -28,11 +30,12 @@ const LIMIT: usize = 300;
 /// A target's name, which is also that of its file and of its folder of seeds, and its body.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 18] = [
+const TARGETS: [Target; 19] = [
     ("text", |data| protocol(|| Text::with_max_size(LIMIT), data)),
     ("framed", |data| protocol(|| Framed::with_max_size(LIMIT), data)),
     ("websocket_server", |data| websocket(Role::Server, data)),
     ("websocket_client", |data| websocket(Role::Client, data)),
+    ("websocket_control", websocket_control),
     ("websocket_deflate_server", |data| websocket_deflate(Role::Server, data)),
     ("websocket_deflate_client", |data| websocket_deflate(Role::Client, data)),
     ("extensions", extensions),
@@ -95,6 +98,67 @@ fn websocket(role: Role, data: &[u8]) {
     let whole = decode_websocket(none, limits, std::iter::once(data), Move::Never);
     assert_eq!(decode_websocket(none, limits, data.chunks(size), Move::Never), whole);
     assert_eq!(decode_websocket(none, limits, data.chunks(size), Move::AfterEachPiece), whole);
+}
+
+/// The bytes say which control frames come before, between and behind the fragments of a message:
+/// each arrives as it was written, none changes the message, and what answers it can be written.
+fn websocket_control(data: &[u8]) {
+    let mask = Some([0x37, 0xfa, 0x21, 0x3d]);
+    let (size, mut data) = piece_size(data);
+    let (mut wire, mut expected, mut message) = (BytesMut::new(), Vec::new(), Vec::new());
+    while let Some((&[kind, length], rest)) = data.split_first_chunk() {
+        let (payload, behind) = rest.split_at(rest.len().min(usize::from(length)));
+        data = behind;
+        match kind % 4 {
+            0 => match encode_ping(payload, mask, &mut wire) {
+                Ok(()) => expected.push(Event::Ping(Bytes::copy_from_slice(payload))),
+                Err(error) => assert!(error == Error::ControlTooLong && payload.len() > 125),
+            },
+            1 => match encode_pong(payload, mask, &mut wire) {
+                Ok(()) => expected.push(Event::Pong(Bytes::copy_from_slice(payload))),
+                Err(error) => assert!(error == Error::ControlTooLong && payload.len() > 125),
+            },
+            2 => {
+                let opcode = if message.is_empty() { Opcode::Binary } else { Opcode::Continuation };
+                let last = kind & 4 != 0 && opcode == Opcode::Continuation;
+                let fragment = [b"x", payload].concat();
+                Header { last, reserved: 0, opcode, mask: Some([0; 4]), length: fragment.len() }
+                    .encode(&mut wire);
+                wire.extend_from_slice(&fragment);
+                message.extend_from_slice(&fragment);
+                if last {
+                    expected.push(Event::Message(std::mem::take(&mut message).into()));
+                }
+            }
+            _ => {
+                let (code, reason) = payload.split_first_chunk().unwrap_or((&[0, 0], payload));
+                let reason = String::from_utf8_lossy(reason).into_owned();
+                let close = CloseFrame::new(u16::from_be_bytes(*code), reason);
+                encode_close(Some(&close), mask, &mut wire);
+                expected.push(Event::Close(sent_close(&close)));
+                break;
+            }
+        }
+    }
+    let limits = Limits { max_frame_size: 4 * LIMIT, max_message_size: usize::MAX - 125 };
+    let none = (Role::Server, Extensions::NONE);
+    let whole = decode_websocket(none, limits, std::iter::once(&wire[..]), Move::Never);
+    assert_eq!(whole, (expected, None));
+    assert_eq!(decode_websocket(none, limits, wire.chunks(size), Move::Never), whole);
+    assert_eq!(decode_websocket(none, limits, wire.chunks(size), Move::AfterEachPiece), whole);
+}
+
+/// What arrives of a close frame: nothing of a code that must not be sent, and as many characters of
+/// the reason as fit.
+fn sent_close(close: &CloseFrame) -> Option<CloseFrame> {
+    let mut reason = String::new();
+    for character in close.reason.chars() {
+        if reason.len() + character.len_utf8() > CloseFrame::MAX_REASON {
+            break;
+        }
+        reason.push(character);
+    }
+    close.code.is_sendable().then(|| CloseFrame::new(close.code, reason))
 }
 
 /// The second byte says whose context is taken over.

@@ -15,6 +15,7 @@ pub mod http2;
 pub mod ours;
 pub mod launch;
 pub mod watched;
+pub mod meanwhile;
 
 /// The programs of the README compile.
 #[cfg(doctest)]

@@ -123,6 +123,8 @@ async fn who_sends_too_much_waits_and_loses_nothing() -> Result<()> {
             for number in 0..200 {
                 all.extend(frame(TEXT, format!("{number:0>100}").as_bytes())?);
             }
+            // The innocent one stays below it, and is not counted.
+            ensure!(count(&server.program, counter).await? == 0, "{counter} is not 0 yet");
             peer.send(&all).await?;
             for number in 0..200 {
                 let wanted = format!("\x64{number:0>100}");

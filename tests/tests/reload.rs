@@ -3,12 +3,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use lineman_testkit::{Client, Port, Program, Slot, Status, within};
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
+use lineman_tests::meanwhile::{Meanwhile, Rounds, rounds_during};
 use lineman_tests::programs::{Server, built, chat, echo, http};
 use lineman_tests::raw::Raw;
 
@@ -48,17 +48,12 @@ async fn a_worker_is_replaced_and_no_connect_is_refused() -> Result<()> {
     for _ in 0..20 {
         old.push(echo.client().await?);
     }
-    let done = Arc::new(AtomicBool::new(false));
-    let visitors: Vec<_> =
-        (0..4).map(|_| tokio::spawn(visit_until(Arc::clone(&echo), Arc::clone(&done)))).collect();
+    let visitor = |_| Meanwhile::goes_on(|rounds| visit(Arc::clone(&echo), rounds));
+    let visitors = (0..4).map(visitor).collect();
 
-    echo.program.reload().await?;
+    let (_, visits) = rounds_during(visitors, echo.program.reload()).await?;
+    assert!(visits.iter().all(|count| *count > 0), "visits during the reload: {visits:?}");
     let after = pids(&echo.program.status().await?);
-    done.store(true, Ordering::Relaxed);
-    for visitor in visitors {
-        let visits = visitor.await??;
-        assert!(visits > 0, "somebody visited meanwhile");
-    }
     for client in &mut old {
         let ended = client.ended().await?;
         assert_eq!(ended.code(), Some(1001), "{ended:?}");
@@ -71,17 +66,15 @@ async fn a_worker_is_replaced_and_no_connect_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Connects, asks, leaves, and does so again until `done`; returns how often.
-async fn visit_until(echo: Arc<Server>, done: Arc<AtomicBool>) -> Result<u64> {
-    let mut visits = 0;
-    while !done.load(Ordering::Relaxed) {
+/// Connects, asks and leaves in each round.
+async fn visit(echo: Arc<Server>, mut rounds: Rounds) -> Result<()> {
+    while rounds.another() {
         let mut client = echo.client().await.context("refused during the reload")?;
         client.send_text("hello").await?;
         ensure!(client.next_text().await? == "hello");
         client.close().await?;
-        visits += 1;
     }
-    Ok(visits)
+    Ok(())
 }
 
 #[tokio::test]
@@ -147,21 +140,19 @@ fn pids(status: &Status) -> Vec<i32> {
     status.slots.iter().filter_map(|slot| slot.pid).collect()
 }
 
-/// Asks on one kept connection after the other until `done`; returns how many requests were answered.
-async fn ask_until(http: Arc<Server>, done: Arc<AtomicBool>) -> Result<u64> {
-    let mut answered = 0;
-    'connections: while !done.load(Ordering::Relaxed) {
-        let mut peer = Raw::connect(&http.port.address()).await.context("refused")?;
-        loop {
-            peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
-            let answer = peer.answer(b"hello").await.context("a request failed")?;
-            answered += 1;
-            if answer.contains("connection: close") || done.load(Ordering::Relaxed) {
-                continue 'connections;
-            }
-        }
+/// Asks on one kept connection after the other, once in each round.
+async fn ask(http: Arc<Server>, mut rounds: Rounds) -> Result<()> {
+    let mut kept = None;
+    while rounds.another() {
+        let mut peer = match kept.take() {
+            Some(peer) => peer,
+            None => Raw::connect(&http.port.address()).await.context("refused")?,
+        };
+        peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+        let answer = peer.answer(b"hello").await.context("a request failed")?;
+        kept = (!answer.contains("connection: close")).then_some(peer);
     }
-    Ok(answered)
+    Ok(())
 }
 
 #[tokio::test]
@@ -169,16 +160,13 @@ async fn no_request_on_a_kept_connection_fails() -> Result<()> {
     let _machine = alone().await;
     let http = Arc::new(http()?.knob("HTTP_COUNT", "2").started().await?);
     let before = pids(&http.program.status().await?);
-    let done = Arc::new(AtomicBool::new(false));
-    let visitors: Vec<_> =
-        (0..8).map(|_| tokio::spawn(ask_until(Arc::clone(&http), Arc::clone(&done)))).collect();
-    http.program.reload().await?;
-    http.program.reload().await?;
-    done.store(true, Ordering::Relaxed);
-    for visitor in visitors {
-        let answered = visitor.await??;
-        assert!(answered > 0, "somebody asked meanwhile");
-    }
+    let visitor = |_| Meanwhile::goes_on(|rounds| ask(Arc::clone(&http), rounds));
+    let reloads = async {
+        http.program.reload().await?;
+        http.program.reload().await
+    };
+    let (_, answered) = rounds_during((0..8).map(visitor).collect(), reloads).await?;
+    assert!(answered.iter().all(|count| *count > 0), "answered meanwhile: {answered:?}");
     let after = pids(&http.program.status().await?);
     assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
     Ok(())

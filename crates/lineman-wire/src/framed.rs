@@ -124,4 +124,9 @@ impl Protocol for Framed {
     fn max_message_size(&self) -> usize {
         self.max_size
     }
+
+    /// It keeps no state.
+    fn save(&self, _output: &mut BytesMut) -> bool {
+        true
+    }
 }

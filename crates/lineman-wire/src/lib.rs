@@ -4,6 +4,9 @@
 //! of yours that want a codec alone. What it never does: I/O, reading a clock, spawning a task.
 //! Every decoder takes a buffer that may end anywhere and gives the same messages for any split.
 
+// A peer's bytes never meet an index: each access says what holds if they are too few.
+#![warn(clippy::indexing_slicing)]
+
 pub mod protocol;
 pub mod text;
 pub mod framed;
@@ -15,5 +18,9 @@ pub mod proxy_protocol;
 pub mod forwarded;
 pub mod socks5;
 pub mod http_connect;
+pub mod stats;
+pub mod ticket_keys;
+pub mod error;
 
+pub use error::chain;
 pub use protocol::{BoxError, Protocol, Result};

@@ -77,4 +77,27 @@ pub trait Protocol: 'static {
     fn max_message_size(&self) -> usize {
         DEFAULT_MAX_MESSAGE_SIZE
     }
+
+    /// Appends what this value has learned of its connection, beside its settings and the bytes that
+    /// are undecoded, so that another process can go on with it; returns whether it could.
+    ///
+    /// The default cannot: such a connection is not moved. A protocol that keeps no state returns `true`
+    /// and appends nothing.
+    fn save(&self, output: &mut BytesMut) -> bool {
+        let _ = output;
+        false
+    }
+
+    /// Goes on from what [`Protocol::save`] appended, in another version of the program perhaps; it is
+    /// called on a new value, before anything is decoded.
+    ///
+    /// # Errors
+    /// When it is not understood; the connection is not moved then.
+    fn restore(&mut self, saved: &[u8]) -> Result {
+        if saved.is_empty() {
+            Ok(())
+        } else {
+            Err("a protocol without state was given some".into())
+        }
+    }
 }

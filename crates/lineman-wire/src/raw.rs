@@ -37,4 +37,9 @@ impl Protocol for Raw {
         buffer.extend_from_slice(&bytes);
         Ok(())
     }
+
+    /// It keeps no state.
+    fn save(&self, _output: &mut BytesMut) -> bool {
+        true
+    }
 }

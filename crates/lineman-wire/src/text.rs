@@ -121,6 +121,11 @@ impl Protocol for Text {
     fn max_message_size(&self) -> usize {
         self.max_size
     }
+
+    /// It keeps no state.
+    fn save(&self, _output: &mut BytesMut) -> bool {
+        true
+    }
 }
 
 fn strip_carriage_returns(line: &[u8]) -> &[u8] {

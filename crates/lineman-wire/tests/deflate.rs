@@ -256,6 +256,47 @@ fn a_broadcast_is_deflated_once_for_all_that_agreed_on_the_same() {
     }
 }
 
+#[test]
+fn a_broadcast_refers_to_what_each_client_got_before() {
+    let message = Message::from("a broadcast, a broadcast, a broadcast ".repeat(10));
+    let (prepared, mut pool) = (Prepared::new(message.clone()), Pool::new());
+    let clients = ["what only the first client got", "and this the second, long before"];
+    for before in clients.map(Message::from) {
+        let mut encoder = Encoder::new(Role::Server, agreed(&CONTEXT));
+        let mut wire = BytesMut::new();
+        encoder.encode(&before, None, &CONTEXT, &mut pool, &mut wire);
+        for _ in 0..2 {
+            wire.extend(encoder.encode_prepared(&prepared, &CONTEXT, &mut pool));
+        }
+        let events = [before, message.clone(), message.clone()].map(Event::Message);
+        check(&CONTEXT, &wire, &(events.to_vec(), None));
+    }
+}
+
+#[test]
+fn windows_stay_apart_in_one_pool() {
+    // Random words that repeat only beyond a small window.
+    let mut state = 1_u32;
+    let words = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 16
+    });
+    let words: String = words.take(2000).map(|word| format!("{word:x} ")).collect();
+    let message = Message::from(words.repeat(3));
+    let mut pool = Pool::new();
+    let mut size = |deflate: &Deflate| {
+        let mut encoder = Encoder::new(Role::Server, agreed(deflate));
+        let mut wire = BytesMut::new();
+        encoder.encode(&message, None, deflate, &mut pool, &mut wire);
+        check(deflate, &wire, &(vec![Event::Message(message.clone())], None));
+        wire.len()
+    };
+    let (wide, narrow) = (ALONE, ALONE.server_max_window_bits(9));
+    let sizes = [size(&wide), size(&narrow), size(&wide), size(&narrow)];
+    assert_eq!((sizes[0], sizes[1]), (sizes[2], sizes[3]));
+    assert!(sizes[0] * 2 < sizes[1], "a small window does not reach the repetition: {sizes:?}");
+}
+
 /// Options of both ends, every window and takeover.
 fn options() -> impl Strategy<Value = Deflate> {
     (any::<[bool; 2]>(), 9_u8..16, 9_u8..16, 1_u8..10).prop_map(

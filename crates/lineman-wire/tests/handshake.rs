@@ -123,6 +123,12 @@ fn accept_refuses_what_section_4_2_1_does() {
             400,
         ),
         ("Origin: http://example.com", "Content-Length: 5", HandshakeError::Body, 400),
+        (
+            "Origin: http://example.com",
+            "Content-Length: 0\r\nContent-Length: 0",
+            HandshakeError::Body,
+            400,
+        ),
         ("Origin: http://example.com", "Transfer-Encoding: chunked", HandshakeError::Body, 400),
     ] {
         let changed = REQUEST.replacen(from, to, 1);
@@ -133,6 +139,60 @@ fn accept_refuses_what_section_4_2_1_does() {
             assert_eq!(accept(&request, None, &[]), Err(error.clone()));
         }
         assert_eq!((&error, error.status()), (&expected, status), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_length_of_zero_is_no_body() {
+    let request = request(&REQUEST.replace("Origin: http://example.com", "Content-Length: 0"));
+    assert_eq!(request.check(), Ok(()));
+    assert!(accept(&request, None, &[]).is_ok());
+}
+
+#[test]
+fn a_chosen_subprotocol_is_one_of_the_offered() {
+    let request = request(REQUEST);
+    for chosen in ["chat", "superchat"] {
+        let answer = accept(&request, Some(chosen), &[]).unwrap();
+        let line = format!("Sec-WebSocket-Protocol: {chosen}\r\n");
+        assert!(answer.windows(line.len()).any(|part| part == line.as_bytes()), "{chosen}");
+    }
+    for other in ["Chat", "chat, superchat", "chatter", "", "chat\r\nX: y"] {
+        let error = HandshakeError::Subprotocol(other.to_owned());
+        assert_eq!(accept(&request, Some(other), &[]), Err(error));
+    }
+}
+
+#[test]
+fn each_refusal_has_its_status_and_headers() {
+    let limit = 1;
+    for (error, line, headers) in [
+        (HandshakeError::Key, "400 Bad Request", ""),
+        (HandshakeError::Method, "405 Method Not Allowed", "Allow: GET\r\n"),
+        (
+            HandshakeError::NotAnUpgrade,
+            "426 Upgrade Required",
+            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        ),
+        (HandshakeError::HeadTooLarge { limit }, "431 Request Header Fields Too Large", ""),
+        (HandshakeError::TooManyHeaders { limit }, "431 Request Header Fields Too Large", ""),
+        (HandshakeError::Refused(500), "502 Bad Gateway", ""),
+        (HandshakeError::Answer("upgrade"), "502 Bad Gateway", ""),
+        (HandshakeError::Target("x".to_owned()), "500 Internal Server Error", ""),
+    ] {
+        let answer = error.response();
+        let answer = std::str::from_utf8(&answer).unwrap();
+        let connection = if error.status() == 426 { "close, Upgrade" } else { "close" };
+        let start = format!(
+            "HTTP/1.1 {line}\r\nConnection: {connection}\r\n{headers}\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: "
+        );
+        let rest = answer.strip_prefix(&start).unwrap_or_else(|| panic!("{answer}"));
+        let (length, body) = rest.split_once("\r\n\r\n").unwrap();
+        assert_eq!(length, body.len().to_string());
+        // A server's own fault is not told in detail.
+        let told = if error.status() < 500 { error.to_string() } else { line[4..].to_lowercase() };
+        assert_eq!(body, format!("{told}\n"));
     }
 }
 

@@ -23,7 +23,13 @@ fn strings_that_spell_integers_are_integer_keys() {
     int("0", 0);
     int("9223372036854775807", i64::MAX);
     int("-9223372036854775808", i64::MIN);
-    for text in ["007", "+1", "-0", "", "-", "1.0", " 1", "1e3", "9223372036854775808", "x"] {
+    int("1000000000000000000", 1_000_000_000_000_000_000);
+    int("-1000000000000000000", -1_000_000_000_000_000_000);
+    for text in ["007", "+1", "-0", "", "-", "1.0", " 1", "1e3", "9223372036854775808", "x"]
+        .into_iter()
+        .chain(["-9223372036854775809", "10000000000000000000", "99999999999999999999"])
+        .chain(["00", "-", "--1", "-00", "1-", "1 ", "12a"])
+    {
         assert!(matches!(Key::from(text), Key::String(_)), "{text}");
     }
 }
@@ -52,6 +58,28 @@ fn lists_are_arrays_whose_keys_count_up() {
     assert_eq!(array.get(39), None);
     assert!(Array::new().is_list());
     assert!(!Array::from_iter([(1, 1)]).is_list());
+}
+
+#[test]
+fn after_falling_keys_the_greatest_one_counts() {
+    let mut array = Array::from_iter([(9, 1), (3, 2), (8, 3)]);
+    assert_eq!(array.push(4), Some(10));
+    let mut negative = Array::from_iter([(-5, 1)]);
+    assert_eq!(negative.push(2), Some(0));
+    let mut greatest = Array::from_iter([(Key::Int(i64::MAX), 1), (Key::Int(0), 2)]);
+    assert_eq!(greatest.push(3), None, "a lower key behind the greatest changes nothing");
+}
+
+#[test]
+fn arrays_are_equal_in_entries_and_order() {
+    let array = |entries: [(&str, i32); 2]| Array::from_iter(entries);
+    let one = array([("a", 1), ("b", 2)]);
+    assert_eq!(one, array([("a", 1), ("b", 2)]));
+    assert_ne!(one, array([("a", 1), ("b", 3)]));
+    assert_ne!(one, array([("a", 1), ("c", 2)]));
+    assert_ne!(one, array([("b", 2), ("a", 1)]));
+    assert_ne!(one, Array::from_iter([("a", 1)]));
+    assert_ne!(one, Array::new());
 }
 
 #[test]
@@ -309,6 +337,113 @@ fn php_arrays_fit_where_rust_is_stricter() {
     assert_eq!(php::from_slice(&php::to_vec(&huge).unwrap()), Ok(huge));
     let flags = BTreeMap::from([(true, 1), (false, 0)]);
     assert_eq!(php::from_slice(&php::to_vec(&flags).unwrap()), Ok(flags));
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Nothing;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Point(i8, f32);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Metres(i16);
+
+/// Checks what a value is written as, and that it is read back.
+#[track_caller]
+fn bridges<T: Serialize + for<'de> Deserialize<'de> + PartialEq + std::fmt::Debug>(
+    value: &T,
+    expected: &str,
+) {
+    let bytes = php::to_vec(value).unwrap();
+    assert_eq!(String::from_utf8_lossy(&bytes), expected);
+    assert_eq!(php::from_slice::<T>(&bytes).as_ref(), Ok(value));
+}
+
+#[test]
+fn every_type_of_serde_has_a_form() {
+    bridges(&i8::MIN, "i:-128;");
+    bridges(&i16::MIN, "i:-32768;");
+    bridges(&i32::MIN, "i:-2147483648;");
+    bridges(&i64::MIN, "i:-9223372036854775808;");
+    bridges(&i128::from(i64::MAX), "i:9223372036854775807;");
+    bridges(&u8::MAX, "i:255;");
+    bridges(&u16::MAX, "i:65535;");
+    bridges(&u32::MAX, "i:4294967295;");
+    bridges(&i64::MAX.unsigned_abs(), "i:9223372036854775807;");
+    bridges(&0.25_f32, "d:0.25;");
+    bridges(&-0.25_f64, "d:-0.25;");
+    bridges(&'é', "s:2:\"é\";");
+    bridges(&true, "b:1;");
+    bridges(&(), "N;");
+    bridges(&Nothing, "N;");
+    bridges(&Metres(-7), "i:-7;");
+    bridges(&Point(-1, 0.5), "a:2:{i:0;i:-1;i:1;d:0.5;}");
+    bridges(
+        &(1_u8, "a".to_owned(), [true, false]),
+        "a:3:{i:0;i:1;i:1;s:1:\"a\";i:2;a:2:{i:0;b:1;i:1;b:0;}}",
+    );
+    bridges(&Some(Metres(1)), "i:1;");
+    bridges(&None::<Metres>, "N;");
+    assert_eq!(php::from_slice::<Rank>(b"a:1:{s:5:\"Guest\";N;}"), Ok(Rank::Guest));
+    let below = i128::from(i64::MIN) - 1;
+    assert_eq!(php::to_vec(&below), Err(Error::IntegerOutOfRange(below)));
+    assert_eq!(php::to_vec(&i128::MAX), Err(Error::IntegerOutOfRange(i128::MAX)));
+}
+
+#[test]
+fn every_integer_is_a_key() {
+    fn bridges_key<K: Serialize + for<'de> Deserialize<'de> + Ord + std::fmt::Debug>(
+        key: K,
+        expected: &str,
+    ) {
+        bridges(&BTreeMap::from([(key, ())]), &format!("a:1:{{{expected}N;}}"));
+    }
+    bridges_key(i8::MIN, "i:-128;");
+    bridges_key(i16::MIN, "i:-32768;");
+    bridges_key(i32::MIN, "i:-2147483648;");
+    bridges_key(i64::MIN, "i:-9223372036854775808;");
+    bridges_key(i128::MIN, "s:40:\"-170141183460469231731687303715884105728\";");
+    bridges_key(u8::MAX, "i:255;");
+    bridges_key(u16::MAX, "i:65535;");
+    bridges_key(u32::MAX, "i:4294967295;");
+    bridges_key(u64::MAX, "s:20:\"18446744073709551615\";");
+    bridges_key(u128::MAX, "s:39:\"340282366920938463463374607431768211455\";");
+    bridges_key('a', "s:1:\"a\";");
+    bridges_key('7', "i:7;");
+    bridges_key("b".to_owned(), "s:1:\"b\";");
+    bridges_key(true, "s:4:\"true\";");
+    bridges_key(false, "s:5:\"false\";");
+    assert_eq!(php::from_slice(b"a:1:{i:1;N;}"), Ok(BTreeMap::from([(true, ())])));
+    assert_eq!(php::from_slice(b"a:1:{i:0;N;}"), Ok(BTreeMap::from([(false, ())])));
+    assert!(php::from_slice::<BTreeMap<bool, ()>>(b"a:1:{i:2;N;}").is_err());
+    assert!(php::from_slice::<BTreeMap<u8, ()>>(b"a:1:{i:256;N;}").is_err());
+    assert!(php::from_slice::<BTreeMap<u8, ()>>(b"a:1:{s:1:\"a\";N;}").is_err());
+}
+
+#[test]
+fn names_of_variants_and_wrapped_texts_are_keys() {
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    enum Kind {
+        Plain,
+        With(u8),
+    }
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    struct Name(String);
+    bridges(&BTreeMap::from([(Kind::Plain, 1)]), "a:1:{s:5:\"Plain\";i:1;}");
+    bridges(&BTreeMap::from([(Name("a".to_owned()), 1)]), "a:1:{s:1:\"a\";i:1;}");
+    let refused = |outcome: Result<Vec<u8>, Error>| match outcome {
+        Err(Error::Key(what)) => what,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(php::to_vec(&BTreeMap::from([(Kind::With(1), 1)]))), "an enum with fields");
+    assert_eq!(refused(php::to_vec(&BTreeMap::from([(Some(1), 1)]))), "an option");
+    assert_eq!(refused(php::to_vec(&BTreeMap::from([(None::<u8>, 1)]))), "an option");
+    assert_eq!(refused(php::to_vec(&BTreeMap::from([((1, 2), 1)]))), "a tuple");
+    assert_eq!(refused(php::to_vec(&BTreeMap::from([(BTreeMap::from([(1, 2)]), 1)]))), "a map");
+    assert!(php::from_slice::<BTreeMap<Kind, u8>>(b"a:1:{s:4:\"With\";i:1;}").is_err());
+    // An option as a key cannot be written, but an untyped key reads as one.
+    let read = php::from_slice(b"a:1:{s:1:\"a\";i:1;}");
+    assert_eq!(read, Ok(BTreeMap::from([(Some("a".to_owned()), 1)])));
 }
 
 #[test]

@@ -83,7 +83,20 @@ fn socks_refusals() {
             assert_eq!(outcome, Some(Err(error)), "{answers:?} in pieces of {size}");
         }
     }
-    assert_eq!(Error::Refused(5).to_string(), "the proxy refused: connection refused");
+    for (code, text) in [
+        (1, "general failure"),
+        (2, "not allowed by its rules"),
+        (3, "network unreachable"),
+        (4, "host unreachable"),
+        (5, "connection refused"),
+        (6, "time to live expired"),
+        (7, "command not supported"),
+        (8, "address type not supported"),
+        (9, "unknown reason"),
+        (255, "unknown reason"),
+    ] {
+        assert_eq!(Error::Refused(code).to_string(), format!("the proxy refused: {text}"));
+    }
     for (host, credentials, error) in [
         ("", None, Error::Host),
         (&"a".repeat(256)[..], None, Error::Host),

@@ -1,9 +1,9 @@
-//! The two simple protocols: tables for their rules, and properties that hold for any bytes.
+//! The simple protocols, lines, frames and raw bytes: tables for their rules, and properties that hold for any bytes.
 
 use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
-use lineman_wire::{Protocol, framed::Framed, text::Text};
+use lineman_wire::{Protocol, framed::Framed, raw::Raw, text::Text};
 use proptest::{collection::vec, prelude::*};
 
 /// Decodes `bytes` in pieces of `size`; the error is its text.
@@ -101,6 +101,41 @@ fn framed_is_bounded_before_it_buffers() {
         b"\xff\xff\xff\xff",
         &[],
         Some("frame of 4294967291 bytes is larger than the limit of 3 bytes"),
+    );
+}
+
+#[test]
+fn raw_takes_what_comes() {
+    let mut buffer = BytesMut::new();
+    assert_eq!(Raw.decode(&mut buffer).unwrap(), None);
+    buffer.extend_from_slice(b"any\0\xff");
+    assert_eq!(Raw.decode(&mut buffer).unwrap(), Some(Bytes::from_static(b"any\0\xff")));
+    assert!(buffer.is_empty());
+    assert_eq!(Raw.decode(&mut buffer).unwrap(), None);
+    Raw.encode(Bytes::from_static(b"one"), &mut buffer).unwrap();
+    Raw.encode(Bytes::from_static(b"\ntwo"), &mut buffer).unwrap();
+    assert_eq!(&buffer[..], b"one\ntwo");
+    assert_eq!(Raw.max_message_size(), 10 * 1024 * 1024);
+}
+
+#[test]
+fn protocols_have_names() {
+    struct Own;
+    impl Protocol for Own {
+        type Inbound = ();
+        type Outbound = ();
+
+        fn decode(&mut self, _: &mut BytesMut) -> lineman_wire::Result<Option<()>> {
+            Ok(None)
+        }
+
+        fn encode(&mut self, (): (), _: &mut BytesMut) -> lineman_wire::Result {
+            Ok(())
+        }
+    }
+    assert_eq!(
+        [Raw::name(), Text::name(), Framed::name(), Own::name()],
+        ["raw", "text", "framed", "Own"]
     );
 }
 

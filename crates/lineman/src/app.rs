@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use lineman_master::command;
+use lineman_master::config::Config;
+use lineman_master::master::WorkerArguments;
+use lineman_master::master::hooks::Hooks;
+use lineman_master::process;
+
 use crate::cli::Arguments;
-use crate::config::{Config, Watchdog};
-use crate::master::hooks::Hooks;
-use crate::master::{WorkerArguments, WorkerExit};
+use crate::config::Watchdog;
 use crate::service::Service;
-use crate::{LogFormat, Result};
+use crate::{LogFormat, Result, WorkerExit};
 
 /// A program made of services.
 ///
@@ -242,11 +246,11 @@ impl App {
     /// the master handed over does not fit the program.
     pub fn run(self) -> Result {
         outside_of_a_runtime()?;
-        if crate::process::is_worker() {
-            return crate::process::run(self);
+        if process::is_worker() {
+            return process::run(Box::new(self));
         }
-        let arguments = crate::command::parse(&self, std::env::args_os());
-        crate::command::run(&self, &arguments, WorkerArguments::Slot);
+        let arguments = command::parse(&self.config.name, std::env::args_os());
+        command::run(&self, &arguments, WorkerArguments::Slot);
         Ok(())
     }
 
@@ -272,13 +276,13 @@ impl App {
         arguments: impl IntoIterator<Item = T>,
     ) -> Result {
         outside_of_a_runtime()?;
-        if crate::process::is_worker() {
-            return crate::process::run(self);
+        if process::is_worker() {
+            return process::run(Box::new(self));
         }
         let program = std::iter::once(OsString::from(&self.config.name));
         let line = program.chain(arguments.into_iter().map(Into::into));
-        let arguments = crate::command::parse(&self, line);
-        crate::command::run(&self, &arguments, WorkerArguments::Same);
+        let arguments = command::parse(&self.config.name, line);
+        command::run(&self, &arguments, WorkerArguments::Same);
         Ok(())
     }
 
@@ -290,10 +294,10 @@ impl App {
     #[expect(clippy::needless_pass_by_value, reason = "parsed once, used once")]
     pub fn run_command(self, arguments: Arguments) -> Result {
         outside_of_a_runtime()?;
-        if crate::process::is_worker() {
-            return crate::process::run(self);
+        if process::is_worker() {
+            return process::run(Box::new(self));
         }
-        crate::command::run(&self, &arguments, WorkerArguments::Same);
+        command::run(&self, &arguments, WorkerArguments::Same);
         Ok(())
     }
 }

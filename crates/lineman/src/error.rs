@@ -1,12 +1,12 @@
-//! What can go wrong, grouped by who is to blame; every module of this crate returns these.
+//! What can go wrong, by which half of the framework it came from; what user code returns is
+//! [`BoxError`].
 
-use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
+use lineman_os::AddressError;
 pub use lineman_wire::{BoxError, Result};
 
 /// An error of the framework itself; code of users returns [`BoxError`] and converts with `?`.
+///
+/// In a [`BoxError`] stands the error of the half that failed: [`MasterError`] or [`ConnectionError`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -18,119 +18,16 @@ pub enum Error {
         /// What is wrong and what to do.
         problem: String,
     },
-    /// The program's name cannot name its runtime folder: its author is to blame.
-    #[error(
-        "the program's name {name:?} names no folder: without `/` or control characters, and not \
-         empty, `.` or `..` (hint: `App::name` sets it)"
-    )]
-    Name {
-        /// The name.
-        name: String,
-    },
-    /// An address to listen on is none: the program's author or its configuration is to blame.
-    #[error("cannot listen on {address:?}: {problem}")]
-    Address {
-        /// The address as it was configured.
-        address: String,
-        /// What is wrong and how it is written.
-        problem: &'static str,
-    },
-    /// The operating system does not give us an address to listen on.
-    #[error("cannot listen on {address}: {source}{}", listen_hint(.address, .source))]
-    Listen {
-        /// The address as it was configured.
-        address: String,
-        /// The operating system's answer.
-        source: io::Error,
-    },
-    /// A socket that a service manager handed over cannot be used.
-    #[error("cannot use the socket {socket} of the service manager: {problem}")]
-    Activation {
-        /// Its name, and its address if it has one.
-        socket: String,
-        /// What is wrong and what would fit.
-        problem: String,
-    },
-    /// A peer could not be reached.
-    #[error("cannot connect to {address}: {source}")]
-    Connect {
-        /// The peer.
-        address: SocketAddr,
-        /// The operating system's answer.
-        source: io::Error,
-    },
-    /// An outgoing connection is described in a way that cannot work.
-    #[error("cannot connect to {address}: {problem}")]
-    Outgoing {
-        /// The address as it was given.
-        address: String,
-        /// What is wrong and what to do.
-        problem: String,
-    },
-    /// A file or folder of the runtime directory failed us.
-    #[error("cannot {action} {}: {source}", .path.display())]
-    File {
-        /// What was tried: "create", "read", ….
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The operating system's answer.
-        source: io::Error,
-    },
-    /// Too much work that blocks is under way: see [`blocking`](crate::blocking()).
-    #[error("{bound} calls of `blocking` are under way or wait for a thread: no more are taken")]
-    BlockingFull {
-        /// How many may be, those that run included.
-        bound: usize,
-    },
-    /// A file of TLS cannot be used.
-    #[error("cannot use {} for TLS: {problem}", .path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// TLS cannot be set up.
+    /// Of the command line, the master or a worker's process.
     #[error(transparent)]
-    Tls(#[from] crate::tls::TlsError),
-    /// Another call of the operating system failed.
-    #[error("cannot {action}: {source}")]
-    Os {
-        /// What was tried.
-        action: &'static str,
-        /// The operating system's answer.
-        source: io::Error,
-    },
+    Master(#[from] lineman_master::Error),
+    /// Of connections, or of what serves them.
+    #[error(transparent)]
+    Connection(#[from] lineman_connection::Error),
 }
 
-fn listen_hint(address: &str, source: &io::Error) -> &'static str {
-    // What we say about a Unix socket says enough.
-    if address.starts_with("unix:") {
-        return "";
+impl From<AddressError> for Error {
+    fn from(error: AddressError) -> Self {
+        Self::Master(error.into())
     }
-    match source.kind() {
-        io::ErrorKind::PermissionDenied => {
-            " (hint: ports below 1024 need root or CAP_NET_BIND_SERVICE)"
-        }
-        io::ErrorKind::AddrInUse => " (hint: `ss -ltunp` shows who listens there)",
-        io::ErrorKind::AddrNotAvailable => " (hint: `ip addr` shows this machine's addresses)",
-        _ => "",
-    }
-}
-
-/// Returns an error and its causes in one line: `cannot start: no such file`.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        // Our own messages name their source already.
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -41,46 +41,85 @@
 //! ```
 
 pub mod app;
-pub mod activity;
 pub mod worker;
-pub mod connection;
-pub mod outgoing;
-pub mod timer;
-mod blocking;
-mod limit;
-pub mod http;
-pub mod tls;
 pub mod service;
-pub mod config;
-mod networks;
+mod inside;
 mod error;
-mod master;
-mod process;
-mod control;
-mod command;
-mod terminal;
-mod os;
 
 /// Lineman's verbs and flags as data for clap: for programs with flags of their own.
 pub mod cli {
-    pub use crate::command::arguments::{
+    //! A program with flags has [`Arguments`] beside them:
+    //!
+    //! ```no_run
+    //! use clap::{CommandFactory, Parser};
+    //! use lineman::prelude::*;
+    //!
+    //! #[derive(Parser)]
+    //! #[command(after_help = lineman::cli::after_help("greeter"))]
+    //! struct Options {
+    //!     /// What to answer
+    //!     #[arg(long, default_value = "hello")]
+    //!     greeting: String,
+    //!     #[command(flatten)]
+    //!     lineman: lineman::cli::Arguments,
+    //! }
+    //!
+    //! fn main() -> Result {
+    //!     let Options { greeting, lineman } = Options::parse();
+    //!     let worker = Worker::text("0.0.0.0:1234").on_message(async move |connection, _line| {
+    //!         connection.send(greeting.clone())
+    //!     });
+    //!     App::new().name("greeter").service(worker).run_command(lineman.within(Options::command()))
+    //! }
+    //! ```
+    //!
+    //! One with verbs has [`Verb`] among them:
+    //!
+    //! ```no_run
+    //! use clap::{Parser, Subcommand};
+    //! use lineman::prelude::*;
+    //!
+    //! #[derive(Parser)]
+    //! struct Options {
+    //!     #[command(subcommand)]
+    //!     verb: Verb,
+    //! }
+    //!
+    //! #[derive(Subcommand)]
+    //! enum Verb {
+    //!     /// Bring the database up to date
+    //!     Migrate,
+    //!     #[command(flatten)]
+    //!     Lineman(lineman::cli::Verb),
+    //! }
+    //!
+    //! fn main() -> Result {
+    //!     let app = App::new().service(Worker::text("0.0.0.0:1234"));
+    //!     match Options::parse().verb {
+    //!         Verb::Migrate => Ok(()),
+    //!         Verb::Lineman(verb) => app.run_command(verb.into()),
+    //!     }
+    //! }
+    //! ```
+
+    pub use lineman_master::command::arguments::{
         Arguments, Completions, Connections, Format, Leave, Reload, Restart, Start, Verb,
         after_help,
     };
-    pub use crate::command::log_flags::LogFlags;
-    pub use crate::command::logs::Logs;
+    pub use lineman_master::command::log_flags::LogFlags;
+    pub use lineman_master::command::logs::Logs;
 }
 
 pub use app::App;
-pub use blocking::blocking;
-pub use config::Watchdog;
-pub use connection::{Table, websocket};
 pub use error::{BoxError, Error, Result};
-pub use http::Limits as HttpLimits;
-pub use master::{ExitReason, WorkerExit};
-pub use networks::{Networks, NetworksError};
-pub use outgoing::Outgoing;
-pub use terminal::log::Format as LogFormat;
+pub use lineman_connection::http::Limits as HttpLimits;
+pub use lineman_connection::{
+    Error as ConnectionError, Networks, NetworksError, Outgoing, Table, activity, blocking,
+    connection, http, outgoing, timer, tls, websocket,
+};
+pub use lineman_master::config::{self, Watchdog};
+pub use lineman_master::master::{ExitReason, WorkerExit};
+pub use lineman_master::{Error as MasterError, LogFormat};
 pub use worker::Worker;
 
 /// What a program of Lineman's begins with: `use lineman::prelude::*;`.

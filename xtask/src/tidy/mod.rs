@@ -1,8 +1,12 @@
 //! `cargo xtask tidy`: the repository's rules that no compiler knows, as a command and as a test.
 
 mod files;
-mod rules;
 mod source;
+mod rules;
+mod names;
+mod words;
+mod circles;
+mod drawing;
 
 use anyhow::{Result, bail};
 
@@ -34,7 +38,12 @@ pub(crate) fn run() -> Result<()> {
 
 fn problems() -> Result<Vec<Problem>> {
     let files = files::read(&repository())?;
-    Ok(files.iter().flat_map(rules::check).collect())
+    let mut problems: Vec<Problem> = files.iter().flat_map(rules::check).collect();
+    problems.extend(names::check(&files));
+    problems.extend(words::check(&files));
+    problems.extend(circles::check(&files));
+    problems.extend(drawing::check(&files));
+    Ok(problems)
 }
 
 #[cfg(test)]

@@ -17,32 +17,33 @@ pub(crate) fn write_float(text: &mut String, value: f64, exponent: char) {
     if value.is_infinite() {
         return text.push_str("INF");
     }
-    // Rust's `{:e}` has the shortest digits, too: `d.ddde-7`.
-    let scientific = format!("{:e}", value.abs());
-    let (mantissa, power) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let digits = mantissa.replace('.', "");
+    // Rust's `{:e}` has the shortest digits, too: `d.ddde-7`. Writing into a String cannot fail.
+    let start = text.len();
+    write!(text, "{:e}", value.abs()).unwrap_or_default();
+    let end = text.rfind('e').unwrap_or(text.len());
+    let power = text.get(end + 1..).and_then(|power| power.parse().ok()).unwrap_or(0);
+    text.truncate(end);
     // The value is 0.DIGITS times ten to the power of `point`.
-    let point = power.parse::<i32>().unwrap_or_default() + 1;
-    let places = usize::try_from(point).unwrap_or_default();
+    let point = power + 1;
     if !(LEAST_POINT..=GREATEST_POINT).contains(&point) {
-        let (first, rest) = digits.split_at(1);
-        let rest = if rest.is_empty() { "0" } else { rest };
-        let sign = if point > 0 { '+' } else { '-' };
-        let power = (point - 1).unsigned_abs();
-        // Writing into a String cannot fail.
-        write!(text, "{first}.{rest}{exponent}{sign}{power}").unwrap_or_default();
-    } else if point <= 0 {
-        text.push_str("0.");
-        text.extend(std::iter::repeat_n('0', point.unsigned_abs() as usize));
-        text.push_str(&digits);
-    } else if digits.len() <= places {
-        text.push_str(&digits);
-        text.extend(std::iter::repeat_n('0', places - digits.len()));
+        if text.len() == start + 1 {
+            text.push_str(".0");
+        }
+        return write!(text, "{exponent}{power:+}").unwrap_or_default();
+    }
+    if text.len() > start + 1 {
+        text.remove(start + 1);
+    }
+    let (digits, places) = (text.len() - start, usize::try_from(point).unwrap_or_default());
+    if point <= 0 {
+        text.insert_str(start, "0.");
+        for _ in point..0 {
+            text.insert(start + 2, '0');
+        }
+    } else if digits <= places {
+        text.extend(std::iter::repeat_n('0', places - digits));
     } else {
-        let (whole, fraction) = digits.split_at(places);
-        text.push_str(whole);
-        text.push('.');
-        text.push_str(fraction);
+        text.insert(start + places, '.');
     }
 }
 

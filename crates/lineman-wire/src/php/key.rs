@@ -47,7 +47,8 @@ fn canonical_int(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let canonical = match digits {
         [b'0'] => digits.len() == text.len(),
-        [b'1'..=b'9', rest @ ..] => rest.len() < 19 && rest.iter().all(u8::is_ascii_digit),
+        // The parser knows digits and bounds; what is longer than the least integer is none.
+        [b'1'..=b'9', ..] => text.len() <= 20,
         _ => false,
     };
     if !canonical {

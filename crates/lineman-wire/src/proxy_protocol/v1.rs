@@ -30,7 +30,7 @@ fn addresses(rest: &[u8]) -> Result<Addresses, Error> {
     }
     let text = std::str::from_utf8(rest).map_err(|_| Error::Line("not ascii"))?;
     let words: Vec<&str> = text.split(' ').collect();
-    let [family, source, destination, source_port, destination_port] = words[..] else {
+    let &[family, source, destination, source_port, destination_port] = words.as_slice() else {
         return Err(Error::Line("not five words separated by single spaces"));
     };
     let (source, destination): (IpAddr, IpAddr) = match family {

@@ -84,7 +84,7 @@ impl Decoder {
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Option<Event>, Error> {
-        self.decode_with(&mut Pool::new(), input, limits)
+        self.decode_from(None, input, limits)
     }
 
     /// Does what [`Decoder::decode`] does, with inflaters that many connections take turns with.
@@ -100,6 +100,15 @@ impl Decoder {
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Option<Event>, Error> {
+        self.decode_from(Some(pool), input, limits)
+    }
+
+    fn decode_from(
+        &mut self,
+        pool: Option<&mut Pool>,
+        input: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Option<Event>, Error> {
         if self.ended {
             input.clear();
             return Ok(None);
@@ -111,6 +120,11 @@ impl Decoder {
             input.clear();
         }
         outcome
+    }
+
+    /// Returns what the handshake negotiated.
+    pub fn extensions(&self) -> Extensions {
+        self.extensions
     }
 
     /// Returns whether the decoder is between two messages and so owns no memory but the window of a
@@ -161,7 +175,7 @@ impl Decoder {
 
     fn next_event(
         &mut self,
-        pool: &mut Pool,
+        mut pool: Option<&mut Pool>,
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Option<Event>, Error> {
@@ -169,7 +183,7 @@ impl Decoder {
             if let Some(unfinished) = &mut self.unfinished
                 && unfinished.is_inside_frame()
             {
-                let progress = unfinished.feed(pool, input, limits)?;
+                let progress = unfinished.feed(pool.as_deref_mut(), input, limits)?;
                 if unfinished.is_empty() {
                     self.unfinished = None;
                 }
@@ -188,7 +202,7 @@ impl Decoder {
             }
             input.advance(header_len);
             let context = self.extensions.deflates(self.role.peer());
-            self.unfinished.get_or_insert_default().begin(header, context, pool);
+            self.unfinished.get_or_insert_default().begin(header, context, pool.as_deref_mut());
         }
     }
 }
@@ -226,4 +240,29 @@ pub(super) fn event_of(opcode: Opcode, payload: &[u8]) -> Result<Event, Error> {
         Opcode::Pong => Event::Pong(Bytes::copy_from_slice(payload)),
         Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_between_two_messages() {
+        let (mut decoder, limits) = (Decoder::new(Role::Client), Limits::default());
+        for (piece, keeps) in [
+            (&b"\x01\x01a"[..], true),
+            (b"\x89\x02p", true),
+            (b"!", true),
+            (b"\x80\x01b", false),
+            (b"\x8a\x02p", true),
+            (b"!", false),
+            (b"\x82\x01c", false),
+            (b"\x82\x02c", true),
+            (b"d", false),
+        ] {
+            let mut input = BytesMut::from(piece);
+            while decoder.decode(&mut input, &limits).expect("the frames are good").is_some() {}
+            assert_eq!(decoder.unfinished.is_some(), keeps, "after {piece:x?}");
+        }
+    }
 }

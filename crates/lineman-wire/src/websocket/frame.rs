@@ -49,6 +49,27 @@ impl Extensions {
         Self { deflate: Some(agreement) }
     }
 
+    /// Returns what [`Extensions::from_byte`] reads, for a connection that moves; `None` if an end takes
+    /// its context over, for the window that it has cannot be written down.
+    pub fn to_byte(self) -> Option<u8> {
+        let Some(Agreement { server, client }) = self.deflate else { return Some(0) };
+        let window = |side: Side| side.window_bits.checked_sub(7).filter(|_| !side.takeover);
+        Some(window(server)? << 4 | window(client)?)
+    }
+
+    /// Reads what [`Extensions::to_byte`] returned; `None` for anything else.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        if byte == 0 {
+            return Some(Self::NONE);
+        }
+        let side = |window: u8| {
+            let window_bits = window + 7;
+            (8..=15).contains(&window_bits).then_some(Side { takeover: false, window_bits })
+        };
+        let agreement = Agreement { server: side(byte >> 4)?, client: side(byte & 0xf)? };
+        Some(Self::with_deflate(agreement))
+    }
+
     /// Returns whether permessage-deflate was negotiated.
     pub const fn has_deflate(self) -> bool {
         self.deflate.is_some()

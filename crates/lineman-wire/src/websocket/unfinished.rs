@@ -97,7 +97,8 @@ impl Unfinished {
     }
 
     /// Enters a frame whose header has been read and checked; `peer` is how the other end deflates.
-    pub(crate) fn begin(&mut self, header: Header, peer: Option<Side>, pool: &mut Pool) {
+    /// Without a pool, an inflater is made for the message and dropped after it.
+    pub(crate) fn begin(&mut self, header: Header, peer: Option<Side>, pool: Option<&mut Pool>) {
         let message = match header.opcode {
             Opcode::Text => Some(PartialMessage::Text(PartialText::default())),
             Opcode::Binary => Some(PartialMessage::Binary(Vec::new())),
@@ -116,7 +117,7 @@ impl Unfinished {
         });
     }
 
-    fn begin_inflating(&mut self, peer: Option<Side>, pool: &mut Pool) {
+    fn begin_inflating(&mut self, peer: Option<Side>, pool: Option<&mut Pool>) {
         self.deflate = match peer {
             None => Deflated::No,
             Some(side) if side.takeover => {
@@ -125,7 +126,7 @@ impl Unfinished {
                 Deflated::WithContext
             }
             Some(_) => {
-                self.inflater = Some(pool.inflater());
+                self.inflater = Some(pool.map_or_else(Inflater::alone, Pool::inflater));
                 Deflated::Alone
             }
         };
@@ -134,7 +135,7 @@ impl Unfinished {
     /// Consumes what `input` holds of the frame it is inside of.
     pub(crate) fn feed(
         &mut self,
-        pool: &mut Pool,
+        pool: Option<&mut Pool>,
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Progress, Error> {
@@ -159,7 +160,11 @@ impl Unfinished {
         self.finish_frame(pool, limits)
     }
 
-    fn finish_frame(&mut self, pool: &mut Pool, limits: &Limits) -> Result<Progress, Error> {
+    fn finish_frame(
+        &mut self,
+        pool: Option<&mut Pool>,
+        limits: &Limits,
+    ) -> Result<Progress, Error> {
         let Some(frame) = self.frame.take() else { return Ok(Progress::Fragment) };
         if frame.opcode.is_control() {
             return event_of(frame.opcode, &frame.control).map(Progress::Event);
@@ -174,7 +179,7 @@ impl Unfinished {
         }
     }
 
-    fn finish_inflating(&mut self, pool: &mut Pool, limits: &Limits) -> Result<(), Error> {
+    fn finish_inflating(&mut self, pool: Option<&mut Pool>, limits: &Limits) -> Result<(), Error> {
         let (Some(inflater), Some(message)) = (&mut self.inflater, &mut self.message) else {
             return Ok(());
         };
@@ -184,7 +189,9 @@ impl Unfinished {
             Deflated::WithContext => inflater.finish(take)?,
             Deflated::Alone => {
                 inflater.finish_alone(take)?;
-                self.inflater.take().into_iter().for_each(|inflater| pool.take_back(inflater));
+                if let (Some(inflater), Some(pool)) = (self.inflater.take(), pool) {
+                    pool.take_back(inflater);
+                }
             }
         }
         self.deflate = Deflated::No;
@@ -313,7 +320,8 @@ fn write_fragments(
 
 #[cfg(test)]
 mod tests {
-    use super::growth;
+    use super::{PartialMessage, PartialText, growth};
+    use crate::websocket::{Error, Limits};
 
     #[test]
     fn memory_follows_what_came() {
@@ -332,11 +340,31 @@ mod tests {
 
     #[test]
     fn a_message_in_pieces_ends_with_memory_of_its_size() {
-        let mut message = super::PartialMessage::Binary(Vec::new());
+        let mut message = PartialMessage::Binary(Vec::new());
         for piece in 1..=1000 {
             message.push(&[7; 100], Some(100_000 - piece * 100)).expect("binary is never refused");
         }
-        let super::PartialMessage::Binary(bytes) = message else { panic!("binary stays binary") };
+        let PartialMessage::Binary(bytes) = message else { panic!("binary stays binary") };
         assert_eq!((bytes.len(), bytes.capacity()), (100_000, 100_000));
+    }
+
+    #[test]
+    fn memory_of_an_inflated_message_stays_within_the_bound() {
+        let limits = Limits { max_message_size: 1000, ..Limits::default() };
+        let capacity = |message: &PartialMessage| match message {
+            PartialMessage::Text(text) => text.capacity(),
+            PartialMessage::Binary(bytes) => bytes.capacity(),
+        };
+        for mut message in
+            [PartialMessage::Binary(Vec::new()), PartialMessage::Text(PartialText::default())]
+        {
+            for _ in 0..10 {
+                message.push_bounded(&[b'a'; 100], &limits).expect("it fits");
+                assert!(capacity(&message) <= 1000, "{} bytes", capacity(&message));
+            }
+            let beyond = message.push_bounded(b"a", &limits);
+            assert_eq!(beyond, Err(Error::MessageTooBig { limit: 1000 }));
+            assert_eq!((message.len(), capacity(&message)), (1000, 1000));
+        }
     }
 }

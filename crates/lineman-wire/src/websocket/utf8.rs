@@ -21,6 +21,11 @@ impl PartialText {
         self.text.len() + usize::from(self.pending_len)
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// Returns the whole characters that have come, and the bytes of the one that is not whole.
     pub(crate) fn parts(&self) -> (&str, &[u8]) {
         (&self.text, self.pending.get(..usize::from(self.pending_len)).unwrap_or_default())

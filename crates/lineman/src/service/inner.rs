@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use super::{Context, Endpoint, Running, Service, bind};
+use lineman_master::service::bind;
+
+use super::{Context, Endpoint, Running, Service};
 use crate::{Error, Result, Table};
 
 /// A service that was started within a worker. Dropping the handle changes nothing: its connections

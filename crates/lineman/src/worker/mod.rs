@@ -80,6 +80,18 @@ impl Worker {
         Self::peers("tcp", "tcp", address, make)
     }
 
+    /// Serves a protocol with a handshake, answers, pings or a farewell of its own: a
+    /// [`Driver`]; `make` returns the driver of a new connection.
+    ///
+    /// `examples/login` is one. A protocol that only turns bytes into messages is a [`Protocol`], for
+    /// [`Worker::tcp`].
+    pub fn driver<D: Driver>(
+        address: impl Into<String>,
+        make: impl Fn() -> D + 'static,
+    ) -> Worker<Peers<D>> {
+        Self::peers("tcp", "tcp", address, make)
+    }
+
     /// Serves HTTP/1.1 by way of hyper with a `tower::Service`, such as an axum `Router`.
     pub fn http<S, B>(address: impl Into<String>, service: S) -> Worker<Plain>
     where

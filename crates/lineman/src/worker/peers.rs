@@ -74,6 +74,23 @@ impl<D: Driver> Worker<Peers<D>> {
     }
 }
 
+impl<D: Driver> Worker<Peers<D>> {
+    /// Runs when the peer asks to open, with what [`Step::Opening`](crate::connection::Step::Opening)
+    /// brought, before the driver answers. For a WebSocket it is
+    /// [`Worker::on_websocket_connect`].
+    ///
+    /// An error refuses: [`Driver::refuse`] makes an answer of it; what it does not know is logged,
+    /// counted, and closes the connection.
+    #[must_use]
+    pub fn on_open(
+        mut self,
+        handler: impl AsyncFn(Connection<D>, D::Opening) -> Result + 'static,
+    ) -> Self {
+        self.kind.handlers.open = Some(boxed_with(handler));
+        self
+    }
+}
+
 impl Worker<Peers<WebSocket>> {
     /// Runs when the upgrade was asked for, before it is answered.
     ///

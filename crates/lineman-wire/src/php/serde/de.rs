@@ -1,10 +1,7 @@
 //! PHP to Rust: a [`Value`] as a serde deserializer.
 
-use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, Unexpected,
-    VariantAccess, Visitor,
-};
+use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
+use serde::de::{Deserializer, Error as _, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::super::{Array, Error, Key, Value};
@@ -33,9 +30,14 @@ fn visit_seq<'de, V: Visitor<'de>>(array: Array, visitor: V) -> Result<V::Value,
     Ok(sequence)
 }
 
+type Entries<I> = MapDeserializer<'static, I, Error>;
+
+fn entries(array: Array) -> Entries<impl Iterator<Item = (KeyDeserializer, Value)>> {
+    MapDeserializer::new(array.into_iter().map(|(key, value)| (KeyDeserializer(key), value)))
+}
+
 fn visit_map<'de, V: Visitor<'de>>(array: Array, visitor: V) -> Result<V::Value, Error> {
-    let mut entries =
-        MapDeserializer::new(array.into_iter().map(|(key, value)| (KeyDeserializer(key), value)));
+    let mut entries = entries(array);
     let map = visitor.visit_map(&mut entries)?;
     entries.end()?;
     Ok(map)
@@ -121,89 +123,24 @@ impl<'de> Deserializer<'de> for Value {
         self.deserialize_map(visitor)
     }
 
+    /// Takes an enum as `serde_json` tags it: a string, or an array with the variant's name as its key.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        visitor.visit_enum(Variant::try_from(self)?)
+        match self {
+            Self::String(name) => visitor.visit_enum(KeyDeserializer(Key::from(name))),
+            Self::Array(array) if array.len() == 1 => {
+                visitor.visit_enum(MapAccessDeserializer::new(entries(array)))
+            }
+            _ => Err(Error::custom("an enum is a string or an array with one entry")),
+        }
     }
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string unit unit_struct
         identifier ignored_any
-    }
-}
-
-/// An enum as `serde_json` tags it: a string, or an array with the variant's name as its one key.
-#[derive(Debug)]
-struct Variant {
-    name: Key,
-    fields: Option<Value>,
-}
-
-impl TryFrom<Value> for Variant {
-    type Error = Error;
-
-    fn try_from(value: Value) -> Result<Self, Error> {
-        match value {
-            Value::String(name) => Ok(Self { name: Key::from(name), fields: None }),
-            Value::Array(array) if array.len() == 1 => array
-                .into_iter()
-                .next()
-                .map(|(name, fields)| Self { name, fields: Some(fields) })
-                .ok_or_else(|| Error::custom("an enum without a variant")),
-            _ => Err(Error::custom("an enum is a string or an array with one entry")),
-        }
-    }
-}
-
-impl<'de> EnumAccess<'de> for Variant {
-    type Error = Error;
-    type Variant = VariantFields;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(
-        self,
-        seed: V,
-    ) -> Result<(V::Value, VariantFields), Error> {
-        let name = seed.deserialize(KeyDeserializer(self.name))?;
-        Ok((name, VariantFields(self.fields)))
-    }
-}
-
-#[derive(Debug)]
-struct VariantFields(Option<Value>);
-
-impl VariantFields {
-    fn required(self, expected: &str) -> Result<Value, Error> {
-        self.0.ok_or_else(|| Error::invalid_type(Unexpected::UnitVariant, &expected))
-    }
-}
-
-impl<'de> VariantAccess<'de> for VariantFields {
-    type Error = Error;
-
-    fn unit_variant(self) -> Result<(), Error> {
-        match self.0 {
-            None | Some(Value::Null) => Ok(()),
-            Some(_) => Err(Error::invalid_type(Unexpected::NewtypeVariant, &"unit variant")),
-        }
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
-        seed.deserialize(self.required("newtype variant")?)
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.required("tuple variant")?.deserialize_seq(visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.required("struct variant")?.deserialize_map(visitor)
     }
 }

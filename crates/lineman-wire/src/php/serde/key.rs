@@ -23,6 +23,15 @@ macro_rules! integer_keys {
     };
 }
 
+/// Methods for what cannot be a key: their arguments, what they would return, and what it is.
+macro_rules! refused {
+    ($($method:ident($($argument:ty),*) -> $output:ty: $what:literal;)*) => {
+        $(fn $method(self, $(_: $argument),*) -> Result<$output, Error> {
+            Err(Error::Key($what))
+        })*
+    };
+}
+
 impl Serializer for KeySerializer {
     type Ok = Key;
     type Error = Error;
@@ -44,12 +53,21 @@ impl Serializer for KeySerializer {
         Ok(Key::from(if value { "true" } else { "false" }))
     }
 
-    fn serialize_f32(self, _: f32) -> Result<Key, Error> {
-        Err(Error::Key("a float"))
-    }
-
-    fn serialize_f64(self, _: f64) -> Result<Key, Error> {
-        Err(Error::Key("a float"))
+    refused! {
+        serialize_f32(f32) -> Key: "a float";
+        serialize_f64(f64) -> Key: "a float";
+        serialize_none() -> Key: "an option";
+        serialize_unit() -> Key: "a unit";
+        serialize_unit_struct(&'static str) -> Key: "a unit";
+        serialize_seq(Option<usize>) -> Self::SerializeSeq: "a sequence";
+        serialize_tuple(usize) -> Self::SerializeTuple: "a tuple";
+        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct: "a tuple";
+        serialize_tuple_variant(&'static str, u32, &'static str, usize)
+            -> Self::SerializeTupleVariant: "an enum with fields";
+        serialize_map(Option<usize>) -> Self::SerializeMap: "a map";
+        serialize_struct(&'static str, usize) -> Self::SerializeStruct: "a struct";
+        serialize_struct_variant(&'static str, u32, &'static str, usize)
+            -> Self::SerializeStructVariant: "an enum with fields";
     }
 
     fn serialize_char(self, value: char) -> Result<Key, Error> {
@@ -64,20 +82,8 @@ impl Serializer for KeySerializer {
         Ok(Key::from(value))
     }
 
-    fn serialize_none(self) -> Result<Key, Error> {
-        Err(Error::Key("an option"))
-    }
-
     fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<Key, Error> {
         Err(Error::Key("an option"))
-    }
-
-    fn serialize_unit(self) -> Result<Key, Error> {
-        Err(Error::Key("a unit"))
-    }
-
-    fn serialize_unit_struct(self, _: &'static str) -> Result<Key, Error> {
-        Err(Error::Key("a unit"))
     }
 
     fn serialize_unit_variant(
@@ -104,50 +110,6 @@ impl Serializer for KeySerializer {
         _: &'static str,
         _: &T,
     ) -> Result<Key, Error> {
-        Err(Error::Key("an enum with fields"))
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Error> {
-        Err(Error::Key("a sequence"))
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Error> {
-        Err(Error::Key("a tuple"))
-    }
-
-    fn serialize_tuple_struct(
-        self,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleStruct, Error> {
-        Err(Error::Key("a tuple"))
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleVariant, Error> {
-        Err(Error::Key("an enum with fields"))
-    }
-
-    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Error> {
-        Err(Error::Key("a map"))
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, Error> {
-        Err(Error::Key("a struct"))
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStructVariant, Error> {
         Err(Error::Key("an enum with fields"))
     }
 }

@@ -28,11 +28,6 @@ impl ArraySerializer {
         Self { array: Array::new(), key: None, variant }
     }
 
-    fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        self.array.push(value.serialize(ValueSerializer)?);
-        Ok(())
-    }
-
     fn insert<T: Serialize + ?Sized>(&mut self, key: Key, value: &T) -> Result<(), Error> {
         self.array.insert(key, value.serialize(ValueSerializer)?);
         Ok(())
@@ -50,11 +45,13 @@ fn tagged(variant: &'static str, value: Value) -> Value {
     Value::Array(Array::from_iter([(variant, value)]))
 }
 
-fn int<N: Copy + Into<i128>>(number: N) -> Result<Value, Error>
-where
-    i64: TryFrom<N>,
-{
-    i64::try_from(number).map(Value::Int).map_err(|_| Error::IntegerOutOfRange(number.into()))
+/// Methods that serialize an integer, if it fits into the 64 signed bits of PHP.
+macro_rules! integers {
+    ($($method:ident: $integer:ty),*) => {
+        $(fn $method(self, value: $integer) -> Result<Value, Error> {
+            i64::try_from(value).map(Value::Int).map_err(|_| Error::IntegerOutOfRange(value.into()))
+        })*
+    };
 }
 
 impl Serializer for ValueSerializer {
@@ -72,40 +69,10 @@ impl Serializer for ValueSerializer {
         Ok(Value::Bool(value))
     }
 
-    fn serialize_i8(self, value: i8) -> Result<Value, Error> {
-        int(value)
-    }
-
-    fn serialize_i16(self, value: i16) -> Result<Value, Error> {
-        int(value)
-    }
-
-    fn serialize_i32(self, value: i32) -> Result<Value, Error> {
-        int(value)
-    }
-
-    fn serialize_i64(self, value: i64) -> Result<Value, Error> {
-        int(value)
-    }
-
-    fn serialize_i128(self, value: i128) -> Result<Value, Error> {
-        int(value)
-    }
-
-    fn serialize_u8(self, value: u8) -> Result<Value, Error> {
-        int(value)
-    }
-
-    fn serialize_u16(self, value: u16) -> Result<Value, Error> {
-        int(value)
-    }
-
-    fn serialize_u32(self, value: u32) -> Result<Value, Error> {
-        int(value)
-    }
-
-    fn serialize_u64(self, value: u64) -> Result<Value, Error> {
-        int(value)
+    integers! {
+        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_i128: i128, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32,
+        serialize_u64: u64
     }
 
     fn serialize_f32(self, value: f32) -> Result<Value, Error> {
@@ -216,57 +183,53 @@ impl Serializer for ValueSerializer {
     }
 }
 
-impl SerializeSeq for ArraySerializer {
-    type Ok = Value;
-    type Error = Error;
+/// The traits of what becomes a list, with their methods.
+macro_rules! lists {
+    ($($list:ident: $method:ident),*) => {
+        $(impl $list for ArraySerializer {
+            type Ok = Value;
+            type Error = Error;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        self.push(value)
-    }
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+                self.array.push(value.serialize(ValueSerializer)?);
+                Ok(())
+            }
 
-    fn end(self) -> Result<Value, Error> {
-        Ok(self.finish())
-    }
+            fn end(self) -> Result<Value, Error> {
+                Ok(self.finish())
+            }
+        })*
+    };
 }
 
-impl SerializeTuple for ArraySerializer {
-    type Ok = Value;
-    type Error = Error;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        self.push(value)
-    }
-
-    fn end(self) -> Result<Value, Error> {
-        Ok(self.finish())
-    }
+lists! {
+    SerializeSeq: serialize_element, SerializeTuple: serialize_element,
+    SerializeTupleStruct: serialize_field, SerializeTupleVariant: serialize_field
 }
 
-impl SerializeTupleStruct for ArraySerializer {
-    type Ok = Value;
-    type Error = Error;
+/// The traits of what has named fields.
+macro_rules! structs {
+    ($($fields:ident),*) => {
+        $(impl $fields for ArraySerializer {
+            type Ok = Value;
+            type Error = Error;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        self.push(value)
-    }
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), Error> {
+                self.insert(Key::from(Bytes::from_static(name.as_bytes())), value)
+            }
 
-    fn end(self) -> Result<Value, Error> {
-        Ok(self.finish())
-    }
+            fn end(self) -> Result<Value, Error> {
+                Ok(self.finish())
+            }
+        })*
+    };
 }
 
-impl SerializeTupleVariant for ArraySerializer {
-    type Ok = Value;
-    type Error = Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        self.push(value)
-    }
-
-    fn end(self) -> Result<Value, Error> {
-        Ok(self.finish())
-    }
-}
+structs! { SerializeStruct, SerializeStructVariant }
 
 impl SerializeMap for ArraySerializer {
     type Ok = Value;
@@ -280,40 +243,6 @@ impl SerializeMap for ArraySerializer {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         let key = self.key.take().ok_or(Error::Key("missing"))?;
         self.insert(key, value)
-    }
-
-    fn end(self) -> Result<Value, Error> {
-        Ok(self.finish())
-    }
-}
-
-impl SerializeStruct for ArraySerializer {
-    type Ok = Value;
-    type Error = Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Error> {
-        self.insert(Key::from(Bytes::from_static(name.as_bytes())), value)
-    }
-
-    fn end(self) -> Result<Value, Error> {
-        Ok(self.finish())
-    }
-}
-
-impl SerializeStructVariant for ArraySerializer {
-    type Ok = Value;
-    type Error = Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Error> {
-        self.insert(Key::from(Bytes::from_static(name.as_bytes())), value)
     }
 
     fn end(self) -> Result<Value, Error> {

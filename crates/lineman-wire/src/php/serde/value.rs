@@ -62,6 +62,15 @@ impl<'de> Deserialize<'de> for Key {
 
 struct ValueVisitor;
 
+/// Methods that take what has a PHP value of its own.
+macro_rules! visits {
+    ($($method:ident: $scalar:ty),*) => {
+        $(fn $method<E>(self, value: $scalar) -> Result<Value, E> {
+            Ok(Value::from(value))
+        })*
+    };
+}
+
 impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
@@ -69,32 +78,13 @@ impl<'de> Visitor<'de> for ValueVisitor {
         formatter.write_str("a php value")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Int(value))
+    visits! {
+        visit_bool: bool, visit_i64: i64, visit_f64: f64, visit_str: &str, visit_string: String,
+        visit_bytes: &[u8]
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
         i64::try_from(value).map(Value::Int).map_err(|_| E::custom("integer beyond 64 signed bits"))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Float(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_bytes<E>(self, value: &[u8]) -> Result<Value, E> {
-        Ok(Value::from(value))
     }
 
     fn visit_byte_buf<E>(self, value: Vec<u8>) -> Result<Value, E> {

@@ -25,14 +25,16 @@ pub(crate) struct Inflater {
 }
 
 impl Inflater {
-    pub(super) fn new(stream: Decompress) -> Self {
-        Self { stream, fresh: true }
+    /// Makes an inflater for messages that stand by themselves. Its window is the largest: one kind
+    /// fits every peer.
+    pub(crate) fn alone() -> Self {
+        Self { stream: Decompress::new(false), fresh: true }
     }
 
     /// Makes an inflater for a sender who takes its context over, with a window of its size.
     pub(crate) fn with_context(window_bits: u8) -> Self {
         let bits = window_bits.clamp(super::LEAST_WINDOW_BITS, super::MOST_WINDOW_BITS);
-        Self::new(Decompress::new_with_window_bits(false, bits))
+        Self { stream: Decompress::new_with_window_bits(false, bits), fresh: true }
     }
 
     /// Inflates the next piece of a message; `take` gets the chunks and may refuse.

@@ -3,7 +3,7 @@
 //! Whoever owns many connections owns one pool and lends it to each call. Only what has no context
 //! comes here; a context lives with its connection.
 
-use flate2::{Compress, Compression, Decompress};
+use flate2::{Compress, Compression};
 
 use super::{Inflater, LEAST_WINDOW_BITS, MOST_WINDOW_BITS};
 
@@ -43,9 +43,9 @@ impl Pool {
         Self { inflaters: Vec::new(), deflaters: Vec::new() }
     }
 
-    /// Returns an inflater without a context. Its window is the largest: one kind fits every peer.
+    /// Returns an inflater without a context.
     pub(crate) fn inflater(&mut self) -> Inflater {
-        self.inflaters.pop().unwrap_or_else(|| Inflater::new(Decompress::new(false)))
+        self.inflaters.pop().unwrap_or_else(Inflater::alone)
     }
 
     /// Takes an inflater back and makes it forget.
@@ -75,5 +75,48 @@ impl Pool {
         }
         self.deflaters.push(deflater);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Uses a deflater of that kind; the number of bytes that it took before tells a used one.
+    fn deflater(pool: &mut Pool, window_bits: u8, level: u8) -> u64 {
+        pool.with_deflater(window_bits, level, |stream| stream.total_in())
+    }
+
+    #[test]
+    fn a_deflater_is_used_again_for_the_same_window_and_level() {
+        let mut pool = Pool::new();
+        let kinds = |pool: &Pool| -> Vec<_> {
+            pool.deflaters.iter().map(|it| (it.window_bits, it.level)).collect()
+        };
+        for kind in [(15, 6), (15, 6), (9, 6), (15, 6), (9, 6)] {
+            assert_eq!(deflater(&mut pool, kind.0, kind.1), 0, "it was reset");
+        }
+        assert_eq!(kinds(&pool), [(15, 6), (9, 6)]);
+        deflater(&mut pool, 15, 1);
+        assert_eq!(kinds(&pool), [(15, 6), (9, 6), (15, 1)]);
+    }
+
+    #[test]
+    fn four_of_each_are_kept() {
+        let mut pool = Pool::new();
+        for level in 1..=9 {
+            deflater(&mut pool, 15, level);
+            assert_eq!(pool.deflaters.len(), usize::from(level).min(MOST_IDLE));
+        }
+        // The one that was idle longest made room.
+        assert_eq!(pool.deflaters.iter().map(|it| it.level).collect::<Vec<_>>(), [6, 7, 8, 9]);
+        let out: Vec<_> = (0..6).map(|_| pool.inflater()).collect();
+        for (returned, inflater) in out.into_iter().enumerate() {
+            assert_eq!(pool.inflaters.len(), returned.min(MOST_IDLE));
+            pool.take_back(inflater);
+        }
+        assert_eq!(pool.inflaters.len(), MOST_IDLE);
+        drop(pool.inflater());
+        assert_eq!(pool.inflaters.len(), MOST_IDLE - 1);
     }
 }

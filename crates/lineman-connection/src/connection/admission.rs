@@ -1,0 +1,224 @@
+//! Who is let in: the bounds of a listener as a whole, by count, by address and by time.
+//!
+//! A connection that leaves the table for HTTP takes its place along as an [`Admission`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use super::entry::EntryId;
+use super::limits::Limits;
+use super::rate::Bucket;
+use super::reason::Limit;
+
+/// The connections of one listener in this process.
+pub(crate) struct Population {
+    most: usize,
+    most_per_address: usize,
+    arrivals: Option<RefCell<Bucket>>,
+    connections: Cell<usize>,
+    /// Connections of each address; empty unless they are bounded.
+    addresses: RefCell<FxHashMap<IpAddr, usize>>,
+    most_handshakes: usize,
+    handshakes: Cell<usize>,
+    /// Connections that were in their handshake when they were added, oldest first.
+    half_open: RefCell<VecDeque<EntryId>>,
+}
+
+/// The place of a connection that lives outside the table; it is free again when this is dropped.
+pub(crate) struct Admission {
+    population: Rc<Population>,
+    address: Option<IpAddr>,
+    kept: bool,
+}
+
+impl Population {
+    pub(super) fn new(limits: &Limits) -> Rc<Self> {
+        Rc::new(Self {
+            most: limits.connections,
+            most_per_address: limits.connections_per_address,
+            arrivals: limits.connection_rate.map(|rate| RefCell::new(Bucket::new(rate))),
+            connections: Cell::new(0),
+            addresses: RefCell::default(),
+            most_handshakes: limits.handshakes,
+            handshakes: Cell::new(0),
+            half_open: RefCell::default(),
+        })
+    }
+
+    /// Counts a handshake under way. Beyond the bound it returns the oldest one, which gives way: a
+    /// flood at a listener displaces its own, never an open connection and no other listener's.
+    pub(super) fn begin_handshake(
+        &self,
+        id: EntryId,
+        is_under_way: impl Fn(EntryId) -> bool,
+    ) -> Option<EntryId> {
+        self.handshakes.set(self.handshakes.get() + 1);
+        let mut half_open = self.half_open.borrow_mut();
+        half_open.push_back(id);
+        if self.handshakes.get() <= self.most_handshakes {
+            // Those that are done leave the list when it has grown to twice what can be under way.
+            if half_open.len() > self.most_handshakes.saturating_mul(2) {
+                half_open.retain(|&id| is_under_way(id));
+            }
+            return None;
+        }
+        while let Some(oldest) = half_open.pop_front() {
+            if is_under_way(oldest) {
+                return Some(oldest);
+            }
+        }
+        None
+    }
+
+    /// Ends what [`Population::begin_handshake`] began.
+    pub(super) fn end_handshake(&self) {
+        self.handshakes.set(self.handshakes.get().saturating_sub(1));
+    }
+
+    /// Gives a connection its place. `address` is `None` where it says nothing about the peer.
+    pub(super) fn admit(&self, address: Option<IpAddr>) -> Result<(), Limit> {
+        if self.connections.get() >= self.most {
+            return Err(Limit::Connections);
+        }
+        if let Some(arrivals) = &self.arrivals
+            && !arrivals.borrow_mut().take(1)
+        {
+            return Err(Limit::ConnectionRate);
+        }
+        self.enter_address(address)?;
+        self.connections.set(self.connections.get() + 1);
+        Ok(())
+    }
+
+    /// Counts a connection for the address a proxy told instead of the one it came from.
+    pub(super) fn readdress(&self, from: Option<IpAddr>, to: Option<IpAddr>) -> Result<(), Limit> {
+        self.enter_address(to)?;
+        self.leave_address(from);
+        Ok(())
+    }
+
+    /// Counts a connection that was let in before, elsewhere in this process.
+    pub(super) fn enter(&self, address: Option<IpAddr>) {
+        if let Some(address) = address.filter(|_| self.bounds_addresses()) {
+            *self.addresses.borrow_mut().entry(address).or_default() += 1;
+        }
+        self.connections.set(self.connections.get() + 1);
+    }
+
+    /// Takes back what [`Population::admit`] gave.
+    pub(super) fn leave(&self, address: Option<IpAddr>) {
+        self.leave_address(address);
+        self.connections.set(self.connections.get().saturating_sub(1));
+    }
+
+    fn bounds_addresses(&self) -> bool {
+        self.most_per_address < usize::MAX
+    }
+
+    fn enter_address(&self, address: Option<IpAddr>) -> Result<(), Limit> {
+        let Some(address) = address.filter(|_| self.bounds_addresses()) else { return Ok(()) };
+        let mut addresses = self.addresses.borrow_mut();
+        let count = addresses.get(&address).copied().unwrap_or_default();
+        if count >= self.most_per_address {
+            return Err(Limit::ConnectionsPerAddress);
+        }
+        addresses.insert(address, count + 1);
+        Ok(())
+    }
+
+    fn leave_address(&self, address: Option<IpAddr>) {
+        let Some(address) = address.filter(|_| self.bounds_addresses()) else { return };
+        let mut addresses = self.addresses.borrow_mut();
+        if let Some(count) = addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+        }
+    }
+}
+
+impl Admission {
+    /// Makes it the place of an entry of this population, which gives it back; returns whether the
+    /// entry counts for its address.
+    pub(super) fn settle(mut self, population: &Rc<Population>) -> bool {
+        if Rc::ptr_eq(&self.population, population) {
+            self.kept = true;
+        } else {
+            population.enter(self.address);
+        }
+        self.address.is_some()
+    }
+
+    /// Returns a place in a population of its own.
+    #[cfg(test)]
+    pub(crate) fn alone() -> Self {
+        Self::new(&Population::new(&Limits::default()), None)
+    }
+
+    /// Takes over a place that the population gave for this address.
+    pub(super) fn new(population: &Rc<Population>, address: Option<IpAddr>) -> Self {
+        Self { population: Rc::clone(population), address, kept: false }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.population.leave(self.address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Rate;
+
+    /// `None` for 0, as where an address says nothing.
+    fn address(last: u8) -> Option<IpAddr> {
+        (last > 0).then(|| IpAddr::from([127, 0, 0, last]))
+    }
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let limits = Limits { connections: 3, connections_per_address: 2, ..Limits::default() };
+        let population = Population::new(&limits);
+        assert_eq!(population.admit(address(1)), Ok(()));
+        assert_eq!(population.admit(address(1)), Ok(()));
+        assert_eq!(population.admit(address(1)), Err(Limit::ConnectionsPerAddress));
+        assert_eq!(population.admit(address(2)), Ok(()), "the refused one left no trace");
+        assert_eq!(population.admit(address(3)), Err(Limit::Connections));
+        drop(Admission::new(&population, address(1)));
+        assert_eq!(population.admit(address(1)), Ok(()));
+        population.leave(address(1));
+        population.leave(address(1));
+        assert_eq!(population.addresses.borrow().len(), 1);
+    }
+
+    #[test]
+    fn an_address_told_later_counts_instead() {
+        let limits = Limits { connections_per_address: 1, ..Limits::default() };
+        let population = Population::new(&limits);
+        assert_eq!(population.admit(None), Ok(()));
+        assert_eq!(population.admit(None), Ok(()), "proxies are not bounded");
+        assert_eq!(population.readdress(None, address(1)), Ok(()));
+        assert_eq!(population.readdress(None, address(1)), Err(Limit::ConnectionsPerAddress));
+        assert_eq!(population.readdress(None, address(2)), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn arrivals_have_a_rate() {
+        let rate = Some(Rate::per_second(10).burst(2));
+        let limits = Limits { connection_rate: rate, ..Limits::default() };
+        let population = Population::new(&limits);
+        assert!(population.admit(None).is_ok() && population.admit(None).is_ok());
+        assert_eq!(population.admit(None), Err(Limit::ConnectionRate));
+        tokio::time::advance(std::time::Duration::from_millis(100)).await;
+        assert_eq!(population.admit(None), Ok(()));
+    }
+}

@@ -1,0 +1,316 @@
+//! What comes in on a connection: bytes that are not decoded, the end of the peer's side, and the
+//! set of reasons not to go on. Every question of the kind "may it be read?" is answered here. No I/O and no clock.
+
+use std::cell::{Cell, RefCell};
+
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+
+use super::life::State;
+
+/// A reason not to decode, and to read ahead at most. Several may hold at once; each is lifted by
+/// what set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Hold {
+    /// A handler is at work in a task.
+    Busy = 1,
+    /// It changes to another protocol, or to TLS, as soon as nothing else holds it.
+    Changing = 2,
+    /// The application paused it.
+    Paused = 4,
+    /// It has sent more than its rate.
+    Throttled = 8,
+    /// The connection that its messages are piped to is full.
+    Piped = 16,
+}
+
+/// These concern the messages of an open connection: a handshake goes on, and so does a farewell,
+/// for the peer's own may be among what is not read.
+const WHILE_OPEN: u8 = Hold::Paused as u8 | Hold::Throttled as u8 | Hold::Piped as u8;
+
+/// How long the peer has been silent, in beats.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Silence {
+    /// Something came since the last beat.
+    #[default]
+    Heard,
+    /// Nothing came since the last beat.
+    Silent,
+    /// Nothing came, and it was pinged.
+    Pinged,
+}
+
+/// An incoming side, written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Saved {
+    unread: Vec<u8>,
+    paused: bool,
+    throttled: bool,
+    ending: bool,
+    ended: bool,
+    silence: Silence,
+}
+
+/// What a beat of the heartbeat asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beat {
+    /// Nothing.
+    Wait,
+    /// The peer is to be asked whether it is there.
+    Ping,
+    /// The peer was asked and has said nothing.
+    GiveUp,
+}
+
+/// The incoming side of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Inflow {
+    /// Bytes received that make no whole message yet, or that a hold keeps from being decoded.
+    unread: RefCell<BytesMut>,
+    holds: Cell<u8>,
+    /// The kernel may have more bytes: an edge was seen and not used up.
+    readable: Cell<bool>,
+    /// The kernel says that an end of stream follows what it has.
+    ending: Cell<bool>,
+    /// The peer has ended its side, and everything before that was read.
+    ended: Cell<bool>,
+    /// In the table's list of entries to read again.
+    listed: Cell<bool>,
+    silence: Cell<Silence>,
+}
+
+impl Inflow {
+    /// Adds a reason; returns whether it is new.
+    pub(super) fn hold(&self, hold: Hold) -> bool {
+        let before = self.holds.get();
+        self.holds.set(before | hold as u8);
+        before & hold as u8 == 0
+    }
+
+    /// Takes a reason away; returns whether it held.
+    pub(super) fn lift(&self, hold: Hold) -> bool {
+        let before = self.holds.get();
+        self.holds.set(before & !(hold as u8));
+        before & hold as u8 != 0
+    }
+
+    pub(super) fn is_held(&self, hold: Hold) -> bool {
+        self.holds.get() & hold as u8 != 0
+    }
+
+    /// Returns whether what was read may be decoded.
+    pub(super) fn may_decode(&self, state: State) -> bool {
+        self.holds_in(state) == 0
+    }
+
+    /// Returns whether a change was asked for, and nothing else holds it up.
+    pub(super) fn may_change(&self, state: State) -> bool {
+        self.holds_in(state) == Hold::Changing as u8
+    }
+
+    fn holds_in(&self, state: State) -> u8 {
+        let counts = if state == State::Open { u8::MAX } else { !WHILE_OPEN };
+        self.holds.get() & counts
+    }
+
+    /// Returns whether the socket may be read: up to `read_ahead` bytes behind a handler at work.
+    pub(super) fn may_read(&self, state: State, read_ahead: usize) -> bool {
+        match state {
+            State::Connecting | State::Closed => return false,
+            State::Open if self.holds.get() & WHILE_OPEN != 0 => return false,
+            State::Preparing
+            | State::Handshake
+            | State::Deciding
+            | State::Open
+            | State::Closing
+            | State::Lingering => {}
+        }
+        self.may_decode(state) || self.unread_len() < read_ahead
+    }
+
+    /// Takes the undecoded bytes out; give back what is left of them with [`Inflow::keep`].
+    pub(super) fn take_unread(&self) -> BytesMut {
+        self.unread.take()
+    }
+
+    pub(super) fn keep(&self, unread: BytesMut) {
+        self.unread.replace(unread);
+    }
+
+    pub(super) fn unread_len(&self) -> usize {
+        self.unread.borrow().len()
+    }
+
+    pub(super) fn set_readable(&self, readable: bool) {
+        self.readable.set(readable);
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.readable.get()
+    }
+
+    /// The kernel has seen the peer's end.
+    pub(super) fn end_comes(&self) {
+        self.ending.set(true);
+    }
+
+    /// Returns whether an end of stream follows what the kernel has: a short read is not the last.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.get()
+    }
+
+    /// The peer's end was read.
+    pub(super) fn end(&self) {
+        self.ended.set(true);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Puts it on the list of those to read again; returns whether it was not there.
+    pub(super) fn list(&self) -> bool {
+        !self.listed.replace(true)
+    }
+
+    pub(super) fn unlist(&self) {
+        self.listed.set(false);
+    }
+
+    /// Something came.
+    pub(super) fn heard(&self) {
+        self.silence.set(Silence::Heard);
+    }
+
+    /// A beat of the heartbeat has passed. One that is held may have answered, unread: its silence
+    /// begins anew.
+    pub(super) fn beat(&self) -> Beat {
+        let (next, beat) = match self.silence.get() {
+            Silence::Heard => (Silence::Silent, Beat::Wait),
+            Silence::Silent | Silence::Pinged if self.holds.get() != 0 => {
+                (Silence::Heard, Beat::Wait)
+            }
+            Silence::Silent => (Silence::Pinged, Beat::Ping),
+            Silence::Pinged => (Silence::Pinged, Beat::GiveUp),
+        };
+        self.silence.set(next);
+        beat
+    }
+
+    /// Writes it down. A hold that only this process can lift is left out: see `record`.
+    pub(super) fn save(&self) -> Saved {
+        Saved {
+            unread: self.unread.borrow().to_vec(),
+            paused: self.is_held(Hold::Paused),
+            throttled: self.is_held(Hold::Throttled),
+            ending: self.ending.get(),
+            ended: self.ended.get(),
+            silence: self.silence.get(),
+        }
+    }
+
+    /// Goes on from what [`Inflow::save`] returned. The kernel may have more bytes: it does not say so
+    /// again to the next process.
+    pub(super) fn restore(saved: &Saved) -> Self {
+        let inflow = Self::default();
+        inflow.keep(BytesMut::from(&saved.unread[..]));
+        for (hold, held) in [(Hold::Paused, saved.paused), (Hold::Throttled, saved.throttled)] {
+            if held {
+                inflow.hold(hold);
+            }
+        }
+        inflow.readable.set(true);
+        inflow.ending.set(saved.ending);
+        inflow.ended.set(saved.ended);
+        inflow.silence.set(saved.silence);
+        inflow
+    }
+
+    /// Takes over what another entry of the same socket knows: bytes, edge, end.
+    pub(super) fn take_over(&self, other: &Self) {
+        self.keep(other.take_unread());
+        self.readable.set(other.readable.get());
+        self.ending.set(other.ending.get());
+        self.ended.set(other.ended.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOLDS: [Hold; 5] =
+        [Hold::Busy, Hold::Changing, Hold::Paused, Hold::Throttled, Hold::Piped];
+    const STATES: [State; 8] = [
+        State::Connecting,
+        State::Preparing,
+        State::Handshake,
+        State::Deciding,
+        State::Open,
+        State::Closing,
+        State::Lingering,
+        State::Closed,
+    ];
+
+    fn held_by(holds: &[Hold]) -> Inflow {
+        let inflow = Inflow::default();
+        holds.iter().for_each(|&hold| assert!(inflow.hold(hold)));
+        inflow
+    }
+
+    #[test]
+    fn every_hold_in_every_state() {
+        for state in STATES {
+            let alive = !matches!(state, State::Connecting | State::Closed);
+            assert_eq!(held_by(&[]).may_read(state, 0), alive, "{state:?}");
+            for hold in HOLDS {
+                let inflow = held_by(&[hold]);
+                let while_open = matches!(hold, Hold::Paused | Hold::Throttled | Hold::Piped);
+                let stops = !while_open || state == State::Open;
+                assert_eq!(inflow.may_decode(state), !stops, "{hold:?} {state:?}");
+                assert_eq!(inflow.may_change(state), hold == Hold::Changing, "{hold:?} {state:?}");
+                // Behind a handler at work some bytes are read ahead, behind a pause none.
+                let reads = alive && !(while_open && state == State::Open);
+                assert_eq!(inflow.may_read(state, 1), reads, "{hold:?} {state:?}");
+                assert_eq!(inflow.may_read(state, 0), reads && !stops, "{hold:?} {state:?}");
+                inflow.keep(BytesMut::from("x"));
+                assert_eq!(inflow.may_read(state, 1), reads && !stops, "{hold:?} {state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_of_two_holds_has_to_be_lifted() {
+        for first in HOLDS {
+            for second in HOLDS.into_iter().filter(|&hold| hold != first) {
+                for order in [[first, second], [second, first]] {
+                    let inflow = held_by(&[first, second]);
+                    assert!(!inflow.hold(first), "it held before");
+                    assert!(inflow.lift(order[0]) && !inflow.lift(order[0]));
+                    assert!(!inflow.may_decode(State::Open), "{order:?}");
+                    assert_eq!(inflow.may_change(State::Open), order[1] == Hold::Changing);
+                    assert!(inflow.lift(order[1]));
+                    assert!(inflow.may_decode(State::Open) && inflow.may_read(State::Open, 0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn silence_is_pinged_then_given_up_and_a_hold_begins_it_anew() {
+        let inflow = Inflow::default();
+        assert_eq!(
+            [inflow.beat(), inflow.beat(), inflow.beat()],
+            [Beat::Wait, Beat::Ping, Beat::GiveUp]
+        );
+        for hold in HOLDS {
+            inflow.hold(hold);
+            assert_eq!(inflow.beat(), Beat::Wait, "{hold:?}");
+            inflow.lift(hold);
+            assert_eq!([inflow.beat(), inflow.beat()], [Beat::Wait, Beat::Ping], "{hold:?}");
+        }
+        inflow.heard();
+        assert_eq!(inflow.beat(), Beat::Wait);
+    }
+}

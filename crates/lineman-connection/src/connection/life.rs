@@ -1,0 +1,154 @@
+//! Where a connection is in its life, and what is owed because of it: a place among the handshakes,
+//! one among its address's connections, the handler's last event. No I/O and no clock.
+
+use std::cell::Cell;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum State {
+    /// An outgoing connection whose socket is not connected.
+    Connecting,
+    /// The socket is connected; what comes before the protocol is not done: a PROXY header, TLS.
+    Preparing,
+    /// The protocol's handshake is not done.
+    Handshake,
+    /// The handler has the handshake's request and has not decided.
+    Deciding,
+    /// Messages flow.
+    Open,
+    /// A farewell is on its way out, or its answer is awaited.
+    Closing,
+    /// Everything was said; what the peer still sends is thrown away, so that it is not reset.
+    Lingering,
+    /// Gone.
+    Closed,
+}
+
+impl State {
+    /// Returns the name for `connections`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Preparing => "preparing",
+            Self::Handshake | Self::Deciding => "handshake",
+            Self::Open => "open",
+            Self::Closing => "closing",
+            Self::Lingering => "lingering",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// Returns whether its end has not begun.
+    pub(super) fn is_before_the_end(self) -> bool {
+        self <= Self::Open
+    }
+}
+
+/// A connection's state, and what is owed.
+#[derive(Debug)]
+pub(super) struct Life {
+    state: Cell<State>,
+    /// The handler has heard of it, and is told of the end as well.
+    announced: Cell<bool>,
+    /// The handler's last event is due once it is no longer busy.
+    close_due: Cell<bool>,
+    /// It counts among the handshakes under way.
+    half_open: Cell<bool>,
+    /// It counts for its address.
+    counted: Cell<bool>,
+}
+
+impl Life {
+    pub(super) fn new(state: State) -> Self {
+        Self {
+            state: Cell::new(state),
+            announced: Cell::new(false),
+            close_due: Cell::new(false),
+            half_open: Cell::new(false),
+            counted: Cell::new(false),
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state.get()
+    }
+
+    /// Goes on to another state. Invariant: `Closed` is the last one.
+    pub(super) fn become_now(&self, state: State) {
+        debug_assert_ne!(self.state.get(), State::Closed, "a closed connection became {state:?}");
+        self.state.set(state);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state() == State::Open
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state() == State::Closed
+    }
+
+    /// The handler hears of it.
+    pub(super) fn announce(&self) {
+        self.announced.set(true);
+    }
+
+    pub(super) fn is_announced(&self) -> bool {
+        self.announced.get()
+    }
+
+    /// The handler is busy: it is told of the end later.
+    pub(super) fn owe_close(&self) {
+        self.close_due.set(true);
+    }
+
+    /// Returns whether the handler is to be told of the end now; it is asked for once.
+    pub(super) fn take_close_due(&self) -> bool {
+        self.is_closed() && self.close_due.replace(false)
+    }
+
+    /// Begins to count among the handshakes; returns whether it did not before.
+    pub(super) fn enter_handshakes(&self) -> bool {
+        !self.half_open.replace(true)
+    }
+
+    /// Counts among the handshakes no more; returns whether it did before.
+    pub(super) fn leave_handshakes(&self) -> bool {
+        self.half_open.replace(false)
+    }
+
+    pub(super) fn is_half_open(&self) -> bool {
+        self.half_open.get()
+    }
+
+    pub(super) fn set_counted(&self, counted: bool) {
+        self.counted.set(counted);
+    }
+
+    pub(super) fn is_counted(&self) -> bool {
+        self.counted.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_event_is_due_once_and_not_before_the_end() {
+        let life = Life::new(State::Open);
+        life.owe_close();
+        assert!(!life.take_close_due(), "it is still there");
+        life.become_now(State::Closed);
+        assert!(life.take_close_due() && !life.take_close_due());
+    }
+
+    #[test]
+    fn a_handshake_counts_once_however_often_it_begins() {
+        let life = Life::new(State::Open);
+        assert!(!life.leave_handshakes());
+        assert!(life.enter_handshakes() && !life.enter_handshakes());
+        assert!(life.leave_handshakes() && !life.leave_handshakes());
+    }
+}

@@ -1,0 +1,286 @@
+//! How bytes become events: reading into the shared buffer, decoding every whole message, stopping
+//! where `inflow` says so. What is left of an unfinished message moves to the entry's own buffer.
+
+use std::io;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use super::driver::Step;
+use super::due::Deadline;
+use super::entry::Entry;
+use super::handler::Event;
+use super::inflow::Hold;
+use super::life::State;
+use super::table::Scratch;
+use super::transport::{Failure, Received};
+use super::{CloseReason, Connection, Driver, Excess};
+
+/// One read takes at most this much: the size of the shared buffer. Larger reads save nothing
+/// measurable, and another connection waits meanwhile.
+pub(super) const READ_SIZE: usize = 64 * 1024;
+
+/// What a read came to.
+enum Got {
+    /// Bytes, and the kernel has no more.
+    All,
+    /// Bytes, and perhaps there are more.
+    Some,
+    /// Nothing now.
+    Nothing,
+    /// The peer has ended its side.
+    End,
+}
+
+impl<D: Driver> Entry<D> {
+    /// The socket is readable: one read, then everything that can be decoded.
+    pub(super) fn read(self: &Rc<Self>, scratch: &mut Scratch) {
+        if !self.may_read() {
+            return;
+        }
+        let mut own = self.inflow.take_unread();
+        let Scratch { plain, raw } = scratch;
+        let buffer = if own.is_empty() { &mut *plain } else { &mut own };
+        let got = self.receive(buffer, raw);
+        if !matches!(got, Ok(Got::Some)) {
+            self.inflow.set_readable(false);
+        }
+        match got {
+            Ok(Got::All | Got::Some) => self.decode(buffer),
+            Ok(Got::Nothing) => {}
+            Ok(Got::End) => self.inflow.end(),
+            Err(Failure::Io(error)) => return self.finish(CloseReason::Broken(error.to_string())),
+            Err(Failure::Close(reason)) => {
+                buffer.clear();
+                self.table.add(|counters| &counters.protocol_errors, 1);
+                self.begin_close(reason);
+            }
+        }
+        self.keep_rest(own, plain);
+        self.after_reading();
+    }
+
+    /// Goes on where a hold or fairness stopped: first with what is here.
+    pub(super) fn go_on_reading(self: &Rc<Self>, scratch: &mut Scratch) {
+        if self.life.is_closed() {
+            return;
+        }
+        // A change of protocol is a hold that this lifts.
+        if self.may_decode() || self.inflow.may_change(self.life.state()) {
+            let mut own = self.inflow.take_unread();
+            if !own.is_empty() {
+                self.decode(&mut own);
+            }
+            self.keep_rest(own, &mut scratch.plain);
+            self.after_reading();
+        }
+        if self.inflow.is_readable() {
+            self.read(scratch);
+        }
+    }
+
+    fn may_decode(&self) -> bool {
+        self.inflow.may_decode(self.life.state())
+    }
+
+    fn may_read(&self) -> bool {
+        self.inflow.may_read(self.life.state(), self.limits().read_ahead)
+    }
+
+    fn receive(self: &Rc<Self>, plain: &mut BytesMut, raw: &mut BytesMut) -> Result<Got, Failure> {
+        let mut transport = self.transport.borrow_mut();
+        let Some(transport_now) = transport.as_mut() else { return Ok(Got::Nothing) };
+        let before = transport_now.pending();
+        let received = match transport_now.receive(plain, raw) {
+            Err(Failure::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Got::Nothing);
+            }
+            received => received,
+        };
+        if transport_now.pending() > before {
+            self.touch();
+        }
+        drop(transport);
+        let received = received?;
+        if received.count == 0 {
+            return Ok(Got::End);
+        }
+        self.took(&received)?;
+        self.count(|counters| counters.bytes_in += received.count as u64);
+        self.table.add(|counters| &counters.bytes_in, received.count as u64);
+        self.inflow.heard();
+        self.spend(0, received.count);
+        // A short read has used up the edge, unless that edge announced the end as well.
+        Ok(if received.short && !self.inflow.is_ending() { Got::All } else { Got::Some })
+    }
+
+    /// Deals with what the layers found out.
+    pub(super) fn took(self: &Rc<Self>, received: &Received) -> Result<(), Failure> {
+        if let Some(peer) = &received.peer {
+            self.readdress(peer.clone()).map_err(Failure::Close)?;
+        }
+        if received.ended {
+            self.inflow.end();
+        }
+        if received.up && self.life.state() == State::Preparing {
+            self.begin_protocol();
+        } else if received.up {
+            // TLS in mid-stream: what was sent meanwhile has waited for it.
+            self.leave_handshake();
+            self.touch();
+        }
+        Ok(())
+    }
+
+    /// Counts what came against the connection's rates.
+    fn spend(self: &Rc<Self>, messages: u32, bytes: usize) {
+        let exceeded = self.extra.borrow_mut().as_mut().and_then(|it| it.spend(messages, bytes));
+        let Some((limit, time)) = exceeded else { return };
+        if !self.life.is_open() || self.inflow.is_held(Hold::Throttled) {
+            return;
+        }
+        self.table.add(|counters| counters.limited(limit), 1);
+        match self.limits().excess {
+            Excess::Delay => {
+                self.inflow.hold(Hold::Throttled);
+                self.set_due(Deadline::Rate, time);
+            }
+            Excess::Close => self.begin_close(CloseReason::Limited(limit)),
+        }
+    }
+
+    /// Decodes until the input is used up or something stops it.
+    fn decode(self: &Rc<Self>, input: &mut BytesMut) {
+        loop {
+            match self.life.state() {
+                State::Closed | State::Lingering => return input.clear(),
+                State::Closing if !self.outflow.awaits() => return input.clear(),
+                State::Connecting | State::Preparing => return,
+                State::Handshake | State::Deciding | State::Open | State::Closing => {}
+            }
+            if !self.may_decode() {
+                return;
+            }
+            let (step, replied) = {
+                let mut queue = self.outflow.queue.borrow_mut();
+                let before = queue.tail().len();
+                let step = self.driver.borrow_mut().decode(input, queue.tail(), self.limits());
+                (step, queue.tail().len() != before)
+            };
+            if replied {
+                self.touch();
+            }
+            if !self.take_step(step, input) {
+                return;
+            }
+        }
+    }
+
+    /// Acts on a step; returns whether decoding goes on.
+    fn take_step(
+        self: &Rc<Self>,
+        step: Result<Step<D>, CloseReason>,
+        input: &mut BytesMut,
+    ) -> bool {
+        match step {
+            Ok(Step::Wait) => return false,
+            Ok(Step::Again) => {}
+            Ok(Step::Ping(_) | Step::Pong(_)) if !self.life.is_open() => {}
+            Ok(Step::Ping(payload)) => {
+                self.serve.handler.on_ping(&Connection::of(self), &payload);
+            }
+            Ok(Step::Pong(payload)) => {
+                self.serve.handler.on_pong(&Connection::of(self), &payload);
+            }
+            Ok(Step::Message(_)) if self.life.state() == State::Closing => {}
+            Ok(Step::Message(message)) => {
+                self.table.add(|counters| &counters.messages_in, 1);
+                self.count(|counters| counters.messages_in += 1);
+                // What is unfinished behind it is another message, with a time of its own.
+                self.clear_due(Deadline::Message);
+                self.deliver(message);
+                self.spend(1, 0);
+            }
+            Ok(Step::Opening(opening)) => {
+                if let Err(reason) = self.find_client(&opening) {
+                    self.begin_close(reason);
+                    return false;
+                }
+                self.life.become_now(State::Deciding);
+                self.dispatch(Event::Open(opening));
+            }
+            Ok(Step::Opened) => self.open(Event::Opened),
+            Ok(Step::Closed(reason)) => {
+                self.close_answered(reason);
+                return false;
+            }
+            Ok(Step::Foreign) => {
+                self.hand_over(input);
+                return false;
+            }
+            Err(reason) => {
+                input.clear();
+                self.table.add(|counters| &counters.protocol_errors, 1);
+                self.begin_close(reason);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Tells the handler of a message, or sends it down the pipe.
+    fn deliver(self: &Rc<Self>, message: D::Inbound) {
+        let forward = self.extra.borrow().as_ref().and_then(|extra| extra.forward.clone());
+        match forward {
+            Some(forward) => forward(&Connection::of(self), message),
+            None => self.dispatch(Event::Message(message)),
+        }
+    }
+
+    /// Keeps what could not be decoded yet, in a buffer of the connection's own.
+    fn keep_rest(self: &Rc<Self>, own: BytesMut, plain: &mut BytesMut) {
+        if self.life.is_closed() {
+            plain.clear();
+            return;
+        }
+        if own.is_empty() && !plain.is_empty() {
+            self.inflow.keep(BytesMut::from(&plain[..]));
+            plain.clear();
+        } else if !own.is_empty() {
+            self.inflow.keep(own);
+        }
+        // Behind a hold there may be many whole messages.
+        let state = self.life.state();
+        let is_one_message = state.is_before_the_end() && self.inflow.may_decode(state);
+        if is_one_message && self.inflow.unread_len() > self.driver.borrow().max_undecoded() {
+            self.table.add(|counters| &counters.protocol_errors, 1);
+            self.begin_close(CloseReason::TooBig);
+        }
+    }
+
+    /// A change of protocol, the end of the peer's side, fairness, and the deadline of an unfinished
+    /// message.
+    fn after_reading(self: &Rc<Self>) {
+        if self.life.is_closed() {
+            return;
+        }
+        if self.inflow.may_change(self.life.state()) {
+            return self.change();
+        }
+        if self.inflow.has_ended() && self.may_decode() {
+            return self.peer_ended();
+        }
+        if self.inflow.is_readable() && self.may_read() {
+            self.read_again();
+        }
+        if !self.life.is_open() {
+            return;
+        }
+        let rest = self.inflow.unread_len();
+        if !(self.may_decode() && self.driver.borrow().unfinished(rest)) {
+            self.clear_due(Deadline::Message);
+        } else if !self.due.borrow().has(Deadline::Message) {
+            self.set_due(Deadline::Message, self.limits().message_time);
+        }
+    }
+}

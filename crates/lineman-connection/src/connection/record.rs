@@ -1,0 +1,191 @@
+//! A connection written down: everything that another process needs, beside the socket, to go on with
+//! it. What cannot be written says why. The form is not frozen yet: no process reads another's.
+#![cfg_attr(
+    not(test),
+    expect(dead_code, reason = "connections move in tests alone, until a process hands them over")
+)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::due::Deadline;
+use super::entry::Entry;
+use super::handle::Counters;
+use super::inflow::{self, Hold, Inflow};
+use super::life::State;
+use super::listener::{Serve, insert};
+use super::outflow::{self, Outflow};
+use super::stream::Stream;
+use super::table::Table;
+use super::transit::{Identity, Transit};
+use super::transport::{self, Transport};
+use super::{Address, Admission, CannotMove, CloseReason, Connection, Driver};
+
+/// A connection, written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    number: u64,
+    age_ms: u64,
+    counters: Counters,
+    origin: Origin,
+    /// The client's address, as a proxy told it.
+    told: Option<Origin>,
+    /// Whether it counts for its address.
+    counted: bool,
+    state: State,
+    announced: bool,
+    half_open: bool,
+    reason: Option<CloseReason>,
+    /// Deadlines, each with the time that is left.
+    due: Vec<(Deadline, Duration)>,
+    inflow: inflow::Saved,
+    outflow: outflow::Saved,
+    /// What its rates of messages and bytes have saved up, in nanoseconds.
+    rates: [Option<i64>; 2],
+    layers: Option<transport::Saved>,
+    driver: Vec<u8>,
+}
+
+/// An [`Address`], written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Origin {
+    Internet(SocketAddr),
+    Unix(Option<PathBuf>),
+}
+
+impl From<Address> for Origin {
+    fn from(address: Address) -> Self {
+        match address {
+            Address::Internet(address) => Self::Internet(address),
+            Address::Unix(path) => Self::Unix(path.map(|path| path.to_path_buf())),
+        }
+    }
+}
+
+impl From<Origin> for Address {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Internet(address) => Self::Internet(address),
+            Origin::Unix(path) => Self::Unix(path.map(Into::into)),
+        }
+    }
+}
+
+impl<D: Driver> Entry<D> {
+    /// Writes the connection down, between two turns of the table.
+    pub(super) fn save(&self) -> Result<Record, CannotMove> {
+        match self.life.state() {
+            State::Connecting => return Err(CannotMove("it is not connected")),
+            State::Closed => return Err(CannotMove("it is closed")),
+            State::Preparing
+            | State::Handshake
+            | State::Deciding
+            | State::Open
+            | State::Closing
+            | State::Lingering => {}
+        }
+        if self.inflow.is_held(Hold::Busy) {
+            return Err(CannotMove("its handler is at work"));
+        }
+        let transport = self.transport.borrow();
+        let transport = transport.as_ref().ok_or(CannotMove("it has no socket"))?;
+        let now = Instant::now();
+        let mut driver = BytesMut::new();
+        self.driver.borrow().save(self.limits(), &mut driver)?;
+        let extra = self.extra.borrow();
+        let extra = extra.as_deref();
+        if extra.is_some_and(|extra| extra.forward.is_some() || !extra.kept.partners.is_empty()) {
+            return Err(CannotMove("it is an end of a pipe"));
+        }
+        if extra.is_some_and(|extra| extra.kept.data.is_some()) {
+            return Err(CannotMove("it has data of the application's"));
+        }
+        Ok(Record {
+            number: self.id.number,
+            age_ms: self.table.age_ms(self.came_ms),
+            counters: self.counters.get(),
+            origin: self.origin.clone().into(),
+            told: extra.and_then(|extra| extra.peer.clone()).map(Into::into),
+            counted: self.life.is_counted(),
+            state: self.life.state(),
+            announced: self.life.is_announced(),
+            half_open: self.life.is_half_open(),
+            reason: extra.and_then(|extra| extra.reason.clone()),
+            due: self.due.borrow().left(now),
+            inflow: self.inflow.save(),
+            outflow: self.outflow.save(),
+            rates: extra.map(|extra| extra.saved_rates(now)).unwrap_or_default(),
+            layers: transport.save()?,
+            driver: driver.to_vec(),
+        })
+    }
+}
+
+impl Record {
+    /// Goes on with the connection over its socket, as one of `serve`'s.
+    ///
+    /// # Errors
+    /// When a part of it is not understood, or the socket cannot be put into the poll set.
+    pub(super) fn adopt<D: Driver>(
+        self,
+        table: &Table,
+        stream: Stream,
+        serve: &Rc<Serve<D>>,
+    ) -> io::Result<Connection<D>> {
+        let origin = Address::from(self.origin);
+        let told = self.told.map(Address::from);
+        let peer = told.as_ref().unwrap_or(&origin);
+        let address = peer.ip().filter(|_| self.counted);
+        let fresh = || serve.fresh_layers(&origin);
+        let transport =
+            Transport::restore(stream, self.layers, fresh).ok_or_else(not_understood)?;
+        serve.population.enter(address);
+        let identity = Identity {
+            number: self.number,
+            came_ms: table.now_ms().saturating_sub(self.age_ms),
+            counters: self.counters,
+            admission: Admission::new(&serve.population, address),
+            peer: origin,
+        };
+        let transit = Transit {
+            inflow: Inflow::restore(&self.inflow),
+            outflow: Outflow::restore(&self.outflow),
+            ..Transit::new(identity, transport)
+        };
+        let entry = insert(table, serve, self.state, transit)?;
+        let understood = entry.driver.borrow_mut().restore(&self.driver, entry.limits());
+        if let Err(error) = understood {
+            entry.finish(CloseReason::Broken(error.to_string()));
+            return Err(io::Error::other(error));
+        }
+        if self.announced {
+            entry.life.announce();
+        }
+        if self.half_open {
+            entry.enter_handshake();
+        }
+        if told.is_some() || self.reason.is_some() {
+            entry.extra(|extra| (extra.peer, extra.reason) = (told, self.reason));
+        }
+        if let Some(extra) = entry.extra.borrow_mut().as_mut() {
+            extra.restore_rates(self.rates, Instant::now());
+        }
+        for (deadline, left) in self.due {
+            entry.set_due(deadline, left);
+        }
+        entry.touch();
+        entry.read_again();
+        Ok(Connection::of(&entry))
+    }
+}
+
+fn not_understood() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "its TLS is not understood here")
+}

@@ -1,0 +1,114 @@
+//! The answers that open no WebSocket: a handler's refusal, a forbidden origin, a handshake out of time.
+
+use std::fmt::{self, Write};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
+
+use crate::connection::CloseReason;
+
+/// An error by which `on_websocket_connect` refuses a request, and what the client is told.
+///
+/// ```no_run
+/// # use lineman_connection::Result;
+/// # use lineman_connection::connection::{Connection, WebSocket};
+/// # use lineman_connection::websocket::{Refusal, Request};
+/// // Given to `on_websocket_connect`.
+/// async fn admit(_connection: Connection<WebSocket>, request: Request) -> Result {
+///     match request.cookie("session") {
+///         Some(_) => Ok(()),
+///         None => Err(Refusal::new(401).body("log in first").into()),
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Refusal {
+    /// Refuses with an HTTP status, 300 to 599; any other counts as 500.
+    pub fn new(status: u16) -> Self {
+        let status = if (300..600).contains(&status) { status } else { 500 };
+        Self { status, headers: Vec::new(), body: String::new() }
+    }
+
+    /// Sets the text that the client gets. Default: none.
+    #[must_use]
+    pub fn body(mut self, text: impl Into<String>) -> Self {
+        self.body = text.into();
+        self
+    }
+
+    /// Adds a header line, such as `Location` or `WWW-Authenticate`. One that would break the answer,
+    /// or that the answer sets itself, is left out.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Returns the HTTP status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Returns the whole answer.
+    pub(super) fn answer(&self) -> Bytes {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut answer = format!("HTTP/1.1 {} {reason}\r\nConnection: close\r\n", self.status);
+        let mut has_type = false;
+        for (name, value) in &self.headers {
+            let fits = HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| !is_ours(&name))
+                && HeaderValue::from_str(value).is_ok();
+            if !fits {
+                tracing::warn!(header = name, "a refusal cannot have this header, it is left out");
+                continue;
+            }
+            has_type |= name.eq_ignore_ascii_case("content-type");
+            push(&mut answer, format_args!("{name}: {value}\r\n"));
+        }
+        if !has_type && !self.body.is_empty() {
+            answer.push_str("Content-Type: text/plain; charset=utf-8\r\n");
+        }
+        push(&mut answer, format_args!("Content-Length: {}\r\n\r\n", self.body.len()));
+        answer.push_str(&self.body);
+        Bytes::from(answer)
+    }
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    [http::header::CONNECTION, http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING]
+        .contains(name)
+}
+
+fn push(answer: &mut String, text: fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _infallible = answer.write_fmt(text);
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "refused with status {}", self.status)?;
+        if self.body.is_empty() { Ok(()) } else { write!(formatter, ": {}", self.body) }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Returns the answer to a request that is not refused for what it says.
+pub(super) fn answer_to_reason(reason: &CloseReason) -> Bytes {
+    let status = match reason {
+        CloseReason::HandshakeTimeout => 408,
+        CloseReason::HandlerFailed(_) | CloseReason::HandlerPanicked(_) => 500,
+        CloseReason::Refused(status) => *status,
+        _ => 503,
+    };
+    // RFC 9110 section 15.5.22: it says to what.
+    let refusal = Refusal::new(status);
+    if status == 426 { refusal.header("Upgrade", "websocket") } else { refusal }.answer()
+}

@@ -1,0 +1,100 @@
+//! A WebSocket's state, written down and read back: which step of the handshake, or for an open one
+//! its role, what was negotiated, and the frames that bring a new decoder to where the old one is.
+
+use bytes::{Buf as _, BufMut as _, BytesMut};
+use lineman_wire::BoxError;
+use lineman_wire::websocket::{CloseFrame, Encoder, Extensions, Role};
+
+use super::{Phase, Rare, WebSocket};
+use crate::connection::{CannotMove, Limits};
+
+const REQUEST: u8 = 0;
+const REFUSED: u8 = 1;
+const OPEN: u8 = 2;
+
+impl WebSocket {
+    pub(super) fn write(&self, limits: &Limits, output: &mut BytesMut) -> Result<(), CannotMove> {
+        let (decoder, rare) = match &self.phase {
+            Phase::Request(_) => {
+                output.put_u8(REQUEST);
+                return Ok(());
+            }
+            Phase::Refused(_) => {
+                output.put_u8(REFUSED);
+                return Ok(());
+            }
+            Phase::Deciding(_) => {
+                return Err(CannotMove("its handler decides about the handshake"));
+            }
+            Phase::Asking(_) => {
+                return Err(CannotMove("the server has not answered its handshake"));
+            }
+            Phase::Open(decoder, rare) => (decoder, rare.as_deref()),
+        };
+        let extensions = decoder.extensions().to_byte().filter(|_| decoder.is_movable());
+        let compressed = CannotMove("its compression takes its context over");
+        output.put_u8(OPEN);
+        output.put_u8(u8::from(self.role == Role::Client));
+        output.put_u8(extensions.ok_or(compressed)?);
+        output.put_u8(u8::from(self.sent_close));
+        output.put_u16(self.pongs);
+        put_text(rare.and_then(|rare| rare.subprotocol.as_deref()), output);
+        let peer_close = rare.and_then(|rare| rare.peer_close.as_ref());
+        output.put_u16(peer_close.map_or(0, |frame| frame.code.0));
+        put_text(peer_close.map(|frame| frame.reason.as_str()), output);
+        decoder.write_unfinished(&limits.websocket, output);
+        Ok(())
+    }
+
+    pub(super) fn read(&mut self, mut saved: &[u8], limits: &Limits) -> Result<(), BoxError> {
+        match saved.try_get_u8()? {
+            REQUEST => return Ok(()),
+            REFUSED => {
+                self.phase = Phase::Refused(Box::default());
+                return Ok(());
+            }
+            OPEN => {}
+            _ => return Err("it is in a state that is not known here".into()),
+        }
+        self.role = if saved.try_get_u8()? == 0 { Role::Server } else { Role::Client };
+        let extensions = Extensions::from_byte(saved.try_get_u8()?);
+        let extensions = extensions.ok_or("it has an extension that is not known here")?;
+        self.sent_close = saved.try_get_u8()? != 0;
+        self.pongs = saved.try_get_u16()?;
+        self.open(take_text(&mut saved)?, extensions);
+        let (code, reason) = (saved.try_get_u16()?, take_text(&mut saved)?);
+        if let Some(reason) = reason {
+            self.keep_peer_close(Some(&CloseFrame::new(code, reason)));
+        }
+        let Phase::Open(decoder, _) = &mut self.phase else { return Ok(()) };
+        let mut frames = BytesMut::from(saved);
+        match decoder.decode(&mut frames, &limits.websocket)? {
+            None if frames.is_empty() => Ok(()),
+            None | Some(_) => Err("what is unfinished in it is a message of its own".into()),
+        }
+    }
+}
+
+impl Rare {
+    pub(super) fn new(role: Role, extensions: Extensions, subprotocol: Option<String>) -> Self {
+        Self { encoder: Encoder::new(role, extensions), subprotocol, peer_close: None }
+    }
+}
+
+/// Texts are short: a subprotocol, the reason of a close frame.
+fn put_text(text: Option<&str>, output: &mut BytesMut) {
+    let length = text.map_or(u16::MAX, |text| u16::try_from(text.len()).unwrap_or(u16::MAX - 1));
+    output.put_u16(length);
+    let bytes = text.unwrap_or_default().as_bytes();
+    output.put_slice(bytes.get(..usize::from(length)).unwrap_or(bytes));
+}
+
+fn take_text(saved: &mut &[u8]) -> Result<Option<String>, BoxError> {
+    let length = saved.try_get_u16()?;
+    if length == u16::MAX {
+        return Ok(None);
+    }
+    let (text, rest) = saved.split_at_checked(length.into()).ok_or("it ends within a text")?;
+    *saved = rest;
+    Ok(Some(String::from_utf8(text.to_vec())?))
+}

@@ -1,0 +1,107 @@
+//! Where connections become HTTP: at a listener of its own, with their first byte, or at a WebSocket's
+//! with a request that asks for none; and where requests for a WebSocket bring them back to.
+
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use super::Http;
+use super::watch::Spoken;
+use crate::connection::{
+    Adopt, CloseReason, Connection, Driver, Event, Fallback, Front, Handler, Limits, Serve, Step,
+    StreamListener, Table, Transit, Transport, Turn, WebSocket,
+};
+use crate::{BoxError, Error};
+
+/// The driver of an HTTP listener: it decodes nothing. Until the first byte a connection has its
+/// deadline, its TLS and its limits in the table, and costs no task.
+struct HttpOnly;
+
+impl Driver for HttpOnly {
+    type Opening = Infallible;
+    type Inbound = Infallible;
+    type Outbound = Infallible;
+
+    const HANDSHAKE: bool = true;
+
+    fn name() -> &'static str {
+        "http"
+    }
+
+    fn decode(
+        &mut self,
+        input: &mut BytesMut,
+        _output: &mut BytesMut,
+        _limits: &Limits,
+    ) -> Result<Step<Self>, CloseReason> {
+        Ok(if input.is_empty() { Step::Wait } else { Step::Foreign })
+    }
+
+    fn encode(&mut self, message: Infallible, _output: &mut BytesMut) -> Result<(), BoxError> {
+        match message {}
+    }
+}
+
+impl Handler<HttpOnly> for HttpOnly {
+    fn on_event(&self, _connection: &Connection<HttpOnly>, _event: Event<HttpOnly>) -> Turn {
+        Turn::Done(Ok(()))
+    }
+}
+
+/// Where the connections of a listener go that begin with HTTP.
+struct ToHttp {
+    http: Http,
+    front: Rc<Front>,
+    /// Whether requests for a WebSocket that no path takes go back to the listener.
+    returns: bool,
+}
+
+impl Fallback for ToHttp {
+    fn take(&self, table: &Table, transit: Transit, origin: Rc<dyn Adopt>) {
+        let tls = transit.transport.as_ref().and_then(Transport::tls);
+        let chosen = tls.and_then(|info| info.alpn());
+        let spoken = if chosen == Some(b"h2") { Spoken::Http2 } else { Spoken::Http1 };
+        let back = self.returns.then_some(origin);
+        self.http.take(table, transit, spoken, Rc::clone(&self.front), back);
+    }
+}
+
+impl<D: Driver> Serve<D> {
+    /// Sets what serves requests that are plain HTTP; those that ask for a WebSocket come back. Without
+    /// it they are refused with 426. Call it after [`Serve::front`].
+    #[must_use]
+    pub fn http(self, http: Option<Http>) -> Self {
+        let Some(http) = http else { return self };
+        let front = Rc::clone(self.shared_front());
+        self.fallback(Rc::new(ToHttp { http, front, returns: true }))
+    }
+}
+
+impl Table {
+    /// Hands every connection of a listener to the HTTP service, once its first byte is there;
+    /// requests for a WebSocket on one of these paths come back, and keep their place.
+    ///
+    /// # Errors
+    /// As [`Table::listen`].
+    #[doc(hidden)]
+    pub fn listen_http(
+        &self,
+        listener: impl TryInto<StreamListener, Error = io::Error>,
+        http: Http,
+        front: Front,
+        websockets: Vec<(String, Serve<WebSocket>)>,
+    ) -> Result<(), Error> {
+        let header_time = http.header_time();
+        let served = Serve::peers(|| HttpOnly, Rc::new(HttpOnly)).front(front);
+        let on_path = |(path, peers): (String, Serve<WebSocket>)| {
+            (path, Rc::new(peers.beside(&served)) as Rc<dyn Adopt>)
+        };
+        let http = http.websockets(websockets.into_iter().map(on_path).collect());
+        let front = Rc::clone(served.shared_front());
+        let to_http = Rc::new(ToHttp { http, front, returns: false });
+        let served = served.handshake_time(header_time).alpn(&["h2", "http/1.1"]).fallback(to_http);
+        self.listen(listener, served)
+    }
+}

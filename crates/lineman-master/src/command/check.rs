@@ -1,0 +1,88 @@
+//! `check`: everything that a start looks at before it binds its first socket, and what it would run.
+
+use super::arguments::Check;
+use super::log_flags::Place;
+use super::{Failure, Outcome, bare_plan};
+use crate::control::ExitCode;
+use crate::control::folder::RuntimeFolder;
+use crate::error::chain;
+use crate::master::{self, Plan};
+use crate::program::Program;
+use crate::service::{Description, Reload};
+use crate::terminal::Printer;
+use crate::terminal::table::{Align, Table};
+
+/// Runs `check`: prints the services, then what is wrong with them, all of it.
+pub(super) fn check(program: &dyn Program, folder: RuntimeFolder, how: &Check) -> Outcome {
+    let plan = bare_plan(program, folder)?;
+    Printer::data(&text(&plan));
+    let mut problems = Vec::new();
+    // A log in a folder that cannot be used need not be said as well.
+    let place = match plan.folder.check() {
+        Ok(()) => Place::Daemon,
+        Err(error) => {
+            problems.push(chain(&error));
+            Place::Terminal
+        }
+    };
+    match how.log.wanted(program.config(), &plan.folder, place) {
+        Ok(wanted) => problems.extend(wanted.problems()),
+        Err(Failure { text, .. }) => problems.push(text),
+    }
+    problems.extend(program.problems());
+    problems.extend(health(&plan));
+    if problems.is_empty() {
+        Ok(ExitCode::Ok)
+    } else {
+        Err(Failure::new(ExitCode::Failed, problems.join("\nerror: ")))
+    }
+}
+
+/// Returns all that stands in the way of a start as planned, as far as that can be seen beside a
+/// program that runs.
+pub(super) fn problems(program: &dyn Program, plan: &Plan) -> Vec<String> {
+    let folder = plan.folder.check().err().map(|error| chain(&error));
+    let mut problems: Vec<String> = folder.into_iter().collect();
+    problems.extend(plan.log.problems());
+    // With a certificate made at the start nobody reads the files of others.
+    if !plan.self_signed {
+        problems.extend(program.problems());
+    }
+    problems.extend(health(plan));
+    problems
+}
+
+fn health(plan: &Plan) -> Option<String> {
+    master::health::check(&plan.config).err().map(|problem| problem.to_string())
+}
+
+fn text(plan: &Plan) -> String {
+    let mut table = Table::new(&[
+        ("service", Align::Left),
+        ("kind", Align::Left),
+        ("listen", Align::Left),
+        ("processes", Align::Right),
+        ("on reload", Align::Left),
+    ]);
+    for service in &plan.services {
+        let mut addresses = addresses(service).into_iter();
+        let first = addresses.next().unwrap_or_else(|| "-".to_owned());
+        let (name, kind) = (service.name.clone(), service.kind.to_owned());
+        let reload = match service.reload {
+            Reload::Replace => "replaced",
+            Reload::Keep => "stays",
+        };
+        table.row([name, kind, first, service.count.to_string(), reload.to_owned()]);
+        for address in addresses {
+            table.row([String::new(), String::new(), address]);
+        }
+    }
+    let (name, program) = (&plan.config.name, plan.program.display());
+    let folder = plan.folder.path().display();
+    format!("{name}  {program}\nruntime folder {folder}\n\n{}", table.text())
+}
+
+fn addresses(service: &Description) -> Vec<String> {
+    let listeners = service.listeners.iter();
+    listeners.map(|listen| format!("{}://{}", listen.scheme, listen.address)).collect()
+}

@@ -1,0 +1,159 @@
+//! The messages between the master and a worker, in both directions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lineman_wire::ticket_keys::TicketKeys;
+use serde::{Deserialize, Serialize};
+
+use super::report::Lag;
+use super::{Row, Stats};
+use crate::service::sketch::Sketch;
+use crate::terminal::log::Streams;
+
+/// What the master tells a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "tell", rename_all = "snake_case")]
+pub(crate) enum ToWorker {
+    /// Answer with [`FromWorker::Status`].
+    Status {
+        /// Comes back in the answer.
+        token: u64,
+    },
+    /// Answer with [`FromWorker::Rows`]: a slice of the connections.
+    Connections {
+        /// Comes back in the answer.
+        token: u64,
+        /// Where the slice begins: 0, or what the last answer said.
+        from: usize,
+        /// The most rows to answer with.
+        limit: usize,
+    },
+    /// Seal session tickets with these keys from now on; said first, and whenever they change.
+    TicketKeys {
+        /// The newest and the one before.
+        keys: TicketKeys,
+    },
+    /// A reload leaves this process as it is: run what the service does then.
+    Reload,
+    /// Accept at this listener of a slot that is down as well; the message carries it.
+    Borrow {
+        /// The slot it belongs to.
+        lender: String,
+    },
+    /// Leave the listeners that were borrowed from this slot: it is back.
+    Return {
+        /// The slot.
+        lender: String,
+    },
+    /// Use the file that the message carries in the place of these streams from now on.
+    Log {
+        /// Which.
+        streams: Streams,
+    },
+    /// Stop accepting, wait until the connections end by themselves, then leave.
+    Drain {
+        /// How long to wait before those left are closed with 1001.
+        limit: Duration,
+        /// How long those closed may take to go.
+        stop_limit: Duration,
+    },
+    /// Close everything with 1001 and leave.
+    Stop {
+        /// How long those closed may take to go.
+        stop_limit: Duration,
+    },
+}
+
+/// What a worker tells the master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub(crate) enum FromWorker {
+    /// The service has started.
+    Ready {
+        /// All services of the program that the worker runs, which may be newer than the master's;
+        /// none from a program that is too old to say.
+        #[serde(default)]
+        services: Vec<Sketch>,
+    },
+    /// The service has not started; the process ends.
+    Failed {
+        /// The error and its causes, in one line.
+        reason: String,
+    },
+    /// The answer to [`ToWorker::Status`].
+    Status {
+        /// The request's token.
+        token: u64,
+        /// What the table counts.
+        stats: Stats,
+        /// What the service counts.
+        gauges: BTreeMap<String, u64>,
+        /// How late its loop is.
+        #[serde(default)]
+        lag: Lag,
+    },
+    /// The answer to [`ToWorker::Connections`].
+    Rows {
+        /// The request's token.
+        token: u64,
+        /// The connections.
+        rows: Vec<Row>,
+        /// Where the next slice begins; `None` after the last.
+        next: Option<usize>,
+    },
+    /// A drain goes on; said a few times a second.
+    Draining {
+        /// How many connections are left.
+        left: usize,
+    },
+    /// Every connection is gone and the process ends.
+    Leaving {
+        /// How many connections were closed with 1001 because they had not ended by themselves.
+        cut: usize,
+    },
+    /// The loop stands still; said by the watchdog.
+    Stuck {
+        /// For how long.
+        still: Duration,
+        /// What it is doing.
+        doing: String,
+    },
+    /// Code of the worker panicked; whether the process survives shows later.
+    Panicked {
+        /// What the panic said.
+        message: String,
+        /// File, line and column.
+        location: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_way() {
+        let told = ToWorker::Drain {
+            limit: Duration::from_millis(1500),
+            stop_limit: Duration::from_secs(2),
+        };
+        let text = serde_json::to_string(&told).unwrap();
+        assert_eq!(serde_json::from_str::<ToWorker>(&text).unwrap(), told);
+
+        let said = FromWorker::Status {
+            token: 7,
+            stats: Stats { connections: 3, ..Stats::default() },
+            gauges: BTreeMap::from([("clients".to_owned(), 3)]),
+            lag: Lag { p99_us: 900, max_us: 15_000 },
+        };
+        let text = serde_json::to_string(&said).unwrap();
+        assert_eq!(serde_json::from_str::<FromWorker>(&text).unwrap(), said);
+    }
+
+    #[test]
+    fn a_message_is_tagged_by_its_name() {
+        let said = serde_json::from_str(r#"{"say":"ready"}"#);
+        assert_eq!(said.ok(), Some(FromWorker::Ready { services: Vec::new() }));
+    }
+}

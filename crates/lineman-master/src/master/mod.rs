@@ -1,0 +1,300 @@
+//! The master process: binds the sockets, starts the workers, watches, reloads and stops them.
+//!
+//! Called by `command` for `start`. One loop owns all state and is fed with events; it never touches
+//! a client's byte, runs no handler, and is the only place that signals processes.
+
+mod supervisor;
+mod workers;
+mod event;
+mod slot;
+mod spawn;
+mod early;
+pub(crate) mod program;
+mod listeners;
+mod lending;
+pub(crate) mod log_file;
+mod socket_file;
+pub(crate) mod activation;
+mod reload;
+mod rounds;
+mod patience;
+mod stop;
+mod tally;
+mod status;
+mod tls;
+mod exit;
+pub mod hooks;
+mod notify;
+pub(crate) mod health;
+mod orphans;
+mod predecessor;
+mod presence;
+mod open_files;
+mod backoff;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Error;
+use crate::config::Config;
+use crate::control::ExitCode;
+use crate::control::answers::Answers;
+use crate::control::folder::RuntimeFolder;
+use crate::control::lock::{self, Holder, Lock, NotTaken};
+use crate::control::server::{self, Asked};
+use crate::error::chain;
+use crate::os::identity::Identity;
+use crate::service::{Description, Ports, Traffic};
+use crate::terminal::log::{self, MASTER};
+use activation::Given;
+use event::Event;
+pub use exit::ExitReason;
+use hooks::Hooks;
+pub use hooks::WorkerExit;
+use listeners::Listener;
+use log_file::{LogFiles, Wanted};
+use open_files::Room;
+use predecessor::Unbound;
+use supervisor::{Supervisor, Verdict};
+
+/// How many requests of the command line wait for the loop; further callers wait in their tasks.
+const REQUESTS: usize = 64;
+
+/// What a master is made from.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The program's settings.
+    pub(crate) config: Config,
+    /// Its services.
+    pub(crate) services: Vec<Description>,
+    /// Who the processes of each run as, if not as the master.
+    pub(crate) identities: Vec<Option<Identity>>,
+    /// What it wants to hear of.
+    pub(crate) hooks: Rc<Hooks>,
+    /// Where its runtime files are.
+    pub(crate) folder: RuntimeFolder,
+    /// Where log and printed output go.
+    pub(crate) log: Wanted,
+    /// The file workers are started from.
+    pub(crate) program: PathBuf,
+    /// What workers are started with.
+    pub(crate) workers: WorkerArguments,
+    /// Whether all TLS uses a certificate made at the start, for development.
+    pub(crate) self_signed: bool,
+    /// The sockets a service manager handed over.
+    pub(crate) given: Vec<Given>,
+}
+
+/// The arguments of a worker's process; what it is to do is in its environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerArguments {
+    /// Its slot, for people who look at `ps`.
+    Slot,
+    /// Those of this process: the program's own flags are among them.
+    Same,
+}
+
+impl Plan {
+    /// Checks that the program can run and returns its plan.
+    pub(crate) fn new(
+        config: Config,
+        services: Vec<Description>,
+        hooks: Rc<Hooks>,
+        folder: RuntimeFolder,
+    ) -> Result<Self, Error> {
+        config.check_name()?;
+        check(&services)?;
+        let identities = services.iter().map(|service| identity(&config, service));
+        Ok(Self {
+            identities: identities.collect::<Result<_, _>>()?,
+            config,
+            hooks,
+            services,
+            folder,
+            log: Wanted::default(),
+            program: program::resolve()?,
+            workers: WorkerArguments::Slot,
+            self_signed: false,
+            given: Vec::new(),
+        })
+    }
+}
+
+/// Runs the program until it is stopped. The start is reported to `report`: `started`, then `done`,
+/// or `done` with what failed, after everything has been torn down.
+pub(crate) fn run(plan: &Plan, report: &Answers) -> ExitCode {
+    let (code, failure) = match hold(plan, report) {
+        Ok(Verdict { code, failure }) => (code, failure),
+        Err(Refusal { code, reason }) => (code, Some(reason)),
+    };
+    if let Some(reason) = failure {
+        report.done(code, reason);
+    }
+    code
+}
+
+/// Why there is no master.
+#[derive(Debug)]
+struct Refusal {
+    code: ExitCode,
+    reason: String,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { code: ExitCode::Failed, reason: chain(&error) }
+    }
+}
+
+impl From<Unbound> for Refusal {
+    fn from(unbound: Unbound) -> Self {
+        Self { code: ExitCode::Failed, reason: unbound.to_string() }
+    }
+}
+
+/// Holds the lock and the sockets while the loop runs; both are gone when this returns.
+fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
+    plan.folder.create()?;
+    let log = plan.log.log.clone().map(lock::Log);
+    let holder = Holder { log, ..Holder::this(&plan.program) };
+    let mut lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
+    let log_files = LogFiles::open(&plan.log)?;
+    log::start(MASTER, plan.log.format);
+    log::panics::log_all();
+    Room::make().tell(report);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Os { action: "start the runtime", source })?;
+    let verdict = runtime.block_on(supervise(plan, log_files, holder, &mut lock, report));
+    let socket = plan.folder.socket();
+    // Without the lock it is another master's.
+    if lock.is_ours()
+        && let Err(error) = std::fs::remove_file(&socket)
+    {
+        tracing::debug!(path = %socket.display(), %error, "cannot remove the control socket");
+    }
+    verdict
+}
+
+/// The listeners of each slot of each service.
+type Sockets = Vec<Vec<Vec<Listener>>>;
+
+fn bind(plan: &Plan) -> Result<Sockets, Unbound> {
+    let given = activation::assign(&plan.given, &plan.services)?;
+    let bind = |(description, given): (&Description, _)| {
+        listeners::bind_service(description, given)
+            .map_err(|error| Unbound { service: Some(description.name.clone()), error })
+    };
+    plan.services.iter().zip(given).map(bind).collect()
+}
+
+async fn supervise(
+    plan: &Plan,
+    log_files: LogFiles,
+    holder: Holder,
+    lock: &mut Lock,
+    report: &Answers,
+) -> Result<Verdict, Refusal> {
+    let (events, mut queue) = event::queue();
+    event::take_signals(&events)?;
+    let sockets = predecessor::outlive(lock.left_by(), report, &mut queue, || bind(plan)).await?;
+    listeners::note_backlog(&plan.services);
+    let health = health::bind(&plan.config)?;
+    let listener = server::listen(&plan.folder.socket())?;
+    let (asked, requests) = mpsc::channel(REQUESTS);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (replace, successors) = mpsc::channel(1);
+    let server = tokio::spawn(server::serve(listener, successors, asked, async move {
+        // Dropped or sent: both mean the end.
+        stopped.await.unwrap_or_default();
+    }));
+    tokio::spawn(pass_on(requests, events.clone()));
+    if let Some(health) = health {
+        tokio::spawn(health::serve(health, events.clone()));
+    }
+    let supervisor =
+        Supervisor::new(plan, sockets, log_files, holder.clone(), report.clone(), events)?;
+    let verdict = tokio::select! {
+        verdict = supervisor.run(queue) => verdict,
+        never = presence::keep(&plan.folder, lock, &holder, &replace) => match never {},
+    };
+    drop(stop);
+    // Whoever asked gets the answer before the process ends; a caller that does not read is dropped
+    // by the server's own limit.
+    if let Err(error) = server.await {
+        tracing::warn!(%error, "the control socket's task failed");
+    }
+    Ok(verdict)
+}
+
+async fn pass_on(mut requests: mpsc::Receiver<Asked>, events: mpsc::Sender<Event>) {
+    while let Some(asked) = requests.recv().await {
+        if events.send(Event::Asked(asked)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn refused(problem: NotTaken) -> Refusal {
+    let reason = match problem {
+        NotTaken::Failed(error) => return error.into(),
+        NotTaken::Held(Some(holder)) => already_running(&holder),
+        NotTaken::Held(None) => "already running".to_owned(),
+    };
+    Refusal { code: ExitCode::AlreadyRunning, reason }
+}
+
+/// Returns what a second start says.
+pub(crate) fn already_running(holder: &Holder) -> String {
+    let Holder { pid, program, .. } = holder;
+    format!("already running: pid {pid}, {} (`stop` or `reload` it)", program.display())
+}
+
+fn identity(config: &Config, service: &Description) -> Result<Option<Identity>, Error> {
+    let (user, group) = match &service.user {
+        Some(user) => (Some(user), service.group.as_ref()),
+        None => (config.user.as_ref(), service.group.as_ref().or(config.group.as_ref())),
+    };
+    Identity::find(user.map(String::as_str), group.map(String::as_str)).map_err(|error| {
+        Error::Configuration { service: service.name.clone(), problem: error.to_string() }
+    })
+}
+
+fn check(services: &[Description]) -> Result<(), Error> {
+    let wrong = |service: &str, problem: &str| {
+        let (service, problem) = (service.to_owned(), problem.to_owned());
+        Err(Error::Configuration { service, problem })
+    };
+    if services.is_empty() {
+        return wrong("", "the program has no services: add one with `App::service`");
+    }
+    let mut names = HashSet::new();
+    for Description { name, count, listeners, .. } in services {
+        for listen in listeners {
+            let endpoint = listen.endpoint()?;
+            if endpoint.port().is_none() && listen.ports == Ports::PerSlot {
+                return wrong(name, "slots cannot have a Unix socket each: give it `host:port`");
+            }
+            if endpoint.port().is_none() && listen.traffic == Traffic::Datagrams {
+                return wrong(name, "datagrams come over UDP alone: give it `host:port`");
+            }
+        }
+        if name.is_empty() || name.contains(|letter: char| letter == '/' || letter.is_control()) {
+            return wrong(
+                name,
+                "a name must not be empty or hold `/`: give it another with `name`",
+            );
+        }
+        if !names.insert(name) {
+            return wrong(name, "two services have this name: give one another with `name`");
+        }
+        if *count == 0 {
+            return wrong(name, "a count of 0 runs nothing: it must be 1 or more");
+        }
+    }
+    Ok(())
+}

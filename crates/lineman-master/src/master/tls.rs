@@ -1,0 +1,163 @@
+//! What the master does for TLS: makes the keys of session tickets, renews them, and gives them to
+//! every worker; at a start with `--self-signed` it makes the certificate. It serves no TLS itself.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use lineman_wire::ticket_keys::{NAME, ROTATION, TicketKey, TicketKeys};
+
+use super::Plan;
+use super::slot::Worker;
+use super::supervisor::Supervisor;
+use crate::Error;
+use crate::control::message::ToWorker;
+use crate::self_signed;
+
+/// The master's part of TLS.
+#[derive(Debug)]
+pub(super) struct Tls {
+    keys: TicketKeys,
+    renewed: Instant,
+    self_signed: Option<SelfSigned>,
+}
+
+#[derive(Debug)]
+struct SelfSigned {
+    folder: PathBuf,
+    fingerprint: String,
+}
+
+impl Tls {
+    /// Makes the first keys, and the certificate if the plan asks for one.
+    pub(super) fn new(plan: &Plan) -> Result<Self, Error> {
+        let make = || {
+            let folder = plan.folder.path().to_owned();
+            self_signed::make(&folder).map(|fingerprint| SelfSigned { folder, fingerprint })
+        };
+        Ok(Self {
+            keys: TicketKeys::first(random_key()?),
+            renewed: Instant::now(),
+            self_signed: plan.self_signed.then(make).transpose()?,
+        })
+    }
+
+    /// Returns the folder with the certificate that workers are to use.
+    pub(super) fn self_signed_folder(&self) -> Option<&Path> {
+        self.self_signed.as_ref().map(|made| &*made.folder)
+    }
+
+    /// Returns the certificate's fingerprint.
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        self.self_signed.as_ref().map(|made| made.fingerprint.clone())
+    }
+
+    /// Gives the keys to a worker.
+    pub(super) fn give_keys(&self, worker: &Worker) {
+        if let Err(error) = worker.outbox.send(&ToWorker::TicketKeys { keys: self.keys.clone() }) {
+            // Its clients make full handshakes until the next keys.
+            tracing::warn!(pid = worker.pid, %error, "a worker was not given the keys of tickets");
+        }
+    }
+
+    /// Makes a new key when the newest is old enough, and tells these workers.
+    fn renew<'a>(&mut self, now: Instant, workers: impl Iterator<Item = &'a Worker>) {
+        if now.saturating_duration_since(self.renewed) < ROTATION {
+            return;
+        }
+        self.renewed = now;
+        match random_key().map(|key| self.keys.rotate(key)) {
+            Ok(()) => tracing::debug!("new keys for session tickets"),
+            Err(error) => return tracing::error!(%error, "session tickets keep their keys"),
+        }
+        workers.for_each(|worker| self.give_keys(worker));
+    }
+}
+
+fn random_key() -> Result<TicketKey, Error> {
+    let mut key = TicketKey { name: [0; NAME], key: [0; 32] };
+    let filled = getrandom::fill(&mut key.name).and_then(|()| getrandom::fill(&mut key.key));
+    filled.map_err(|error| Error::Os {
+        action: "get random bytes",
+        source: std::io::Error::other(error.to_string()),
+    })?;
+    Ok(key)
+}
+
+impl Supervisor {
+    /// Makes a new key when the newest is old enough, and tells all workers.
+    pub(super) fn renew_ticket_keys(&mut self, now: Instant) {
+        self.tls.renew(now, self.slots.iter().flat_map(|slot| &slot.workers));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::control::frame::{self, Inbox};
+    use crate::control::message::FromWorker;
+    use crate::master::exit::Evidence;
+    use crate::master::slot::WorkerState;
+
+    /// Returns a worker as the master knows it, and what it is told.
+    fn worker(now: Instant) -> (Worker, Inbox<ToWorker>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (_, outbox) = frame::halves::<FromWorker, ToWorker>(ours);
+        let (inbox, _) = frame::halves::<ToWorker, FromWorker>(theirs);
+        let worker = Worker {
+            generation: 1,
+            pid: 1,
+            // Nobody signals it.
+            handle: std::fs::File::open("/dev/null").unwrap().into(),
+            started: now,
+            state: WorkerState::Ready,
+            ready_at: Some(now),
+            outbox,
+            questions: HashMap::new(),
+            evidence: Evidence::default(),
+            cut: 0,
+        };
+        (worker, inbox)
+    }
+
+    async fn hear(inbox: &mut Inbox<ToWorker>) -> TicketKeys {
+        match inbox.next().await.unwrap() {
+            Some(ToWorker::TicketKeys { keys }) => keys,
+            other => panic!("no keys but {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_six_hours_there_is_a_new_key_and_one_old_one_is_taken() {
+        let start = Instant::now();
+        let mut master = Tls {
+            keys: TicketKeys::first(random_key().unwrap()),
+            renewed: start,
+            self_signed: None,
+        };
+        let (worker, mut inbox) = worker(start);
+        master.give_keys(&worker);
+        let mut heard = hear(&mut inbox).await;
+        assert_eq!(heard.previous, None);
+
+        let hours = |hours| start + Duration::from_hours(hours);
+        let mut used = vec![heard.newest];
+        for turn in 1..=3 {
+            let due = hours(6 * turn);
+            let early = due.checked_sub(Duration::from_nanos(1)).unwrap();
+            let before = master.keys.clone();
+            master.renew(early, std::iter::once(&worker));
+            assert_eq!(master.keys, before, "too early");
+            master.renew(due, std::iter::once(&worker));
+            assert_ne!(master.keys, before);
+            heard = hear(&mut inbox).await;
+            assert_eq!(heard.previous.as_ref(), used.last());
+            assert!(!used.contains(&heard.newest));
+            used.push(heard.newest);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The worker's side of the talk with the master: answers questions, hands out orders.
+
+use std::fmt;
+use std::os::fd::AsFd as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::spawn_local;
+
+use super::lag::Meter;
+use crate::control::frame::{Inbox, Outbox};
+use crate::control::message::{FromWorker, ToWorker};
+use crate::program::Inside;
+use crate::terminal::log::{self, Streams};
+
+/// What the master wants of the process as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Wait until the connections end by themselves, then leave.
+    Drain {
+        /// How long to wait.
+        limit: Duration,
+        /// How long those left then may take to go.
+        stop_limit: Duration,
+    },
+    /// Close everything and leave.
+    Stop {
+        /// How long the connections may take to go.
+        stop_limit: Duration,
+    },
+    /// The master is gone, and so is whoever would start a successor: leave as on a stop.
+    Orphaned,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Drain { .. } => "drain",
+            Self::Stop { .. } => "stop",
+            Self::Orphaned => "the master is gone",
+        })
+    }
+}
+
+/// What a message of the master came to.
+enum Heard {
+    /// It was a question, and is answered, or something small, and is done.
+    Handled,
+    TicketKeys,
+    Order(Order),
+}
+
+/// The talk with the master.
+pub(super) struct Conversation {
+    inbox: Inbox<ToWorker>,
+    outbox: Outbox<FromWorker>,
+    inside: Rc<dyn Inside>,
+    meter: Meter,
+}
+
+impl Conversation {
+    /// Returns the talk over these two halves, about this inside and this loop.
+    pub(super) fn new(
+        inbox: Inbox<ToWorker>,
+        outbox: Outbox<FromWorker>,
+        inside: Rc<dyn Inside>,
+        meter: Meter,
+    ) -> Self {
+        Self { inbox, outbox, inside, meter }
+    }
+
+    /// Waits for the keys of session tickets, which the master says first: a listener that accepts
+    /// without them takes no ticket and makes none. The master's limit for getting ready is the limit
+    /// of this wait.
+    ///
+    /// # Errors
+    /// The order that came instead.
+    pub(super) async fn ticket_keys(&mut self) -> Result<(), Order> {
+        loop {
+            match self.next().await {
+                Heard::TicketKeys => return Ok(()),
+                Heard::Order(order) => return Err(order),
+                Heard::Handled => {}
+            }
+        }
+    }
+
+    /// Answers questions until an order comes.
+    ///
+    /// # Cancel safety
+    /// No message is lost.
+    pub(super) async fn next_order(&mut self) -> Order {
+        loop {
+            if let Heard::Order(order) = self.next().await {
+                return order;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Heard {
+        match self.inbox.next().await {
+            Ok(Some(ToWorker::Status { token })) => self.say(&self.status(token)),
+            Ok(Some(ToWorker::Connections { token, from, limit })) => {
+                let (rows, next) = self.inside.rows(from, limit);
+                self.say(&FromWorker::Rows { token, rows, next });
+            }
+            Ok(Some(ToWorker::TicketKeys { keys })) => {
+                self.inside.use_ticket_keys(keys);
+                return Heard::TicketKeys;
+            }
+            Ok(Some(ToWorker::Reload)) => {
+                spawn_local(self.inside.reload());
+            }
+            Ok(Some(ToWorker::Borrow { lender })) => self.borrow(&lender),
+            Ok(Some(ToWorker::Log { streams })) => self.use_log(streams),
+            Ok(Some(ToWorker::Return { lender })) => {
+                tracing::info!(lender, "giving a listener back");
+                self.inside.return_listeners(&lender);
+            }
+            Ok(Some(ToWorker::Drain { limit, stop_limit })) => {
+                return Heard::Order(Order::Drain { limit, stop_limit });
+            }
+            Ok(Some(ToWorker::Stop { stop_limit })) => {
+                return Heard::Order(Order::Stop { stop_limit });
+            }
+            Ok(None) => return Heard::Order(Order::Orphaned),
+            Err(error) => {
+                tracing::error!(%error, "the master is not understood");
+                return Heard::Order(Order::Orphaned);
+            }
+        }
+        Heard::Handled
+    }
+
+    /// Tells how many connections a drain still waits for.
+    pub(super) fn say_draining(&self, left: usize) {
+        self.say(&FromWorker::Draining { left });
+    }
+
+    fn borrow(&mut self, lender: &str) {
+        let Some(socket) = self.inbox.descriptor() else {
+            tracing::warn!(lender, "a listener was lent and did not come");
+            return;
+        };
+        match self.inside.borrow_listener(lender, socket) {
+            Ok(()) => tracing::info!(lender, "accepting for a slot that is down"),
+            Err(error) => tracing::warn!(lender, %error, "cannot accept for a slot that is down"),
+        }
+    }
+
+    fn use_log(&mut self, streams: Streams) {
+        let file = self.inbox.descriptor();
+        match file.map(|file| log::adopt(file.as_fd(), streams)) {
+            Some(Ok(())) => tracing::debug!("log file reopened"),
+            Some(Err(error)) => tracing::warn!(%error, "the log goes on to the old file"),
+            None => tracing::warn!("a log file was handed over and did not come"),
+        }
+    }
+
+    fn status(&self, token: u64) -> FromWorker {
+        let (stats, gauges) = self.inside.status();
+        FromWorker::Status { token, stats, gauges, lag: self.meter.lag() }
+    }
+
+    fn say(&self, message: &FromWorker) {
+        // A master that does not read sees this worker as busy: the answer has no other use.
+        if let Err(error) = self.outbox.send(message) {
+            tracing::debug!(%error, "an answer to the master was dropped");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use lineman_wire::ticket_keys::{NAME, TicketKey, TicketKeys};
+    use tokio::net::UnixStream;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::control::frame;
+    use crate::process::idle::Idle;
+    use crate::process::lag::Heartbeat;
+
+    /// Runs a test with a worker's end of the talk, and the master's way to it.
+    async fn talk(test: impl AsyncFnOnce(Conversation, Outbox<ToWorker>)) {
+        let talk = async {
+            let (worker, master) = UnixStream::pair().unwrap();
+            let (inbox, outbox) = frame::halves(worker);
+            let (_, orders) = frame::halves::<FromWorker, ToWorker>(master);
+            let meter = Meter::start(Heartbeat::default());
+            test(Conversation::new(inbox, outbox, Rc::new(Idle), meter), orders).await;
+        };
+        LocalSet::new().run_until(talk).await;
+    }
+
+    #[tokio::test]
+    async fn a_start_waits_for_the_keys_of_tickets() {
+        talk(async |mut conversation, master| {
+            assert_eq!(conversation.ticket_keys().now_or_never(), None);
+            master.send(&ToWorker::Status { token: 1 }).unwrap();
+            let keys = TicketKeys::first(TicketKey { name: [0; NAME], key: [0; 32] });
+            master.send(&ToWorker::TicketKeys { keys }).unwrap();
+            conversation.ticket_keys().await.unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_start_without_keys_can_be_stopped() {
+        talk(async |mut conversation, master| {
+            let stop_limit = Duration::from_secs(1);
+            master.send(&ToWorker::Stop { stop_limit }).unwrap();
+            assert_eq!(conversation.ticket_keys().await, Err(Order::Stop { stop_limit }));
+            drop(master);
+            assert_eq!(conversation.ticket_keys().await, Err(Order::Orphaned));
+        })
+        .await;
+    }
+}

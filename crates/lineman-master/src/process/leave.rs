@@ -1,0 +1,128 @@
+//! How a worker leaves: stops accepting, waits if it may, closes what is left, and lets the service
+//! have the last word.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::conversation::{Conversation, Order};
+use crate::limit::finite;
+use crate::program::Inside;
+
+/// How often a drain looks at what is left and tells the master: often enough for a person who
+/// watches, seldom enough to cost nothing.
+const REPORT_EVERY: Duration = Duration::from_millis(250);
+
+/// How long connections get to take their close frame when there is no master to set a limit.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
+
+/// Leaves as ordered; returns how many connections were cut.
+///
+/// A later stop, or the master's end, cuts a drain short; a later drain gives it another limit.
+pub(super) async fn leave(
+    order: Order,
+    inside: &dyn Inside,
+    conversation: &mut Conversation,
+) -> usize {
+    inside.stop_accepting();
+    let (stop_limit, drained) = match order {
+        Order::Drain { limit, stop_limit } => drain(limit, stop_limit, inside, conversation).await,
+        Order::Stop { stop_limit } => (stop_limit, false),
+        Order::Orphaned => (ORPHAN_LIMIT, false),
+    };
+    let told = inside.close_all();
+    // The master kills at the limit; half of it for the peers leaves the other half to the service.
+    let half = stop_limit / 2;
+    if timeout(half, inside.emptied()).await.is_err() {
+        let aborted = inside.abort_all();
+        tracing::warn!(aborted, "connections did not close in time");
+    }
+    if timeout(half, inside.stopped()).await.is_err() {
+        tracing::warn!(limit = ?half, "the service did not stop in time");
+    }
+    // What a service keeps open after it has drained is its own: nobody was cut off.
+    if drained { 0 } else { told }
+}
+
+/// Waits until the service has drained. Returns the limit for what follows, and whether it has.
+async fn drain(
+    limit: Duration,
+    mut stop_limit: Duration,
+    inside: &dyn Inside,
+    conversation: &mut Conversation,
+) -> (Duration, bool) {
+    let mut drained = inside.drain();
+    let limit = sleep(limit);
+    tokio::pin!(limit);
+    let mut reports = interval(REPORT_EVERY);
+    reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut drained => return (stop_limit, true),
+            () = &mut limit => return (stop_limit, false),
+            order = conversation.next_order() => match order {
+                Order::Stop { stop_limit } => return (stop_limit, false),
+                Order::Orphaned => return (ORPHAN_LIMIT, false),
+                // Whoever orders it again means the new limits: a stop may be in more of a hurry than
+                // the reload before it, or in less.
+                Order::Drain { limit: anew, stop_limit: anew_after } => {
+                    tracing::info!(limit = ?anew, "the drain has another limit");
+                    limit.as_mut().reset(Instant::now() + finite(anew));
+                    stop_limit = anew_after;
+                }
+            },
+            _ = reports.tick() => conversation.say_draining(inside.connections()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::net::UnixStream;
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+    use crate::control::frame;
+    use crate::control::message::{FromWorker, ToWorker};
+    use crate::process::idle::Idle;
+    use crate::process::lag::{Heartbeat, Meter};
+
+    /// Returns how long a drain takes that has one limit at first and another one after a minute.
+    async fn drain_with(first: Duration, second: Duration) -> Duration {
+        let stop_limit = Duration::ZERO;
+        let (worker, master) = UnixStream::pair().unwrap();
+        let (inbox, outbox) = frame::halves(worker);
+        let (_said, orders) = frame::halves::<FromWorker, ToWorker>(master);
+        let meter = Meter::start(Heartbeat::default());
+        let mut conversation = Conversation::new(inbox, outbox, Rc::new(Idle), meter);
+        spawn_local(async move {
+            sleep(Duration::from_mins(1)).await;
+            orders.send(&ToWorker::Drain { limit: second, stop_limit }).unwrap();
+            std::future::pending::<()>().await;
+        });
+        let began = Instant::now();
+        drain(first, stop_limit, &Idle, &mut conversation).await;
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_order_to_drain_replaces_the_limit_of_the_first() {
+        let test = async {
+            let minutes = Duration::from_mins;
+            for (first, second) in [(60, 1), (2, 60)] {
+                let took = drain_with(minutes(first), minutes(second)).await;
+                // A tick of the timer's wheel is a millisecond.
+                assert_eq!(took.as_secs(), minutes(1 + second).as_secs(), "{first} to {second}");
+            }
+            let endless = drain_with(Duration::MAX, Duration::MAX);
+            tokio::select! {
+                _ = endless => panic!("no limit at all, and it ended"),
+                () = sleep(minutes(60 * 24)) => {}
+            }
+        };
+        LocalSet::new().run_until(test).await;
+    }
+}

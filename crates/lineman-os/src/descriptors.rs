@@ -1,0 +1,80 @@
+//! Descriptors by number: those a parent process handed over.
+
+#![expect(unsafe_code, reason = "a descriptor inherited across exec exists only as a number")]
+
+use std::fs;
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::net::sockopt::socket_peercred;
+
+/// Takes possession of an inherited descriptor and marks it close-on-exec.
+///
+/// # Errors
+/// `EBADF` when the number is not open: nobody handed it over.
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the borrow lasts for this one call, which only asks whether the number is open; a
+    // closed number is an answer (EBADF), not undefined behaviour.
+    let flags = fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) })?;
+    if flags.contains(FdFlags::CLOEXEC) {
+        // What was inherited across exec cannot carry this flag: code of this process opened it.
+        return Err(io::Error::from(rustix::io::Errno::BADF));
+    }
+    // SAFETY: the number is open, as just asked, and came through exec, so no value of this process
+    // owns it; setting close-on-exec below makes a second adoption fail.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
+    Ok(descriptor)
+}
+
+/// Returns the process that made the socket pair an inherited descriptor is one end of; `None` when
+/// the number is not open, no socket, or was opened by this process.
+pub fn maker_of_socket(number: RawFd) -> Option<u32> {
+    // SAFETY: borrowed for this one function, which only asks; a closed number answers EBADF.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    if fcntl_getfd(descriptor).ok()?.contains(FdFlags::CLOEXEC) {
+        return None;
+    }
+    let maker = socket_peercred(descriptor).ok()?;
+    u32::try_from(maker.pid.as_raw_pid()).ok()
+}
+
+/// Marks every descriptor beyond stderr close-on-exec, so that what a shell or a test harness leaked
+/// into this process ends with it and is not held open by workers or a daemon.
+pub fn close_inherited_on_exec() -> io::Result<()> {
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok())
+        else {
+            continue;
+        };
+        if number > 2 {
+            // SAFETY: borrowed for this one call; a number that was closed meanwhile answers EBADF.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+            if let Err(error) = fcntl_setfd(descriptor, FdFlags::CLOEXEC)
+                && error != rustix::io::Errno::BADF
+            {
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_not_open_is_refused() {
+        let error = adopt(1_000_000).expect_err("not open");
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
+    }
+
+    #[test]
+    fn a_descriptor_of_this_process_is_not_adopted() {
+        use std::os::fd::AsRawFd as _;
+        let file = fs::File::open("/dev/null").unwrap();
+        adopt(file.as_raw_fd()).expect_err("it has an owner");
+    }
+}

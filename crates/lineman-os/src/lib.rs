@@ -1,0 +1,42 @@
+//! What needs the operating system closer than `std` offers; the only crate with unsafe code.
+//!
+//! Both halves of Lineman stand on it, and it knows neither: `lineman-connection` reads through it and
+//! `lineman-master` adopts descriptors, changes users and reads `/proc`. The sockets that the master
+//! binds and a worker's table listens at are here for the same reason. It keeps no state: every
+//! function is one question or one wish to the kernel.
+
+mod descriptors;
+mod socket;
+mod endpoint;
+pub mod identity;
+mod read;
+pub mod procfs;
+pub mod user;
+pub mod limit;
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+pub use descriptors::{adopt, close_inherited_on_exec, maker_of_socket};
+pub use endpoint::{AddressError, Endpoint};
+pub use read::{read_into, watch_readable};
+pub use socket::{Socket, Traffic};
+
+/// Raises the soft limit of open files to the hard one, and returns the limit in force.
+///
+/// A process that holds connections needs one descriptor for each, and the usual soft limit of
+/// 1,024 is there for `select`, which nothing here uses.
+pub fn raise_open_files() -> io::Result<Option<u64>> {
+    let limits = getrlimit(Resource::Nofile);
+    if limits.current != limits.maximum {
+        let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
+        setrlimit(Resource::Nofile, raised)?;
+    }
+    Ok(limits.maximum)
+}
+
+/// Returns the limit of open files in force; `None` is no limit.
+pub fn open_files() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}

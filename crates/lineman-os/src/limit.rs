@@ -1,0 +1,31 @@
+//! A limit of time that somebody chose, made safe to add to the clock. Whoever wants none says
+//! `Duration::MAX`, and no clock goes that far. Everything that turns a setting into a time of day
+//! comes through here; it knows no clock itself.
+
+use std::time::Duration;
+
+/// Longer than any process waits, and still within what a timer wheel takes (two years).
+const FAR: Duration = Duration::from_hours(365 * 24);
+
+/// Returns the limit, or a year if it is longer.
+pub fn finite(limit: Duration) -> Duration {
+    limit.min(FAR)
+}
+
+/// Returns whether nobody will see this limit pass.
+pub fn is_none(limit: Duration) -> bool {
+    limit >= FAR
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_that_means_none_fits_the_clock() {
+        assert_eq!(finite(Duration::from_secs(30)), Duration::from_secs(30));
+        assert!(Instant::now().checked_add(finite(Duration::MAX)).is_some());
+    }
+}

@@ -1,0 +1,95 @@
+//! What a worker process counts, for `status` and `connections`: made by the connection table, shown by
+//! the master and the command line. Plain data that crosses between them; it counts nothing itself.
+
+use serde::{Deserialize, Serialize};
+
+/// Makes, of one list of counters, the sums and how those of several processes are added.
+macro_rules! stats {
+    ($($(#[$about:meta])* $name:ident,)*) => {
+        /// The sums of one worker process since it started.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct Stats {
+            $($(#[$about])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// Adds the sums of another process.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+stats! {
+    /// Connections open now, outgoing ones and HTTP requests included.
+    connections,
+    /// Bytes that wait in send queues.
+    queued_bytes,
+    /// Connections accepted so far.
+    accepted,
+    /// Bytes received from peers.
+    bytes_in,
+    /// Bytes given to the kernel.
+    bytes_out,
+    /// Messages handed to handlers, and HTTP requests.
+    messages_in,
+    /// Messages accepted by `send`, and answers to HTTP requests.
+    messages_out,
+    /// Messages refused because a send queue was full.
+    refused,
+    /// Handlers that returned an error or panicked.
+    handler_errors,
+    /// Connections closed because of what the peer sent, and malformed datagrams.
+    protocol_errors,
+    /// Datagrams dropped: too many handlers waited, or the kernel did not take an answer.
+    datagrams_dropped,
+    /// Handshakes given up: too slow, or too many under way.
+    handshakes_failed,
+    /// Connections refused at the bound of `Limits::connections`.
+    limited_connections,
+    /// Connections refused at the bound of their address.
+    limited_addresses,
+    /// Connections refused because too many were new.
+    limited_arrivals,
+    /// Times a peer sent more messages than its rate.
+    limited_messages,
+    /// Times a peer sent more bytes than its rate.
+    limited_bytes,
+    /// Peers closed because they were silent.
+    heartbeats_missed,
+    /// Times accepting paused for a moment, as the process was out of descriptors.
+    accept_pauses,
+}
+
+/// One line of `connections`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The connection's number, unique within its process.
+    pub id: u64,
+    /// What it speaks.
+    pub protocol: String,
+    /// `connecting`, `preparing`, `handshake`, `open`, `closing`, `lingering`; HTTP is `open` or `closing`.
+    pub state: String,
+    /// The local address.
+    pub local: String,
+    /// The peer's address; behind a trusted proxy the client's, over HTTP that of the last request.
+    pub peer: String,
+    /// Messages received; HTTP requests.
+    pub messages_in: u64,
+    /// Messages accepted by `send`; answers to HTTP requests.
+    pub messages_out: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes given to the kernel.
+    pub bytes_out: u64,
+    /// Bytes received that do not make a whole message yet; 0 for HTTP, whose buffers are hyper's.
+    pub receive_queue: u64,
+    /// Bytes that wait to be sent; 0 for HTTP.
+    pub send_queue: u64,
+    /// The version of TLS, `1.2` or `1.3`; `None` without TLS.
+    pub tls: Option<String>,
+    /// How old it is in milliseconds, to a tenth of a second and one part in sixteen.
+    pub age_ms: Option<u64>,
+}

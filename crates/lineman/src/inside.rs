@@ -1,0 +1,171 @@
+//! What `lineman-master` needs of this program and of what serves in its workers, over `App`, the
+//! connection table and the slot's service. The only place where the master's half meets the
+//! connections' half.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use lineman_connection::BLOCKING_THREADS;
+use lineman_master::master::hooks::Hooks;
+use lineman_master::program::{Inherited, Inside, Program};
+use lineman_wire::chain;
+use lineman_wire::ticket_keys::TicketKeys;
+
+use crate::activity::{self, Activity, Current};
+use crate::config::Config;
+use crate::connection::{CloseReason, Row, Stats, Table};
+use crate::service::{Context, Description, LocalFuture, Running, Service};
+use crate::tls::FromMaster;
+use crate::{App, Error, Result};
+
+impl Program for App {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn descriptions(&self) -> Vec<Description> {
+        self.services.iter().map(|service| service.description()).collect()
+    }
+
+    fn hooks(&self) -> Rc<Hooks> {
+        Rc::clone(&self.hooks)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let problem = |service: &Box<dyn Service>| {
+            let error = service.check().err()?;
+            Some(format!("{}: {}", service.description().name, chain(&*error)))
+        };
+        self.services.iter().filter_map(problem).collect()
+    }
+
+    fn blocking_threads(&self) -> usize {
+        BLOCKING_THREADS
+    }
+
+    fn inside(self: Box<Self>, inherited: Inherited) -> Result<Rc<dyn Inside>> {
+        let Inherited { slot, listeners, self_signed } = inherited;
+        if let Some((certificate, key)) = self_signed {
+            FromMaster::of_this_process().use_self_signed(certificate, key);
+        }
+        let table = Table::new()?;
+        let mut services = self.services.into_iter();
+        let service = services.find(|service| service.description().name == slot.service);
+        let service = service.ok_or_else(|| Error::Configuration {
+            service: slot.service.clone(),
+            problem: "the program describes no service of this name".to_owned(),
+        })?;
+        let context = Context {
+            service: slot.service,
+            index: slot.index,
+            generation: slot.generation,
+            listeners,
+            table: table.clone(),
+        };
+        let waiting = RefCell::new(Some((service, context)));
+        Ok(Rc::new(Serving { table, waiting, running: Rc::default() }))
+    }
+}
+
+/// A worker's table and the service of its slot.
+struct Serving {
+    table: Table,
+    /// The service until it is started.
+    waiting: RefCell<Option<(Box<dyn Service>, Context)>>,
+    /// And from when it has started.
+    running: Rc<OnceCell<Rc<dyn Running>>>,
+}
+
+impl Serving {
+    /// Runs what the service does at some point of its life; nothing before it has started.
+    fn watched(&self, call: impl FnOnce(&dyn Running) -> LocalFuture<()>) -> LocalFuture<()> {
+        match self.running.get() {
+            Some(running) => Box::pin(activity::watched(Activity::Service, 0, call(&**running))),
+            None => Box::pin(async {}),
+        }
+    }
+}
+
+impl Inside for Serving {
+    fn run(&self) -> LocalFuture<()> {
+        let table = self.table.clone();
+        Box::pin(async move { table.run().await })
+    }
+
+    fn start(&self) -> LocalFuture<Result> {
+        let waiting = self.waiting.take();
+        let cell = Rc::clone(&self.running);
+        Box::pin(async move {
+            let Some((service, context)) = waiting else { return Ok(()) };
+            let running = activity::watched(Activity::Start, 0, service.start(context)).await?;
+            cell.get_or_init(|| running);
+            Ok(())
+        })
+    }
+
+    fn current_call(&self) -> fn() -> Option<String> {
+        || Current::look().map(|now| now.to_string())
+    }
+
+    fn connections(&self) -> usize {
+        self.table.len()
+    }
+
+    fn status(&self) -> (Stats, BTreeMap<String, u64>) {
+        let gauges = self.running.get().map(|running| running.gauges()).unwrap_or_default();
+        let gauges = gauges.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        (self.table.stats(), gauges)
+    }
+
+    fn rows(&self, from: usize, limit: usize) -> (Vec<Row>, Option<usize>) {
+        self.table.rows(from, limit)
+    }
+
+    fn use_ticket_keys(&self, keys: TicketKeys) {
+        FromMaster::of_this_process().use_ticket_keys(keys);
+    }
+
+    fn reload(&self) -> LocalFuture<()> {
+        FromMaster::of_this_process().reload();
+        self.watched(|running| running.reload())
+    }
+
+    fn borrow_listener(&self, lender: &str, socket: OwnedFd) -> io::Result<()> {
+        self.table.borrow_listener(lender, socket)
+    }
+
+    fn return_listeners(&self, lender: &str) {
+        self.table.return_listeners(lender);
+    }
+
+    fn stop_accepting(&self) {
+        self.table.stop_accepting();
+    }
+
+    fn drain(&self) -> LocalFuture<()> {
+        match self.running.get() {
+            Some(running) => running.drain(&self.table),
+            None => self.emptied(),
+        }
+    }
+
+    fn close_all(&self) -> usize {
+        self.table.close_all(&CloseReason::GoingAway)
+    }
+
+    fn emptied(&self) -> LocalFuture<()> {
+        let table = self.table.clone();
+        Box::pin(async move { table.emptied().await })
+    }
+
+    fn abort_all(&self) -> usize {
+        self.table.abort_all()
+    }
+
+    fn stopped(&self) -> LocalFuture<()> {
+        self.watched(|running| running.stopped())
+    }
+}
