@@ -6,8 +6,9 @@ mod process;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use lineman::connection::{Limits, Rate};
 use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Register};
-use lineman_wire::link::{Codec, Command, Event, Hello, Login, Packet, Secret};
+use lineman_wire::link::{Codec, Command, Control, Event, Hello, Login, Packet, Secret};
 use process::{Peer, Process, run, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -49,13 +50,18 @@ fn seconds(range: std::ops::RangeInclusive<u64>, since: Instant) {
     assert!((from..=to + LATE).contains(&elapsed), "{elapsed:?} is not in {range:?} s");
 }
 
-/// Opens the link of a business.
+/// Opens the link of a business, the only one.
 async fn link(gateway: &Process, extension: Option<u32>) -> Peer {
+    let business = another_link(gateway, "Bw:0", extension).await;
+    gateway.reaches("links", 1).await;
+    business
+}
+
+async fn another_link(gateway: &Process, worker_key: &str, extension: Option<u32>) -> Peer {
     let mut business = Peer::connect(gateway.addresses[1]).await;
-    let (worker_key, secret_key) = ("Bw:0".to_owned(), Secret::default());
+    let (worker_key, secret_key) = (worker_key.to_owned(), Secret::default());
     let login = Login::Worker { worker_key, secret_key, lineman: extension };
     business.write(&Packet::from(login).to_bytes()).await;
-    gateway.reaches("links", 1).await;
     business
 }
 
@@ -201,6 +207,106 @@ fn a_register_hears_something_in_time_or_hangs_up() {
         tokio::time::sleep(Duration::from_secs(200)).await;
         silent.write(b"{\"event\":\"worker_connect\",\"secret_key\":\"\"}\n").await;
         silent.read_to(b"\n").await;
+    });
+}
+
+/// Reads packets up to one with that command; returns the clients' messages among them.
+async fn messages_until(business: &mut Peer, last: impl Fn(&Packet) -> bool) -> Vec<u32> {
+    let mut messages = Vec::new();
+    loop {
+        let packet = packet(business).await;
+        if packet.command == Command::OnMessage {
+            let text = std::str::from_utf8(&packet.body).expect("text");
+            messages.push(text.parse().expect("a number"));
+        }
+        if last(&packet) {
+            return messages;
+        }
+    }
+}
+
+/// A gateway whose client has said more than its rate allows, so that it is read bit by bit.
+async fn over_its_rate() -> (Process, Peer, Peer) {
+    let rate = Some(Rate::per_second(1).burst(1));
+    let limits = Limits { message_rate: rate, ..Limits::default() };
+    let gateway = Process::start(Gateway::text("unused").limits(limits)).await;
+    let business = link(&gateway, Some(1)).await;
+    let mut client = Peer::connect(gateway.addresses[0]).await;
+    let lines: String = (1..=20).map(|number| format!("{number}\n")).collect();
+    client.write(lines.as_bytes()).await;
+    (gateway, business, client)
+}
+
+fn says_last(packet: &Packet) -> bool {
+    packet.command == Command::OnMessage && packet.body == "20"
+}
+
+#[test]
+fn a_client_over_its_rate_goes_on_after_a_reload_of_its_business() {
+    paused(async {
+        let (gateway, mut old, mut client) = over_its_rate().await;
+        let mut messages = messages_until(&mut old, |packet| packet.body == "2").await;
+        let mut new = another_link(&gateway, "Bw:1", Some(1)).await;
+        gateway.reaches("links", 2).await;
+        old.write(&Packet::from(Control::Drain).to_bytes()).await;
+        messages.extend(messages_until(&mut old, |packet| packet.command == Command::Fence).await);
+        assert!(messages.len() < 20, "the reload came in the middle of it");
+        // Long enough for its debt to be paid while it is paused.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        old.write(&Packet::from(Control::Release).to_bytes()).await;
+        messages.extend(messages_until(&mut new, says_last).await);
+        assert_eq!(messages, (1..=20).collect::<Vec<_>>());
+        client.write(b"21\n").await;
+        assert_eq!(messages_until(&mut new, |packet| packet.body == "21").await, [21]);
+    });
+}
+
+#[test]
+fn a_client_over_its_rate_goes_on_after_its_business_died() {
+    paused(async {
+        let (gateway, mut old, mut client) = over_its_rate().await;
+        messages_until(&mut old, |packet| packet.body == "2").await;
+        drop(old);
+        gateway.reaches("held_clients", 1).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let mut new = another_link(&gateway, "Bw:1", Some(1)).await;
+        let messages = messages_until(&mut new, says_last).await;
+        assert!(messages.is_sorted_by(|one, next| one < next), "{messages:?}");
+        client.write(b"21\n").await;
+        assert_eq!(messages_until(&mut new, |packet| packet.body == "21").await, [21]);
+    });
+}
+
+#[test]
+fn a_client_that_ends_while_it_is_over_its_rate_is_heard_to_the_end() {
+    paused(async {
+        let (gateway, mut business, client) = over_its_rate().await;
+        drop(client);
+        let closes = |packet: &Packet| packet.command == Command::OnClose;
+        let messages = messages_until(&mut business, closes).await;
+        assert_eq!(messages, (1..=20).collect::<Vec<_>>());
+        assert_eq!(gateway.gauges()["clients"], 0);
+    });
+}
+
+/// The rate delays what is read, not what is silent: a heartbeat counts from the last message.
+#[test]
+fn a_client_over_its_rate_is_not_given_up_while_it_has_more_to_say() {
+    paused(async {
+        let rate = Some(Rate::per_second(1).burst(1));
+        let limits = Limits { message_rate: rate, ..Limits::default() };
+        let gateway = Gateway::text("unused")
+            .limits(limits)
+            .ping_interval(Duration::from_secs(5))
+            .ping_limit(1);
+        let gateway = Process::start(gateway).await;
+        let mut business = link(&gateway, Some(1)).await;
+        let mut client = Peer::connect(gateway.addresses[0]).await;
+        let lines: String = (1..=20).map(|number| format!("{number}\n")).collect();
+        client.write(lines.as_bytes()).await;
+        let messages = messages_until(&mut business, says_last).await;
+        assert_eq!(messages, (1..=20).collect::<Vec<_>>());
+        assert!(client.is_closed().await, "then it is silent");
     });
 }
 
