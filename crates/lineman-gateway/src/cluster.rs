@@ -10,7 +10,7 @@ use bytes::Bytes;
 use lineman::service::LocalFuture;
 use lineman_wire::link::{ClientId, MAX_PACKET, Order, Packet, Reply};
 
-use crate::hub::HubError;
+use crate::error::HubError;
 
 /// Carries commands and questions to gateways.
 pub(crate) trait Cluster {

@@ -18,7 +18,7 @@ use super::fingerprint::Fingerprints;
 use super::session::Session;
 use crate::Request;
 use crate::cluster::gateway_of;
-use crate::hub::HubError;
+use crate::error::HubError;
 
 /// Names one connection to a gateway in the life of this process.
 pub(super) type LinkId = u64;
@@ -73,7 +73,7 @@ pub(super) enum Outcome<S> {
 }
 
 /// All clients. `S` is the type of the sessions.
-pub(super) struct Clients<S> {
+pub(super) struct ServedClients<S> {
     by_id: FxHashMap<ClientId, ServedClient<S>>,
     fingerprints: Fingerprints,
     busy: usize,
@@ -132,7 +132,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClient<S> {
     }
 }
 
-impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
+impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
     pub(super) fn new() -> Self {
         Self {
             by_id: FxHashMap::default(),
@@ -265,7 +265,7 @@ pub(super) struct Next {
 }
 
 /// What happens to all clients of a gateway.
-impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
+impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
     /// The link is lost: no event begins until it is known whether the gateway is dead.
     pub(super) fn hold(&mut self, gateway: SocketAddr) {
         for (id, served) in &mut self.by_id {

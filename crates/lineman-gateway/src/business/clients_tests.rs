@@ -8,7 +8,7 @@ type Session = std::collections::BTreeMap<String, i64>;
 
 /// Clients, and what became of their events, in the order in which they ended.
 struct Test {
-    clients: Clients<Session>,
+    clients: ServedClients<Session>,
     log: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Drop for Test {
 
 impl Test {
     fn new() -> Self {
-        Self { clients: Clients::new(), log: Vec::new() }
+        Self { clients: ServedClients::new(), log: Vec::new() }
     }
 
     fn message(&mut self, client: u32, text: &str) -> Option<ClientEvent> {

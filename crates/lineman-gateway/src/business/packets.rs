@@ -12,7 +12,7 @@ use super::clients::{ClientEvent, LinkId, Work};
 use super::core::Core;
 use super::drain::{Action, Drain};
 use super::gateway::Link;
-use crate::hub::HubError;
+use crate::error::HubError;
 use crate::{Events, Request};
 
 impl<E: Events> Core<E> {

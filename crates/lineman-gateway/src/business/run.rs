@@ -16,7 +16,8 @@ use lineman_wire::link::{ClientId, Order};
 use super::clients::{Begin, ClientEvent, LinkId, Outcome, Work};
 use super::core::Core;
 use crate::cluster::gateway_of;
-use crate::hub::{HubError, kick};
+use crate::error::HubError;
+use crate::hub::kick;
 use crate::{Client, Events};
 
 /// What a handler leaves: its session, and how it went.

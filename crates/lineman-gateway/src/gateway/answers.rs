@@ -4,10 +4,10 @@ use bytes::Bytes;
 use lineman_wire::link::{Condition, Field, Query, Reply, Select};
 use lineman_wire::php::{Array, Key, Value};
 
-use super::clients::{Clients, ConnectedClient};
+use super::clients::{ConnectedClient, ConnectedClients};
 use super::index::Label;
 
-impl<C> Clients<C> {
+impl<C> ConnectedClients<C> {
     /// Answers a query.
     pub(super) fn answer(&self, query: Query) -> Reply {
         let value = match query {

@@ -5,7 +5,7 @@ use lineman::connection::CloseReason;
 use lineman_wire::link::{Command, Packet};
 
 use super::core::Core;
-use super::heartbeat::Action;
+use super::heartbeat::Visit;
 use super::identity::Departed;
 use super::outlet::Outlet;
 
@@ -68,9 +68,9 @@ impl<C: Outlet> Core<C> {
             }
             let Some(client) = self.clients.get_mut(id) else { continue };
             match client.beat.tick(limit) {
-                Action::Wait => {}
-                Action::Ping => pinged.push(id),
-                Action::GiveUp => client.connection.close(CloseReason::HeartbeatTimeout),
+                Visit::Wait => {}
+                Visit::Ping => pinged.push(id),
+                Visit::GiveUp => client.connection.close(CloseReason::HeartbeatTimeout),
             }
         }
         if let Some(form) = form {

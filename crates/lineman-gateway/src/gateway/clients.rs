@@ -31,7 +31,7 @@ pub(super) struct ConnectedClient<C> {
 
 /// All clients, by connection id, by connection, by uid and by group.
 #[derive(Debug)]
-pub(super) struct Clients<C> {
+pub(super) struct ConnectedClients<C> {
     pub(super) counter: Counter,
     /// Ordered, for answers list clients in the order in which they came. Boxed, for the nodes of
     /// the tree are half empty.
@@ -41,7 +41,7 @@ pub(super) struct Clients<C> {
     pub(super) groups: Index,
 }
 
-impl<C> Clients<C> {
+impl<C> ConnectedClients<C> {
     pub(super) fn new(counter: Counter) -> Self {
         Self {
             counter,
@@ -158,8 +158,8 @@ impl<C> Clients<C> {
 mod tests {
     use super::*;
 
-    fn three() -> Clients<()> {
-        let mut clients = Clients::new(Counter::starting_at(1));
+    fn three() -> ConnectedClients<()> {
+        let mut clients = ConnectedClients::new(Counter::starting_at(1));
         for connection in [11, 12, 13] {
             clients.insert(connection, (), |_| false);
         }

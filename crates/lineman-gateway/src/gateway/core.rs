@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::SlowClient;
 use super::assignment::Held;
-use super::clients::Clients;
+use super::clients::ConnectedClients;
 use super::heartbeat::Heartbeat;
 use super::identity::Identity;
 use super::ids::Counter;
@@ -81,7 +81,7 @@ pub(super) struct Counts {
 pub(super) struct Core<C: Outlet> {
     pub(super) identity: Identity,
     pub(super) policy: Policy<C::Form>,
-    pub(super) clients: Clients<C>,
+    pub(super) clients: ConnectedClients<C>,
     pub(super) peers: FxHashMap<u64, InnerPeer>,
     pub(super) links: Links,
     pub(super) held: Held,
@@ -101,7 +101,7 @@ impl<C: Outlet> Core<C> {
             link_rounds: Rounds::new(policy.link_ping_interval),
             identity,
             policy,
-            clients: Clients::new(counter),
+            clients: ConnectedClients::new(counter),
             peers: FxHashMap::default(),
             links: Links::default(),
             held: Held::default(),

@@ -10,8 +10,9 @@ use lineman_wire::php::Value;
 use serde::de::DeserializeOwned;
 
 use super::reply::GatewayReply;
-use super::{Hub, HubError, session};
+use super::{Hub, session};
 use crate::cluster::gateway_of;
+use crate::error::HubError;
 
 /// Questions. Each waits up to 5 seconds for the gateways it concerns; when one of them does not
 /// answer, the error names it, and there is no partial result.

@@ -12,7 +12,7 @@ use super::send::{body, name};
 use super::{Hub, IntoMessage, session};
 
 /// Changes to one client or group. None of these waits for a gateway; an unknown client is ignored.
-/// Errors are a [`HubError`](super::HubError), boxed.
+/// Errors are a [`HubError`](crate::HubError), boxed.
 impl Hub {
     /// Binds a uid to a client, in place of the one it had. A uid may have many clients.
     ///

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lineman_wire::link::{ClientId, Reply};
 use lineman_wire::php::{Array, Key, Value};
 
-use super::HubError;
+use crate::error::HubError;
 
 /// A gateway's answer, and whose it is.
 pub(super) struct GatewayReply {

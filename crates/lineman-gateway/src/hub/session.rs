@@ -7,7 +7,7 @@ use lineman_wire::php::{self, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::HubError;
+use crate::error::HubError;
 
 /// Returns a session's bytes; none for `()` and null.
 pub(crate) fn encode<S: Serialize + ?Sized>(session: &S) -> Result<Bytes, HubError> {
