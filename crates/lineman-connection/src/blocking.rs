@@ -18,7 +18,7 @@ static WORK: Work = Work::bounded(THREADS + WAITING);
 ///
 /// A worker has one thread for all its connections: a database driver that blocks, a password hash
 /// or a large file belong in here. At most 512 run at once in a process, and 1,024 more wait for a
-/// thread. Work that has begun goes on even if nobody waits for it any more.
+/// thread. Work that has begun goes on even if its caller waits no more.
 ///
 /// # Errors
 /// [`Error::BlockingFull`] when as much waits as may: `work` has not run. When `work` panicked.
@@ -95,7 +95,7 @@ mod tests {
         let (release_abandoned, wait) = mpsc::channel::<()>();
         let mut abandoned = Box::pin(WORK.run(move || wait.recv()));
         assert!(matches!(abandoned.as_mut().poll(&mut context), Poll::Pending));
-        // Nobody waits for it any more, and it still has its thread.
+        // Its caller waits no more, and it still has its thread.
         drop(abandoned);
         let refused = WORK.run(|| ()).await.unwrap_err();
         let refused = refused.downcast_ref::<Error>();

@@ -1,4 +1,4 @@
-//! Addresses that somebody trusts: single ones, whole networks, and peers on Unix sockets.
+//! Addresses that a setting trusts: single ones, whole networks, and peers on Unix sockets.
 //!
 //! For settings such as "whose PROXY header is believed". It parses and compares; it resolves no name.
 
@@ -61,7 +61,7 @@ impl Networks {
         self.unix
     }
 
-    /// Returns whether nobody is in the set.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty() && !self.unix
     }

@@ -12,7 +12,7 @@ use rustix::net::sockopt::socket_peercred;
 /// Takes possession of an inherited descriptor and marks it close-on-exec.
 ///
 /// # Errors
-/// `EBADF` when the number is not open: nobody handed it over.
+/// `EBADF` when the number is not open: it was not handed over.
 pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the borrow lasts for this one call, which only asks whether the number is open; a
     // closed number is an answer (EBADF), not undefined behaviour.

@@ -1,4 +1,4 @@
-//! Who a process runs as: a user, a group and the user's other groups, looked up before anything
+//! What a process runs as: a user, a group and the user's other groups, looked up before anything
 //! starts and put on between fork and exec, so that no line of the program runs with more rights.
 
 #![expect(unsafe_code, reason = "what runs between fork and exec has rules of its own")]
@@ -99,7 +99,7 @@ impl fmt::Display for Identity {
 }
 
 /// Returns the number, if it is one. The highest stands for "do not change" in the calls that would
-/// put it on: whoever asked for it would keep the rights of root.
+/// put it on: the process would keep the rights of root.
 fn number(what: &str, text: &str) -> io::Result<Option<u32>> {
     match text.parse() {
         Ok(u32::MAX) => Err(io::Error::other(format!("{text} is the number of no {what}"))),

@@ -1,4 +1,4 @@
-//! A limit of time that somebody chose, made safe to add to the clock. Whoever wants none says
+//! A limit of time from a setting, made safe to add to the clock. A setting without a limit says
 //! `Duration::MAX`, and no clock goes that far. Everything that turns a setting into a time of day
 //! comes through here; it knows no clock itself.
 
@@ -12,7 +12,7 @@ pub fn finite(limit: Duration) -> Duration {
     limit.min(FAR)
 }
 
-/// Returns whether nobody will see this limit pass.
+/// Returns whether this limit never passes in the life of a process.
 pub fn is_none(limit: Duration) -> bool {
     limit >= FAR
 }

@@ -47,7 +47,7 @@ fn ignores_hangup_in(status: &str) -> bool {
     mask.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Returns whether some process listens at the Unix socket `path`, which nobody needs rights to see.
+/// Returns whether some process listens at the Unix socket `path`, which needs no rights to see.
 pub fn is_listened_at(path: &Path) -> bool {
     let sockets = fs::read("/proc/net/unix").unwrap_or_default();
     let end = [b" ", path.as_os_str().as_bytes()].concat();

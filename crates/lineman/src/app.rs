@@ -168,7 +168,7 @@ impl App {
     /// This and the other hooks of the master run on its one thread, which also answers the command
     /// line: they must not wait. One that panics is logged. A program that a hook starts should be
     /// waited for on a thread; a master that is process 1 of a container takes the exit status of
-    /// whoever has ended ten seconds ago and was not waited for.
+    /// a child that ended ten seconds ago and was not waited for.
     ///
     /// ```no_run
     /// use lineman::prelude::*;
@@ -205,12 +205,12 @@ impl App {
     }
 
     fn hooks_mut(&mut self) -> &mut Hooks {
-        // Shared only once the program runs, and then nobody builds it any more.
+        // Shared only once the program runs, and is not built any more then.
         Rc::get_mut(&mut self.hooks).expect("the program does not run yet")
     }
 
     /// Sets how long a graceful stop (`stop -g`, SIGTERM) goes on accepting before it drains, while
-    /// `ready` is already off, so that load balancers send nobody here any more. Default 0. The
+    /// `ready` is already off, so that load balancers send no more clients here. Default 0. The
     /// drain limit begins after it; a plain stop does not wait.
     #[must_use]
     pub fn drain_delay(mut self, delay: Duration) -> Self {
@@ -222,10 +222,10 @@ impl App {
     /// the environment variable `LINEMAN_HEALTH` goes before it.
     ///
     /// `GET /live` and `GET /ready` (or `HEAD`) are answered with 200 or 503 and a line of text.
-    /// Live: the master's loop answers. Ready: the program has been up as a whole, nobody has told it
+    /// Live: the master's loop answers. Ready: the program has been up as a whole, it was not told
     /// to stop, and every service has a ready process; a reload does not change that. At most 64
     /// probes at a time, 5 s each, 1 s for the request, one to a connection; beyond that the oldest
-    /// one that has not asked yet is dropped. Whoever can connect may ask: choose an address that
+    /// one that has not asked yet is dropped. Every peer that can connect may ask: choose an address that
     /// only probes reach.
     #[must_use]
     pub fn health(mut self, address: impl Into<String>) -> Self {
@@ -302,7 +302,7 @@ impl App {
     }
 }
 
-/// A runtime cannot be started inside another one: that would panic, far from whoever made the first.
+/// A runtime cannot be started inside another one: that would panic, far from the code that made the first.
 fn outside_of_a_runtime() -> Result {
     match tokio::runtime::Handle::try_current() {
         Err(_) => Ok(()),

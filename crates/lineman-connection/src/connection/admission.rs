@@ -1,4 +1,4 @@
-//! Who is let in: the bounds of a listener as a whole, by count, by address and by time.
+//! Which connections are let in: the bounds of a listener as a whole, by count, by address and by time.
 //!
 //! A connection that leaves the table for HTTP takes its place along as an [`Admission`].
 

@@ -10,7 +10,7 @@ use super::entry::{AnyEntry as _, Entry};
 use super::handler::Event;
 use super::inflow::Hold;
 use super::life::State;
-use super::outflow::End;
+use super::outflow::Ending;
 use super::transport::Transport;
 use super::{CloseReason, Driver};
 
@@ -28,7 +28,7 @@ impl<D: Driver> Entry<D> {
         }
         // There is no way to say more than the layers have said, or anything behind the end.
         let is_mute = !self.can_speak() || matches!(reason, CloseReason::Tls(_));
-        if is_mute || self.outflow.end() == End::Said {
+        if is_mute || self.outflow.end() == Ending::Said {
             self.outflow.clear();
             self.outflow.set_awaits(false);
             return self.start_closing(reason);
@@ -132,7 +132,7 @@ impl<D: Driver> Entry<D> {
     pub(super) fn peer_ended(self: &Rc<Self>) {
         let reason = CloseReason::Peer { code: None, reason: String::new() };
         match self.life.state() {
-            State::Open if self.outflow.end() == End::Said => self.finish_as_begun(),
+            State::Open if self.outflow.end() == Ending::Said => self.finish_as_begun(),
             State::Preparing | State::Handshake | State::Deciding | State::Open => {
                 if self.queued() == 0 && !self.say_end() {
                     return self.finish(reason);

@@ -15,13 +15,13 @@ use super::due::{Deadline, Due, Rearm};
 use super::extra::Extra;
 use super::handle::Counters;
 use super::handler::{Event, Turn};
-use super::inflow::{Beat, Hold, Inflow};
+use super::inflow::{Hold, Inflow, Reaction};
 use super::life::{Life, State};
 use super::listener::Serve;
-use super::outflow::{End, Outflow};
+use super::outflow::{Ending, Outflow};
 use super::stats::{Row, tls_name};
 use super::table::{Scratch, Table};
-use super::transit::{Identity, Transit};
+use super::transit::{Facts, Transit};
 use super::transport::Transport;
 use super::{Address, CloseReason, Connection, Driver, Limits};
 
@@ -101,8 +101,8 @@ impl<D: Driver> Entry<D> {
         state: State,
         transit: Transit,
     ) -> Self {
-        let Transit { identity, transport, inflow, outflow, end_by, kept } = transit;
-        let Identity { number, came_ms, counters, peer, admission } = identity;
+        let Transit { facts, transport, inflow, outflow, end_by, kept } = transit;
+        let Facts { number, came_ms, counters, peer, admission } = facts;
         let life = Life::new(state);
         life.set_counted(admission.settle(&serve.population));
         let entry = Self {
@@ -222,7 +222,7 @@ impl<D: Driver> Entry<D> {
         if self.outflow.drain() && self.life.is_open() {
             self.serve.handler.on_drain(&Connection::of(self));
         }
-        if self.outflow.end() == End::Asked && self.life.is_open() {
+        if self.outflow.end() == Ending::Asked && self.life.is_open() {
             self.end_writing();
         }
         let sources = match self.extra.borrow_mut().as_mut() {
@@ -361,12 +361,12 @@ impl<D: Driver> AnyEntry for Entry<D> {
             return;
         }
         let asked = match self.inflow.beat() {
-            Beat::Wait => return,
+            Reaction::Wait => return,
             // Nothing can be asked behind the end of our side.
-            Beat::Ping if self.outflow.end() == End::Open => {
+            Reaction::Ping if self.outflow.end() == Ending::Open => {
                 self.driver.borrow_mut().ping(self.outflow.queue.borrow_mut().tail())
             }
-            Beat::Ping | Beat::GiveUp => false,
+            Reaction::Ping | Reaction::GiveUp => false,
         };
         if asked {
             return self.touch();
@@ -408,7 +408,7 @@ mod tests {
     use super::*;
     use crate::connection::WebSocket;
 
-    /// Memory of a silent connection is the product: whoever adds a field sees what it costs.
+    /// Memory of a silent connection is the product: a new field has to say what it costs.
     #[test]
     fn an_idle_websocket_owns_this_much_and_no_more() {
         assert!(size_of::<Entry<WebSocket>>() <= 368, "{}", size_of::<Entry<WebSocket>>());

@@ -9,7 +9,7 @@ use crate::tls::{Acceptor, Tls};
 pub struct Front {
     /// The bounds of each connection, and of all of them together.
     pub limits: Limits,
-    /// Which proxies are believed about who a peer is. Default: none.
+    /// Which proxies are believed about a client's address. Default: none.
     pub proxies: Option<Proxies>,
     /// TLS on every connection. Default: none.
     pub tls: Option<Tls>,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::handle::Counters;
 use super::stats::{Row, tls_name};
 use super::table::Table;
-use super::transit::Identity;
+use super::transit::Facts;
 use super::{Address, Admission, Transport};
 use crate::tls::Version;
 
@@ -32,11 +32,11 @@ impl Guest {
     /// Returns its place among the listener's connections as well.
     pub(crate) fn enter(
         table: &Table,
-        identity: Identity,
+        facts: Facts,
         transport: &Transport,
         protocol: &'static str,
     ) -> (Rc<Self>, Admission) {
-        let Identity { number, came_ms, counters, peer, admission } = identity;
+        let Facts { number, came_ms, counters, peer, admission } = facts;
         let guest = table.insert_guest(|key| Self {
             number,
             came_ms,
@@ -59,9 +59,9 @@ impl Guest {
     }
 
     /// Returns what it goes on with as an entry.
-    pub(crate) fn identity(&self, peer: Address, admission: Admission) -> Identity {
+    pub(crate) fn facts(&self, peer: Address, admission: Admission) -> Facts {
         let (number, came_ms, counters) = (self.number, self.came_ms, self.counters.get());
-        Identity { number, came_ms, counters, peer, admission }
+        Facts { number, came_ms, counters, peer, admission }
     }
 
     pub(crate) fn table(&self) -> &Table {

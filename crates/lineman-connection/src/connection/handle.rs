@@ -10,7 +10,7 @@ use super::due::Deadline;
 use super::entry::Entry;
 use super::inflow::Hold;
 use super::life::State;
-use super::outflow::End;
+use super::outflow::Ending;
 use super::{Address, CloseReason, Driver};
 use crate::tls::TlsInfo;
 use crate::{BoxError, Result};
@@ -170,7 +170,7 @@ impl<D: Driver> Connection<D> {
 
     fn takes_messages(&self) -> Result<(), SendError> {
         match self.entry.life.state() {
-            State::Open if self.entry.outflow.end() != End::Open => Err(SendError::Closed),
+            State::Open if self.entry.outflow.end() != Ending::Open => Err(SendError::Closed),
             State::Open => Ok(()),
             State::Connecting | State::Preparing if !D::HANDSHAKE => Ok(()),
             State::Connecting | State::Preparing | State::Handshake | State::Deciding => {

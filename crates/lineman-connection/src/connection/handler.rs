@@ -1,4 +1,4 @@
-//! What happens on a connection, and who is told: the interface between the table and services.
+//! What happens on a connection, as its service is told: the interface between the table and services.
 
 use std::fmt;
 
@@ -58,7 +58,7 @@ pub trait Handler<D: Driver>: 'static {
         let _ = (connection, payload);
     }
 
-    /// The peer sent a pong: the answer to a ping of ours, or one that nobody asked for.
+    /// The peer sent a pong: the answer to a ping of ours, or an unsolicited one.
     fn on_pong(&self, connection: &Connection<D>, payload: &Bytes) {
         let _ = (connection, payload);
     }

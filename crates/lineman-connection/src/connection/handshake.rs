@@ -97,7 +97,7 @@ impl<D: Driver> Entry<D> {
         }
     }
 
-    /// A proxy told who the peer is: its bound is that address's from now on.
+    /// A proxy told the client's address: its bound is that address's from now on.
     pub(super) fn readdress(&self, peer: Address) -> Result<(), CloseReason> {
         match self.serve.population.readdress(self.counted_for(), peer.ip()) {
             Ok(()) => {

@@ -43,7 +43,7 @@ enum Silence {
 
 /// An incoming side, written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Saved {
+pub(super) struct SavedInflow {
     unread: Vec<u8>,
     paused: bool,
     throttled: bool,
@@ -54,7 +54,7 @@ pub(super) struct Saved {
 
 /// What a beat of the heartbeat asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Beat {
+pub(super) enum Reaction {
     /// Nothing.
     Wait,
     /// The peer is to be asked whether it is there.
@@ -185,22 +185,22 @@ impl Inflow {
 
     /// A beat of the heartbeat has passed. One that is held may have answered, unread: its silence
     /// begins anew.
-    pub(super) fn beat(&self) -> Beat {
+    pub(super) fn beat(&self) -> Reaction {
         let (next, beat) = match self.silence.get() {
-            Silence::Heard => (Silence::Silent, Beat::Wait),
+            Silence::Heard => (Silence::Silent, Reaction::Wait),
             Silence::Silent | Silence::Pinged if self.holds.get() != 0 => {
-                (Silence::Heard, Beat::Wait)
+                (Silence::Heard, Reaction::Wait)
             }
-            Silence::Silent => (Silence::Pinged, Beat::Ping),
-            Silence::Pinged => (Silence::Pinged, Beat::GiveUp),
+            Silence::Silent => (Silence::Pinged, Reaction::Ping),
+            Silence::Pinged => (Silence::Pinged, Reaction::GiveUp),
         };
         self.silence.set(next);
         beat
     }
 
     /// Writes it down. A hold that only this process can lift is left out: see `record`.
-    pub(super) fn save(&self) -> Saved {
-        Saved {
+    pub(super) fn save(&self) -> SavedInflow {
+        SavedInflow {
             unread: self.unread.borrow().to_vec(),
             paused: self.is_held(Hold::Paused),
             throttled: self.is_held(Hold::Throttled),
@@ -212,7 +212,7 @@ impl Inflow {
 
     /// Goes on from what [`Inflow::save`] returned. The kernel may have more bytes: it does not say so
     /// again to the next process.
-    pub(super) fn restore(saved: &Saved) -> Self {
+    pub(super) fn restore(saved: &SavedInflow) -> Self {
         let inflow = Self::default();
         inflow.keep(BytesMut::from(&saved.unread[..]));
         for (hold, held) in [(Hold::Paused, saved.paused), (Hold::Throttled, saved.throttled)] {
@@ -302,15 +302,19 @@ mod tests {
         let inflow = Inflow::default();
         assert_eq!(
             [inflow.beat(), inflow.beat(), inflow.beat()],
-            [Beat::Wait, Beat::Ping, Beat::GiveUp]
+            [Reaction::Wait, Reaction::Ping, Reaction::GiveUp]
         );
         for hold in HOLDS {
             inflow.hold(hold);
-            assert_eq!(inflow.beat(), Beat::Wait, "{hold:?}");
+            assert_eq!(inflow.beat(), Reaction::Wait, "{hold:?}");
             inflow.lift(hold);
-            assert_eq!([inflow.beat(), inflow.beat()], [Beat::Wait, Beat::Ping], "{hold:?}");
+            assert_eq!(
+                [inflow.beat(), inflow.beat()],
+                [Reaction::Wait, Reaction::Ping],
+                "{hold:?}"
+            );
         }
         inflow.heard();
-        assert_eq!(inflow.beat(), Beat::Wait);
+        assert_eq!(inflow.beat(), Reaction::Wait);
     }
 }

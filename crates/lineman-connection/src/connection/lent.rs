@@ -1,5 +1,5 @@
 //! Listeners of other slots that this process accepts at while those are down: the kernel goes on
-//! feeding a slot's socket, whoever reads it. The master lends and takes back; see its `lending`.
+//! feeding a slot's socket, whichever process reads it. The master lends and takes back; see its `lending`.
 
 use std::cell::{Cell, RefCell};
 use std::io;

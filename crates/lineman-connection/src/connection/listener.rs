@@ -26,7 +26,7 @@ use crate::tls::{Acceptor, FromMaster, Session};
 const REST: Duration = Duration::from_millis(100);
 
 /// Pauses nearer to each other than this are one episode, which is said once: a process that is full
-/// rests ten times a second, for hours if nobody leaves.
+/// rests ten times a second, for hours if no connection ends.
 const EPISODE: Duration = Duration::from_secs(10);
 
 /// Connections accepted in one turn: a flood of them leaves the others their turn.
@@ -180,7 +180,7 @@ impl<D: Driver> Accept for Rc<Serve<D>> {
         let admission = Admission::new(&self.population, address);
         let (prelude, session) = self.fresh_layers(&peer);
         let transport = Transport::new(stream, prelude, session);
-        let transit = Transit::new(table.identity(peer, admission), transport);
+        let transit = Transit::new(table.facts(peer, admission), transport);
         insert(table, self, State::Preparing, transit)?.begin();
         Ok(())
     }
@@ -348,7 +348,7 @@ impl Table {
     ) -> io::Result<Connection<D>> {
         serve.population.enter(None);
         let admission = Admission::new(&serve.population, None);
-        let transit = Transit::new(self.identity(peer, admission), transport);
+        let transit = Transit::new(self.facts(peer, admission), transport);
         let entry = insert(self, serve, State::Connecting, transit)?;
         // Its maker knows of it before any event, and has to hear that it failed.
         entry.life.announce();

@@ -9,7 +9,7 @@ use super::queue::SendQueue;
 
 /// How far our side is on its way to an end, while the conversation is open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum End {
+pub(super) enum Ending {
     /// More may be sent.
     #[default]
     Open,
@@ -21,9 +21,9 @@ pub(super) enum End {
 
 /// An outgoing side, written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Saved {
+pub(super) struct SavedOutflow {
     queue: Vec<u8>,
-    end: End,
+    end: Ending,
     full: bool,
     awaits: bool,
 }
@@ -32,7 +32,7 @@ pub(super) struct Saved {
 #[derive(Debug, Default)]
 pub(super) struct Outflow {
     pub(super) queue: RefCell<SendQueue>,
-    end: Cell<End>,
+    end: Cell<Ending>,
     /// The bound of the queue was met, and `on_full` was called.
     full: Cell<bool>,
     /// The farewell wants an answer.
@@ -64,19 +64,19 @@ impl Outflow {
 
     /// Nothing more is to be sent; returns whether that is news.
     pub(super) fn ask_end(&self) -> bool {
-        let is_new = self.end.get() == End::Open;
+        let is_new = self.end.get() == Ending::Open;
         if is_new {
-            self.end.set(End::Asked);
+            self.end.set(Ending::Asked);
         }
         is_new
     }
 
     /// The end of our side was sent.
     pub(super) fn say_end(&self) {
-        self.end.set(End::Said);
+        self.end.set(Ending::Said);
     }
 
-    pub(super) fn end(&self) -> End {
+    pub(super) fn end(&self) -> Ending {
         self.end.get()
     }
 
@@ -99,14 +99,14 @@ impl Outflow {
     }
 
     /// Writes it down.
-    pub(super) fn save(&self) -> Saved {
+    pub(super) fn save(&self) -> SavedOutflow {
         let queue = self.queue.borrow().to_vec();
         let (end, full, awaits) = (self.end.get(), self.full.get(), self.awaits.get());
-        Saved { queue, end, full, awaits }
+        SavedOutflow { queue, end, full, awaits }
     }
 
     /// Goes on from what [`Outflow::save`] returned.
-    pub(super) fn restore(saved: &Saved) -> Self {
+    pub(super) fn restore(saved: &SavedOutflow) -> Self {
         let outflow = Self::default();
         outflow.queue.borrow_mut().tail().extend_from_slice(&saved.queue);
         outflow.end.set(saved.end);
@@ -133,7 +133,7 @@ mod tests {
         assert!(outflow.ask_end() && !outflow.ask_end());
         outflow.say_end();
         assert!(!outflow.ask_end());
-        assert_eq!(outflow.end(), End::Said);
+        assert_eq!(outflow.end(), Ending::Said);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Who a peer behind a proxy really is: the PROXY protocol before everything else, or a header of the
+//! The address of a client behind a proxy: the PROXY protocol before everything else, or a header of the
 //! HTTP request; believed from trusted addresses alone.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -11,7 +11,7 @@ use super::transport::{Passed, Prelude};
 use super::{Address, CloseReason};
 use crate::Networks;
 
-/// Which proxies are believed about who the peer is, and how they say it.
+/// Which proxies are believed about a client's address, and how they tell it.
 ///
 /// With it, [`Connection::peer_addr`](super::Connection::peer_addr), logs, `connections` and the bounds
 /// of one address mean the real client.
@@ -34,7 +34,7 @@ pub struct Proxies {
 /// What happens to addresses that are not trusted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Others {
-    /// They are served as who they are; what they say of others is not believed. The default.
+    /// They are served under their own address; what they say of others is not believed. The default.
     #[default]
     Ignore,
     /// They are closed if they come without being a proxy where the PROXY protocol is spoken, and
@@ -102,7 +102,7 @@ impl Proxies {
         }
     }
 
-    /// Returns whether the peer will tell who the client is, so that it does not count itself.
+    /// Returns whether the peer will tell the client's address, so that its own does not count.
     pub(super) fn will_tell(&self, peer: &Address) -> bool {
         self.proxy_protocol && self.trusts(peer)
     }
@@ -117,7 +117,7 @@ impl Proxies {
     /// Returns the client's address as the headers of a request tell it, or the peer's own.
     ///
     /// # Errors
-    /// When somebody who is not trusted has the header, and is to be refused for it.
+    /// When a peer that is not trusted has the header, and is to be refused for it.
     pub(crate) fn client_of<'v>(
         &self,
         peer: &Address,
@@ -135,8 +135,8 @@ impl Proxies {
             };
         }
         // A proxy on a Unix socket has no address of its own: this one stands for it.
-        let nobody = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let from = peer.ip().unwrap_or(nobody);
+        let unspecified = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let from = peer.ip().unwrap_or(unspecified);
         let is_trusted = |ip| ip == from || self.trusted.contains(ip);
         let client = match header {
             Header::XForwardedFor => forwarded::x_forwarded_for(from, lines, is_trusted),

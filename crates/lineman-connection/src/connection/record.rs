@@ -18,14 +18,14 @@ use tokio::time::Instant;
 use super::due::Deadline;
 use super::entry::Entry;
 use super::handle::Counters;
-use super::inflow::{self, Hold, Inflow};
+use super::inflow::{Hold, Inflow, SavedInflow};
 use super::life::State;
 use super::listener::{Serve, insert};
-use super::outflow::{self, Outflow};
+use super::outflow::{Outflow, SavedOutflow};
 use super::stream::Stream;
 use super::table::Table;
-use super::transit::{Identity, Transit};
-use super::transport::{self, Transport};
+use super::transit::{Facts, Transit};
+use super::transport::{SavedLayers, Transport};
 use super::{Address, Admission, CannotMove, CloseReason, Connection, Driver};
 
 /// A connection, written down.
@@ -45,11 +45,11 @@ pub(super) struct Record {
     reason: Option<CloseReason>,
     /// Deadlines, each with the time that is left.
     due: Vec<(Deadline, Duration)>,
-    inflow: inflow::Saved,
-    outflow: outflow::Saved,
+    inflow: SavedInflow,
+    outflow: SavedOutflow,
     /// What its rates of messages and bytes have saved up, in nanoseconds.
     rates: [Option<i64>; 2],
-    layers: Option<transport::Saved>,
+    layers: Option<SavedLayers>,
     driver: Vec<u8>,
 }
 
@@ -147,7 +147,7 @@ impl Record {
         let transport =
             Transport::restore(stream, self.layers, fresh).ok_or_else(not_understood)?;
         serve.population.enter(address);
-        let identity = Identity {
+        let facts = Facts {
             number: self.number,
             came_ms: table.now_ms().saturating_sub(self.age_ms),
             counters: self.counters,
@@ -157,7 +157,7 @@ impl Record {
         let transit = Transit {
             inflow: Inflow::restore(&self.inflow),
             outflow: Outflow::restore(&self.outflow),
-            ..Transit::new(identity, transport)
+            ..Transit::new(facts, transport)
         };
         let entry = insert(table, serve, self.state, transit)?;
         let understood = entry.driver.borrow_mut().restore(&self.driver, entry.limits());

@@ -23,7 +23,7 @@ use crate::{LocalFuture, Result};
 pub(crate) type Simple<D> = Box<dyn Fn(Connection<D>) -> LocalFuture<Result>>;
 pub(crate) type With<D, T> = Box<dyn Fn(Connection<D>, T) -> LocalFuture<Result>>;
 pub(crate) type Signal<D> = Box<dyn Fn(&Connection<D>)>;
-pub(crate) type Beat<D> = Box<dyn Fn(&Connection<D>, &Bytes)>;
+pub(crate) type OnPing<D> = Box<dyn Fn(&Connection<D>, &Bytes)>;
 
 /// The callbacks of a worker. Those that are not set do nothing.
 #[doc(hidden)]
@@ -34,8 +34,8 @@ pub struct Handlers<D: Driver> {
     pub close: Option<With<D, CloseReason>>,
     pub full: Option<Signal<D>>,
     pub drain: Option<Signal<D>>,
-    pub ping: Option<Beat<D>>,
-    pub pong: Option<Beat<D>>,
+    pub ping: Option<OnPing<D>>,
+    pub pong: Option<OnPing<D>>,
 }
 
 impl<D: Driver> std::fmt::Debug for Handlers<D> {

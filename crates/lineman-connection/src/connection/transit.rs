@@ -22,7 +22,7 @@ use crate::Error;
 use crate::tls::Session;
 
 /// What a connection is called and has been through, whatever serves it.
-pub(crate) struct Identity {
+pub(crate) struct Facts {
     /// Its number, unique in the process.
     pub(crate) number: u64,
     /// When it came, in the table's milliseconds.
@@ -35,7 +35,7 @@ pub(crate) struct Identity {
 
 /// A connection that changes hands.
 pub(crate) struct Transit {
-    pub(crate) identity: Identity,
+    pub(crate) facts: Facts,
     /// `None` for an outgoing connection that has no socket yet.
     pub(crate) transport: Option<Transport>,
     pub(super) inflow: Inflow,
@@ -62,9 +62,9 @@ pub(crate) trait Adopt {
 
 impl Transit {
     /// Returns a connection at its beginning.
-    pub(super) fn new(identity: Identity, transport: impl Into<Option<Transport>>) -> Self {
+    pub(super) fn new(facts: Facts, transport: impl Into<Option<Transport>>) -> Self {
         Self {
-            identity,
+            facts,
             transport: transport.into(),
             inflow: Inflow::default(),
             outflow: Outflow::default(),
@@ -74,8 +74,8 @@ impl Transit {
     }
 
     /// Returns a connection of which bytes were read, and there may be more.
-    pub(crate) fn with_unread(identity: Identity, transport: Transport, unread: BytesMut) -> Self {
-        let transit = Self::new(identity, transport);
+    pub(crate) fn with_unread(facts: Facts, transport: Transport, unread: BytesMut) -> Self {
+        let transit = Self::new(facts, transport);
         transit.inflow.keep(unread);
         transit.inflow.set_readable(true);
         transit
@@ -84,7 +84,7 @@ impl Transit {
     /// Returns one of a listener of its own.
     #[cfg(test)]
     pub(crate) fn alone(table: &Table, transport: Transport, peer: Address) -> Self {
-        Self::new(table.identity(peer, Admission::alone()), transport)
+        Self::new(table.facts(peer, Admission::alone()), transport)
     }
 
     /// Takes out what was read and not used.
@@ -191,7 +191,7 @@ impl<D: Driver> Entry<D> {
     /// Takes what goes on elsewhere out of the entry, which is closed without a word to its handler.
     pub(super) fn depart(self: &Rc<Self>, reason: CloseReason) -> Option<Transit> {
         let transport = self.transport.take()?;
-        let identity = Identity {
+        let facts = Facts {
             number: self.id.number,
             came_ms: self.came_ms,
             counters: self.counters.get(),
@@ -199,7 +199,7 @@ impl<D: Driver> Entry<D> {
             admission: Admission::new(&self.serve.population, self.counted_for()),
         };
         let end_by = self.due.borrow().at(Deadline::End);
-        let transit = Transit { end_by, ..Transit::new(identity, transport) };
+        let transit = Transit { end_by, ..Transit::new(facts, transport) };
         transit.inflow.take_over(&self.inflow);
         transit.outflow.take_over(&self.outflow);
         let kept = self.extra(|extra| {

@@ -72,11 +72,11 @@ pub(crate) struct Layers {
 
 /// Layers, written down: as secret as the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Saved {
+pub(super) struct SavedLayers {
     has_prelude: bool,
     /// Nothing of TLS has come.
     has_fresh_tls: bool,
-    tls: Option<tls::Saved>,
+    tls: Option<tls::SavedSession>,
     raw: Vec<u8>,
     sealed: Vec<u8>,
 }
@@ -125,7 +125,7 @@ impl Transport {
     }
 
     /// Writes the layers down; `None` where there are none any more.
-    pub(super) fn save(&self) -> Result<Option<Saved>, CannotMove> {
+    pub(super) fn save(&self) -> Result<Option<SavedLayers>, CannotMove> {
         let Some(layers) = &self.layers else { return Ok(None) };
         let tls = match &layers.tls {
             Some(session) if session.is_fresh() => None,
@@ -138,17 +138,17 @@ impl Transport {
         let has_prelude = layers.prelude.is_some();
         let has_fresh_tls = layers.tls.is_some() && tls.is_none();
         let (raw, sealed) = (layers.raw.to_vec(), layers.sealed.to_vec());
-        Ok(Some(Saved { has_prelude, has_fresh_tls, tls, raw, sealed }))
+        Ok(Some(SavedLayers { has_prelude, has_fresh_tls, tls, raw, sealed }))
     }
 
     /// Goes on with the layers that were written down, over their socket. `fresh` makes those that
     /// begin; `None` if a layer is not understood.
     pub(super) fn restore(
         stream: Stream,
-        saved: Option<Saved>,
+        saved: Option<SavedLayers>,
         fresh: impl FnOnce() -> (Option<Box<dyn Prelude>>, Option<Session>),
     ) -> Option<Self> {
-        let Some(Saved { has_prelude, has_fresh_tls, tls, raw, sealed }) = saved else {
+        let Some(SavedLayers { has_prelude, has_fresh_tls, tls, raw, sealed }) = saved else {
             return Some(Self { stream, layers: None });
         };
         let (prelude, session) = fresh();

@@ -33,7 +33,7 @@ pub struct Body {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fault(Arc<AtomicU16>);
 
-/// A body came to a halt, or is slower than anybody's line.
+/// A body came to a halt, or is slower than any line.
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body came too slowly")]
 struct TooSlow;
@@ -95,7 +95,7 @@ impl fmt::Debug for Body {
     }
 }
 
-/// How fast a body comes, over the time that somebody waited for it.
+/// How fast a body comes, over the time that the service waited for it.
 struct Pace {
     stall: Duration,
     rate: u32,
@@ -129,7 +129,7 @@ impl Pace {
         if self.waits_since.is_none() {
             let now = Instant::now();
             self.waits_since = Some(now);
-            let deadline = now + finite(self.patience());
+            let deadline = now + finite(self.silence_limit());
             match &mut self.timer {
                 Some(timer) => timer.as_mut().reset(deadline),
                 None => self.timer = Some(Box::pin(sleep_until(deadline))),
@@ -142,7 +142,7 @@ impl Pace {
     }
 
     /// Returns how long the next piece may take.
-    fn patience(&self) -> Duration {
+    fn silence_limit(&self) -> Duration {
         let Some(earned) = self.received.checked_div(u64::from(self.rate)) else {
             return self.stall;
         };

@@ -35,7 +35,7 @@ pub(super) struct Guarded<S> {
     pub(super) peer: Address,
     /// What TLS has agreed on.
     pub(super) tls: Option<Arc<TlsInfo>>,
-    /// Whom its listener trusts about who that is.
+    /// What its listener trusts to tell the client's address.
     pub(super) front: Rc<Front>,
 }
 
@@ -87,12 +87,13 @@ where
 }
 
 impl<S> Guarded<S> {
-    /// Returns who asks, as a trusted proxy tells it; `None` where somebody else pretends to be one.
+    /// Returns the client's address, as a trusted proxy tells it; `None` where another peer pretends to be
+    /// one.
     fn client<B>(&self, request: &Request<B>) -> Option<Address> {
         let Some(proxies) = &self.front.proxies else { return Some(self.peer.clone()) };
         let lines = |name: &str| {
             let values = request.headers().get_all(name).iter();
-            // What is no text names nobody, and ends what is believed.
+            // What is no text names no address, and ends what is believed.
             values.map(|value| value.to_str().unwrap_or_default()).collect()
         };
         let told = proxies.client_of(&self.peer, lines).ok()?;

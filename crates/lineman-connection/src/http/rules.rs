@@ -13,7 +13,7 @@ use super::limits::Limits;
 pub(super) enum Verdict {
     /// The service answers.
     Serve,
-    /// `OPTIONS *` asks whether anybody is there (RFC 9110, 9.3.7).
+    /// `OPTIONS *` asks whether the server is there (RFC 9110, 9.3.7).
     Pong,
     Refuse(StatusCode),
 }
@@ -72,7 +72,7 @@ fn check_length(headers: &HeaderMap, limits: &Limits) -> Result<(), StatusCode> 
     if too_large { Err(StatusCode::PAYLOAD_TOO_LARGE) } else { Ok(()) }
 }
 
-/// RFC 9112, 3.2: the form of the target, and who is meant.
+/// RFC 9112, 3.2: the form of the target, and the host it means.
 fn check_target<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
     // A tunnel (RFC 9110, 9.3.6) is a proxy's to give.
     if request.method() == Method::CONNECT {
@@ -86,7 +86,7 @@ fn check_target<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
     let authority = match (uri.scheme(), uri.authority()) {
         (Some(scheme), Some(authority)) if is_http(scheme) => authority,
         (None, None) if uri.path() != "*" || request.method() == Method::OPTIONS => return Ok(()),
-        // A name alone is a target of CONNECT, another scheme is nobody's here.
+        // A name alone is a target of CONNECT, another scheme is not served here.
         _ => return Err(StatusCode::BAD_REQUEST),
     };
     let value = host_value(authority)?;
@@ -94,7 +94,7 @@ fn check_target<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
     Ok(())
 }
 
-/// RFC 9113, 8.3.1: `:authority` says who is meant, `Host` may not contradict it.
+/// RFC 9113, 8.3.1: `:authority` names the host, `Host` may not contradict it.
 fn authority_of_2<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
     if request.method() == Method::CONNECT {
         return Err(StatusCode::NOT_IMPLEMENTED);

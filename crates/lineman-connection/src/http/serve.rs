@@ -66,9 +66,9 @@ where
     fn take(&self, table: &Table, transit: Transit, spoken: Spoken, terms: Terms) {
         let Terms { front, limits, upgrades } = terms;
         let bytes = transit.take_unread().freeze();
-        let Transit { identity, transport: Some(transport), .. } = transit else { return };
-        let peer = identity.peer.clone();
-        let (guest, admission) = Guest::enter(table, identity, &transport, spoken.name());
+        let Transit { facts, transport: Some(transport), .. } = transit else { return };
+        let peer = facts.peer.clone();
+        let (guest, admission) = Guest::enter(table, facts, &transport, spoken.name());
         let place = Place { guest: Rc::clone(&guest), admission: Some(admission) };
         let watch = Rc::new(Watch::new(limits, spoken, Rc::clone(&guest)));
         let tls = transport.tls().map(|info| Arc::new(TlsInfo::clone(info)));
@@ -152,15 +152,15 @@ fn synchronous(stream: Asynchronous) -> io::Result<(Transport, BytesMut)> {
 }
 
 /// Why hyper is done with a connection, or we are.
-enum End {
+enum Finish {
     Over(Result<(), hyper::Error>),
     Upgrade(Upgrading),
     /// No request came in time, or only a part of one.
-    Silent(Silence),
+    Silent(Overdue),
     Cut(&'static str),
 }
 
-enum Silence {
+enum Overdue {
     InHead,
     Idle,
 }
@@ -208,16 +208,16 @@ where
         .serve_connection(TokioIo::new(socket), service);
     let end = drive(Pin::new(&mut connection), place.guest.table(), watch).await;
     let silence = match end {
-        End::Over(ended) => return Ok(ended?),
-        End::Cut(why) => return Err(why.into()),
-        End::Upgrade(upgrading) => {
+        Finish::Over(ended) => return Ok(ended?),
+        Finish::Cut(why) => return Err(why.into()),
+        Finish::Upgrade(upgrading) => {
             let parts = connection.into_parts();
             return go_back(place, upgrading, parts.io.into_inner(), &parts.read_buf, peer);
         }
-        End::Silent(silence) => silence,
+        Finish::Silent(silence) => silence,
     };
     let mut socket = connection.into_parts().io.into_inner();
-    if let Silence::InHead = silence {
+    if let Overdue::InHead = silence {
         let answer =
             "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         socket.write_all(answer.as_bytes()).await?;
@@ -250,10 +250,10 @@ where
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     match drive(connection.as_mut(), place.guest.table(), watch).await {
-        End::Over(ended) => Ok(ended?),
-        End::Cut(why) => Err(why.into()),
-        End::Upgrade(_) => Err("HTTP/2 has no upgrades".into()),
-        End::Silent(_) => {
+        Finish::Over(ended) => Ok(ended?),
+        Finish::Cut(why) => Err(why.into()),
+        Finish::Upgrade(_) => Err("HTTP/2 has no upgrades".into()),
+        Finish::Silent(_) => {
             connection.as_mut().graceful_shutdown();
             Ok(tokio::time::timeout(GOODBYE, connection).await??)
         }
@@ -261,7 +261,7 @@ where
 }
 
 /// Polls hyper until the connection ends or something is to be done about it.
-async fn drive<C>(mut connection: Pin<&mut C>, table: &Table, watch: &Watch) -> End
+async fn drive<C>(mut connection: Pin<&mut C>, table: &Table, watch: &Watch) -> Finish
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
@@ -271,17 +271,17 @@ where
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return End::Over(ended),
+            ended = connection.as_mut() => return Finish::Over(ended),
             sign = watch.sign() => match sign {
-                Sign::Upgrade(upgrading) => return End::Upgrade(upgrading),
+                Sign::Upgrade(upgrading) => return Finish::Upgrade(upgrading),
                 Sign::LastRequest => {
                     watch.guest.closes();
                     connection.as_mut().graceful_shutdown();
                 }
-                Sign::Unheeded => return End::Cut("the peer heeds no farewell"),
-                Sign::HeadOverdue => return End::Silent(Silence::InHead),
-                Sign::Idle => return End::Silent(Silence::Idle),
-                Sign::AnswerStalled => return End::Cut("the peer takes nothing"),
+                Sign::Unheeded => return Finish::Cut("the peer heeds no farewell"),
+                Sign::HeadOverdue => return Finish::Silent(Overdue::InHead),
+                Sign::Idle => return Finish::Silent(Overdue::Idle),
+                Sign::AnswerStalled => return Finish::Cut("the peer takes nothing"),
             },
             // What is under way gets its answer, if it comes before the process ends.
             () = &mut closing, if !is_closing => {
@@ -323,10 +323,10 @@ fn go_back(
     unread.extend_from_slice(&decrypted);
     let table = place.guest.table().clone();
     let Some(admission) = place.admission.take() else { return Ok(()) };
-    let identity = place.guest.identity(peer, admission);
+    let facts = place.guest.facts(peer, admission);
     // The entry gets the place that becomes free: a list in slices meets the connection once.
     drop(place);
-    let transit = Transit::with_unread(identity, transport, unread);
+    let transit = Transit::with_unread(facts, transport, unread);
     Ok(upgrading.to.adopt(&table, transit)?)
 }
 

@@ -42,7 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Self { inner, first, watch, timer: None, waits: Waits::Nothing }
     }
 
-    /// Returns the stream, and what of the first bytes nobody has read.
+    /// Returns the stream, and what of the first bytes is unread.
     pub(super) fn into_parts(self) -> (S, Bytes) {
         (self.inner, self.first)
     }

@@ -31,7 +31,7 @@ pub(super) struct Upgrades {
 }
 
 impl Upgrades {
-    /// Returns what to do with a request that asks for a WebSocket somebody takes. To all others the
+    /// Returns what to do with a request that asks for a WebSocket which a service takes. To all others the
     /// service answers, as RFC 9110 section 7.8 lets a server do.
     pub(super) fn of<B: Body>(&self, request: &Request<B>) -> Option<Upgrading> {
         if request.version() >= Version::HTTP_2 || !request.headers().contains_key(UPGRADE) {

@@ -1,5 +1,5 @@
 //! What happens on one HTTP connection, and by when something has to: hyper's timers know neither a
-//! request's first byte nor an answer that nobody takes. Nothing here reads or writes.
+//! request's first byte nor an answer that its peer does not take. Nothing here reads or writes.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};

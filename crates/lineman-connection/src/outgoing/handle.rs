@@ -29,7 +29,7 @@ pub(super) struct Shared<D: Driver> {
     pub(super) ended: Cell<bool>,
     /// Whether the last attempt came to nothing, and the log has it.
     is_failing: Cell<bool>,
-    /// One of the above has changed. The task waits for it, and nobody else does.
+    /// One of the above has changed. The task alone waits for it.
     pub(super) changed: Notify,
 }
 

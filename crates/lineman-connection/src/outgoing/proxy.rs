@@ -10,7 +10,7 @@ use lineman_wire::socks5::Socks5;
 use super::place::Place;
 use crate::connection::{CloseReason, Passed, Prelude};
 
-/// A proxy: its address, what it speaks, and who we are there.
+/// A proxy: its address, what it speaks, and our credentials there.
 #[derive(Clone)]
 pub struct Proxy {
     kind: Kind,

@@ -182,7 +182,7 @@ fn configure(tls: &Tls, tickets: &Tickets) -> Result<Arc<ServerConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-/// Returns who verifies clients, and what a ticket must have in common with that to be taken.
+/// Returns what verifies clients, and what a ticket must have in common with that to be taken.
 fn client_verifier(
     tls: &Tls,
     provider: &Arc<CryptoProvider>,

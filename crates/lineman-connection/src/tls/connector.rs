@@ -1,4 +1,4 @@
-//! The client's side of TLS: whom to trust, what to show, and a session for each outgoing connection.
+//! The client's side of TLS: which authorities to trust, what to show, and a session for each outgoing connection.
 //! Knows no socket.
 
 use std::sync::Arc;

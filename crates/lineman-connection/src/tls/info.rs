@@ -1,4 +1,4 @@
-//! What a handshake agreed on and whom it met, for handlers and logs.
+//! What a handshake agreed on and the peer's certificates, for handlers and logs.
 
 use std::fmt;
 

@@ -50,7 +50,7 @@ pub(crate) use acceptor::Acceptor;
 #[doc(hidden)]
 pub use acceptor::FromMaster;
 pub(crate) use connector::Connector;
-pub(crate) use session::{Saved, Session};
+pub(crate) use session::{SavedSession, Session};
 pub(crate) use stream::{Parts, Stream};
 
 pub use info::Version;

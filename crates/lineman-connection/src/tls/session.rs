@@ -22,7 +22,7 @@ pub(crate) struct Session {
 
 /// An established session, written down. It is as secret as the connection.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Saved {
+pub(crate) struct SavedSession {
     state: Vec<u8>,
     alpn: Option<Box<[u8]>>,
     server_name: Option<Box<str>>,
@@ -116,7 +116,7 @@ impl Session {
         self.info.as_ref()
     }
 
-    /// Takes that out: an entry that nobody asks about it need not keep it.
+    /// Takes that out: an entry whose handlers do not ask for it need not keep it.
     pub(crate) fn take_info(&mut self) -> Option<Rc<TlsInfo>> {
         self.info.take()
     }
@@ -140,10 +140,10 @@ impl Session {
     }
 
     /// Writes the session down; `None` unless it is established.
-    pub(crate) fn save(&self) -> Option<Saved> {
+    pub(crate) fn save(&self) -> Option<SavedSession> {
         let Phase::Established(state) = &self.phase else { return None };
         let info = self.info.as_deref();
-        Some(Saved {
+        Some(SavedSession {
             state: state.to_bytes(),
             alpn: info.and_then(|info| info.alpn.clone()),
             server_name: info.and_then(|info| info.server_name.clone()),
@@ -153,8 +153,8 @@ impl Session {
     }
 
     /// Goes on with a session that was written down; `None` if it is not understood.
-    pub(crate) fn restore(saved: Saved) -> Option<Self> {
-        let Saved { state, alpn, server_name, resumed, peer_certificates } = saved;
+    pub(crate) fn restore(saved: SavedSession) -> Option<Self> {
+        let SavedSession { state, alpn, server_name, resumed, peer_certificates } = saved;
         let state = State::from_bytes(&state)?;
         let (version, cipher_suite) = (state.suite.version, state.suite.name);
         let info = TlsInfo { version, cipher_suite, alpn, server_name, resumed, peer_certificates };
@@ -221,9 +221,9 @@ impl Session {
     }
 }
 
-impl std::fmt::Debug for Saved {
+impl std::fmt::Debug for SavedSession {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Saved").finish_non_exhaustive()
+        formatter.debug_struct("SavedSession").finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// TLS of a listener: versions 1.2 and 1.3, with certificates from files.
 ///
 /// The files are looked at again at most every ten seconds while connections come, and at each reload.
-/// Changed ones serve new connections; nobody is dropped. If the new files are broken the old
+/// Changed ones serve new connections; no connection is dropped. If the new files are broken the old
 /// certificates stay, and the log says so once.
 ///
 /// ```

@@ -200,7 +200,7 @@ impl Direction {
 
 impl std::fmt::Debug for Direction {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Keys are nobody's to read.
+        // Keys do not belong into a log.
         formatter
             .debug_struct("Direction")
             .field("sequence", &self.sequence)

@@ -1,4 +1,4 @@
-//! TLS over an asynchronous stream, for connections that left the table: HTTP, and whoever connects by
+//! TLS over an asynchronous stream, for connections that left the table: HTTP, and tests that connect by
 //! himself. Buffers are bounded and let go when they are empty.
 
 use std::io;
@@ -46,7 +46,7 @@ pub(crate) struct Parts<S> {
     pub(crate) session: Session,
     /// What came and is not decrypted.
     pub(crate) undecrypted: BytesMut,
-    /// Plaintext that nobody has read.
+    /// Plaintext that is unread.
     pub(crate) unread: BytesMut,
     /// Sealed bytes that were not sent: they go first. Empty after a flush.
     pub(crate) unsent: BytesMut,
@@ -131,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
-        // An alert should leave even if nobody writes any more.
+        // An alert should leave even if nothing is written any more.
         let drained = self.poll_drain(context);
         match outcome {
             Ok(received) => self.closed |= received.closed,
@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
             if this.closed {
                 return Poll::Ready(Ok(()));
             }
-            // Without a farewell somebody on the way may have cut it (RFC 8446 section 6.1).
+            // Without a farewell an attacker on the way may have cut it (RFC 8446 section 6.1).
             if ready!(this.poll_fill(context))? == 0 {
                 return Poll::Ready(Err(ended()));
             }

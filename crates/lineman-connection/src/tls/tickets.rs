@@ -10,7 +10,7 @@ use rustls::server::ProducesTickets;
 const TAG: usize = 16;
 
 /// A worker's view of the keys; empty, and no tickets are made, until the master has sent some. The
-/// lock is for rustls, which wants what it is given to be shareable; nobody ever waits for it.
+/// lock is for rustls, which wants what it is given to be shareable; no thread ever waits for it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tickets(Arc<RwLock<Option<TicketKeys>>>);
 

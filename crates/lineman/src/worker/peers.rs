@@ -112,7 +112,7 @@ impl Worker<Peers<WebSocket>> {
         self
     }
 
-    /// Runs for each pong: the answer to [`Connection::ping`], or one that answers none.
+    /// Runs for each pong: the answer to [`Connection::ping`], or an unsolicited one.
     #[must_use]
     pub fn on_pong(mut self, handler: impl Fn(&Connection<WebSocket>, &Bytes) + 'static) -> Self {
         self.kind.handlers.pong = Some(Box::new(handler));

@@ -89,7 +89,7 @@ impl<P: Protocol> Peer<P> {
         self.post.send(self.address, self.local, message.into())
     }
 
-    /// Sends a message to somebody else from the same socket; as [`Peer::send`].
+    /// Sends a message to another address from the same socket; as [`Peer::send`].
     ///
     /// # Errors
     /// As [`Peer::send`].
@@ -125,7 +125,7 @@ impl<P: Protocol> Post<P> {
             let problem = format!("{length} bytes fit no datagram: {MAX_DATAGRAM} are the limit");
             return Err(problem.into());
         }
-        // What nobody can be the sender of, a multicast or broadcast address, is left to the kernel.
+        // What cannot be a sender, a multicast or broadcast address, is left to the kernel.
         let from = from.filter(|ip| match ip.to_canonical() {
             IpAddr::V4(ip) => !ip.is_multicast() && !ip.is_broadcast(),
             IpAddr::V6(ip) => !ip.is_multicast(),

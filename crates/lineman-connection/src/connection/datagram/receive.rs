@@ -88,7 +88,7 @@ impl<P: Protocol> Arrivals for Post<P> {
         table.take_again(self);
     }
 
-    /// Leaves the poll set; what arrives from now on waits for the successor, who has the same
+    /// Leaves the poll set; what arrives from now on waits for the successor, which has the same
     /// socket. Answers of handlers that still wait are refused.
     fn leave(&self, registry: &Registry) {
         self.flush();

@@ -33,7 +33,7 @@ impl Table {
         self.wake();
     }
 
-    /// Closes this process's listeners; whoever holds the same sockets goes on accepting.
+    /// Closes this process's listeners; a process that holds the same sockets goes on accepting.
     pub fn stop_accepting(&self) {
         self.advance(Shutdown::Draining);
         self.0.items.borrow_mut().retain(|_, item| match item {

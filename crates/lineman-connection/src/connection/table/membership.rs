@@ -17,15 +17,15 @@ use crate::connection::listener::Listener;
 use crate::connection::queue::SendQueue;
 use crate::connection::stats::Counters;
 use crate::connection::stream::Stream;
-use crate::connection::transit::Identity;
+use crate::connection::transit::Facts;
 use crate::connection::{Address, Admission, CloseReason, Guest};
 
 impl Table {
     /// Returns what a new connection is called.
-    pub(in crate::connection) fn identity(&self, peer: Address, admission: Admission) -> Identity {
+    pub(in crate::connection) fn facts(&self, peer: Address, admission: Admission) -> Facts {
         let number = self.0.next_number.replace(self.0.next_number.get() + 1);
         let (came_ms, counters) = (self.now_ms(), OfConnection::default());
-        Identity { number, came_ms, counters, peer, admission }
+        Facts { number, came_ms, counters, peer, admission }
     }
 
     /// Reserves a place, and fills it with what `make` has registered under it.

@@ -28,12 +28,12 @@ use tokio::task::LocalSet;
 use super::*;
 
 /// As long as any wait in a test may take; nothing waits that long unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs a test with a table in it.
 fn with_table<F: Future<Output = ()>>(test: impl FnOnce(Table) -> F) {
     run(&mut Builder::new_current_thread(), async |table| {
-        tokio::time::timeout(PATIENCE, test(table)).await.expect("the test does not hang");
+        tokio::time::timeout(LONGEST_WAIT, test(table)).await.expect("the test does not hang");
     });
 }
 

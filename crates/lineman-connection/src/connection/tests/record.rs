@@ -33,8 +33,8 @@ fn begun<D: Driver>(
     let address = from.ip();
     serve.population.admit(address).expect("room");
     let (prelude, session) = serve.fresh_layers(&from);
-    let identity = table.identity(from, Admission::new(&serve.population, address));
-    let transit = Transit::new(identity, Transport::new(socket, prelude, session));
+    let facts = table.facts(from, Admission::new(&serve.population, address));
+    let transit = Transit::new(facts, Transport::new(socket, prelude, session));
     let entry = listener::insert(table, serve, State::Preparing, transit);
     let entry = entry.expect("a place");
     entry.begin();

@@ -41,7 +41,7 @@ impl Connection<WebSocket> {
         self.control(|driver, output| Ok(encode_ping(payload.as_ref(), driver.mask(), output)?))
     }
 
-    /// Queues a pong that nobody asked for (RFC 6455, 5.5.3); pings are answered without it.
+    /// Queues an unsolicited pong (RFC 6455, 5.5.3); pings are answered without it.
     ///
     /// # Errors
     /// As [`Connection::ping`].

@@ -30,7 +30,7 @@ pub use self::refusal::Refusal;
 pub use lineman_wire::websocket::{CloseCode, CloseFrame, Deflate, Message, Prepared, Request};
 
 /// Pings are not answered while so many bytes of pongs wait to be sent: a peer that pings and does not
-/// read would fill the queue otherwise. Only pongs count: who is sent much at the moment still hears
+/// read would fill the queue otherwise. Only pongs count: a peer that is sent much at the moment still hears
 /// that its ping arrived, as RFC 6455 section 5.5.2 has it.
 const PONG_BOUND: u16 = 16 * 1024;
 
@@ -192,7 +192,7 @@ impl WebSocket {
         self.rare()?.peer_close.as_ref()
     }
 
-    /// Returns the mask of the next frame: a client's, which nobody can foresee (RFC 6455, 10.3).
+    /// Returns the mask of the next frame: a client's, which cannot be foreseen (RFC 6455, 10.3).
     fn mask(&self) -> Option<[u8; 4]> {
         (self.role == Role::Client).then(rand::random)
     }
