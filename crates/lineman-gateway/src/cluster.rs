@@ -1,10 +1,7 @@
 //! What code that reaches clients needs of its cluster: which gateways there are, commands to them, and
-//! questions. The seam at which the mesh ([`Mesh`](crate::mesh::Mesh), a link from every business to every
-//! gateway) can be exchanged for another carrier.
-//!
-//! [`Hub`](crate::Hub) calls it and knows nothing of links. A carrier keeps the order of what goes to one
-//! gateway, never waits, and loses nothing that it took without saying so. Clients' events are not its
-//! matter: they come on the links, as does the way out of a business.
+//! questions. [`Hub`](crate::Hub) calls it and knows nothing of links, so that another carrier can take the
+//! place of the [`Mesh`](crate::mesh::Mesh). A carrier keeps the order of what goes to one gateway and never
+//! waits. Clients' events are not its matter: they come on links, as does the way out of a business.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +10,7 @@ use bytes::Bytes;
 use lineman::service::LocalFuture;
 use lineman_wire::link::{ClientId, MAX_PACKET, Order, Packet, Reply};
 
-use crate::hub::HubError;
+use crate::error::HubError;
 
 /// Carries commands and questions to gateways.
 pub(crate) trait Cluster {
@@ -32,7 +29,7 @@ pub(crate) trait Cluster {
     fn ask(&self, gateway: SocketAddr, packet: Bytes) -> LocalFuture<Result<Reply, HubError>>;
 
     /// Queues a command for every gateway that it concerns, but for some clients: `order` makes it for a
-    /// gateway, given those of `except` that are behind it. The command itself says whom it is for, so a
+    /// gateway, given those of `except` that are behind it. The command itself says which clients it is for, so a
     /// carrier that knows where uids and groups are need not trouble every gateway; this one does.
     ///
     /// A gateway that fails does not keep the command from the others; the first failure is returned.

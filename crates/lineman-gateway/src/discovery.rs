@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// shortest-lived NAT tables forget a silent connection. `GatewayWorker`'s interval.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 
-/// Where a register is if nobody says otherwise; `GatewayWorker`'s default.
+/// Where a register is by default; `GatewayWorker`'s default.
 pub(crate) const DEFAULT_REGISTER: &str = "127.0.0.1:1236";
 
 /// The mean pause before a lost connection of the cluster is tried again; `GatewayWorker`'s.

@@ -6,6 +6,7 @@
 mod events;
 mod client;
 mod request;
+mod error;
 mod cluster;
 mod hub;
 mod mesh;
@@ -18,9 +19,10 @@ mod secret;
 
 pub use business::Business;
 pub use client::Client;
+pub use error::HubError;
 pub use events::Events;
 pub use gateway::{Gateway, SlowClient};
-pub use hub::{Hub, HubError, IntoMessage, Json};
+pub use hub::{Hub, IntoMessage, Json};
 pub use lineman_wire::link::ClientId;
 pub use lineman_wire::websocket::Message;
 pub use register::Register;

@@ -223,7 +223,7 @@ fn what_is_inflated_is_what_was_sent() {
     });
 }
 
-/// A mixed group gets one text, and those who compress get the very same bytes.
+/// A mixed group gets one text, and the clients that compress get the very same bytes.
 #[test]
 fn a_mixed_group_gets_the_same_text() {
     run(async {
@@ -254,7 +254,7 @@ fn a_mixed_group_gets_the_same_text() {
     });
 }
 
-/// A raw body is in its wire form already: nobody touches it, whatever a client has negotiated.
+/// A raw body is in its wire form already: it is not touched, whatever a client has negotiated.
 #[test]
 fn a_raw_body_goes_out_as_it_is() {
     run(async {
@@ -303,7 +303,7 @@ fn subprotocols_are_negotiated_and_headers_sent() {
     });
 }
 
-/// One message for everyone: compressed for who negotiated it, as it is for the others.
+/// One message for everyone: compressed for clients that negotiated it, as it is for the others.
 #[test]
 fn a_broadcast_goes_out_in_each_clients_own_form() {
     run(async {

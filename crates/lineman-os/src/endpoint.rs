@@ -30,7 +30,7 @@ pub enum Endpoint {
     },
     /// `unix:/path` or `unix:///path`: a file of this machine. Absolute, at most 107 bytes.
     Path(PathBuf),
-    /// `unix:@name`: a name of the kernel's without a file. Everybody on this machine (in this
+    /// `unix:@name`: a name of the kernel's without a file. Every process on this machine (in this
     /// network namespace) may connect to it, whatever mode or owner.
     Abstract(String),
 }

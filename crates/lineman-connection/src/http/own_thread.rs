@@ -15,6 +15,7 @@ use bytes::{Buf, Bytes};
 use http::{Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tower::{Service, ServiceExt};
 
@@ -82,11 +83,20 @@ impl<R: 'static> Service<R> for OwnThread<R> {
 
     fn call(&mut self, request: R) -> Self::Future {
         let (answer, answered) = oneshot::channel();
-        let called = self.calls.try_send(Call { request, answer });
-        Box::pin(async move {
-            if let Err(mpsc::error::TrySendError::Full(_)) = called {
+        let refusal = match self.calls.try_send(Call { request, answer }) {
+            Ok(()) => None,
+            Err(TrySendError::Full(_)) => {
                 tracing::warn!("the HTTP service is blocked: request refused");
-                return Ok(empty(StatusCode::SERVICE_UNAVAILABLE));
+                Some(StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Err(TrySendError::Closed(_)) => {
+                tracing::error!("the HTTP service's thread has ended: request refused");
+                Some(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        };
+        Box::pin(async move {
+            if let Some(status) = refusal {
+                return Ok(empty(status));
             }
             Ok(answered.await.unwrap_or_else(|_| {
                 tracing::error!("HTTP service panicked");
@@ -321,6 +331,13 @@ mod tests {
             let Ok(response) = within(answer).await;
             assert_eq!(response.status(), StatusCode::OK);
         }
+    }
+
+    #[tokio::test]
+    async fn without_its_thread_it_refuses() {
+        let service = OwnThread::<()> { calls: mpsc::channel(1).0 };
+        let (status, _) = within(ask(&service, ())).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     }
 
     #[tokio::test]

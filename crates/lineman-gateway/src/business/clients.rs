@@ -1,6 +1,6 @@
 //! The clients of this process: one event of each at a time, the others wait in order.
 //!
-//! Knows neither sockets nor handlers: [`super::links`] feeds it with events, [`super::run`] runs
+//! Knows neither sockets nor handlers: [`super::packets`] feeds it with events, [`super::run`] runs
 //! what it returns. An event is in one of three places: waiting in its client's queue, running, or
 //! done.
 
@@ -18,13 +18,13 @@ use super::fingerprint::Fingerprints;
 use super::session::Session;
 use crate::Request;
 use crate::cluster::gateway_of;
-use crate::hub::HubError;
+use crate::error::HubError;
 
 /// Names one connection to a gateway in the life of this process.
 pub(super) type LinkId = u64;
 
 /// One event of one client.
-pub(super) struct Event {
+pub(super) struct ClientEvent {
     /// The link it came over; for events made here, the one that was lost.
     pub(super) link: LinkId,
     /// The client, with the gateway's copy of its session.
@@ -73,20 +73,20 @@ pub(super) enum Outcome<S> {
 }
 
 /// All clients. `S` is the type of the sessions.
-pub(super) struct Clients<S> {
-    slots: FxHashMap<ClientId, Slot<S>>,
+pub(super) struct ServedClients<S> {
+    by_id: FxHashMap<ClientId, ServedClient<S>>,
     fingerprints: Fingerprints,
     busy: usize,
     waiting: usize,
 }
 
-struct Slot<S> {
+struct ServedClient<S> {
     ip: Ipv4Addr,
     port: u16,
     gateway_port: u16,
     session: Session<S>,
-    queue: VecDeque<Event>,
-    state: State,
+    queue: VecDeque<ClientEvent>,
+    state: Progress,
     /// A handler failed, so the client is being closed.
     failed: bool,
     /// The link is lost, and whether the gateway is dead is not known: no event begins.
@@ -94,16 +94,16 @@ struct Slot<S> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Progress {
     Idle,
     Busy,
-    /// Busy, and its gateway has given the client to somebody else; it may give it back.
+    /// Busy, and its gateway has given the client to another business; it may give it back.
     Forgotten,
     /// Its last event has been handled.
     Gone,
 }
 
-impl<S: Serialize + DeserializeOwned + Default + 'static> Slot<S> {
+impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClient<S> {
     fn new(client: &link::Client, fingerprints: &Fingerprints) -> Self {
         Self {
             ip: client.ip,
@@ -111,7 +111,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Slot<S> {
             gateway_port: client.gateway_port,
             session: Session::new(client.session.clone(), fingerprints),
             queue: VecDeque::new(),
-            state: State::Idle,
+            state: Progress::Idle,
             failed: false,
             held: false,
         }
@@ -119,23 +119,23 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Slot<S> {
 
     /// The client is ours, whatever was before.
     fn revive(&mut self) {
-        if self.state == State::Forgotten {
-            self.state = State::Busy;
+        if self.state == Progress::Forgotten {
+            self.state = Progress::Busy;
         }
     }
 
     /// Returns the last event of a client whose gateway cannot send it any more.
-    fn lost(&self, id: ClientId, link: LinkId) -> Event {
+    fn lost(&self, id: ClientId, link: LinkId) -> ClientEvent {
         let (ip, port, gateway_port) = (self.ip, self.port, self.gateway_port);
         let client = link::Client { id, ip, port, gateway_port, session: Bytes::new() };
-        Event { link, client, work: Work::Lost, weight: 0 }
+        ClientEvent { link, client, work: Work::Lost, weight: 0 }
     }
 }
 
-impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
+impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
     pub(super) fn new() -> Self {
         Self {
-            slots: FxHashMap::default(),
+            by_id: FxHashMap::default(),
             fingerprints: Fingerprints::default(),
             busy: 0,
             waiting: 0,
@@ -143,7 +143,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.by_id.len()
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -158,47 +158,47 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
     /// The gateway has given us a client that was another business's.
     pub(super) fn adopt(&mut self, client: &link::Client) {
         let fingerprints = &self.fingerprints;
-        match self.slots.get_mut(&client.id) {
-            Some(slot) => {
-                slot.revive();
-                slot.session.incoming(&client.session, fingerprints);
+        match self.by_id.get_mut(&client.id) {
+            Some(served) => {
+                served.revive();
+                served.session.incoming(&client.session, fingerprints);
             }
             None => {
-                self.slots.insert(client.id, Slot::new(client, fingerprints));
+                self.by_id.insert(client.id, ServedClient::new(client, fingerprints));
             }
         }
     }
 
     /// An event came. Returns it if it is to begin now; otherwise it waits its turn.
-    pub(super) fn arrive(&mut self, event: Event) -> Option<Event> {
+    pub(super) fn arrive(&mut self, event: ClientEvent) -> Option<ClientEvent> {
         let fingerprints = &self.fingerprints;
-        let entry = self.slots.entry(event.client.id);
-        let slot = entry.or_insert_with(|| Slot::new(&event.client, fingerprints));
-        slot.revive();
-        if slot.state != State::Idle || slot.held {
-            slot.queue.push_back(event);
+        let entry = self.by_id.entry(event.client.id);
+        let served = entry.or_insert_with(|| ServedClient::new(&event.client, fingerprints));
+        served.revive();
+        if served.state != Progress::Idle || served.held {
+            served.queue.push_back(event);
             self.waiting += 1;
             return None;
         }
-        slot.state = State::Busy;
+        served.state = Progress::Busy;
         self.busy += 1;
         Some(event)
     }
 
     /// An event is due: hands out its client's session.
-    pub(super) fn begin(&mut self, event: &Event) -> Begin<S> {
-        let Some(slot) = self.slots.get_mut(&event.client.id) else { return Begin::Skip };
+    pub(super) fn begin(&mut self, event: &ClientEvent) -> Begin<S> {
+        let Some(served) = self.by_id.get_mut(&event.client.id) else { return Begin::Skip };
         let last = event.work.is_last();
         if matches!(event.work, Work::Connect) {
-            slot.failed = false;
+            served.failed = false;
         }
-        if slot.failed && !last {
+        if served.failed && !last {
             return Begin::Skip;
         }
         if !matches!(event.work, Work::Lost) {
-            slot.session.incoming(&event.client.session, &self.fingerprints);
+            served.session.incoming(&event.client.session, &self.fingerprints);
         }
-        match slot.session.take(&mut self.fingerprints) {
+        match served.session.take(&mut self.fingerprints) {
             Ok(session) => Begin::Run(session),
             // The application must hear that the client is gone; it never saw its session.
             Err(_) if last => Begin::Run(S::default()),
@@ -215,16 +215,16 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
         client: ClientId,
         outcome: Outcome<S>,
     ) -> Result<Option<Bytes>, HubError> {
-        let Some(slot) = self.slots.get_mut(&client) else { return Ok(None) };
+        let Some(served) = self.by_id.get_mut(&client) else { return Ok(None) };
         match outcome {
-            Outcome::Handled(session) => slot.session.give(session, &mut self.fingerprints),
+            Outcome::Handled(session) => served.session.give(session, &mut self.fingerprints),
             Outcome::Failed(bytes) => {
-                slot.failed = true;
-                slot.session.discard(&bytes);
+                served.failed = true;
+                served.session.discard(&bytes);
                 Ok(None)
             }
             Outcome::Closed => {
-                slot.state = State::Gone;
+                served.state = Progress::Gone;
                 Ok(None)
             }
         }
@@ -232,24 +232,24 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
 
     /// Returns the event of a client that is due after one that has ended; its client stays busy.
     pub(super) fn next(&mut self, client: ClientId) -> Next {
-        let Some(slot) = self.slots.get_mut(&client) else { return Next::default() };
-        if matches!(slot.state, State::Forgotten | State::Gone) {
+        let Some(served) = self.by_id.get_mut(&client) else { return Next::default() };
+        if matches!(served.state, Progress::Forgotten | Progress::Gone) {
             self.busy -= 1;
-            let dropped = self.slots.remove(&client).map(|slot| slot.queue).unwrap_or_default();
+            let dropped = self.by_id.remove(&client).map(|served| served.queue).unwrap_or_default();
             self.waiting -= dropped.len();
             return Next { event: None, dropped: dropped.into() };
         }
-        if !slot.held
-            && let Some(event) = slot.queue.pop_front()
+        if !served.held
+            && let Some(event) = served.queue.pop_front()
         {
-            if slot.queue.is_empty() {
+            if served.queue.is_empty() {
                 // An idle client owns no queue.
-                slot.queue = VecDeque::new();
+                served.queue = VecDeque::new();
             }
             self.waiting -= 1;
             return Next { event: Some(event), dropped: Vec::new() };
         }
-        slot.state = State::Idle;
+        served.state = Progress::Idle;
         self.busy -= 1;
         Next::default()
     }
@@ -259,34 +259,34 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
 #[derive(Default)]
 pub(super) struct Next {
     /// The next one of the same client, which is to begin now.
-    pub(super) event: Option<Event>,
-    /// Events that nobody will handle, for their client is not here any more.
-    pub(super) dropped: Vec<Event>,
+    pub(super) event: Option<ClientEvent>,
+    /// Events that will not be handled, for their client is not here any more.
+    pub(super) dropped: Vec<ClientEvent>,
 }
 
 /// What happens to all clients of a gateway.
-impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
+impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
     /// The link is lost: no event begins until it is known whether the gateway is dead.
     pub(super) fn hold(&mut self, gateway: SocketAddr) {
-        for (id, slot) in &mut self.slots {
-            slot.held |= gateway_of(*id) == gateway;
+        for (id, served) in &mut self.by_id {
+            served.held |= gateway_of(*id) == gateway;
         }
     }
 
     /// The gateway lives, and has given its clients to others; returns the events that are dropped.
-    pub(super) fn forget(&mut self, gateway: SocketAddr) -> Vec<Event> {
+    pub(super) fn forget(&mut self, gateway: SocketAddr) -> Vec<ClientEvent> {
         let mut dropped = Vec::new();
-        self.slots.retain(|id, slot| {
+        self.by_id.retain(|id, served| {
             if gateway_of(*id) != gateway {
                 return true;
             }
-            dropped.extend(slot.queue.drain(..));
-            match slot.state {
-                State::Idle => return false,
-                State::Busy => slot.state = State::Forgotten,
-                State::Forgotten | State::Gone => {}
+            dropped.extend(served.queue.drain(..));
+            match served.state {
+                Progress::Idle => return false,
+                Progress::Busy => served.state = Progress::Forgotten,
+                Progress::Forgotten | Progress::Gone => {}
             }
-            slot.held = false;
+            served.held = false;
             true
         });
         self.waiting -= dropped.len();
@@ -295,21 +295,23 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Clients<S> {
 
     /// The gateway is dead: each of its clients gets its last event. Returns those that are to begin
     /// now.
-    pub(super) fn close_all(&mut self, gateway: SocketAddr, link: LinkId) -> Vec<Event> {
+    pub(super) fn close_all(&mut self, gateway: SocketAddr, link: LinkId) -> Vec<ClientEvent> {
         let mut begun = Vec::new();
-        for (id, slot) in &mut self.slots {
-            if gateway_of(*id) != gateway || matches!(slot.state, State::Forgotten | State::Gone) {
+        for (id, served) in &mut self.by_id {
+            if gateway_of(*id) != gateway
+                || matches!(served.state, Progress::Forgotten | Progress::Gone)
+            {
                 continue;
             }
-            slot.held = false;
-            if !slot.queue.iter().any(|event| event.work.is_last()) {
-                slot.queue.push_back(slot.lost(*id, link));
+            served.held = false;
+            if !served.queue.iter().any(|event| event.work.is_last()) {
+                served.queue.push_back(served.lost(*id, link));
                 self.waiting += 1;
             }
-            if slot.state == State::Idle
-                && let Some(event) = slot.queue.pop_front()
+            if served.state == Progress::Idle
+                && let Some(event) = served.queue.pop_front()
             {
-                slot.state = State::Busy;
+                served.state = Progress::Busy;
                 self.busy += 1;
                 self.waiting -= 1;
                 begun.push(event);

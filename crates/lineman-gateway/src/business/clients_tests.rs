@@ -8,7 +8,7 @@ type Session = std::collections::BTreeMap<String, i64>;
 
 /// Clients, and what became of their events, in the order in which they ended.
 struct Test {
-    clients: Clients<Session>,
+    clients: ServedClients<Session>,
     log: Vec<String>,
 }
 
@@ -25,11 +25,11 @@ fn client(number: u32) -> link::Client {
     link::Client { id: id(number), ip: Ipv4Addr::LOCALHOST, port: 4, gateway_port: 7, session }
 }
 
-fn event(number: u32, work: Work) -> Event {
-    Event { link: LINK, client: client(number), work, weight: 1 }
+fn event(number: u32, work: Work) -> ClientEvent {
+    ClientEvent { link: LINK, client: client(number), work, weight: 1 }
 }
 
-fn text(event: &Event) -> String {
+fn text(event: &ClientEvent) -> String {
     let what = match &event.work {
         Work::Connect => "connect".to_owned(),
         Work::WebSocketConnect(_) => "open".to_owned(),
@@ -51,15 +51,15 @@ impl Drop for Test {
 
 impl Test {
     fn new() -> Self {
-        Self { clients: Clients::new(), log: Vec::new() }
+        Self { clients: ServedClients::new(), log: Vec::new() }
     }
 
-    fn message(&mut self, client: u32, text: &str) -> Option<Event> {
+    fn message(&mut self, client: u32, text: &str) -> Option<ClientEvent> {
         self.clients.arrive(event(client, Work::Message(text.into())))
     }
 
     /// Runs an event to its end; returns the one that follows.
-    fn run(&mut self, event: &Event) -> Option<Event> {
+    fn run(&mut self, event: &ClientEvent) -> Option<ClientEvent> {
         let id = event.client.id;
         match self.clients.begin(event) {
             Begin::Run(_) if event.work.is_last() => {
@@ -80,7 +80,7 @@ impl Test {
         next.event
     }
 
-    fn run_all(&mut self, event: Option<Event>) {
+    fn run_all(&mut self, event: Option<ClientEvent>) {
         let mut next = event;
         while let Some(event) = next {
             next = self.run(&event);
@@ -88,7 +88,7 @@ impl Test {
     }
 
     /// Begins an event whose handler waits.
-    fn wait(&mut self, event: &Event) {
+    fn wait(&mut self, event: &ClientEvent) {
         assert!(matches!(self.clients.begin(event), Begin::Run(_)));
     }
 

@@ -11,9 +11,9 @@ use lineman::service::{Hooks, LocalFuture, Running};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
 
-use super::clients::{Clients, LinkId};
+use super::clients::{LinkId, ServedClients};
 use super::drain::Drain;
-use super::gateway::{Gateway, Link};
+use super::gateway::{KnownGateway, Link};
 use crate::discovery::Discovery;
 use crate::mesh::Mesh;
 use crate::rounds::Rounds;
@@ -32,8 +32,8 @@ pub(super) struct Core<E: Events> {
     /// Names this process to gateways; unique among the processes that live at the same time.
     pub(super) worker_key: String,
     pub(super) secret_key: Secret,
-    pub(super) clients: RefCell<Clients<E::Session>>,
-    pub(super) gateways: RefCell<BTreeMap<SocketAddr, Gateway>>,
+    pub(super) clients: RefCell<ServedClients<E::Session>>,
+    pub(super) gateways: RefCell<BTreeMap<SocketAddr, KnownGateway>>,
     /// What each register lists, by its number.
     pub(super) lists: RefCell<BTreeMap<usize, BTreeSet<SocketAddr>>>,
     pub(super) discovery: RefCell<Option<Discovery>>,
@@ -72,7 +72,7 @@ impl<E: Events> Core<E> {
     pub(super) async fn linked(&self) {
         self.until(|| {
             let gateways = self.gateways.borrow();
-            let up = |gateway: &Gateway| gateway.link.as_ref().is_some_and(|l| l.up.is_some());
+            let up = |gateway: &KnownGateway| gateway.link.as_ref().is_some_and(|l| l.up.is_some());
             !self.lists.borrow().is_empty() && gateways.values().all(|g| !g.listed || up(g))
         })
         .await;
@@ -137,7 +137,8 @@ impl<E: Events> Running for RunningBusiness<E> {
     fn gauges(&self) -> BTreeMap<&'static str, u64> {
         let core = &self.core;
         let clients = core.clients.borrow();
-        let up = |gateway: &&Gateway| gateway.link.as_ref().is_some_and(|link| link.up.is_some());
+        let up =
+            |gateway: &&KnownGateway| gateway.link.as_ref().is_some_and(|link| link.up.is_some());
         let links = core.gateways.borrow().values().filter(up).count();
         BTreeMap::from([
             ("clients", clients.len() as u64),

@@ -18,7 +18,7 @@ const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// One gateway, listed by a register or linked.
 #[derive(Debug, Default)]
-pub(super) struct Gateway {
+pub(super) struct KnownGateway {
     /// A register lists it.
     pub(super) listed: bool,
     pub(super) link: Option<Link>,

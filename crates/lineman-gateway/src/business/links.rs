@@ -19,7 +19,7 @@ use crate::discovery::retry_pause;
 /// How long a gateway whose link is lost may take to answer before it counts as dead.
 ///
 /// A gateway that crashed is back within a second, with another epoch; this is for machines that
-/// vanish. Longer leaves users online who are gone; shorter mistakes a hiccup of the network.
+/// vanish. Longer leaves clients online that are gone; shorter mistakes a hiccup of the network.
 const VERDICT: Duration = Duration::from_secs(5);
 
 /// A link that was up for less is not tried again at once: the gateway does not want us.
@@ -165,7 +165,7 @@ impl<E: Events> Core<E> {
         match link.epoch {
             Some(epoch) if !draining => self.await_verdict(gateway, Lost { epoch, link: id }),
             None if self.is_lost(gateway) => {}
-            // A gateway of PHP's, or we are leaving: nobody would answer us.
+            // A gateway of PHP's, or we are leaving: no verdict would reach us.
             Some(_) | None => self.dead(gateway, id),
         }
         self.after_loss(gateway, since.elapsed() >= SETTLED);

@@ -26,7 +26,7 @@ use lineman::{App, Result, timer};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
 
-use self::clients::Clients;
+use self::clients::ServedClients;
 use self::core::{Core, RunningBusiness};
 use crate::discovery::{Announcement, Discovery, Heard};
 use crate::mesh::Mesh;
@@ -134,7 +134,7 @@ impl<E: Events> Business<E> {
             // Two processes of one slot live side by side during a reload.
             worker_key: format!("{}:{}:{}", context.service, context.index, std::process::id()),
             secret_key: self.secret_key,
-            clients: RefCell::new(Clients::new()),
+            clients: RefCell::new(ServedClients::new()),
             gateways: RefCell::default(),
             lists: RefCell::default(),
             discovery: RefCell::default(),

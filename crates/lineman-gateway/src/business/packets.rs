@@ -8,11 +8,11 @@ use lineman_wire::link::{self, Body, Codec, Command, Control, Packet};
 use lineman_wire::websocket::{Message, Utf8Bytes};
 use tokio::time::Instant;
 
-use super::clients::{Event, LinkId, Work};
+use super::clients::{ClientEvent, LinkId, Work};
 use super::core::Core;
 use super::drain::{Action, Drain};
 use super::gateway::Link;
-use crate::hub::HubError;
+use crate::error::HubError;
 use crate::{Events, Request};
 
 impl<E: Events> Core<E> {
@@ -35,16 +35,16 @@ impl<E: Events> Core<E> {
         };
         match event {
             link::Event::Connect(client) => {
-                self.on_event(gateway, Event { link, client, work: Work::Connect, weight });
+                self.on_event(gateway, ClientEvent { link, client, work: Work::Connect, weight });
             }
             link::Event::WebSocketConnect(client, request) => {
                 let work = Work::WebSocketConnect(Request::new(request));
-                self.on_event(gateway, Event { link, client, work, weight });
+                self.on_event(gateway, ClientEvent { link, client, work, weight });
             }
             link::Event::Message(client, body) => match message(body) {
                 Ok(message) => {
                     let work = Work::Message(message);
-                    self.on_event(gateway, Event { link, client, work, weight });
+                    self.on_event(gateway, ClientEvent { link, client, work, weight });
                 }
                 Err(error) => {
                     tracing::warn!(client = %client.id, %error, "message refused");
@@ -52,7 +52,7 @@ impl<E: Events> Core<E> {
                 }
             },
             link::Event::Close(client) => {
-                self.on_event(gateway, Event { link, client, work: Work::Close, weight });
+                self.on_event(gateway, ClientEvent { link, client, work: Work::Close, weight });
             }
             link::Event::Hello(hello) => self.on_hello(gateway, link, &hello),
             link::Event::Adopt(client) => self.clients.borrow_mut().adopt(&client),
@@ -63,7 +63,7 @@ impl<E: Events> Core<E> {
         }
     }
 
-    fn on_event(self: &Rc<Self>, gateway: SocketAddr, event: Event) {
+    fn on_event(self: &Rc<Self>, gateway: SocketAddr, event: ClientEvent) {
         let (link, weight) = (event.link, event.weight);
         let begun = self.clients.borrow_mut().arrive(event);
         if let Some(event) = begun {

@@ -13,10 +13,11 @@ use lineman::activity::{self, Activity};
 use lineman::service::LocalFuture;
 use lineman_wire::link::{ClientId, Order};
 
-use super::clients::{Begin, Event, LinkId, Outcome, Work};
+use super::clients::{Begin, ClientEvent, LinkId, Outcome, Work};
 use super::core::Core;
 use crate::cluster::gateway_of;
-use crate::hub::{HubError, kick};
+use crate::error::HubError;
+use crate::hub::kick;
 use crate::{Client, Events};
 
 /// What a handler leaves: its session, and how it went.
@@ -34,7 +35,7 @@ struct Facts {
 
 impl<E: Events> Core<E> {
     /// Runs an event, and then those of the same client that wait behind it.
-    pub(super) fn run(self: &Rc<Self>, event: Event) {
+    pub(super) fn run(self: &Rc<Self>, event: ClientEvent) {
         let mut next = Some(event);
         while let Some(event) = next {
             next = self.run_one(event);
@@ -42,7 +43,7 @@ impl<E: Events> Core<E> {
     }
 
     /// Returns the event that is to begin next, unless a task goes on with this one.
-    fn run_one(self: &Rc<Self>, event: Event) -> Option<Event> {
+    fn run_one(self: &Rc<Self>, event: ClientEvent) -> Option<ClientEvent> {
         let facts = Facts {
             id: event.client.id,
             gateway: gateway_of(event.client.id),
@@ -63,7 +64,12 @@ impl<E: Events> Core<E> {
         self.after(&facts)
     }
 
-    fn poll(self: &Rc<Self>, event: Event, session: E::Session, facts: Facts) -> Option<Event> {
+    fn poll(
+        self: &Rc<Self>,
+        event: ClientEvent,
+        session: E::Session,
+        facts: Facts,
+    ) -> Option<ClientEvent> {
         let polled = guarded(|| {
             let _during = activity::during(Activity::Event, 0);
             let mut future = Rc::clone(self).handle(event, session);
@@ -101,7 +107,11 @@ impl<E: Events> Core<E> {
     }
 
     /// Calls the handler of an event.
-    fn handle(self: Rc<Self>, event: Event, session: E::Session) -> LocalFuture<Left<E::Session>> {
+    fn handle(
+        self: Rc<Self>,
+        event: ClientEvent,
+        session: E::Session,
+    ) -> LocalFuture<Left<E::Session>> {
         Box::pin(async move {
             let mut client = Client::new(&event.client, session, self.hub.clone());
             let (events, hub) = (&self.events, &self.hub);
@@ -118,7 +128,7 @@ impl<E: Events> Core<E> {
     }
 
     /// A handler has returned.
-    fn ended(self: &Rc<Self>, facts: &Facts, left: Left<E::Session>) -> Option<Event> {
+    fn ended(self: &Rc<Self>, facts: &Facts, left: Left<E::Session>) -> Option<ClientEvent> {
         match left {
             (session, Err(error)) => {
                 self.failed(facts, &error);
@@ -148,7 +158,7 @@ impl<E: Events> Core<E> {
             None => Ok(()),
         });
         match written {
-            // Without a link nobody is there to keep it; what we hold goes to `on_close`.
+            // Without a link there is no gateway to keep it; what we hold goes to `on_close`.
             Ok(()) | Err(HubError::Unlinked { .. }) => {}
             Err(error) => self.failed(facts, &error.into()),
         }
@@ -177,7 +187,7 @@ impl<E: Events> Core<E> {
     }
 
     /// An event has been dealt with: counts it, and returns the client's next one.
-    fn after(self: &Rc<Self>, facts: &Facts) -> Option<Event> {
+    fn after(self: &Rc<Self>, facts: &Facts) -> Option<ClientEvent> {
         self.handled(facts.gateway, facts.link);
         let next = self.clients.borrow_mut().next(facts.id);
         for event in next.dropped.iter().chain(&next.event) {

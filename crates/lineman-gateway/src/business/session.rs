@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fingerprint::Fingerprints;
-use crate::hub::{HubError, session};
+use crate::error::HubError;
+use crate::hub::session;
 
 /// A client's session between two events.
 ///

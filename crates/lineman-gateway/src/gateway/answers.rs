@@ -4,10 +4,10 @@ use bytes::Bytes;
 use lineman_wire::link::{Condition, Field, Query, Reply, Select};
 use lineman_wire::php::{Array, Key, Value};
 
-use super::clients::{Client, Clients};
+use super::clients::{ConnectedClient, ConnectedClients};
 use super::index::Label;
 
-impl<C> Clients<C> {
+impl<C> ConnectedClients<C> {
     /// Answers a query.
     pub(super) fn answer(&self, query: Query) -> Reply {
         let value = match query {
@@ -58,7 +58,7 @@ impl<C> Clients<C> {
         count(self.groups.get(group).map_or(0, super::ids::IdSet::len))
     }
 
-    /// Whoever fulfils one of the conditions, in the order of the conditions; all without any.
+    /// The clients that fulfil one of the conditions, in the order of the conditions; all without any.
     fn select(&self, select: &Select) -> Array {
         let mut rows = Array::new();
         if select.fields.is_empty() {
@@ -93,11 +93,11 @@ impl<C> Clients<C> {
     }
 }
 
-fn session_of<C>((id, client): (u32, &Client<C>)) -> (Key, Value) {
+fn session_of<C>((id, client): (u32, &ConnectedClient<C>)) -> (Key, Value) {
     (Key::from(id), Value::String(client.session.clone()))
 }
 
-fn row<C>(client: &Client<C>, fields: &[Field]) -> Array {
+fn row<C>(client: &ConnectedClient<C>, fields: &[Field]) -> Array {
     let value = |field: &Field| match field {
         Field::Uid => client.uid.as_deref().map_or(Value::Null, Value::from),
         Field::Session => Value::String(client.session.clone()),

@@ -5,9 +5,9 @@ use lineman::connection::CloseReason;
 use lineman_wire::link::{Command, Packet};
 
 use super::core::Core;
-use super::heartbeat::Action;
+use super::heartbeat::Visit;
+use super::identity::Departed;
 use super::outlet::Outlet;
-use super::place::Departed;
 
 impl<C: Outlet> Core<C> {
     /// A client is there: a business hears `ON_CONNECT`, and `ON_WEBSOCKET_CONNECT` behind it.
@@ -33,7 +33,8 @@ impl<C: Outlet> Core<C> {
             return;
         };
         let session = client.session.clone();
-        let packet = self.place.packet(Command::OnMessage, id, client.connection.peer(), session);
+        let packet =
+            self.identity.packet(Command::OnMessage, id, client.connection.peer(), session);
         link.push(&Packet { body: payload, ..packet });
     }
 
@@ -67,9 +68,9 @@ impl<C: Outlet> Core<C> {
             }
             let Some(client) = self.clients.get_mut(id) else { continue };
             match client.beat.tick(limit) {
-                Action::Wait => {}
-                Action::Ping => pinged.push(id),
-                Action::GiveUp => client.connection.close(CloseReason::HeartbeatTimeout),
+                Visit::Wait => {}
+                Visit::Ping => pinged.push(id),
+                Visit::GiveUp => client.connection.close(CloseReason::HeartbeatTimeout),
             }
         }
         if let Some(form) = form {

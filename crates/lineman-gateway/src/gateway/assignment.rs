@@ -10,9 +10,9 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::core::Core;
-use super::links::{Link, LinkId, State};
+use super::identity::Departed;
+use super::links::{Intake, Link, LinkId};
 use super::outlet::Outlet;
-use super::place::Departed;
 
 /// Clients without a business: connected, not read, waiting.
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ impl<C: Outlet> Core<C> {
         link.clients.insert(id);
         self.held.since.remove(&id);
         let about = |command| {
-            self.place.packet(command, id, client.connection.peer(), client.session.clone())
+            self.identity.packet(command, id, client.connection.peer(), client.session.clone())
         };
         if client.announced {
             if link.extension {
@@ -98,16 +98,16 @@ impl<C: Outlet> Core<C> {
     }
 
     /// Tells a business of a client that is gone.
-    fn bury(&mut self, id: u32, departed: Departed) {
+    fn report_end(&mut self, id: u32, departed: Departed) {
         let Some(link) = self.links.choose().and_then(|id| self.links.get_mut(id)) else {
             self.held.departed.insert(id, (self.now, departed));
             return;
         };
         let Departed { address, session } = departed;
         if link.extension {
-            link.push(&self.place.packet(Command::Adopt, id, address, session.clone()));
+            link.push(&self.identity.packet(Command::Adopt, id, address, session.clone()));
         }
-        link.push(&self.place.packet(Command::OnClose, id, address, session));
+        link.push(&self.identity.packet(Command::OnClose, id, address, session));
     }
 
     /// A client that a business knows of is gone.
@@ -116,24 +116,24 @@ impl<C: Outlet> Core<C> {
             None => drop(self.held.departed.insert(id, (self.now, departed))),
             Some(link) => {
                 link.clients.remove(&id);
-                if link.state == State::Draining {
+                if link.state == Intake::Draining {
                     link.departed.insert(id, departed);
                     return;
                 }
                 let Departed { address, session } = departed;
-                link.push(&self.place.packet(Command::OnClose, id, address, session));
+                link.push(&self.identity.packet(Command::OnClose, id, address, session));
             }
         }
     }
 
-    /// A business is there: everybody who waits is given to one.
+    /// A business is there: every client that waits is given to one.
     pub(super) fn release_held(&mut self) {
         let waiting: Vec<u32> = self.held.since.keys().copied().collect();
         for id in waiting {
             self.assign(id);
         }
         for (id, (_, departed)) in std::mem::take(&mut self.held.departed) {
-            self.bury(id, departed);
+            self.report_end(id, departed);
         }
     }
 
@@ -146,7 +146,7 @@ impl<C: Outlet> Core<C> {
             self.assign(id);
         }
         for (id, departed) in departed {
-            self.bury(id, departed);
+            self.report_end(id, departed);
         }
     }
 
@@ -154,7 +154,7 @@ impl<C: Outlet> Core<C> {
     pub(super) fn lose_link(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         // Nothing new may go to it while its clients move.
-        link.state = State::Draining;
+        link.state = Intake::Draining;
         let lost = link.outstanding();
         self.counts.lost_events += u64::from(lost);
         tracing::info!(business = link.key, clients = link.clients.len(), lost, "link closed");
@@ -163,7 +163,7 @@ impl<C: Outlet> Core<C> {
         self.link_rounds.remove(id);
     }
 
-    /// Closes those who have waited too long for a business.
+    /// Closes the clients that have waited too long for a business.
     pub(super) fn give_up_held(&mut self) {
         let limit = self.policy.no_business_limit;
         let (now, held) = (self.now, &mut self.held);

@@ -1,4 +1,4 @@
-//! The clients of this gateway process: who they are, what is bound to them, and how to find them.
+//! The clients of this gateway process: their connections, what is bound to them, and how to find them.
 //!
 //! It keeps the two indexes and the clients' own lists of names in step. It sends nothing.
 
@@ -14,7 +14,7 @@ use super::links::LinkId;
 
 /// A client. Everything about it is plain data but the connection itself.
 #[derive(Debug)]
-pub(super) struct Client<C> {
+pub(super) struct ConnectedClient<C> {
     pub(super) connection: C,
     /// PHP-serialized, as the business wrote it; empty for none.
     pub(super) session: Bytes,
@@ -31,17 +31,17 @@ pub(super) struct Client<C> {
 
 /// All clients, by connection id, by connection, by uid and by group.
 #[derive(Debug)]
-pub(super) struct Clients<C> {
+pub(super) struct ConnectedClients<C> {
     pub(super) counter: Counter,
     /// Ordered, for answers list clients in the order in which they came. Boxed, for the nodes of
     /// the tree are half empty.
-    by_id: BTreeMap<u32, Box<Client<C>>>,
+    by_id: BTreeMap<u32, Box<ConnectedClient<C>>>,
     by_connection: FxHashMap<u64, u32>,
     pub(super) uids: Index,
     pub(super) groups: Index,
 }
 
-impl<C> Clients<C> {
+impl<C> ConnectedClients<C> {
     pub(super) fn new(counter: Counter) -> Self {
         Self {
             counter,
@@ -60,7 +60,7 @@ impl<C> Clients<C> {
         in_use: impl Fn(u32) -> bool,
     ) -> u32 {
         let id = self.counter.take(|id| self.by_id.contains_key(&id) || in_use(id));
-        let client = Client {
+        let client = ConnectedClient {
             connection,
             session: Bytes::new(),
             uid: None,
@@ -75,7 +75,10 @@ impl<C> Clients<C> {
     }
 
     /// Takes the client of a connection out, its uid and groups with it.
-    pub(super) fn remove(&mut self, connection_number: u64) -> Option<(u32, Box<Client<C>>)> {
+    pub(super) fn remove(
+        &mut self,
+        connection_number: u64,
+    ) -> Option<(u32, Box<ConnectedClient<C>>)> {
         let id = self.by_connection.remove(&connection_number)?;
         let client = self.by_id.remove(&id)?;
         if let Some(uid) = &client.uid {
@@ -92,11 +95,11 @@ impl<C> Clients<C> {
         self.by_connection.get(&connection_number).copied()
     }
 
-    pub(super) fn get(&self, id: u32) -> Option<&Client<C>> {
+    pub(super) fn get(&self, id: u32) -> Option<&ConnectedClient<C>> {
         self.by_id.get(&id).map(|client| &**client)
     }
 
-    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Client<C>> {
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut ConnectedClient<C>> {
         self.by_id.get_mut(&id).map(|client| &mut **client)
     }
 
@@ -105,7 +108,7 @@ impl<C> Clients<C> {
     }
 
     /// Returns all clients in the order in which they came.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Client<C>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &ConnectedClient<C>)> {
         self.by_id.iter().map(|(&id, client)| (id, &**client))
     }
 
@@ -155,8 +158,8 @@ impl<C> Clients<C> {
 mod tests {
     use super::*;
 
-    fn three() -> Clients<()> {
-        let mut clients = Clients::new(Counter::starting_at(1));
+    fn three() -> ConnectedClients<()> {
+        let mut clients = ConnectedClients::new(Counter::starting_at(1));
         for connection in [11, 12, 13] {
             clients.insert(connection, (), |_| false);
         }

@@ -1,7 +1,7 @@
 //! The gateway's logic: one value that owns everything, and takes one input after the other.
 //!
-//! The inputs' stories are in the neighbours: `arrivals` (clients), `assignment` (which business),
-//! `logins` and `control` (links), `orders` and `answers` (what businesses want). It reads no clock
+//! What each input leads to is in the neighbours: `arrivals` (clients), `assignment` (which business),
+//! `peers` (links), `orders` and `answers` (what businesses want). It reads no clock
 //! and no socket: time comes with the inputs, connections are [`Outlet`]s.
 
 use std::collections::BTreeMap;
@@ -15,12 +15,12 @@ use tokio::time::Instant;
 
 use super::SlowClient;
 use super::assignment::Held;
-use super::clients::Clients;
+use super::clients::ConnectedClients;
 use super::heartbeat::Heartbeat;
+use super::identity::Identity;
 use super::ids::Counter;
 use super::links::{LinkId, LinkOutlet, Links};
 use super::outlet::Outlet;
-use super::place::Place;
 use crate::rounds::Rounds;
 
 /// What the logic goes by.
@@ -44,7 +44,7 @@ pub(super) enum Input<C> {
     ClientSaid(u64, Bytes),
     /// A client's connection has ended.
     ClientWent(u64),
-    /// Somebody connected to the inner port.
+    /// A peer connected to the inner port.
     PeerCame(LinkOutlet),
     /// A peer of the inner port sent a packet.
     PeerSaid(u64, Packet),
@@ -62,8 +62,8 @@ pub(super) enum Input<C> {
     PingLinks,
 }
 
-/// A connection of the inner port: a business, or somebody who asks.
-pub(super) struct Peer {
+/// A connection of the inner port: a business, or a peer that asks.
+pub(super) struct InnerPeer {
     pub(super) outlet: LinkOutlet,
     pub(super) came: Instant,
     pub(super) authorised: bool,
@@ -79,10 +79,10 @@ pub(super) struct Counts {
 
 /// Everything a gateway process knows.
 pub(super) struct Core<C: Outlet> {
-    pub(super) place: Place,
+    pub(super) identity: Identity,
     pub(super) policy: Policy<C::Form>,
-    pub(super) clients: Clients<C>,
-    pub(super) peers: FxHashMap<u64, Peer>,
+    pub(super) clients: ConnectedClients<C>,
+    pub(super) peers: FxHashMap<u64, InnerPeer>,
     pub(super) links: Links,
     pub(super) held: Held,
     /// The clients, for heartbeats.
@@ -95,13 +95,13 @@ pub(super) struct Core<C: Outlet> {
 }
 
 impl<C: Outlet> Core<C> {
-    pub(super) fn new(place: Place, policy: Policy<C::Form>, counter: Counter) -> Self {
+    pub(super) fn new(identity: Identity, policy: Policy<C::Form>, counter: Counter) -> Self {
         Self {
             client_rounds: Rounds::new(policy.heartbeat.period()),
             link_rounds: Rounds::new(policy.link_ping_interval),
-            place,
+            identity,
             policy,
-            clients: Clients::new(counter),
+            clients: ConnectedClients::new(counter),
             peers: FxHashMap::default(),
             links: Links::default(),
             held: Held::default(),

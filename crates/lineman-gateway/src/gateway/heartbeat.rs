@@ -30,7 +30,7 @@ pub(super) struct Beat(u32);
 
 /// What a tick does to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum Visit {
     /// Nothing.
     Wait,
     /// It gets the heartbeat's data.
@@ -46,14 +46,14 @@ impl Beat {
     }
 
     /// Counts a tick.
-    pub(super) fn tick(&mut self, limit: u32) -> Action {
+    pub(super) fn tick(&mut self, limit: u32) -> Visit {
         let limited = limit > 0;
         if limited && self.0 > limit.saturating_mul(2) {
-            return Action::GiveUp;
+            return Visit::GiveUp;
         }
         self.0 = self.0.saturating_add(1);
         let silent_for = self.0 - 1;
-        if silent_for == 0 || limited && silent_for % 2 == 1 { Action::Wait } else { Action::Ping }
+        if silent_for == 0 || limited && silent_for % 2 == 1 { Visit::Wait } else { Visit::Ping }
     }
 }
 
@@ -67,9 +67,9 @@ mod tests {
         let mut pings = Vec::new();
         for tick in 1..=ticks {
             match beat.tick(limit) {
-                Action::Wait => {}
-                Action::Ping => pings.push(tick),
-                Action::GiveUp => return (pings, Some(tick)),
+                Visit::Wait => {}
+                Visit::Ping => pings.push(tick),
+                Visit::GiveUp => return (pings, Some(tick)),
             }
         }
         (pings, None)
@@ -88,7 +88,7 @@ mod tests {
     fn a_client_that_speaks_in_time_is_never_pinged() {
         let mut beat = Beat::default();
         for _ in 0..10 {
-            assert_eq!((beat.tick(1), beat.tick(1)), (Action::Wait, Action::Wait));
+            assert_eq!((beat.tick(1), beat.tick(1)), (Visit::Wait, Visit::Wait));
             beat.reset();
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// Gives out connection ids.
 ///
 /// It begins at random: `GatewayWorker` begins at 1, so that after a restart the id of a client that
-/// is long gone names somebody else.
+/// is long gone names another one.
 #[derive(Debug)]
 pub(super) struct Counter {
     next: u32,

@@ -1,4 +1,4 @@
-//! Names and the clients that bear them: the gateway's table of uids, and that of groups.
+//! Names and the clients that have them: the gateway's table of uids, and that of groups.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,20 +11,20 @@ use super::ids::IdSet;
 /// It is text as it came: a PHP gateway makes `"42"` and `42` one key, and both come as `42`.
 pub(super) type Label = Rc<[u8]>;
 
-/// The clients of each name. Names that nobody bears are not kept.
+/// The clients of each name. Names without clients are not kept.
 ///
-/// End users often choose these names, so the hasher is the standard library's, which nobody can
-/// feed with collisions.
+/// End users often choose these names, so the hasher is the standard library's, which cannot be
+/// fed with collisions.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     entries: HashMap<Label, Named>,
     /// How many names there have been so far: gives the names an order.
-    born: u64,
+    number: u64,
 }
 
 #[derive(Debug)]
 struct Named {
-    born: u64,
+    number: u64,
     ids: IdSet,
 }
 
@@ -37,8 +37,8 @@ impl Index {
             return added.then_some(label);
         }
         let label = Label::from(name);
-        let named = Named { born: self.born, ids: IdSet::One(id) };
-        self.born += 1;
+        let named = Named { number: self.number, ids: IdSet::One(id) };
+        self.number += 1;
         self.entries.insert(Rc::clone(&label), named);
         Some(label)
     }
@@ -53,7 +53,7 @@ impl Index {
         }
     }
 
-    /// Forgets a name and returns who bore it.
+    /// Forgets a name and returns its clients.
     pub(super) fn dissolve(&mut self, name: &[u8]) -> Option<IdSet> {
         self.entries.remove(name).map(|named| named.ids)
     }
@@ -74,8 +74,8 @@ impl Index {
 
     /// Returns the names, oldest first.
     pub(super) fn names(&self) -> Vec<&Label> {
-        let mut names: Vec<_> = self.entries.iter().map(|(name, at)| (at.born, name)).collect();
-        names.sort_unstable_by_key(|(born, _)| *born);
+        let mut names: Vec<_> = self.entries.iter().map(|(name, at)| (at.number, name)).collect();
+        names.sort_unstable_by_key(|(number, _)| *number);
         names.into_iter().map(|(_, name)| name).collect()
     }
 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_live_as_long_as_somebody_bears_them() {
+    fn names_live_as_long_as_they_have_clients() {
         let mut index = Index::default();
         let lobby = index.add(b"lobby", 2).expect("new");
         assert!(index.add(b"lobby", 1).is_some() && index.add(b"lobby", 1).is_none());

@@ -1,4 +1,4 @@
-//! The links to businesses: who takes events, how many are under way, and whose turn is next.
+//! The links to businesses: which take events, how many are under way, and which is next.
 //!
 //! It sends packets and queues what a full link cannot take; it decides nothing about clients.
 
@@ -10,8 +10,8 @@ use bytes::Bytes;
 use lineman::connection::SendError;
 use lineman_wire::link::{Command, Event, Packet};
 
+use super::identity::Departed;
 use super::outlet::Outlet;
-use super::place::Departed;
 
 /// Names a link: the number of its connection. Later links have greater numbers.
 pub(super) type LinkId = u64;
@@ -21,7 +21,7 @@ pub(super) type LinkOutlet = Rc<dyn Outlet<Form = Bytes>>;
 
 /// Whether a link takes new events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum Intake {
     /// It takes events.
     Open,
     /// It asked for no more, and `Fence` was the last thing it got of that kind; it still commands.
@@ -35,7 +35,7 @@ pub(super) struct Link {
     pub(super) key: String,
     /// Whether it speaks Lineman's extension.
     pub(super) extension: bool,
-    pub(super) state: State,
+    pub(super) state: Intake,
     /// Whether its send queue is at the bound; its clients are paused then.
     pub(super) full: bool,
     /// The clients whose events it gets.
@@ -57,7 +57,7 @@ impl Link {
             outlet,
             key,
             extension,
-            state: State::Open,
+            state: Intake::Open,
             full: false,
             clients: BTreeSet::new(),
             departed: BTreeMap::new(),
@@ -73,7 +73,7 @@ impl Link {
 
     /// Says whether its clients may be read.
     pub(super) fn reads(&self) -> bool {
-        self.state == State::Open && !self.full
+        self.state == Intake::Open && !self.full
     }
 
     /// Sends a packet, behind everything that was sent before; it is never dropped.
@@ -138,7 +138,7 @@ impl Links {
     /// Returns the business for a new client: the one with the least clients of this gateway, the
     /// oldest among equals; one whose link is full only if all are.
     pub(super) fn choose(&self) -> Option<LinkId> {
-        let open = self.0.iter().filter(|(_, link)| link.state == State::Open);
+        let open = self.0.iter().filter(|(_, link)| link.state == Intake::Open);
         open.min_by_key(|(_, link)| (link.full, link.clients.len())).map(|(&id, _)| id)
     }
 

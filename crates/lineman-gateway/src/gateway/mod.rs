@@ -16,7 +16,7 @@ mod clients;
 mod index;
 mod ids;
 mod links;
-mod place;
+mod identity;
 mod heartbeat;
 mod dialect;
 mod outlet;

@@ -8,7 +8,7 @@ use lineman_wire::php;
 use rustc_hash::FxHashSet;
 
 use super::SlowClient;
-use super::clients::Client;
+use super::clients::ConnectedClient;
 use super::core::{Core, Counts};
 use super::index::is_name;
 use super::outlet::Outlet;
@@ -74,14 +74,14 @@ impl<C: Outlet> Core<C> {
     fn send_to_uids(&mut self, uids: &[Name], message: Body) {
         let Some(form) = self.encode(message) else { return };
         for uid in uids {
-            let bearers = self.clients.uids.ids(&uid.to_bytes());
-            for client in bearers.filter_map(|id| self.clients.get(id)) {
+            let ids = self.clients.uids.ids(&uid.to_bytes());
+            for client in ids.filter_map(|id| self.clients.get(id)) {
                 hand_over(client, &form, self.policy.slow_client, &mut self.counts);
             }
         }
     }
 
-    /// Who is in two of the groups gets it twice, as `GatewayWorker` does it.
+    /// A client in two of the groups gets it twice, as `GatewayWorker` does it.
     fn send_to_groups(&mut self, groups: &[Name], but: &[u32], message: Body) {
         let Some(form) = self.encode(message) else { return };
         let except: FxHashSet<u32> = but.iter().copied().collect();
@@ -100,7 +100,7 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    /// Returns a message as clients understand it: made once, shared by all who get it.
+    /// Returns a message as clients understand it: made once, shared by all clients that get it.
     fn encode(&self, message: Body) -> Option<C::Form> {
         let form = (self.policy.form)(message);
         form.inspect_err(|error| tracing::warn!(%error, "no form that clients understand")).ok()
@@ -138,7 +138,7 @@ impl<C: Outlet> Core<C> {
 
 /// Sends to one client, with the stated answer if it does not read.
 fn hand_over<C: Outlet>(
-    client: &Client<C>,
+    client: &ConnectedClient<C>,
     form: &C::Form,
     policy: SlowClient,
     counts: &mut Counts,

@@ -1,4 +1,4 @@
-//! The inner port: who may speak, who is a business, and what its packets lead to.
+//! The inner port: which peers may speak, which are businesses, and what their packets lead to.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use lineman_wire::link::{
     Control, EXTENSION_VERSION, Event, Hello, Login, Packet, Query, Request, Secret,
 };
 
-use super::core::{Core, Peer};
-use super::links::{Link, LinkOutlet, State};
+use super::core::{Core, InnerPeer};
+use super::links::{Intake, Link, LinkOutlet};
 use super::outlet::Outlet;
 use crate::secret;
 
@@ -20,7 +20,7 @@ const LOGIN_TIME: Duration = Duration::from_secs(10);
 impl<C: Outlet> Core<C> {
     pub(super) fn peer_came(&mut self, outlet: LinkOutlet) {
         let authorised = self.policy.secret_key.is_empty();
-        self.peers.insert(outlet.id(), Peer { outlet, came: self.now, authorised });
+        self.peers.insert(outlet.id(), InnerPeer { outlet, came: self.now, authorised });
     }
 
     pub(super) fn peer_went(&mut self, peer: u64) {
@@ -29,7 +29,7 @@ impl<C: Outlet> Core<C> {
     }
 
     pub(super) fn peer_said(&mut self, peer: u64, packet: Packet) {
-        let Some(Peer { authorised, outlet, .. }) = self.peers.get(&peer) else { return };
+        let Some(InnerPeer { authorised, outlet, .. }) = self.peers.get(&peer) else { return };
         let (authorised, outlet) = (*authorised, Rc::clone(outlet));
         let command = packet.command;
         match Request::try_from(packet) {
@@ -72,7 +72,7 @@ impl<C: Outlet> Core<C> {
         tracing::info!(business = key, extension, "link opened");
         let mut link = Link::new(outlet, key, extension);
         if extension {
-            let epoch = self.place.epoch.clone();
+            let epoch = self.identity.epoch.clone();
             link.push_event(Event::Hello(Hello { version: EXTENSION_VERSION, epoch }));
         }
         self.links.insert(id, link);
@@ -114,11 +114,11 @@ impl<C: Outlet> Core<C> {
         };
         match control {
             Control::Drain => {
-                if link.state == State::Draining {
+                if link.state == Intake::Draining {
                     return;
                 }
                 tracing::info!(business = link.key, "business drains");
-                link.state = State::Draining;
+                link.state = Intake::Draining;
                 for &client in &link.clients {
                     if let Some(client) = self.clients.get(client) {
                         client.connection.pause();
@@ -128,7 +128,7 @@ impl<C: Outlet> Core<C> {
             }
             // Packets are applied in their order, and what clients get is queued in theirs.
             Control::Sync => link.push_event(Event::Synced),
-            Control::Release if link.state == State::Draining => self.move_clients(id),
+            Control::Release if link.state == Intake::Draining => self.move_clients(id),
             Control::Release => tracing::warn!(business = link.key, "release without drain"),
             Control::Handled(events) => link.handled(events),
         }

@@ -46,7 +46,7 @@ impl<C: Outlet> Shell<C> {
     }
 
     fn clients_port(&self) -> u16 {
-        self.core.borrow().place.clients_port
+        self.core.borrow().identity.clients_port
     }
 }
 
@@ -57,7 +57,7 @@ impl<D: ClientDialect> Handler<D> for ClientDoor<D> {
     fn on_event(&self, connection: &Connection<D>, event: Event<D>) -> Turn {
         let input = match event {
             // Without a handshake a client is there when it has connected, with one when it has
-            // asked to open: half-open connections are nobody's business.
+            // asked to open: of half-open connections no business hears.
             Event::Connect => Input::ClientCame(connection.clone(), bytes::Bytes::new()),
             Event::Open(opening) => {
                 let port = self.0.clients_port();

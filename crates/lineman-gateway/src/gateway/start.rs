@@ -16,9 +16,9 @@ use lineman_wire::link::Codec;
 use super::Gateway;
 use super::core::{Core, Input, Policy};
 use super::dialect::ClientDialect;
+use super::identity::Identity;
 use super::ids::Counter;
 use super::outlet::Outlet;
-use super::place::Place;
 use super::shell::{ClientDoor, LinkDoor, Shell};
 use crate::discovery::{Announcement, Discovery};
 use crate::rounds::part_of;
@@ -63,10 +63,10 @@ impl<P: ClientDialect> Gateway<P> {
         let slot = context.slot();
         let [clients, links] = <[_; 2]>::try_from(context.listeners)
             .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
-        let place = self.place(&clients, &links)?;
-        let address = format!("{}:{}", place.lan_ip, place.links_port);
+        let identity = self.identity(&clients, &links)?;
+        let address = format!("{}:{}", identity.lan_ip, identity.links_port);
         let default_pings =
-            if place.lan_ip.is_loopback() { Duration::ZERO } else { LINK_PING_INTERVAL };
+            if identity.lan_ip.is_loopback() { Duration::ZERO } else { LINK_PING_INTERVAL };
         let policy = Policy {
             secret_key: self.secret_key.clone(),
             heartbeat: self.heartbeat.clone(),
@@ -76,7 +76,7 @@ impl<P: ClientDialect> Gateway<P> {
             form: P::form,
         };
         let timers = periods(&policy);
-        let shell = Rc::new(Shell::new(Core::new(place, policy, Counter::random())));
+        let shell = Rc::new(Shell::new(Core::new(identity, policy, Counter::random())));
 
         let hooks = self.processes.start(slot).await?;
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
@@ -105,7 +105,7 @@ impl<P: ClientDialect> Gateway<P> {
         })
     }
 
-    fn place(&self, clients: &Socket, links: &Socket) -> Result<Place> {
+    fn identity(&self, clients: &Socket, links: &Socket) -> Result<Identity> {
         let lan_ip: Ipv4Addr = self.lan_ip.parse().map_err(|_| {
             self.wrong(&format!("lan_ip {:?} is no IPv4 address: client ids need one", self.lan_ip))
         })?;
@@ -113,7 +113,7 @@ impl<P: ClientDialect> Gateway<P> {
         // GatewayWorker has a number there; on a Unix socket it means nothing.
         let clients_port = clients.port().unwrap_or(0);
         let epoch = format!("{:016x}", getrandom::u64()?);
-        Ok(Place { lan_ip, links_port, clients_port, epoch })
+        Ok(Identity { lan_ip, links_port, clients_port, epoch })
     }
 
     fn wrong(&self, problem: &str) -> Error {

@@ -9,9 +9,10 @@ use lineman_wire::link::{ClientId, Condition, Field, Name, Packet, Query, Select
 use lineman_wire::php::Value;
 use serde::de::DeserializeOwned;
 
-use super::reply::Answer;
-use super::{Hub, HubError, session};
+use super::reply::GatewayReply;
+use super::{Hub, session};
 use crate::cluster::gateway_of;
+use crate::error::HubError;
 
 /// Questions. Each waits up to 5 seconds for the gateways it concerns; when one of them does not
 /// answer, the error names it, and there is no partial result.
@@ -43,7 +44,7 @@ impl Hub {
     /// As [`Hub::is_online`].
     pub async fn client_ids_by_uid(&self, uid: impl Display) -> Result<Vec<ClientId>, HubError> {
         let answers = self.ask_all(Query::ClientIdsByUid { uid: Bytes::from(uid.to_string()) });
-        flatten(&answers.await?, Answer::client_ids)
+        flatten(&answers.await?, GatewayReply::client_ids)
     }
 
     /// Returns a client's uid; `None` if it has none or is not connected.
@@ -119,7 +120,7 @@ impl Hub {
     /// # Errors
     /// As [`Hub::is_online`].
     pub async fn groups(&self) -> Result<BTreeSet<String>, HubError> {
-        flatten(&self.ask_all(Query::GroupIds).await?, Answer::names)
+        flatten(&self.ask_all(Query::GroupIds).await?, GatewayReply::names)
     }
 
     /// Returns a client's session; `None` if the client is not connected.
@@ -169,7 +170,7 @@ impl Hub {
 impl Hub {
     async fn count(&self, group: Bytes) -> Result<u64, HubError> {
         let answers = self.ask_all(Query::ClientCountByGroup { group }).await?;
-        answers.iter().map(Answer::count).sum()
+        answers.iter().map(GatewayReply::count).sum()
     }
 
     async fn sessions_of<T>(&self, query: Query) -> Result<BTreeMap<ClientId, T>, HubError>
@@ -209,21 +210,25 @@ impl Hub {
     }
 
     /// Asks a client's gateway; `None` if no gateway has that address, so there is no such client.
-    async fn ask_of(&self, client: ClientId, query: Query) -> Result<Option<Answer>, HubError> {
+    async fn ask_of(
+        &self,
+        client: ClientId,
+        query: Query,
+    ) -> Result<Option<GatewayReply>, HubError> {
         let gateway = gateway_of(client);
         if !self.is_linked(gateway) {
             return Ok(None);
         }
         let reply = self.cluster().ask(gateway, Packet::from(query).to_bytes()).await?;
-        Ok(Some(Answer { gateway, reply }))
+        Ok(Some(GatewayReply { gateway, reply }))
     }
 
     /// Asks all gateways at once.
-    async fn ask_all(&self, query: Query) -> Result<Vec<Answer>, HubError> {
+    async fn ask_all(&self, query: Query) -> Result<Vec<GatewayReply>, HubError> {
         let packet = Packet::from(query).to_bytes();
         let questions = self.cluster().gateways().into_iter().map(|gateway| {
             let reply = self.cluster().ask(gateway, packet.clone());
-            async move { Ok(Answer { gateway, reply: reply.await? }) }
+            async move { Ok(GatewayReply { gateway, reply: reply.await? }) }
         });
         join_all(questions).await.into_iter().collect()
     }
@@ -234,8 +239,8 @@ fn in_group(group: impl Display) -> Result<Vec<Condition>, HubError> {
 }
 
 fn flatten<T, C: FromIterator<T>>(
-    answers: &[Answer],
-    read: impl Fn(&Answer) -> Result<Vec<T>, HubError>,
+    answers: &[GatewayReply],
+    read: impl Fn(&GatewayReply) -> Result<Vec<T>, HubError>,
 ) -> Result<C, HubError> {
     let lists: Vec<Vec<T>> = answers.iter().map(read).collect::<Result<_, _>>()?;
     Ok(lists.into_iter().flatten().collect())

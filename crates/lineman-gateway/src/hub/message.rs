@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lineman_wire::websocket::Message;
 use serde::Serialize;
 
-use super::HubError;
+use crate::error::HubError;
 
 /// Something to send to clients.
 ///

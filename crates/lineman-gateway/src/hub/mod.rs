@@ -5,10 +5,8 @@
 //! state of clients: gateways do.
 
 mod ask;
-mod error;
 mod message;
 mod order;
-mod query;
 mod reply;
 mod send;
 pub(crate) mod session;
@@ -23,11 +21,10 @@ use std::rc::Rc;
 use lineman_wire::link::{ClientId, Order};
 
 use crate::cluster::{Cluster, encode, gateway_of};
+use crate::error::HubError;
 
-pub use error::HubError;
 pub use message::{IntoMessage, Json};
 pub(crate) use order::kick;
-pub(crate) use query::Queries;
 
 /// Reaches clients of the whole cluster; cheap to clone, and usable in timers and tasks.
 ///

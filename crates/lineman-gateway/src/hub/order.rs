@@ -12,7 +12,7 @@ use super::send::{body, name};
 use super::{Hub, IntoMessage, session};
 
 /// Changes to one client or group. None of these waits for a gateway; an unknown client is ignored.
-/// Errors are a [`HubError`](super::HubError), boxed.
+/// Errors are a [`HubError`](crate::HubError), boxed.
 impl Hub {
     /// Binds a uid to a client, in place of the one it had. A uid may have many clients.
     ///
@@ -97,7 +97,7 @@ impl Hub {
         Ok(self.order_any(client, Order::SetSession { connection_id, session })?)
     }
 
-    /// Merges fields into a client's session; the gateway does it, so nobody's other fields are
+    /// Merges fields into a client's session; the gateway does it, so the other fields are
     /// lost.
     ///
     /// Maps within the session are merged, too; everything else is replaced.

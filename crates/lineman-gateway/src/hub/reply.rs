@@ -6,15 +6,15 @@ use bytes::Bytes;
 use lineman_wire::link::{ClientId, Reply};
 use lineman_wire::php::{Array, Key, Value};
 
-use super::HubError;
+use crate::error::HubError;
 
 /// A gateway's answer, and whose it is.
-pub(super) struct Answer {
+pub(super) struct GatewayReply {
     pub(super) gateway: SocketAddr,
     pub(super) reply: Reply,
 }
 
-impl Answer {
+impl GatewayReply {
     pub(super) fn value(&self) -> Result<Value, HubError> {
         let gateway = self.gateway;
         self.reply.value().map_err(|source| HubError::Reply { gateway, source })

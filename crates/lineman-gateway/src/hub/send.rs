@@ -5,8 +5,9 @@ use std::fmt::Display;
 use lineman::Result;
 use lineman_wire::link::{Audience, Body, ClientId, Name, Order};
 
-use super::{Hub, HubError, IntoMessage};
+use super::{Hub, IntoMessage};
 use crate::cluster::{by_gateway, encode};
+use crate::error::HubError;
 
 /// Messages. None of these waits; one that a gateway's link has no room for ([`HubError::Full`]) reaches
 /// the other gateways all the same. Errors are a [`HubError`], boxed.

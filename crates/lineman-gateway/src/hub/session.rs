@@ -7,7 +7,7 @@ use lineman_wire::php::{self, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::HubError;
+use crate::error::HubError;
 
 /// Returns a session's bytes; none for `()` and null.
 pub(crate) fn encode<S: Serialize + ?Sized>(session: &S) -> Result<Bytes, HubError> {
@@ -21,7 +21,7 @@ pub(crate) fn encode<S: Serialize + ?Sized>(session: &S) -> Result<Bytes, HubErr
 }
 
 /// Reads a session; nothing and an empty array are the default, for a client has one of the two
-/// until somebody sets its session. `()` ignores whatever is there.
+/// until one is set. `()` ignores whatever is there.
 pub(crate) fn decode<S: DeserializeOwned + Default + 'static>(bytes: &[u8]) -> Result<S, HubError> {
     if bytes.is_empty() || bytes == b"a:0:{}" || TypeId::of::<S>() == TypeId::of::<()>() {
         return Ok(S::default());

@@ -15,7 +15,7 @@ use crate::secret;
 enum Role {
     /// Nothing was heard of it since it connected.
     Silent(Instant),
-    /// It said something, but not who it is: a ping.
+    /// It said something, but not what it is: a ping.
     Heard,
     /// It wants to know the gateways.
     Business,
@@ -25,7 +25,7 @@ enum Role {
 
 /// What the register does about a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Reaction {
     /// Nothing.
     Nothing,
     /// Tell this peer the gateways.
@@ -83,42 +83,42 @@ impl Book {
         due
     }
 
-    pub(super) fn heard(&mut self, peer: u64, line: &str) -> Answer {
+    pub(super) fn heard(&mut self, peer: u64, line: &str) -> Reaction {
         match Line::parse(line.as_bytes()) {
             Ok(Line::GatewayConnect { address, secret_key }) => {
                 if !secret::is_right(&self.secret_key, &secret_key) {
-                    return Answer::Refuse(format!("gateway {address} has a wrong secret key"));
+                    return Reaction::Refuse(format!("gateway {address} has a wrong secret key"));
                 }
                 self.enter(peer, Role::Gateway(address));
-                Answer::TellAll
+                Reaction::TellAll
             }
             Ok(Line::WorkerConnect { secret_key }) => {
                 if !secret::is_right(&self.secret_key, &secret_key) {
-                    return Answer::Refuse("business has a wrong secret key".to_owned());
+                    return Reaction::Refuse("business has a wrong secret key".to_owned());
                 }
                 self.enter(peer, Role::Business);
-                Answer::TellPeer
+                Reaction::TellPeer
             }
             Ok(Line::Ping) => {
                 if matches!(self.peers.get(&peer), Some(Role::Silent(_))) {
                     self.enter(peer, Role::Heard);
                 }
-                Answer::Nothing
+                Reaction::Nothing
             }
-            Err(Error::Malformed) => Answer::RefuseWith(BAD_REQUEST),
-            Err(error) => Answer::Refuse(error.to_string()),
-            Ok(other) => Answer::Refuse(format!("unexpected {other:?}")),
+            Err(Error::Malformed) => Reaction::RefuseWith(BAD_REQUEST),
+            Err(error) => Reaction::Refuse(error.to_string()),
+            Ok(other) => Reaction::Refuse(format!("unexpected {other:?}")),
         }
     }
 
-    pub(super) fn gone(&mut self, peer: u64) -> Answer {
+    pub(super) fn gone(&mut self, peer: u64) -> Reaction {
         self.silent.remove(peer);
         match self.peers.remove(&peer) {
             Some(Role::Gateway(_)) => {
                 self.gateways.retain(|&gateway| gateway != peer);
-                Answer::TellAll
+                Reaction::TellAll
             }
-            Some(Role::Silent(_) | Role::Heard | Role::Business) | None => Answer::Nothing,
+            Some(Role::Silent(_) | Role::Heard | Role::Business) | None => Reaction::Nothing,
         }
     }
 

@@ -11,7 +11,7 @@ use lineman_wire::text::Text;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::book::{Answer, Book};
+use super::book::{Book, Reaction};
 
 /// Hears all connections of the register.
 pub(super) struct Desk {
@@ -49,16 +49,16 @@ impl Desk {
         self.connections.borrow_mut().insert(connection.id(), connection.clone());
     }
 
-    fn answer(&self, connection: &Connection<Text>, answer: Answer) {
+    fn answer(&self, connection: &Connection<Text>, answer: Reaction) {
         match answer {
-            Answer::Nothing => {}
-            Answer::TellPeer => tell(connection, self.list()),
-            Answer::TellAll => self.tell_all(),
-            Answer::Refuse(problem) => {
+            Reaction::Nothing => {}
+            Reaction::TellPeer => tell(connection, self.list()),
+            Reaction::TellAll => self.tell_all(),
+            Reaction::Refuse(problem) => {
                 tracing::warn!(peer = %connection.peer_addr(), problem, "peer refused");
                 connection.close(CloseReason::Protocol { code: 1008, problem });
             }
-            Answer::RefuseWith(text) => {
+            Reaction::RefuseWith(text) => {
                 tracing::warn!(peer = %connection.peer_addr(), "peer refused: not our protocol");
                 if let Err(error) = connection.close_with(text.to_owned()) {
                     tracing::debug!(%error, "refused without a word");

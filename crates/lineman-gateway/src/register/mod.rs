@@ -25,7 +25,7 @@ use handler::Desk;
 use crate::rounds::part_of;
 
 /// The longest line a peer may send, in bytes. A gateway's is below 1 KiB; `GatewayWorker` takes
-/// 10 MiB from anybody, before it has seen a key.
+/// 10 MiB from any peer, before it has seen a key.
 const MAX_LINE: usize = 64 * 1024;
 
 /// A register: one process that introduces gateways and businesses to each other.

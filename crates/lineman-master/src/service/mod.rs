@@ -65,9 +65,9 @@ pub enum StopOrder {
     /// Holds clients: stops first. The default.
     #[default]
     Edge,
-    /// Serves those who hold clients: a business.
+    /// Serves the services that hold clients: a business.
     Middle,
-    /// Everyone depends on it: a register. Stops last.
+    /// Every other service depends on it: a register. Stops last.
     Core,
 }
 

@@ -147,7 +147,7 @@ impl SocketOptions {
 
     /// Gives all slots the same socket, in place of an `SO_REUSEPORT` socket each.
     ///
-    /// Whoever is idle takes the next connection, so a slot that is slow keeps none waiting; but each
+    /// A process that is idle takes the next connection, so a slot that is slow keeps none waiting; but each
     /// arrival wakes every process (the poll set knows no `EPOLLEXCLUSIVE`). A Unix socket is always
     /// shared in this way.
     #[must_use]
@@ -156,7 +156,7 @@ impl SocketOptions {
         self
     }
 
-    /// Sets the mode of a Unix socket's file; who may write to it may connect. Default 0660: the
+    /// Sets the mode of a Unix socket's file; users that may write to it may connect. Default 0660: the
     /// owner and the group.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
@@ -164,14 +164,15 @@ impl SocketOptions {
         self
     }
 
-    /// Sets the owner of a Unix socket's file, a name or a number. Default: who starts the program.
+    /// Sets the owner of a Unix socket's file, a name or a number. Default: the user that starts the program.
     #[must_use]
     pub fn owner(mut self, user: impl Into<String>) -> Self {
         self.owner = Some(user.into());
         self
     }
 
-    /// Sets the group of a Unix socket's file, a name or a number. Default: that of who starts the program.
+    /// Sets the group of a Unix socket's file, a name or a number. Default: that of the user that starts
+    /// the program.
     #[must_use]
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());

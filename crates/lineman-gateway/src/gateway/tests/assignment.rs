@@ -43,7 +43,7 @@ fn without_a_business_clients_wait_unread_in_order() {
 }
 
 #[test]
-fn a_client_that_nobody_heard_of_goes_silently() {
+fn a_client_that_no_business_heard_of_goes_silently() {
     let mut world = World::new();
     let one = world.client();
     world.leave(&one);
@@ -52,7 +52,7 @@ fn a_client_that_nobody_heard_of_goes_silently() {
 }
 
 #[test]
-fn who_waits_too_long_is_told_that_nobody_serves() {
+fn a_client_that_waits_too_long_is_told_that_no_business_serves() {
     let mut world = World::new();
     let one = world.client();
     world.now += Duration::from_secs(29);

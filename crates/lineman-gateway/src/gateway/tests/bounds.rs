@@ -53,7 +53,7 @@ fn a_client_that_does_not_read_is_closed_or_misses_messages() {
 }
 
 #[test]
-fn without_the_key_nobody_gets_in() {
+fn without_the_key_no_peer_gets_in() {
     let login = |key: &str| Login::Client { secret_key: Secret::new(key) };
     let address = SocketAddr::from(([127, 0, 0, 1], 5000));
 

@@ -21,9 +21,9 @@ use super::SlowClient;
 use super::core::{Core, Input, Policy};
 use super::dialect::{ClientDialect, WebSocketForm};
 use super::heartbeat::Heartbeat;
+use super::identity::Identity;
 use super::ids::Counter;
 use super::outlet::Outlet;
-use super::place::Place;
 
 /// A connection without a socket.
 pub(super) struct Fake {
@@ -120,7 +120,7 @@ impl World {
     }
 
     pub(super) fn with(key: &str, form: fn(Body) -> Result<Bytes, BoxError>) -> Self {
-        let place = Place {
+        let identity = Identity {
             lan_ip: Ipv4Addr::LOCALHOST,
             links_port: 22900,
             clients_port: 27272,
@@ -135,7 +135,7 @@ impl World {
             no_business_limit: Duration::from_secs(30),
             form,
         };
-        let core = Core::new(place, policy, Counter::starting_at(1));
+        let core = Core::new(identity, policy, Counter::starting_at(1));
         Self { core, now: Instant::now(), next: 1, clients: Vec::new(), peers: Vec::new() }
     }
 

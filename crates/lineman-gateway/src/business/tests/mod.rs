@@ -1,5 +1,8 @@
 //! A business on real sockets of the loopback, with gateways that do as a test says.
 
+mod links;
+mod reports;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -15,7 +18,7 @@ use super::*;
 use crate::{Client, ClientId, Message};
 
 /// As long as any wait in a test may take; nothing waits that long unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// What happened, in order; tests wait for lines of it.
 #[derive(Clone, Default)]
@@ -35,7 +38,7 @@ impl Log {
             if let Some(place) = found {
                 return self.0.borrow_mut().drain(..=place).collect();
             }
-            tokio::time::timeout(PATIENCE, noted)
+            tokio::time::timeout(LIMIT, noted)
                 .await
                 .unwrap_or_else(|_| panic!("no {wanted:?} in {:?}", self.0.borrow()));
         }
@@ -87,6 +90,20 @@ impl Handler<Codec> for Fake {
 }
 
 impl Fake {
+    fn listen(table: &Table, address: &str, epoch: Option<&str>) -> (Rc<Self>, SocketAddr) {
+        let gateway = Rc::new(Self {
+            mute: Cell::new(false),
+            log: Log::default(),
+            epoch: RefCell::new(epoch.map(ToOwned::to_owned)),
+            link: RefCell::default(),
+        });
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let handler = Rc::clone(&gateway) as Rc<dyn Handler<Codec>>;
+        table.listen(listener, Serve::links(Codec::new, handler)).unwrap();
+        (gateway, address)
+    }
+
     fn send(&self, event: link::Event) {
         self.link.borrow().as_ref().unwrap().send(Packet::from(event)).unwrap();
     }
@@ -106,6 +123,8 @@ struct App {
     log: Log,
     /// What handlers that wait wait for.
     gate: Rc<Semaphore>,
+    /// A client of another gateway.
+    far: Cell<Option<ClientId>>,
 }
 
 impl Events for App {
@@ -136,6 +155,7 @@ impl Events for App {
                 let online = hub.is_online(client.id()).await?;
                 self.log.add(format!("online {online}"));
             }
+            "far" => hub.send_to_client(self.far.get().unwrap(), vec![b'x'; 8 * 1024 * 1024])?,
             _ => client.send(&text)?,
         }
         self.log.add(format!("{text} {}", client.id().connection_id));
@@ -160,19 +180,11 @@ impl Cluster {
         let table = Table::new().unwrap();
         let served = table.clone();
         tokio::task::spawn_local(async move { served.run().await });
-        let gateway = Rc::new(Fake {
-            mute: Cell::new(false),
-            log: Log::default(),
-            epoch: RefCell::new(epoch.map(ToOwned::to_owned)),
-            link: RefCell::default(),
-        });
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let handler = Rc::clone(&gateway) as Rc<dyn Handler<Codec>>;
-        table.listen(listener, Serve::links(Codec::new, handler)).unwrap();
+        let (gateway, address) = Fake::listen(&table, "127.0.0.1:0", epoch);
 
         let log = Log::default();
-        let app = App { log: log.clone(), gate: Rc::new(Semaphore::new(0)) };
+        let gate = Rc::new(Semaphore::new(0));
+        let app = App { log: log.clone(), gate, far: Cell::new(None) };
         let service = "app".to_owned();
         let context = Context { service, index: 3, generation: 1, listeners: Vec::new(), table };
         let (core, _, _) = Business::new(app).secret_key("s").core(&context);
@@ -190,6 +202,17 @@ impl Cluster {
         link::Client { id, ip: Ipv4Addr::LOCALHOST, port: 9, gateway_port: 7, session }
     }
 
+    /// Lists a second gateway, which does not read what it is sent.
+    async fn slow_gateway(&self) -> Rc<Fake> {
+        let (gateway, address) = Fake::listen(&self.core.table, "127.0.0.1:0", Some("e9"));
+        self.core.on_addresses(0, &[self.address.to_string(), address.to_string()]);
+        gateway.log.until("WorkerConnect").await;
+        self.until(|core| core.hub.is_linked(address)).await;
+        gateway.link.borrow().as_ref().unwrap().pause();
+        self.core.events.far.set(Some(ClientId::new(Ipv4Addr::LOCALHOST, address.port(), 5)));
+        gateway
+    }
+
     fn message(&self, client: u32, text: &str) {
         self.gateway.send(link::Event::Message(self.client(client), Body::from(text)));
     }
@@ -201,7 +224,7 @@ impl Cluster {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, turns).await.expect("it takes too long");
+        tokio::time::timeout(LIMIT, turns).await.expect("it takes too long");
     }
 
     fn lose_link(&self) {
@@ -362,158 +385,5 @@ fn a_drain_does_not_wait_for_a_gateway_that_is_gone() {
         cluster.lose_link();
         drained.await.unwrap();
         assert_eq!(cluster.log.until("close").await, ["close 1 hello"]);
-    });
-}
-
-/// The application's last word on a session is kept where no gateway is left to have it.
-#[test]
-fn a_handler_that_fails_after_its_gateway_died_leaves_its_session_to_on_close() {
-    run(None, async |cluster| {
-        cluster.message(1, "wait and fail");
-        cluster.until(|core| !core.clients.borrow().is_idle()).await;
-        cluster.lose_link();
-        cluster.until(|core| !core.hub.is_linked(cluster.address)).await;
-        cluster.core.events.gate.add_permits(1);
-        assert_eq!(cluster.log.until("close 1").await, ["close 1 wait and fail"]);
-        assert_eq!(cluster.core.handler_errors.get(), 1);
-    });
-}
-
-#[test]
-fn a_handler_that_fails_leaves_the_gateway_s_copy_of_the_session() {
-    run(Some("e1"), async |cluster| {
-        cluster.message(1, "wait and fail");
-        cluster.core.events.gate.add_permits(1);
-        cluster.gateway.log.until("Kick 1 N;").await;
-        cluster.gateway.send(link::Event::Close(cluster.client(1)));
-        assert_eq!(cluster.log.until("close 1").await, ["close 1 "]);
-    });
-}
-
-#[test]
-fn a_gateway_that_does_not_answer_is_given_up() {
-    run(Some("e1"), async |cluster| {
-        cluster.message(1, "hello");
-        cluster.log.until("hello").await;
-        cluster.message(2, "wait");
-        cluster.until(|core| !core.clients.borrow().is_idle()).await;
-        cluster.gateway.mute.set(true);
-        tokio::time::pause();
-        let lost = tokio::time::Instant::now();
-        cluster.lose_link();
-        cluster.log.until("close 1 hello").await;
-        let waited = lost.elapsed().as_secs();
-        assert!((5..6).contains(&waited), "{waited}");
-        cluster.core.events.gate.add_permits(1);
-        assert_eq!(cluster.log.until("close 2").await, ["wait 2", "close 2 wait"]);
-        assert_eq!(cluster.core.clients.borrow().len(), 0);
-    });
-}
-
-#[test]
-fn what_waits_behind_a_lost_link_is_handled_when_the_gateway_gives_it_back() {
-    run(Some("e1"), async |cluster| {
-        cluster.message(1, "wait");
-        cluster.message(1, "behind");
-        cluster.until(|core| core.clients.borrow().waiting() == 1).await;
-        cluster.lose_link();
-        cluster.gateway.log.until("WorkerConnect").await;
-        cluster.until(|core| core.clients.borrow().waiting() == 0).await;
-        assert_eq!(cluster.core.dropped_events.get(), 1, "its new business gets it anew");
-        cluster.gateway.send(link::Event::Adopt(cluster.client(1)));
-        cluster.message(1, "again");
-        cluster.until(|core| core.clients.borrow().waiting() == 1).await;
-        cluster.core.events.gate.add_permits(1);
-        assert_eq!(cluster.log.until("again").await, ["wait 1", "again 1"]);
-        assert!(!cluster.log.holds("close"));
-    });
-}
-
-#[test]
-fn a_gateway_that_is_listed_no_more_is_forgotten_with_its_link() {
-    run(Some("e1"), async |cluster| {
-        cluster.message(1, "hello");
-        cluster.log.until("hello").await;
-        cluster.core.on_addresses(0, &[]);
-        assert_eq!(cluster.core.gateways.borrow().len(), 1, "while its link lives, it serves");
-        cluster.gateway.mute.set(true);
-        tokio::time::pause();
-        cluster.lose_link();
-        cluster.log.until("close 1 hello").await;
-        // A link that is made to hear the verdict is the last.
-        cluster.gateway.log.until("WorkerConnect").await;
-        cluster.lose_link();
-        cluster.until(|core| core.gateways.borrow().is_empty()).await;
-    });
-}
-
-#[test]
-fn a_link_with_too_many_events_is_not_read_until_half_are_handled() {
-    run(Some("e1"), async |cluster| {
-        cluster.message(1, "wait");
-        for _ in 0..10_000 {
-            cluster.message(1, "x");
-        }
-        cluster.until(|core| !reads(core)).await;
-        cluster.message(2, "later");
-        cluster.core.events.gate.add_permits(1);
-        cluster.log.until("later").await;
-        assert!(reads(&cluster.core));
-        cluster.gateway.log.until("Handled 10002").await;
-    });
-}
-
-#[test]
-fn a_link_of_php_s_is_not_read_while_the_business_leaves() {
-    run(None, async |cluster| {
-        cluster.message(1, "wait");
-        cluster.until(|core| !core.clients.borrow().is_idle()).await;
-        let drained = cluster.drain();
-        cluster.until(|core| !reads(core)).await;
-        cluster.message(2, "late");
-        assert!(!drained.is_finished(), "a handler still runs");
-        cluster.core.events.gate.add_permits(1);
-        drained.await.unwrap();
-        assert_eq!(cluster.log.until("wait 1").await, ["wait 1"]);
-        assert!(!cluster.log.holds("late"));
-        assert!(!cluster.gateway.log.holds("Drain"), "PHP knows no extension");
-    });
-}
-
-#[test]
-fn a_drain_waits_for_fence_and_confirmation() {
-    run(Some("e1"), async |cluster| {
-        let drained = cluster.drain();
-        cluster.gateway.log.until("Drain").await;
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert!(!drained.is_finished() && !cluster.gateway.log.holds("Sync"));
-        cluster.gateway.send(link::Event::Fence);
-        cluster.gateway.log.until("Release").await;
-        drained.await.unwrap();
-    });
-}
-
-#[test]
-fn the_end_runs_on_stop_and_closes_the_links() {
-    run(Some("e1"), async |cluster| {
-        cluster.running().stopped().await;
-        assert_eq!(cluster.log.until("stop").await, ["stop"]);
-        cluster.gateway.log.until("closed").await;
-        assert_eq!(cluster.running().gauges()["links"], 0);
-    });
-}
-
-#[test]
-fn events_are_reported_as_handled_one_by_one_or_together_but_all() {
-    run(Some("e1"), async |cluster| {
-        for client in 1..=3 {
-            cluster.message(client, "hello");
-        }
-        cluster.gateway.log.until("Handled 3").await;
-        cluster.gateway.send(link::Event::Close(cluster.client(1)));
-        cluster.gateway.log.until("Handled 4").await;
-        assert_eq!(cluster.core.clients.borrow().len(), 2);
     });
 }

@@ -1,6 +1,8 @@
 //! The built-in carrier of a cluster: a link from this business to every gateway, and a connection for
 //! questions to each that was asked. `business` makes the links and tells it of them.
 
+mod query;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,7 +14,8 @@ use lineman::service::LocalFuture;
 use lineman_wire::link::{Codec, Reply, Secret};
 
 use crate::cluster::Cluster;
-use crate::hub::{HubError, Queries};
+use crate::error::HubError;
+use query::Queries;
 
 /// The links that are up.
 pub(crate) struct Mesh {

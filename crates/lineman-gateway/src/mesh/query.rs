@@ -16,7 +16,7 @@ use lineman::service::LocalFuture;
 use lineman_wire::link::{Login, Packet, Reply, ReplyCodec, Secret};
 use tokio::sync::oneshot;
 
-use super::HubError;
+use crate::error::HubError;
 
 /// How long an answer may take: longer than any gateway that works needs to list its clients, and
 /// what `GatewayWorker` waits.
@@ -27,20 +27,20 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const MAX_PENDING: usize = 4096;
 
 /// The connections for questions of this process.
-pub(crate) struct Queries {
+pub(super) struct Queries {
     table: Table,
     secret: Secret,
     connections: RefCell<BTreeMap<SocketAddr, Rc<Asked>>>,
 }
 
-/// One connection, and who waits for answers on it.
+/// One connection, and the questions that wait for answers on it.
 struct Asked {
     connection: RefCell<Option<Connection<ReplyCodec>>>,
     pending: RefCell<Pending>,
 }
 
 impl Queries {
-    pub(crate) fn new(table: Table, secret: Secret) -> Self {
+    pub(super) fn new(table: Table, secret: Secret) -> Self {
         Self { table, secret, connections: RefCell::default() }
     }
 
@@ -83,7 +83,7 @@ impl Queries {
 
 impl Queries {
     /// Asks a gateway with an encoded packet.
-    pub(crate) fn ask(
+    pub(super) fn ask(
         &self,
         gateway: SocketAddr,
         packet: Bytes,
@@ -112,7 +112,7 @@ impl Handler<ReplyCodec> for Asked {
             Event::Message(reply) => {
                 let expected = self.pending.borrow_mut().answer(reply);
                 if !expected {
-                    let problem = "an answer that nobody asked for".to_owned();
+                    let problem = "an answer without a question".to_owned();
                     connection.close(CloseReason::Protocol { code: 1002, problem });
                 }
             }
@@ -126,22 +126,22 @@ impl Handler<ReplyCodec> for Asked {
 }
 
 /// Resolves to an answer, or to how the connection ended.
-pub(super) type Waiting = oneshot::Receiver<Result<Reply, String>>;
+type Waiting = oneshot::Receiver<Result<Reply, String>>;
 
-/// Who waits for the next answers, in their order.
+/// The questions that wait for the next answers, in their order.
 #[derive(Default)]
-pub(super) struct Pending(VecDeque<oneshot::Sender<Result<Reply, String>>>);
+struct Pending(VecDeque<oneshot::Sender<Result<Reply, String>>>);
 
 impl Pending {
     /// A question was sent.
-    pub(super) fn push(&mut self) -> Waiting {
+    fn push(&mut self) -> Waiting {
         let (sender, receiver) = oneshot::channel();
         self.0.push_back(sender);
         receiver
     }
 
     /// An answer came: it is the oldest question's. Returns false if there is none.
-    pub(super) fn answer(&mut self, reply: Reply) -> bool {
+    fn answer(&mut self, reply: Reply) -> bool {
         let Some(asker) = self.0.pop_front() else { return false };
         if asker.send(Ok(reply)).is_err() {
             tracing::debug!("an answer came after its deadline");
@@ -150,10 +150,10 @@ impl Pending {
     }
 
     /// The connection has ended.
-    pub(super) fn fail(&mut self, problem: &str) {
+    fn fail(&mut self, problem: &str) {
         for asker in self.0.drain(..) {
             if asker.send(Err(problem.to_owned())).is_err() {
-                tracing::trace!("nobody waits for the answer any more");
+                tracing::trace!("the question was given up before");
             }
         }
     }
@@ -175,7 +175,7 @@ mod tests {
         assert!(pending.answer(reply("i:2;")));
         assert_eq!(first.try_recv().unwrap(), Ok(reply("i:1;")));
         assert_eq!(second.try_recv().unwrap(), Ok(reply("i:2;")));
-        assert!(!pending.answer(reply("i:3;")), "nobody asked");
+        assert!(!pending.answer(reply("i:3;")), "there is no question");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use lineman_wire::link::{Command, Packet};
 
 /// The addresses of this process, as packets and client ids show them.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Identity {
     /// The address in the cluster.
     pub(super) lan_ip: Ipv4Addr,
     /// The port of the inner listener.
@@ -18,7 +18,7 @@ pub(super) struct Place {
     pub(super) epoch: String,
 }
 
-impl Place {
+impl Identity {
     /// Returns the beginning of a packet about a client.
     pub(super) fn packet(
         &self,

@@ -1,0 +1,89 @@
+//! What becomes of clients whose link is lost, and of their sessions.
+
+use super::*;
+
+/// The application's last word on a session is kept where no gateway is left to have it.
+#[test]
+fn a_handler_that_fails_after_its_gateway_died_leaves_its_session_to_on_close() {
+    run(None, async |cluster| {
+        cluster.message(1, "wait and fail");
+        cluster.until(|core| !core.clients.borrow().is_idle()).await;
+        cluster.lose_link();
+        cluster.until(|core| !core.hub.is_linked(cluster.address)).await;
+        cluster.core.events.gate.add_permits(1);
+        assert_eq!(cluster.log.until("close 1").await, ["close 1 wait and fail"]);
+        assert_eq!(cluster.core.handler_errors.get(), 1);
+    });
+}
+
+#[test]
+fn a_handler_that_fails_leaves_the_gateway_s_copy_of_the_session() {
+    run(Some("e1"), async |cluster| {
+        cluster.message(1, "wait and fail");
+        cluster.core.events.gate.add_permits(1);
+        cluster.gateway.log.until("Kick 1 N;").await;
+        cluster.gateway.send(link::Event::Close(cluster.client(1)));
+        assert_eq!(cluster.log.until("close 1").await, ["close 1 "]);
+    });
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_is_given_up() {
+    run(Some("e1"), async |cluster| {
+        cluster.message(1, "hello");
+        cluster.log.until("hello").await;
+        cluster.message(2, "wait");
+        cluster.until(|core| !core.clients.borrow().is_idle()).await;
+        cluster.gateway.mute.set(true);
+        cluster.lose_link();
+        cluster.until(|core| !core.hub.is_linked(cluster.address)).await;
+        tokio::time::pause();
+        let lost = tokio::time::Instant::now();
+        cluster.log.until("close 1 hello").await;
+        let waited = lost.elapsed().as_secs();
+        assert!((4..6).contains(&waited), "{waited}");
+        tokio::time::resume();
+        cluster.core.events.gate.add_permits(1);
+        assert_eq!(cluster.log.until("close 2").await, ["wait 2", "close 2 wait"]);
+        assert_eq!(cluster.core.clients.borrow().len(), 0);
+    });
+}
+
+#[test]
+fn what_waits_behind_a_lost_link_is_handled_when_the_gateway_gives_it_back() {
+    run(Some("e1"), async |cluster| {
+        cluster.message(1, "wait");
+        cluster.message(1, "behind");
+        cluster.until(|core| core.clients.borrow().waiting() == 1).await;
+        cluster.lose_link();
+        cluster.gateway.log.until("WorkerConnect").await;
+        cluster.until(|core| core.clients.borrow().waiting() == 0).await;
+        assert_eq!(cluster.core.dropped_events.get(), 1, "its new business gets it anew");
+        cluster.gateway.send(link::Event::Adopt(cluster.client(1)));
+        cluster.message(1, "again");
+        cluster.until(|core| core.clients.borrow().waiting() == 1).await;
+        cluster.core.events.gate.add_permits(1);
+        assert_eq!(cluster.log.until("again").await, ["wait 1", "again 1"]);
+        assert!(!cluster.log.holds("close"));
+    });
+}
+
+#[test]
+fn a_gateway_that_is_listed_no_more_is_forgotten_with_its_link() {
+    run(Some("e1"), async |cluster| {
+        cluster.message(1, "hello");
+        cluster.log.until("hello").await;
+        cluster.core.on_addresses(0, &[]);
+        assert_eq!(cluster.core.gateways.borrow().len(), 1, "while its link lives, it serves");
+        cluster.gateway.mute.set(true);
+        cluster.lose_link();
+        cluster.until(|core| !core.hub.is_linked(cluster.address)).await;
+        tokio::time::pause();
+        cluster.log.until("close 1 hello").await;
+        tokio::time::resume();
+        // A link that is made to hear the verdict is the last.
+        cluster.gateway.log.until("WorkerConnect").await;
+        cluster.lose_link();
+        cluster.until(|core| core.gateways.borrow().is_empty()).await;
+    });
+}

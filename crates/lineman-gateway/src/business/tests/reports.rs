@@ -1,0 +1,110 @@
+//! What a business tells its gateways: that it reads, what it has handled, and that it leaves.
+
+use super::*;
+
+#[test]
+fn a_link_with_too_many_events_is_not_read_until_half_are_handled() {
+    run(Some("e1"), async |cluster| {
+        cluster.message(1, "wait");
+        for _ in 0..10_000 {
+            cluster.message(1, "x");
+        }
+        cluster.until(|core| !reads(core)).await;
+        cluster.message(2, "later");
+        cluster.core.events.gate.add_permits(1);
+        cluster.log.until("later").await;
+        assert!(reads(&cluster.core));
+        cluster.gateway.log.until("Handled 10002").await;
+    });
+}
+
+#[test]
+fn a_link_of_php_s_is_not_read_while_the_business_leaves() {
+    run(None, async |cluster| {
+        cluster.message(1, "wait");
+        cluster.until(|core| !core.clients.borrow().is_idle()).await;
+        let drained = cluster.drain();
+        cluster.until(|core| !reads(core)).await;
+        cluster.message(2, "late");
+        assert!(!drained.is_finished(), "a handler still runs");
+        cluster.core.events.gate.add_permits(1);
+        drained.await.unwrap();
+        assert_eq!(cluster.log.until("wait 1").await, ["wait 1"]);
+        assert!(!cluster.log.holds("late"));
+        assert!(!cluster.gateway.log.holds("Drain"), "PHP knows no extension");
+    });
+}
+
+#[test]
+fn a_drain_waits_for_fence_and_confirmation() {
+    run(Some("e1"), async |cluster| {
+        let drained = cluster.drain();
+        cluster.gateway.log.until("Drain").await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!drained.is_finished() && !cluster.gateway.log.holds("Sync"));
+        cluster.gateway.send(link::Event::Fence);
+        cluster.gateway.log.until("Release").await;
+        drained.await.unwrap();
+    });
+}
+
+#[test]
+fn the_end_runs_on_stop_and_closes_the_links() {
+    run(Some("e1"), async |cluster| {
+        cluster.running().stopped().await;
+        assert_eq!(cluster.log.until("stop").await, ["stop"]);
+        cluster.gateway.log.until("closed").await;
+        assert_eq!(cluster.running().gauges()["links"], 0);
+    });
+}
+
+#[test]
+fn events_are_reported_as_handled_one_by_one_or_together_but_all() {
+    run(Some("e1"), async |cluster| {
+        for client in 1..=3 {
+            cluster.message(client, "hello");
+        }
+        cluster.gateway.log.until("Handled 3").await;
+        cluster.gateway.send(link::Event::Close(cluster.client(1)));
+        cluster.gateway.log.until("Handled 4").await;
+        assert_eq!(cluster.core.clients.borrow().len(), 2);
+    });
+}
+
+/// Otherwise a process that is killed would have reported a message that half of its group never got.
+#[test]
+fn an_event_is_reported_as_handled_behind_what_it_sent_to_other_gateways() {
+    run(Some("e1"), async |cluster| {
+        let slow = cluster.slow_gateway().await;
+        cluster.message(1, "far");
+        cluster.log.until("far").await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!cluster.gateway.log.holds("Handled"), "the message has not left");
+        slow.link.borrow().as_ref().unwrap().resume();
+        cluster.gateway.log.until("Handled 1").await;
+        slow.log.until("SendToOne 5").await;
+    });
+}
+
+#[test]
+fn before_a_confirmation_is_asked_for_everything_is_reported() {
+    run(Some("e1"), async |cluster| {
+        let slow = cluster.slow_gateway().await;
+        cluster.message(1, "far");
+        cluster.log.until("far").await;
+        let drained = cluster.drain();
+        cluster.gateway.log.until("Drain").await;
+        cluster.gateway.send(link::Event::Fence);
+        slow.send(link::Event::Fence);
+        let heard = cluster.gateway.log.until("Sync").await;
+        assert!(heard.iter().any(|line| line.starts_with("Handled 1")), "{heard:?}");
+        assert!(!drained.is_finished(), "the slow gateway has not confirmed");
+        slow.link.borrow().as_ref().unwrap().resume();
+        drained.await.unwrap();
+        slow.log.until("Release").await;
+    });
+}
