@@ -42,6 +42,19 @@ impl Raw {
         Ok(Self(stream))
     }
 
+    /// Connects to `host:port`; the kernel takes no more than `bytes` that this end has not read.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn connect_narrow(address: &str, bytes: usize) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        // Linux doubles what it is told.
+        socket.set_recv_buffer_size(u32::try_from(bytes / 2)?)?;
+        let stream = within("a TCP connection", socket.connect(address.parse()?)).await??;
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
+    }
+
     /// Connects from this very address and does the WebSocket handshake.
     ///
     /// # Errors
@@ -192,6 +205,21 @@ impl Raw {
             bytes.push(wait.with_context(|| String::from_utf8_lossy(&bytes).into_owned())?);
         }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Reads a server's frame of at most 125 bytes; returns its first byte and its payload.
+    ///
+    /// # Errors
+    /// When the other end closes before, or the frame is longer.
+    pub async fn frame(&mut self) -> Result<(u8, Vec<u8>)> {
+        let frame = async {
+            let [first, length] = self.0.read_u16().await?.to_be_bytes();
+            ensure!(length <= 125, "a long or masked frame: {length}");
+            let mut payload = vec![0; usize::from(length)];
+            self.0.read_exact(&mut payload).await?;
+            Ok((first, payload))
+        };
+        within("a frame", frame).await?
     }
 
     /// Reads until the other end closes, and returns what it sent.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use lineman_testkit::Process;
+use lineman_testkit::{Process, Status};
 use lineman_tests::alone;
+use lineman_tests::innocent::{echoes, served_throughout};
+use lineman_tests::meanwhile::{Meanwhile, Rounds, rounds_during};
 use lineman_tests::person::Person;
 use lineman_tests::programs::{Server, chat, echo};
 use lineman_tests::raw::{Raw, frame, head_of};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How many half-open handshakes come at once: more than two gateways may have.
@@ -27,6 +28,21 @@ const OPEN_BYTES: u64 = (1 + 10) * 1024 * 1024;
 const TEXT: u8 = 0x81;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
+
+/// A control frame of a server with the longest payload, in bytes (RFC 6455, 5.5).
+const CONTROL_FRAME: usize = 127;
+
+/// Bytes of pongs that may wait to be sent (`Bounds` of `ARCHITECTURE.md`).
+const PONGS: usize = 16 * 1024;
+
+/// What the kernel takes for a peer that does not read and wants it to take little: Linux doubles it.
+const NARROW: usize = 32 * 1024;
+
+/// What the kernel's last write beyond its bound, and what the innocent says meanwhile, add at most.
+const SLACK: usize = 128 * 1024;
+
+/// Bytes that are surely a flood.
+const FLOODED: u64 = 16 * 1024 * 1024;
 
 /// What a process with nobody on it holds, generously: buffers, the page, the allocator's arenas.
 const BASE_BYTES: u64 = 16 * 1024 * 1024;
@@ -151,18 +167,94 @@ async fn floods_of_control_frames_and_unread_answers_stay_within_the_bounds() ->
     for (first, byte) in [(PING, b'p'), (PONG, b'q'), (TEXT, b't')] {
         let frames = frame(first, &[byte; 125])?.repeat(500);
         let peer = Raw::websocket(&echo.port.address()).await?;
-        floods.spawn(async move { peer.flood(&frames).await });
+        floods.spawn(async move {
+            peer.flood(&frames).await;
+            first
+        });
     }
     let bound = BASE_BYTES + 4 * OPEN_BYTES;
-    for number in 0..300 {
+    let mut number = 0;
+    while number < 300 || bytes_in(&echo).await? < FLOODED {
         innocent.send_text(number.to_string()).await?;
         ensure!(innocent.next_text().await? == number.to_string());
         if number % 100 == 0 {
             let bytes = process.resident_bytes()?;
             ensure!(bytes <= bound, "{bytes} bytes are held, {bound} were the bound");
         }
+        number += 1;
+    }
+    while let Some(ended) = floods.try_join_next() {
+        assert_eq!(ended?, TEXT, "control frames cut nobody");
     }
     Ok(())
+}
+
+async fn bytes_in(echo: &Server) -> Result<u64> {
+    echo.program.status().await?.slot("echo/0")?.stats["bytes_in"].as_u64().context("a count")
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_is_answered_in_order_up_to_the_bound() -> Result<()> {
+    let _machine = alone().await;
+    let echo = echo()?.started().await?;
+    let kernel = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem")?;
+    let kernel: usize = kernel.split_whitespace().last().context("a maximum")?.parse()?;
+    let bound = kernel + NARROW + PONGS + SLACK;
+    let count = 2 * bound / CONTROL_FRAME;
+
+    let mut answered = Vec::new();
+    for (first, payload) in flooded(&echo, PING, count).await? {
+        ensure!(first == PONG, "a frame that begins with {first} is no pong");
+        answered.push(std::str::from_utf8(&payload)?.parse::<usize>()?);
+    }
+    assert!(answered.is_sorted_by(|one, next| one < next), "in their order, and none twice");
+    let sure = PONGS / CONTROL_FRAME;
+    let first: Vec<usize> = answered.iter().copied().take(sure).collect();
+    assert_eq!(first, (0..sure).collect::<Vec<_>>(), "all are answered up to the bound");
+    let bytes = answered.len() * CONTROL_FRAME;
+    assert!(bytes <= bound, "{bytes} bytes of pongs, {bound} were the bound");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_flood_of_pongs_is_answered_by_nothing() -> Result<()> {
+    let echo = echo()?.started().await?;
+    assert_eq!(flooded(&echo, PONG, 20_000).await?, []);
+    Ok(())
+}
+
+/// Sends so many numbered control frames without reading, and a message when the server has read them
+/// all; returns the frames that come before that is echoed. Somebody innocent is served beside it.
+async fn flooded(echo: &Server, first: u8, count: usize) -> Result<Vec<(u8, Vec<u8>)>> {
+    let mut innocent = echo.client().await?;
+    let attack = async {
+        let mut peer = Raw::connect_narrow(&echo.port.address(), NARROW).await?;
+        ensure!(peer.enters().await?, "not let in");
+        let mut sent = bytes_in(echo).await?;
+        for begin in (0..count).step_by(1000) {
+            let numbers = (begin..count).take(1000);
+            let frames = numbers.map(|number| frame(first, format!("{number:0>125}").as_bytes()));
+            let frames = frames.collect::<Result<Vec<_>>>()?.concat();
+            peer.send(&frames).await?;
+            sent += frames.len() as u64;
+        }
+        let is_read = |status: &Status| {
+            let slot = status.slot("echo/0").ok();
+            slot.and_then(|slot| slot.stats["bytes_in"].as_u64()).is_some_and(|read| read >= sent)
+        };
+        echo.program.until("the flood to be read", is_read).await?;
+        peer.send(&frame(TEXT, b"last")?).await?;
+        let mut frames = Vec::new();
+        loop {
+            match peer.frame().await? {
+                (TEXT, payload) if payload == b"last" => return Ok(frames),
+                other => frames.push(other),
+            }
+        }
+    };
+    let exchange = async || echoes(&mut innocent).await;
+    let bound = BASE_BYTES + OPEN_BYTES;
+    Box::pin(served_throughout(&echo.program, "echo/0", bound, exchange, attack)).await
 }
 
 #[tokio::test]
@@ -216,7 +308,8 @@ async fn garbage_on_the_inner_ports_is_dropped() -> Result<()> {
         }
         Ok(())
     };
-    chatting_during(innocents, attack).await?;
+    let answers = chatting_during(innocents, attack).await?;
+    assert!(answers.iter().all(|count| *count > 0), "{answers:?}");
     assert!(processes.iter().all(Process::is_alive), "no gateway died");
     Ok(())
 }
@@ -242,34 +335,28 @@ async fn one_on_each_gateway(chat: &Server) -> Result<(Vec<Process>, Vec<Person>
 }
 
 /// Has each person talk to themselves while the attack goes on, and returns how many answers each
-/// got. Each must get every one.
+/// got to what they said during it. Each must get every one.
 async fn chatting_during(
     people: Vec<Person>,
     attack: impl Future<Output = Result<()>>,
 ) -> Result<Vec<u64>> {
-    let (over, is_over) = watch::channel(false);
-    let chats: Vec<_> = people
-        .into_iter()
-        .map(|person| tokio::spawn(chat_until(person, is_over.clone())))
-        .collect();
-    let attacked = attack.await;
-    over.send_replace(true);
-    attacked?;
-    let mut answers = Vec::new();
-    for chat in chats {
-        answers.push(chat.await?.context("an innocent client suffered")?);
-    }
+    let chats = people.into_iter().map(|person| {
+        Meanwhile::goes_on(async move |rounds| {
+            talk_to_oneself(person, rounds).await.context("an innocent client suffered")
+        })
+    });
+    let ((), answers) = rounds_during(chats.collect(), attack).await?;
     Ok(answers)
 }
 
-async fn chat_until(mut person: Person, is_over: watch::Receiver<bool>) -> Result<u64> {
-    let mut answers = 0;
-    while !*is_over.borrow() {
-        let content = format!("number {answers}");
+async fn talk_to_oneself(mut person: Person, mut rounds: Rounds) -> Result<()> {
+    let mut number = 0;
+    while rounds.another() {
+        number += 1;
+        let content = format!("number {number}");
         person.say(&content).await?;
         let name = person.name.clone();
         person.hears(&name, &content).await?;
-        answers += 1;
     }
-    Ok(answers)
+    Ok(())
 }
