@@ -86,11 +86,22 @@ pub fn lines(pair: &Pair) -> Result<Server> {
 /// # Errors
 /// When it was not built.
 pub fn cluster() -> Result<Server> {
-    let (port, register) = (Port::reserve()?, Port::reserve()?);
+    let register = Port::reserve()?;
+    let whole = part_of_cluster("register gateway business", &register)?;
+    Ok(Server { register: Some(register), ..whole })
+}
+
+/// Returns `cluster_under_test` with some of its services, whose register is at this port.
+///
+/// # Errors
+/// When it was not built.
+pub fn part_of_cluster(services: &str, register: &Port) -> Result<Server> {
+    let port = Port::reserve()?;
     let program = Program::new(built("cluster_under_test", "lineman-tests")?)?
+        .env("CLUSTER_SERVICES", services)
         .env("CLUSTER_LISTEN", port.address())
         .env("CLUSTER_REGISTER", register.address());
-    Ok(Server { program, port, register: Some(register) })
+    Ok(Server { program, port, register: None })
 }
 
 /// Returns the example `web`: HTTP with all that a site needs, and a WebSocket at `/ws`.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lineman_testkit::{Client, Port, Program, Status};
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
 use lineman_tests::person::Person;
-use lineman_tests::programs::{Server, built, chat, echo};
+use lineman_tests::programs::{Server, built, chat, echo, part_of_cluster};
+use lineman_tests::raw::Raw;
 
 /// Enough people that both gateways hold some: one in 2^38 runs has them all on one side.
 const PEOPLE: usize = 40;
@@ -96,13 +97,78 @@ async fn the_chat_goes_on_without_the_register_and_finds_gateways_when_it_is_bac
 
     let dead = chat.program.kill(&killed).await?;
     chat.program.replaced(&killed, &dead).await?;
-    // Businesses serve the new one: whoever it accepts gets in, and is heard on the other.
+    // Businesses serve the new one: each client it accepts gets in, and is heard on the other.
     for number in 0..PEOPLE {
         let name = format!("later-{number}");
         let mut newcomer = Person::enter(&chat, "here", &name).await?;
         newcomer.say("hello").await?;
         for witness in &mut kept {
             witness.hears(&name, "hello").await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_go_on_for_as_long_as_the_register_stays_away_and_all_link_again() -> Result<()> {
+    let _machine = alone().await;
+    let port = Port::reserve()?;
+    // A program of its own: no master brings it back before the test does.
+    let register = part_of_cluster("register", &port)?.started().await?;
+    let here = part_of_cluster("gateway business", &port)?.started().await?;
+    linked(&[&here]).await?;
+    let mut clients = vec![here.client().await?, here.client().await?];
+    all_hear_each(&mut clients).await?;
+
+    let times = |log: &str| log.matches("register not connected, trying again").count();
+    let before = times(&here.program.log());
+    let worker = register.program.process("register/0").await?;
+    register.program.master().await?.kill();
+    worker.kill();
+    register.program.all_gone().await?;
+    let both_know = |_: &Status| times(&here.program.log()) >= before + 2;
+    here.program.until("gateway and business to miss the register", both_know).await?;
+    for _ in 0..100 {
+        all_hear_each(&mut clients).await?;
+    }
+    // The gateway and the business have their link, so there is a way for somebody new.
+    clients.push(here.client().await?);
+    all_hear_each(&mut clients).await?;
+    ensure!(Raw::connect(&port.address()).await.is_err(), "the register is back before its time");
+
+    register.program.start().await?;
+    let is_known = |status: &Status| {
+        let known = |gauge| status.gauge("register", gauge);
+        (known("gateways"), known("businesses")) == (1, 1)
+    };
+    register.program.until("gateway and business to be back", is_known).await?;
+    all_hear_each(&mut clients).await?;
+    // Only a register that knows the old ones can introduce these to them, and them to these.
+    let there = part_of_cluster("gateway business", &port)?.started().await?;
+    linked(&[&here, &there]).await?;
+    clients.push(there.client().await?);
+    all_hear_each(&mut clients).await
+}
+
+/// Waits until each gateway of these parts of one cluster is linked with each business.
+async fn linked(parts: &[&Server]) -> Result<()> {
+    for part in parts {
+        let all = parts.len() as u64;
+        let is_linked = |status: &Status| {
+            status.gauge("gateway", "links") == all && status.gauge("business", "links") == all
+        };
+        part.program.until("gateways and businesses to be linked", is_linked).await?;
+    }
+    Ok(())
+}
+
+/// Has each of them say something that each of them hears next.
+async fn all_hear_each(clients: &mut [Client]) -> Result<()> {
+    for speaker in 0..clients.len() {
+        let said = format!("from {speaker}");
+        clients[speaker].send_text(&said).await?;
+        for listener in &mut *clients {
+            assert_eq!(listener.next_text().await?, said);
         }
     }
     Ok(())

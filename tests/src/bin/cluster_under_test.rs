@@ -1,7 +1,8 @@
-//! A cluster behind TLS, for the black-box tests: a register, a gateway for `wss`, a business.
+//! A cluster, or a part of one, for the black-box tests: a register, a gateway, a business.
 //!
+//! - `CLUSTER_SERVICES`: those that run, of `register`, `gateway` and `business`;
 //! - `CLUSTER_LISTEN`, `CLUSTER_REGISTER`: the addresses of the gateway and the register;
-//! - `CLUSTER_CERTIFICATE`, `CLUSTER_KEY`: the gateway's files.
+//! - `CLUSTER_CERTIFICATE`, `CLUSTER_KEY`: the gateway's files, if it is for `wss`.
 //!
 //! What a client says everybody hears. A handshake may take a day: who is turned away sooner was not
 //! waited for.
@@ -26,16 +27,24 @@ impl Events for Crier {
 
 fn main() -> Result {
     let register = env::var("CLUSTER_REGISTER")?;
-    let tls = Tls::files(env::var("CLUSTER_CERTIFICATE")?, env::var("CLUSTER_KEY")?);
     let limits = Limits { handshake_time: Duration::from_hours(24), ..Limits::default() };
-    App::new()
-        .service(Register::listen(&register))
-        .service(
-            Gateway::websocket(env::var("CLUSTER_LISTEN")?)
-                .tls(tls)
-                .limits(limits)
-                .register(&register),
-        )
-        .service(Business::new(Crier).register(&register))
-        .run()
+    let mut app = App::new();
+    for service in env::var("CLUSTER_SERVICES")?.split_whitespace() {
+        app = match service {
+            "register" => app.service(Register::listen(&register)),
+            "gateway" => {
+                let gateway =
+                    Gateway::websocket(env::var("CLUSTER_LISTEN")?).limits(limits.clone());
+                app.service(with_tls(gateway)?.register(&register))
+            }
+            "business" => app.service(Business::new(Crier).register(&register)),
+            other => return Err(format!("{other} is no service of a cluster").into()),
+        };
+    }
+    app.run()
+}
+
+fn with_tls(gateway: Gateway) -> Result<Gateway> {
+    let Ok(certificate) = env::var("CLUSTER_CERTIFICATE") else { return Ok(gateway) };
+    Ok(gateway.tls(Tls::files(certificate, env::var("CLUSTER_KEY")?)))
 }
