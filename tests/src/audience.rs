@@ -48,8 +48,8 @@ impl Audience {
     }
 }
 
-/// Returns how many connections, up to `wanted`, one process can hold: whoever may raise the limit
-/// raises it for the processes that are started from now on.
+/// Returns how many connections, up to `wanted`, one process can hold: a process that may raise the
+/// limit raises it for the processes that are started from now on.
 ///
 /// # Errors
 /// When the system does not tell the limit.

@@ -17,8 +17,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::person::{Person, say};
 use crate::programs::Server;
 
-/// How long a member waits for their own message before they take it for lost and go on.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a member looks whether their own message came back; at the second look without it they
+/// take it for lost and go on.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What members do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,8 +145,8 @@ struct Member {
     last: Vec<(u64, bool)>,
     account: Account,
     said: watch::Sender<Option<u64>>,
-    patience: Interval,
-    /// Ticks of `patience` since the member spoke.
+    looks: Interval,
+    /// Ticks of `looks` since the member spoke.
     waited: u32,
 }
 
@@ -173,10 +174,10 @@ impl Member {
         let person = Person::enter(&server, &place, &name).await;
         let person = person.with_context(|| format!("member {name}"))?;
         said.send_replace(Some(0));
-        let mut patience = interval(PATIENCE);
-        patience.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (last, account) = (vec![(0, false); each], Account::default());
-        Ok(Self { person, room, number, last, account, said, patience, waited: 0 })
+        Ok(Self { person, room, number, last, account, said, looks, waited: 0 })
     }
 
     async fn stay(mut self, mut phase: watch::Receiver<Phase>) -> Result<Account> {
@@ -203,7 +204,7 @@ impl Member {
             }
             tokio::select! {
                 text = self.person.client.text() => self.hear(&text?)?,
-                _ = self.patience.tick() => self.waited += 1,
+                _ = self.looks.tick() => self.waited += 1,
                 changed = phase.changed() => changed.context("the crowd was dropped")?,
             }
         }

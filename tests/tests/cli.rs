@@ -136,7 +136,7 @@ async fn a_port_in_use_fails_the_start_as_a_whole() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_failing_on_start_reaches_whoever_started_it() -> Result<()> {
+async fn a_failing_on_start_reaches_the_command_that_started_it() -> Result<()> {
     let echo = echo()?;
     let marker = echo.program.folder().join("broken");
     tokio::fs::write(&marker, "the cellar is flooded").await?;
@@ -248,7 +248,7 @@ async fn completions_know_the_verbs_in_every_shell() -> Result<()> {
     Ok(())
 }
 
-/// Pinned: whoever changes the help sees the change as a whole. Written anew by running with
+/// Pinned: a change of the help shows as a whole. Written anew by running with
 /// `UPDATE_EXPECTED=1`.
 #[tokio::test]
 async fn the_help_is_as_expected() -> Result<()> {

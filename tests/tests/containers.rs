@@ -65,7 +65,7 @@ async fn a_drain_delay_is_not_ready_and_still_accepts() -> Result<()> {
     let mut late = echo.client().await?;
     late.send_text("am I late?").await?;
     assert_eq!(late.next_text().await?, "am I late?");
-    // Whoever crashes meanwhile is replaced, as before.
+    // A worker that crashes meanwhile is replaced, as before.
     let old = echo.program.kill("echo/0").await?;
     assert_eq!(late.ended().await?.code(), None);
     echo.program.replaced("echo/0", &old).await?;
@@ -163,7 +163,7 @@ async fn a_probe_that_ends_its_half_is_answered() -> Result<()> {
 }
 
 #[tokio::test]
-async fn process_1_buries_orphans_and_knows_how_its_workers_ended() -> Result<()> {
+async fn process_1_reaps_orphans_and_knows_how_its_workers_ended() -> Result<()> {
     if !can_unshare() {
         return Ok(());
     }
@@ -329,7 +329,7 @@ async fn the_limit_of_open_files_is_raised_and_said() -> Result<()> {
     Ok(())
 }
 
-/// Connects, talks and leaves; whoever cannot get in yet waits in the backlog.
+/// Connects, talks and leaves; a client that cannot get in yet waits in the backlog.
 async fn client(url: String, mut may_leave: watch::Receiver<bool>) -> Result<()> {
     let mut client = Client::connect(&url).await?;
     client.send_text("hello").await?;
@@ -402,7 +402,7 @@ fn can_unshare() -> bool {
     can
 }
 
-/// Returns the children of a process, the dead ones that nobody has buried included.
+/// Returns the children of a process, the dead ones that were not reaped yet included.
 fn children(parent: i32) -> Result<Vec<i32>> {
     let mut children = Vec::new();
     for entry in std::fs::read_dir("/proc")? {

@@ -139,7 +139,7 @@ async fn requests_that_are_reset_at_once_end_the_connection() -> Result<()> {
     target.attacked(target.sends_away("rapid reset", ENHANCE_YOUR_CALM, &pairs)).await
 }
 
-/// As above with patience: what is reset was begun, and so counts as a request. This peer never
+/// As above but slower: what is reset was begun, and so counts as a request. This peer never
 /// acknowledges a ping, and so the farewell.
 #[tokio::test]
 async fn requests_that_are_reset_when_they_run_meet_their_bound() -> Result<()> {

@@ -194,7 +194,7 @@ async fn a_process_that_stood_still_says_for_how_long() -> Result<()> {
     let status = echo.program.until("the process to be seen as busy", is_busy).await?;
     assert_eq!(lag(&status), None);
     process.resume();
-    // Whoever is seen as busy has not answered for a second.
+    // A process that is seen as busy has not answered for a second.
     let late = |status: &Status| lag(status) >= Some(800_000);
     echo.program.until("the lag to be told", late).await?;
     Ok(())

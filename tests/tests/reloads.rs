@@ -79,7 +79,7 @@ async fn of_reloads_that_wait_together_the_gentlest_counts() -> Result<()> {
     let (first_client, first) = waits(&echo, &["reload", "--timeout", "1h"]).await?;
     let mut gentle = Watched::start(&echo.program, &["reload", "-g", "--timeout", "3h"])?;
     until_log_has(&echo, "asked to reload meanwhile", 1).await?;
-    // Whoever comes now is a client of the successor, which the next reload replaces.
+    // What connects now is a client of the successor, which the next reload replaces.
     let second_client = echo.client().await?;
     let plain = Watched::start(&echo.program, &["reload"])?;
     until_log_has(&echo, "asked to reload meanwhile", 2).await?;

@@ -31,7 +31,7 @@ pub struct Program {
     verbs_in: Option<&'static str>,
 }
 
-/// What a service manager tells a process it starts: whoever runs the tests may be one, and the program
+/// What a service manager tells a process it starts: the tests may run under one, and the program
 /// under test would take it for its own.
 const OF_A_MANAGER: [&str; 6] = [
     "NOTIFY_SOCKET",
