@@ -17,3 +17,6 @@ pub(crate) mod environment;
 
 pub(crate) use crate::connection::stats::{Row, Stats};
 pub(crate) use exit::ExitCode;
+
+#[cfg(test)]
+mod tests;
