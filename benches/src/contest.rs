@@ -1,7 +1,7 @@
 //! A contest: starts the servers in turns, each alone on its core, and lets the load loose on them.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -55,8 +55,8 @@ fn contest(
 }
 
 /// A server that ends with this value.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     process: Child,
     /// Removed after the process has ended.
     _folder: Option<tempfile::TempDir>,
@@ -91,18 +91,24 @@ fn start_ours(kind: Kind) -> anyhow::Result<Server> {
     let address = free_address()?;
     let folder = tempfile::tempdir()?;
     let name = if kind == Kind::Echo { "bench-echo" } else { "bench-chat" };
-    let mut command = Command::new(beside_us(name)?);
-    command
-        .args(["start", "-q"])
-        .env("BENCH_LISTEN", address.to_string())
-        .env("BENCH_REGISTER", free_address()?.to_string())
-        .env("LINEMAN_RUNTIME_DIR", folder.path())
-        .env("LINEMAN_LOG", "warn");
+    let mut command = ours(&beside_us(name)?, address, folder.path())?;
+    command.args(["start", "-q"]);
     spawn(command, address, Some(folder))
 }
 
+/// Returns a command of a program of ours; the verb is missing.
+pub(crate) fn ours(program: &Path, address: SocketAddr, folder: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(program);
+    command
+        .env("BENCH_LISTEN", address.to_string())
+        .env("BENCH_REGISTER", free_address()?.to_string())
+        .env("LINEMAN_RUNTIME_DIR", folder)
+        .env("LINEMAN_LOG", "warn");
+    Ok(command)
+}
+
 /// Starts a server on the first core and keeps the load on the second.
-fn spawn(
+pub(crate) fn spawn(
     mut command: Command,
     address: SocketAddr,
     folder: Option<tempfile::TempDir>,
@@ -113,9 +119,10 @@ fn spawn(
     let process =
         process.with_context(|| format!("cannot start {}", command.get_program().display()))?;
     let server = Server { address, process, _folder: folder };
-    let patience = Instant::now() + Duration::from_secs(10);
+    // Under valgrind, on a busy machine, a start takes its time.
+    let limit = Instant::now() + Duration::from_mins(1);
     while TcpStream::connect(address).is_err() {
-        ensure!(Instant::now() < patience, "the server does not listen on {address}");
+        ensure!(Instant::now() < limit, "the server does not listen on {address}");
         std::thread::yield_now();
     }
     Ok(server)
@@ -133,11 +140,11 @@ fn pin(core: usize) -> anyhow::Result<()> {
     sched_setaffinity(None, &set).context("cannot choose a core")
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     ensure!(path.exists(), "{name} is not built (`cargo xtask bench` builds it)");
     Ok(path)

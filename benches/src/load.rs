@@ -51,11 +51,28 @@ pub(crate) fn measure(server: SocketAddr, shape: Shape, time: Duration) -> anyho
     Ok(received as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// Connects, shakes hands, joins: with plain blocking calls, for it is not measured.
-fn open(server: SocketAddr, shape: Shape, number: usize) -> anyhow::Result<Client> {
+/// Has each of so many clients send a message and wait until it is back, so many times; in each round
+/// all of them send before the first one waits.
+pub(crate) fn exchange(server: SocketAddr, clients: usize, rounds: usize) -> anyhow::Result<()> {
+    let streams = (0..clients).map(|_| connect(server));
+    let mut streams = streams.collect::<anyhow::Result<Vec<_>>>()?;
+    let message = frame(0);
+    for _ in 0..rounds {
+        for stream in &mut streams {
+            stream.write_all(&message)?;
+        }
+        for stream in &mut streams {
+            stream.read_exact(&mut [0; FRAME]).context("no echo")?;
+        }
+    }
+    Ok(())
+}
+
+/// Connects and shakes hands, with plain blocking calls, for it is not measured.
+fn connect(server: SocketAddr) -> anyhow::Result<std::net::TcpStream> {
     let mut stream = std::net::TcpStream::connect(server).context("cannot connect")?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
     stream.write_all(
         b"GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
@@ -67,6 +84,12 @@ fn open(server: SocketAddr, shape: Shape, number: usize) -> anyhow::Result<Clien
         head.push(byte[0]);
     }
     ensure!(head.starts_with(b"HTTP/1.1 101"), "refused: {}", String::from_utf8_lossy(&head));
+    Ok(stream)
+}
+
+/// Connects and joins.
+fn open(server: SocketAddr, shape: Shape, number: usize) -> anyhow::Result<Client> {
+    let mut stream = connect(server)?;
     if let Some(rooms) = shape.rooms {
         stream.write_all(&frame(number % rooms))?;
         stream.read_exact(&mut [0; FRAME]).context("no answer to the join")?;

@@ -1,9 +1,10 @@
-//! `cargo xtask bench echo|chat`: our server and a floor program, measured in turns in one run.
+//! `cargo xtask bench echo|chat|instructions`: our server and a floor program, measured in one run.
 //!
-//! Absolute figures of a shared machine mean nothing, so what counts is the ratio. The server is
-//! pinned to one core and the load to another.
+//! Absolute figures of a shared machine mean nothing, so what counts is the ratio: the servers take
+//! turns, each pinned to one core and the load to another. Instructions are the same on every machine.
 
 mod contest;
+mod instructions;
 mod floor;
 mod load;
 mod peer;
@@ -26,7 +27,9 @@ enum Bench {
     Echo(Effort),
     /// 100 connections in 10 rooms: each message goes to the ten members of its sender's room.
     Chat(Effort),
-    /// Runs a floor program until it is killed; the other two start it.
+    /// Counts the instructions of an echo with callgrind, which has to be installed.
+    Instructions,
+    /// Runs a floor program until it is killed; the others start it.
     #[command(hide = true)]
     Floor { kind: Kind, listen: SocketAddr },
 }
@@ -54,6 +57,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().bench {
         Bench::Echo(effort) => contest::echo(&effort),
         Bench::Chat(effort) => contest::chat(&effort),
+        Bench::Instructions => instructions::echo(),
         Bench::Floor { kind, listen } => floor::run(kind, listen),
     }
 }

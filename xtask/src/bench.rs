@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::packages;
 use crate::step::{cargo, run as step};
 
 /// Arguments of `bench`.
@@ -21,6 +22,8 @@ enum What {
     Echo,
     /// Messages that go to everyone in a room
     Chat,
+    /// Instructions of an echo, counted by callgrind
+    Instructions,
 }
 
 /// Builds and measures, optimised.
@@ -28,6 +31,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let what = match arguments.what {
         What::Echo => "echo",
         What::Chat => "chat",
+        What::Instructions => {
+            packages::install_valgrind()?;
+            "instructions"
+        }
     };
     step(&mut cargo(&["build", "--release", "--package", "lineman-benches", "--bins"]))?;
     let run = ["run", "--release", "--quiet", "--package", "lineman-benches", "--", what];

@@ -23,7 +23,8 @@ use clap::{Parser, Subcommand};
   cargo xtask test -- --test browser    one file of tests
   cargo xtask check && git commit       before a commit
   cargo xtask conformance --all         all 517 WebSocket cases, both sides
-  cargo xtask bench echo --runs 5       our echo server beside its floor"
+  cargo xtask bench echo --runs 5       our echo server beside its floor
+  cargo xtask bench instructions        what an echo takes, whatever else runs"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -52,7 +53,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Measure Lineman beside a floor program, in turns in one run
     ///
-    /// What counts is the ratio: absolute figures of a shared machine mean nothing.
+    /// What counts is the ratio: absolute figures of a shared machine mean nothing. `instructions` are
+    /// exact; they take Debian's valgrind, which is installed as what `test` needs is.
     Bench(bench::Arguments),
 }
 

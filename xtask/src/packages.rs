@@ -34,14 +34,22 @@ const NEEDS: [Need; 9] = [
     Need { sign: Sign::Program("systemd-analyze"), package: "systemd" },
 ];
 
+/// Counts instructions.
+const VALGRIND: Need = Need { sign: Sign::Program("valgrind"), package: "valgrind" };
+
 /// Installs what is missing, or says how to.
 pub(crate) fn install() -> Result<()> {
-    from_the_distribution()?;
+    from_the_distribution("the tests", &NEEDS)?;
     peers::install()
 }
 
-fn from_the_distribution() -> Result<()> {
-    let missing = NEEDS.iter().filter(|need| !need.sign.is_there());
+/// As [`install`], for `bench instructions` alone.
+pub(crate) fn install_valgrind() -> Result<()> {
+    from_the_distribution("the bench", &[VALGRIND])
+}
+
+fn from_the_distribution(purpose: &str, needs: &[Need]) -> Result<()> {
+    let missing = needs.iter().filter(|need| !need.sign.is_there());
     let packages: Vec<&str> = missing.map(|need| need.package).collect();
     if packages.is_empty() {
         return Ok(());
@@ -49,11 +57,11 @@ fn from_the_distribution() -> Result<()> {
     let command = format!("apt-get install --no-install-recommends {}", packages.join(" "));
     if !is_root() || !is_installed("apt-get") {
         bail!(
-            "the tests need {}: on Debian or Ubuntu type `sudo {command}`",
+            "{purpose} cannot do without {}: on Debian or Ubuntu type `sudo {command}`",
             packages.join(" and ")
         );
     }
-    say(&format!("installing {}, which the tests need", packages.join(" and ")));
+    say(&format!("installing {}, which {purpose} cannot do without", packages.join(" and ")));
     run_quietly(apt_get().arg("update"))?;
     run_quietly(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(&packages))
 }
