@@ -1,8 +1,9 @@
 //! `cargo xtask tidy`: the repository's rules that no compiler knows, as a command and as a test.
 
 mod files;
-mod rules;
 mod source;
+mod rules;
+mod names;
 
 use anyhow::{Result, bail};
 
@@ -34,7 +35,9 @@ pub(crate) fn run() -> Result<()> {
 
 fn problems() -> Result<Vec<Problem>> {
     let files = files::read(&repository())?;
-    Ok(files.iter().flat_map(rules::check).collect())
+    let mut problems: Vec<Problem> = files.iter().flat_map(rules::check).collect();
+    problems.extend(names::check(&files));
+    Ok(problems)
 }
 
 #[cfg(test)]

@@ -194,12 +194,12 @@ fn only_control_speaks(file: &File, code: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-fn words(line: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(|character: char| !character.is_alphanumeric() && character != '_')
 }
 
 /// Returns the modules that code reaches through `crate::`, with their lines.
-fn crate_paths(code: &str) -> Vec<(usize, String)> {
+pub(super) fn crate_paths(code: &str) -> Vec<(usize, String)> {
     let mut paths = Vec::new();
     for (at, prefix) in code.match_indices("crate::") {
         let line = code[..at].lines().count().max(1);
@@ -212,7 +212,7 @@ fn crate_paths(code: &str) -> Vec<(usize, String)> {
     paths
 }
 
-fn first_word(text: &str) -> String {
+pub(super) fn first_word(text: &str) -> String {
     words(text.trim_start()).next().unwrap_or_default().to_owned()
 }
 

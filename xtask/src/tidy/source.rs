@@ -20,6 +20,54 @@ pub(super) fn code(text: &str) -> String {
     code
 }
 
+/// Returns code, as [`code`] leaves it, without what only tests see.
+pub(super) fn without_tests(code: &str) -> String {
+    const MARK: &str = "#[cfg(test)]";
+    let mut kept = String::with_capacity(code.len());
+    let mut rest = code;
+    while let Some(at) = rest.find(MARK) {
+        let (before, marked) = rest.split_at(at);
+        let (item, behind) = marked.split_at(item_length(marked));
+        kept.push_str(before);
+        kept.extend(item.chars().filter(|character| *character == '\n'));
+        rest = behind;
+    }
+    kept.push_str(rest);
+    kept
+}
+
+/// Returns the length of the item that `text` begins with: up to its semicolon or last brace.
+fn item_length(text: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, character) in text.char_indices() {
+        match character {
+            ';' if depth == 0 => return at + 1,
+            '{' => depth += 1,
+            '}' => {
+                depth = depth.saturating_sub(1);
+                let ends_with_semicolon = text[at + 1..].starts_with(';');
+                if depth == 0 && !ends_with_semicolon {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Returns a crate's name and the path below its `src`, if that is Rust that is not for tests alone.
+pub(super) fn of_crate(path: &str) -> Option<(&str, &str)> {
+    let (name, within) = path.strip_prefix("crates/")?.split_once("/src/")?;
+    let module = within.strip_suffix(".rs")?;
+    (!is_test(module)).then_some((name, within))
+}
+
+fn is_test(module: &str) -> bool {
+    let mut parts = module.split('/');
+    parts.any(|part| part == "tests" || part.ends_with("_tests"))
+}
+
 /// Returns the length of the comment or literal that `text` begins with, or 0.
 fn skipped(text: &str, before: Option<char>) -> usize {
     let in_word = before.is_some_and(|character| character.is_alphanumeric() || character == '_');
@@ -108,6 +156,23 @@ mod tests {
         check(r#"f("a\"b", c)"#, "f( , c)");
         check(r##"f(r#"a"b"#, br"c", b"d")"##, "f( ,  , b )");
         check(r"f('a', '\'', '\u{7f}', b'x')", "f( ,  ,  , b )");
+    }
+
+    #[test]
+    fn what_only_tests_see_is_taken_out() {
+        let text = "a\n#[cfg(test)]\nuse b::{c, d};\ne\n#[cfg(test)]\nmod f {\n g {}\n}\nh";
+        assert_eq!(without_tests(text), "a\n\n\ne\n\n\n\n\nh");
+        let text = "a\n#[cfg(test)]\n#[path = \"b.rs\"]\nmod tests;\nc";
+        assert_eq!(without_tests(text), "a\n\n\n\nc");
+    }
+
+    #[test]
+    fn test_files_are_known_by_their_paths() {
+        for path in ["tests.rs", "tests/b.rs", "a/b_tests.rs", "a/page.html"] {
+            assert_eq!(of_crate(&format!("crates/a/src/{path}")), None, "{path}");
+        }
+        assert_eq!(of_crate("crates/a/tests/b.rs"), None);
+        assert_eq!(of_crate("crates/a/src/b/attests.rs"), Some(("a", "b/attests.rs")));
     }
 
     #[test]
