@@ -4,6 +4,7 @@ mod files;
 mod source;
 mod rules;
 mod names;
+mod circles;
 
 use anyhow::{Result, bail};
 
@@ -37,6 +38,7 @@ fn problems() -> Result<Vec<Problem>> {
     let files = files::read(&repository())?;
     let mut problems: Vec<Problem> = files.iter().flat_map(rules::check).collect();
     problems.extend(names::check(&files));
+    problems.extend(circles::check(&files));
     Ok(problems)
 }
 
