@@ -5,6 +5,7 @@ mod source;
 mod rules;
 mod names;
 mod circles;
+mod drawing;
 
 use anyhow::{Result, bail};
 
@@ -39,6 +40,7 @@ fn problems() -> Result<Vec<Problem>> {
     let mut problems: Vec<Problem> = files.iter().flat_map(rules::check).collect();
     problems.extend(names::check(&files));
     problems.extend(circles::check(&files));
+    problems.extend(drawing::check(&files));
     Ok(problems)
 }
 
