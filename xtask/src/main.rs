@@ -44,8 +44,8 @@ enum Command {
     Check,
     /// Check the repository's own rules, those that no compiler knows
     ///
-    /// Heads and lengths of files, who may import whom, where unsafe code is, what must not be
-    /// committed. `cargo test` runs the same rules.
+    /// Heads and lengths of files, who may import whom, circles of modules, names of types, where unsafe
+    /// code is, what must not be committed. `cargo test` runs the same rules.
     Tidy,
     /// Run Autobahn's WebSocket cases against our server and our client
     ///

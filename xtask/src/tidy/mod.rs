@@ -4,6 +4,7 @@ mod files;
 mod source;
 mod rules;
 mod names;
+mod words;
 mod circles;
 mod drawing;
 
@@ -39,6 +40,7 @@ fn problems() -> Result<Vec<Problem>> {
     let files = files::read(&repository())?;
     let mut problems: Vec<Problem> = files.iter().flat_map(rules::check).collect();
     problems.extend(names::check(&files));
+    problems.extend(words::check(&files));
     problems.extend(circles::check(&files));
     problems.extend(drawing::check(&files));
     Ok(problems)
