@@ -119,7 +119,8 @@ pub(crate) fn spawn(
     let process =
         process.with_context(|| format!("cannot start {}", command.get_program().display()))?;
     let server = Server { address, process, _folder: folder };
-    let limit = Instant::now() + Duration::from_secs(10);
+    // Under valgrind, on a busy machine, a start takes its time.
+    let limit = Instant::now() + Duration::from_mins(1);
     while TcpStream::connect(address).is_err() {
         ensure!(Instant::now() < limit, "the server does not listen on {address}");
         std::thread::yield_now();

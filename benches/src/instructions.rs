@@ -81,11 +81,9 @@ fn start_ours(folder: &Path) -> anyhow::Result<Server> {
     let server = spawn(command, address, None)?;
 
     let script = program.with_extension("new");
-    let valgrind = callgrind(folder).join(" ");
-    fs::write(
-        &script,
-        format!("#!/bin/sh\nexec valgrind {valgrind} {} \"$@\"\n", built.display()),
-    )?;
+    let [quiet, tool, file] = callgrind(folder);
+    let line = format!("exec valgrind {quiet} {tool} '{file}' '{}' \"$@\"", built.display());
+    fs::write(&script, format!("#!/bin/sh\n{line}\n"))?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     fs::rename(&script, &program)?;
     let reloaded = ours(&built, address, folder)?.arg("reload").output()?;

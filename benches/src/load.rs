@@ -72,7 +72,7 @@ pub(crate) fn exchange(server: SocketAddr, clients: usize, rounds: usize) -> any
 fn connect(server: SocketAddr) -> anyhow::Result<std::net::TcpStream> {
     let mut stream = std::net::TcpStream::connect(server).context("cannot connect")?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
     stream.write_all(
         b"GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",

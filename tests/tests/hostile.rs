@@ -254,7 +254,7 @@ async fn flooded(echo: &Server, first: u8, count: usize) -> Result<Vec<(u8, Vec<
     };
     let exchange = async || echoes(&mut innocent).await;
     let bound = BASE_BYTES + OPEN_BYTES;
-    served_throughout(&echo.program, "echo/0", bound, exchange, attack).await
+    Box::pin(served_throughout(&echo.program, "echo/0", bound, exchange, attack)).await
 }
 
 #[tokio::test]

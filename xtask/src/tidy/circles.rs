@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::Problem;
 use super::files::File;
 use super::rules::{crate_paths, words};
-use super::source::{code, is_test, without_tests};
+use super::source::{code, of_crate, without_tests};
 
 /// This file, for what is wrong with its list.
 const HERE: &str = "xtask/src/tidy/circles.rs";
@@ -34,7 +34,7 @@ pub(super) fn check(files: &[File]) -> Vec<Problem> {
 fn against(files: &[File], allowed: &[Knot]) -> Vec<Problem> {
     let mut crates: BTreeMap<&str, Vec<(&str, &File)>> = BTreeMap::new();
     for file in files {
-        if let Some((name, within)) = source(&file.path) {
+        if let Some((name, within)) = of_crate(&file.path) {
             crates.entry(name).or_default().push((within, file));
         }
     }
@@ -48,15 +48,9 @@ fn against(files: &[File], allowed: &[Knot]) -> Vec<Problem> {
                 problems.extend(graph.problem(name, &knot, &allowed));
             }
         }
-        problems.extend(allowed.iter().flat_map(|list| stale(&graph, *list)));
+        problems.extend(allowed.iter().filter_map(|list| stale(&graph, *list)));
     }
     problems
-}
-
-/// Returns a crate's name and the path within its sources, unless a file holds tests alone.
-fn source(path: &str) -> Option<(&str, &str)> {
-    let (name, within) = path.strip_prefix("crates/")?.split_once("/src/")?;
-    (within.ends_with(".rs") && !is_test(within)).then_some((name, within))
 }
 
 /// Modules on the list that are in no circle any more.

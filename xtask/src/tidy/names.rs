@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Problem;
 use super::files::File;
 use super::rules::first_word;
-use super::source::{code, is_test, without_tests};
+use super::source::{code, of_crate, without_tests};
 
 /// This file, for what is wrong with its lists.
 const HERE: &str = "xtask/src/tidy/names.rs";
@@ -89,7 +89,7 @@ const TO_BE_TOLD_APART: [(&str, usize); 70] = [
 ];
 
 /// The crate whose types mirror what programs report, and share no code with them.
-const MIRROR: &str = "crates/lineman-testkit/";
+const MIRROR: &str = "lineman-testkit";
 
 /// What a definition begins with.
 const KINDS: [&str; 5] = ["struct", "enum", "union", "trait", "type"];
@@ -106,8 +106,8 @@ pub(super) fn check(files: &[File]) -> Vec<Problem> {
 
 fn against(files: &[File], allowed: &BTreeMap<&str, usize>) -> Vec<Problem> {
     let mut places: BTreeMap<String, Vec<Place>> = BTreeMap::new();
-    let sources = files.iter().filter(|file| is_source(&file.path));
-    for file in sources {
+    let counts = |file: &&File| of_crate(&file.path).is_some_and(|(name, _)| name != MIRROR);
+    for file in files.iter().filter(counts) {
         for (line, name) in definitions(&without_tests(&code(&file.text))) {
             places.entry(name).or_default().push((file.path.clone(), line));
         }
@@ -131,11 +131,6 @@ fn against(files: &[File], allowed: &BTreeMap<&str, usize>) -> Vec<Problem> {
         }
     }
     problems
-}
-
-fn is_source(path: &str) -> bool {
-    let source = path.starts_with("crates/") && path.contains("/src/");
-    source && path.ends_with(".rs") && !is_test(path) && !path.starts_with(MIRROR)
 }
 
 /// Returns the types that code defines outside functions and `impl` blocks, with their lines.

@@ -56,9 +56,15 @@ fn item_length(text: &str) -> usize {
     text.len()
 }
 
-/// Returns whether a file of a crate holds tests and nothing else, going by its path.
-pub(super) fn is_test(path: &str) -> bool {
-    let mut parts = path.trim_end_matches(".rs").split('/');
+/// Returns a crate's name and the path below its `src`, if that is Rust that is not for tests alone.
+pub(super) fn of_crate(path: &str) -> Option<(&str, &str)> {
+    let (name, within) = path.strip_prefix("crates/")?.split_once("/src/")?;
+    let module = within.strip_suffix(".rs")?;
+    (!is_test(module)).then_some((name, within))
+}
+
+fn is_test(module: &str) -> bool {
+    let mut parts = module.split('/');
     parts.any(|part| part == "tests" || part.ends_with("_tests"))
 }
 
@@ -162,10 +168,11 @@ mod tests {
 
     #[test]
     fn test_files_are_known_by_their_paths() {
-        for path in ["a/tests.rs", "a/tests/b.rs", "a/src/b_tests.rs"] {
-            assert!(is_test(path), "{path}");
+        for path in ["tests.rs", "tests/b.rs", "a/b_tests.rs", "a/page.html"] {
+            assert_eq!(of_crate(&format!("crates/a/src/{path}")), None, "{path}");
         }
-        assert!(!is_test("crates/lineman-testkit/src/attests.rs"));
+        assert_eq!(of_crate("crates/a/tests/b.rs"), None);
+        assert_eq!(of_crate("crates/a/src/b/attests.rs"), Some(("a", "b/attests.rs")));
     }
 
     #[test]

@@ -52,13 +52,13 @@ async fn all_that_a_worker_is_told_arrives() {
     let mut messages = samples!(ToWorker {
         Status { token: u64::MAX },
         Connections { token: 7, from: 512, limit: 1024 },
-        TicketKeys { keys: keys },
+        TicketKeys { keys },
         Reload {},
         Borrow { lender: "echo/1".to_owned() },
         Return { lender: "echo/1".to_owned() },
         Log { streams: Streams::Both },
-        Drain { limit: limit, stop_limit: stop_limit },
-        Stop { stop_limit: stop_limit },
+        Drain { limit, stop_limit },
+        Stop { stop_limit },
     });
     let streams = samples!(Streams { Both {}, Stderr {}, Stdout {}, });
     messages.extend(streams.into_iter().map(|streams| ToWorker::Log { streams }));
@@ -156,7 +156,7 @@ fn answers(code: ExitCode) -> Vec<Answer> {
         }),
         Status (Box::new(status())),
         Rows { slot: "echo/0".to_owned(), pid: 2, rows: vec![row(), row()], longest: 6 },
-        Done { code: code, text: "done".to_owned() },
+        Done { code, text: "done".to_owned() },
     }));
     answers
 }
