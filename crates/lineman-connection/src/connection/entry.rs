@@ -15,7 +15,7 @@ use super::due::{Deadline, Due, Rearm};
 use super::extra::Extra;
 use super::handle::Counters;
 use super::handler::{Event, Turn};
-use super::inflow::{Hold, Inflow, Reaction};
+use super::inflow::{Hold, Inflow, SilenceAction};
 use super::life::{Life, State};
 use super::listener::Serve;
 use super::outflow::{Ending, Outflow};
@@ -361,12 +361,12 @@ impl<D: Driver> AnyEntry for Entry<D> {
             return;
         }
         let asked = match self.inflow.beat() {
-            Reaction::Wait => return,
+            SilenceAction::Wait => return,
             // Nothing can be asked behind the end of our side.
-            Reaction::Ping if self.outflow.end() == Ending::Open => {
+            SilenceAction::Ping if self.outflow.end() == Ending::Open => {
                 self.driver.borrow_mut().ping(self.outflow.queue.borrow_mut().tail())
             }
-            Reaction::Ping | Reaction::GiveUp => false,
+            SilenceAction::Ping | SilenceAction::GiveUp => false,
         };
         if asked {
             return self.touch();

@@ -54,7 +54,7 @@ pub(super) struct SavedInflow {
 
 /// What a beat of the heartbeat asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reaction {
+pub(super) enum SilenceAction {
     /// Nothing.
     Wait,
     /// The peer is to be asked whether it is there.
@@ -185,14 +185,14 @@ impl Inflow {
 
     /// A beat of the heartbeat has passed. One that is held may have answered, unread: its silence
     /// begins anew.
-    pub(super) fn beat(&self) -> Reaction {
+    pub(super) fn beat(&self) -> SilenceAction {
         let (next, beat) = match self.silence.get() {
-            Silence::Heard => (Silence::Silent, Reaction::Wait),
+            Silence::Heard => (Silence::Silent, SilenceAction::Wait),
             Silence::Silent | Silence::Pinged if self.holds.get() != 0 => {
-                (Silence::Heard, Reaction::Wait)
+                (Silence::Heard, SilenceAction::Wait)
             }
-            Silence::Silent => (Silence::Pinged, Reaction::Ping),
-            Silence::Pinged => (Silence::Pinged, Reaction::GiveUp),
+            Silence::Silent => (Silence::Pinged, SilenceAction::Ping),
+            Silence::Pinged => (Silence::Pinged, SilenceAction::GiveUp),
         };
         self.silence.set(next);
         beat
@@ -302,19 +302,19 @@ mod tests {
         let inflow = Inflow::default();
         assert_eq!(
             [inflow.beat(), inflow.beat(), inflow.beat()],
-            [Reaction::Wait, Reaction::Ping, Reaction::GiveUp]
+            [SilenceAction::Wait, SilenceAction::Ping, SilenceAction::GiveUp]
         );
         for hold in HOLDS {
             inflow.hold(hold);
-            assert_eq!(inflow.beat(), Reaction::Wait, "{hold:?}");
+            assert_eq!(inflow.beat(), SilenceAction::Wait, "{hold:?}");
             inflow.lift(hold);
             assert_eq!(
                 [inflow.beat(), inflow.beat()],
-                [Reaction::Wait, Reaction::Ping],
+                [SilenceAction::Wait, SilenceAction::Ping],
                 "{hold:?}"
             );
         }
         inflow.heard();
-        assert_eq!(inflow.beat(), Reaction::Wait);
+        assert_eq!(inflow.beat(), SilenceAction::Wait);
     }
 }

@@ -31,7 +31,7 @@ const PIECES: usize = 2;
 
 /// The loop's end of the service. `R` is a request.
 pub(super) struct OwnThread<R> {
-    calls: mpsc::Sender<Call<R>>,
+    calls: mpsc::Sender<RemoteCall<R>>,
 }
 
 impl<R> Clone for OwnThread<R> {
@@ -41,7 +41,7 @@ impl<R> Clone for OwnThread<R> {
 }
 
 /// A request on its way to the thread. Dropping `answer` says that none will come.
-struct Call<R> {
+struct RemoteCall<R> {
     request: R,
     answer: oneshot::Sender<Response<Pieces>>,
 }
@@ -83,7 +83,7 @@ impl<R: 'static> Service<R> for OwnThread<R> {
 
     fn call(&mut self, request: R) -> Self::Future {
         let (answer, answered) = oneshot::channel();
-        let refusal = match self.calls.try_send(Call { request, answer }) {
+        let refusal = match self.calls.try_send(RemoteCall { request, answer }) {
             Ok(()) => None,
             Err(TrySendError::Full(_)) => {
                 tracing::warn!("the HTTP service is blocked: request refused");
@@ -107,7 +107,7 @@ impl<R: 'static> Service<R> for OwnThread<R> {
 }
 
 /// The thread: a task for each request, whose panic ends nothing else.
-async fn serve<R, S, B>(service: S, mut calls: mpsc::Receiver<Call<R>>)
+async fn serve<R, S, B>(service: S, mut calls: mpsc::Receiver<RemoteCall<R>>)
 where
     R: 'static,
     S: Service<R, Response = Response<B>, Error = Infallible> + Clone + 'static,
@@ -121,13 +121,13 @@ where
     }
 }
 
-async fn handle<R, S, B>(service: Rc<S>, call: Call<R>)
+async fn handle<R, S, B>(service: Rc<S>, call: RemoteCall<R>)
 where
     S: Service<R, Response = Response<B>, Error = Infallible> + Clone,
     B: http_body::Body,
     B::Error: Into<BoxError>,
 {
-    let Call { request, mut answer } = call;
+    let RemoteCall { request, mut answer } = call;
     let Ok(response) = tokio::select! {
         biased;
         () = answer.closed() => return,

@@ -86,7 +86,7 @@ struct ServedClient<S> {
     gateway_port: u16,
     session: Session<S>,
     queue: VecDeque<ClientEvent>,
-    state: Progress,
+    state: Handling,
     /// A handler failed, so the client is being closed.
     failed: bool,
     /// The link is lost, and whether the gateway is dead is not known: no event begins.
@@ -94,7 +94,7 @@ struct ServedClient<S> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
+enum Handling {
     Idle,
     Busy,
     /// Busy, and its gateway has given the client to another business; it may give it back.
@@ -111,7 +111,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClient<S> {
             gateway_port: client.gateway_port,
             session: Session::new(client.session.clone(), fingerprints),
             queue: VecDeque::new(),
-            state: Progress::Idle,
+            state: Handling::Idle,
             failed: false,
             held: false,
         }
@@ -119,8 +119,8 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClient<S> {
 
     /// The client is ours, whatever was before.
     fn revive(&mut self) {
-        if self.state == Progress::Forgotten {
-            self.state = Progress::Busy;
+        if self.state == Handling::Forgotten {
+            self.state = Handling::Busy;
         }
     }
 
@@ -175,12 +175,12 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
         let entry = self.by_id.entry(event.client.id);
         let served = entry.or_insert_with(|| ServedClient::new(&event.client, fingerprints));
         served.revive();
-        if served.state != Progress::Idle || served.held {
+        if served.state != Handling::Idle || served.held {
             served.queue.push_back(event);
             self.waiting += 1;
             return None;
         }
-        served.state = Progress::Busy;
+        served.state = Handling::Busy;
         self.busy += 1;
         Some(event)
     }
@@ -224,7 +224,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
                 Ok(None)
             }
             Outcome::Closed => {
-                served.state = Progress::Gone;
+                served.state = Handling::Gone;
                 Ok(None)
             }
         }
@@ -233,7 +233,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
     /// Returns the event of a client that is due after one that has ended; its client stays busy.
     pub(super) fn next(&mut self, client: ClientId) -> Next {
         let Some(served) = self.by_id.get_mut(&client) else { return Next::default() };
-        if matches!(served.state, Progress::Forgotten | Progress::Gone) {
+        if matches!(served.state, Handling::Forgotten | Handling::Gone) {
             self.busy -= 1;
             let dropped = self.by_id.remove(&client).map(|served| served.queue).unwrap_or_default();
             self.waiting -= dropped.len();
@@ -249,7 +249,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
             self.waiting -= 1;
             return Next { event: Some(event), dropped: Vec::new() };
         }
-        served.state = Progress::Idle;
+        served.state = Handling::Idle;
         self.busy -= 1;
         Next::default()
     }
@@ -282,9 +282,9 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
             }
             dropped.extend(served.queue.drain(..));
             match served.state {
-                Progress::Idle => return false,
-                Progress::Busy => served.state = Progress::Forgotten,
-                Progress::Forgotten | Progress::Gone => {}
+                Handling::Idle => return false,
+                Handling::Busy => served.state = Handling::Forgotten,
+                Handling::Forgotten | Handling::Gone => {}
             }
             served.held = false;
             true
@@ -299,7 +299,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
         let mut begun = Vec::new();
         for (id, served) in &mut self.by_id {
             if gateway_of(*id) != gateway
-                || matches!(served.state, Progress::Forgotten | Progress::Gone)
+                || matches!(served.state, Handling::Forgotten | Handling::Gone)
             {
                 continue;
             }
@@ -308,10 +308,10 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
                 served.queue.push_back(served.lost(*id, link));
                 self.waiting += 1;
             }
-            if served.state == Progress::Idle
+            if served.state == Handling::Idle
                 && let Some(event) = served.queue.pop_front()
             {
-                served.state = Progress::Busy;
+                served.state = Handling::Busy;
                 self.busy += 1;
                 self.waiting -= 1;
                 begun.push(event);

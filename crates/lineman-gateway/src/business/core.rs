@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::Table;
-use lineman::service::{Hooks, LocalFuture, Running};
+use lineman::service::{LocalFuture, ProcessHooks, Running};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
 
@@ -114,7 +114,7 @@ impl<E: Events> Core<E> {
 /// The handle the process holds.
 pub(super) struct RunningBusiness<E: Events> {
     pub(super) core: Rc<Core<E>>,
-    pub(super) hooks: Hooks,
+    pub(super) hooks: ProcessHooks,
 }
 
 impl<E: Events> Running for RunningBusiness<E> {

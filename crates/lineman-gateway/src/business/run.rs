@@ -24,7 +24,7 @@ use crate::{Client, Events};
 type Left<S> = (S, Result<(), BoxError>);
 
 /// What has to be known of an event when its handler is done.
-struct Facts {
+struct EventFacts {
     id: ClientId,
     gateway: SocketAddr,
     link: LinkId,
@@ -44,7 +44,7 @@ impl<E: Events> Core<E> {
 
     /// Returns the event that is to begin next, unless a task goes on with this one.
     fn run_one(self: &Rc<Self>, event: ClientEvent) -> Option<ClientEvent> {
-        let facts = Facts {
+        let facts = EventFacts {
             id: event.client.id,
             gateway: gateway_of(event.client.id),
             link: event.link,
@@ -68,7 +68,7 @@ impl<E: Events> Core<E> {
         self: &Rc<Self>,
         event: ClientEvent,
         session: E::Session,
-        facts: Facts,
+        facts: EventFacts,
     ) -> Option<ClientEvent> {
         let polled = guarded(|| {
             let _during = activity::during(Activity::Event, 0);
@@ -89,7 +89,7 @@ impl<E: Events> Core<E> {
         }
     }
 
-    fn go_on(self: &Rc<Self>, future: LocalFuture<Left<E::Session>>, facts: Facts) {
+    fn go_on(self: &Rc<Self>, future: LocalFuture<Left<E::Session>>, facts: EventFacts) {
         let core = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let future = activity::watched(Activity::Event, 0, future);
@@ -128,7 +128,7 @@ impl<E: Events> Core<E> {
     }
 
     /// A handler has returned.
-    fn ended(self: &Rc<Self>, facts: &Facts, left: Left<E::Session>) -> Option<ClientEvent> {
+    fn ended(self: &Rc<Self>, facts: &EventFacts, left: Left<E::Session>) -> Option<ClientEvent> {
         match left {
             (session, Err(error)) => {
                 self.failed(facts, &error);
@@ -144,7 +144,7 @@ impl<E: Events> Core<E> {
     }
 
     /// Writes the session back, if the handler has changed it.
-    fn keep(&self, facts: &Facts, session: E::Session) {
+    fn keep(&self, facts: &EventFacts, session: E::Session) {
         let end = || self.clients.borrow_mut().end(facts.id, Outcome::Handled(session));
         let changed = match guarded(end) {
             Ok(changed) => changed,
@@ -165,7 +165,7 @@ impl<E: Events> Core<E> {
     }
 
     /// A handler has failed: the client is closed, for what it sees may be wrong from here on.
-    fn failed(&self, facts: &Facts, error: &BoxError) {
+    fn failed(&self, facts: &EventFacts, error: &BoxError) {
         tracing::error!(client = %facts.id, %error, "handler failed");
         self.handler_errors.set(self.handler_errors.get() + 1);
         if facts.last {
@@ -180,14 +180,14 @@ impl<E: Events> Core<E> {
         }
     }
 
-    fn gone(&self, facts: &Facts) {
+    fn gone(&self, facts: &EventFacts) {
         if let Err(error) = self.clients.borrow_mut().end(facts.id, Outcome::Closed) {
             tracing::debug!(client = %facts.id, %error, "session dropped");
         }
     }
 
     /// An event has been dealt with: counts it, and returns the client's next one.
-    fn after(self: &Rc<Self>, facts: &Facts) -> Option<ClientEvent> {
+    fn after(self: &Rc<Self>, facts: &EventFacts) -> Option<ClientEvent> {
         self.handled(facts.gateway, facts.link);
         let next = self.clients.borrow_mut().next(facts.id);
         for event in next.dropped.iter().chain(&next.event) {

@@ -17,7 +17,7 @@ use super::SlowClient;
 use super::assignment::Held;
 use super::clients::ConnectedClients;
 use super::heartbeat::Heartbeat;
-use super::identity::Identity;
+use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::links::{LinkId, LinkOutlet, Links};
 use super::outlet::Outlet;
@@ -79,7 +79,7 @@ pub(super) struct Counts {
 
 /// Everything a gateway process knows.
 pub(super) struct Core<C: Outlet> {
-    pub(super) identity: Identity,
+    pub(super) identity: GatewayIdentity,
     pub(super) policy: Policy<C::Form>,
     pub(super) clients: ConnectedClients<C>,
     pub(super) peers: FxHashMap<u64, InnerPeer>,
@@ -95,7 +95,11 @@ pub(super) struct Core<C: Outlet> {
 }
 
 impl<C: Outlet> Core<C> {
-    pub(super) fn new(identity: Identity, policy: Policy<C::Form>, counter: Counter) -> Self {
+    pub(super) fn new(
+        identity: GatewayIdentity,
+        policy: Policy<C::Form>,
+        counter: Counter,
+    ) -> Self {
         Self {
             client_rounds: Rounds::new(policy.heartbeat.period()),
             link_rounds: Rounds::new(policy.link_ping_interval),

@@ -7,7 +7,7 @@ use lineman_wire::link::{Command, Packet};
 
 /// The addresses of this process, as packets and client ids show them.
 #[derive(Debug, Clone)]
-pub(super) struct Identity {
+pub(super) struct GatewayIdentity {
     /// The address in the cluster.
     pub(super) lan_ip: Ipv4Addr,
     /// The port of the inner listener.
@@ -18,7 +18,7 @@ pub(super) struct Identity {
     pub(super) epoch: String,
 }
 
-impl Identity {
+impl GatewayIdentity {
     /// Returns the beginning of a packet about a client.
     pub(super) fn packet(
         &self,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lineman::connection::{Connection, Limits, Serve};
 use lineman::service::{
-    Context, Description, Hooks, Listen, LocalFuture, Ports, Running, Service, Socket,
+    Context, Description, Listen, LocalFuture, Ports, ProcessHooks, Running, Service, Socket,
 };
 use lineman::timer::{self, Timer};
 use lineman::{Error, Result, Table};
@@ -16,7 +16,7 @@ use lineman_wire::link::Codec;
 use super::Gateway;
 use super::core::{Core, Input, Policy};
 use super::dialect::ClientDialect;
-use super::identity::Identity;
+use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::outlet::Outlet;
 use super::shell::{ClientDoor, LinkDoor, Shell};
@@ -105,7 +105,7 @@ impl<P: ClientDialect> Gateway<P> {
         })
     }
 
-    fn identity(&self, clients: &Socket, links: &Socket) -> Result<Identity> {
+    fn identity(&self, clients: &Socket, links: &Socket) -> Result<GatewayIdentity> {
         let lan_ip: Ipv4Addr = self.lan_ip.parse().map_err(|_| {
             self.wrong(&format!("lan_ip {:?} is no IPv4 address: client ids need one", self.lan_ip))
         })?;
@@ -113,7 +113,7 @@ impl<P: ClientDialect> Gateway<P> {
         // GatewayWorker has a number there; on a Unix socket it means nothing.
         let clients_port = clients.port().unwrap_or(0);
         let epoch = format!("{:016x}", getrandom::u64()?);
-        Ok(Identity { lan_ip, links_port, clients_port, epoch })
+        Ok(GatewayIdentity { lan_ip, links_port, clients_port, epoch })
     }
 
     fn wrong(&self, problem: &str) -> Error {
@@ -147,7 +147,7 @@ struct RunningGateway<P: ClientDialect> {
     shell: Rc<Shell<Connection<P>>>,
     table: Table,
     timers: Vec<Timer>,
-    hooks: Hooks,
+    hooks: ProcessHooks,
     _discovery: Discovery,
 }
 

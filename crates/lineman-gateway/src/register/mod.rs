@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use lineman::connection::Serve;
 use lineman::service::{
-    Context, Description, Hooks, Listening, LocalFuture, Processes, Reload, Running, Service,
-    StopOrder,
+    Context, Description, Listening, LocalFuture, ProcessHooks, Processes, Reload, Running,
+    Service, StopOrder,
 };
 use lineman::{App, Result, timer};
 use lineman_wire::link::Secret;
@@ -116,7 +116,7 @@ impl Service for Register {
 
 struct RunningRegister {
     desk: Rc<Desk>,
-    hooks: Hooks,
+    hooks: ProcessHooks,
 }
 
 impl Running for RunningRegister {

@@ -20,7 +20,7 @@ pub use lineman_master::service::{
     StopOrder, Traffic,
 };
 pub use listening::Listening;
-pub use processes::{Hooks, Processes};
+pub use processes::{ProcessHooks, Processes};
 
 /// A service: what its processes listen on, how many there are, and what each of them runs.
 pub trait Service: 'static {

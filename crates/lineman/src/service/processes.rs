@@ -85,11 +85,11 @@ impl Processes {
     ///
     /// # Errors
     /// That of the user's `on_start`.
-    pub async fn start(self, slot: Slot) -> Result<Hooks> {
+    pub async fn start(self, slot: Slot) -> Result<ProcessHooks> {
         if let Some(handler) = self.on_start {
             handler(slot).await?;
         }
-        Ok(Hooks { on_reload: self.on_reload, on_stop: RefCell::new(self.on_stop) })
+        Ok(ProcessHooks { on_reload: self.on_reload, on_stop: RefCell::new(self.on_stop) })
     }
 }
 
@@ -167,12 +167,12 @@ impl std::fmt::Debug for Processes {
 
 /// What users want to run in a process beside its connections.
 #[derive(Default)]
-pub struct Hooks {
+pub struct ProcessHooks {
     on_reload: Option<OnReload>,
     on_stop: RefCell<Option<OnStop>>,
 }
 
-impl Hooks {
+impl ProcessHooks {
     /// Runs the user's `on_reload`; call it from [`Running::reload`](super::Running::reload).
     pub fn reload(&self) -> LocalFuture<()> {
         let handler = self.on_reload.clone();
@@ -198,10 +198,10 @@ impl Hooks {
     }
 }
 
-impl std::fmt::Debug for Hooks {
+impl std::fmt::Debug for ProcessHooks {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
-            .debug_struct("Hooks")
+            .debug_struct("ProcessHooks")
             .field("on_reload", &self.on_reload.is_some())
             .finish_non_exhaustive()
     }

@@ -16,7 +16,7 @@ use lineman_wire::text::Text;
 use crate::connection::{Driver, Front, Handlers, WebSocket, websocket};
 use crate::http::{Body, Http};
 use crate::service::{
-    Context, Description, Hooks, Inner, Listen, Listening, LocalFuture, Processes, Running,
+    Context, Description, Inner, Listen, Listening, LocalFuture, ProcessHooks, Processes, Running,
     Service, Socket, Traffic,
 };
 use crate::tls::Tls;
@@ -298,7 +298,7 @@ impl<K: Listens + 'static> Service for Worker<K> {
 }
 
 /// A worker that serves.
-struct RunningWorker(Hooks);
+struct RunningWorker(ProcessHooks);
 
 impl Running for RunningWorker {
     fn reload(&self) -> LocalFuture<()> {

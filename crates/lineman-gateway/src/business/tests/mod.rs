@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 use lineman::Table;
 use lineman::connection::{Connection, Event, Handler, Serve, Turn};
-use lineman::service::Hooks;
+use lineman::service::ProcessHooks;
 use lineman_wire::link::{self, Body, Codec, Command, Hello, Packet, Reply};
 use lineman_wire::php::Value;
 use tokio::sync::Semaphore;
@@ -232,7 +232,7 @@ impl Cluster {
     }
 
     fn running(&self) -> RunningBusiness<App> {
-        RunningBusiness { core: Rc::clone(&self.core), hooks: Hooks::default() }
+        RunningBusiness { core: Rc::clone(&self.core), hooks: ProcessHooks::default() }
     }
 
     fn drain(&self) -> tokio::task::JoinHandle<()> {

@@ -21,7 +21,7 @@ use super::SlowClient;
 use super::core::{Core, Input, Policy};
 use super::dialect::{ClientDialect, WebSocketForm};
 use super::heartbeat::Heartbeat;
-use super::identity::Identity;
+use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::outlet::Outlet;
 
@@ -120,7 +120,7 @@ impl World {
     }
 
     pub(super) fn with(key: &str, form: fn(Body) -> Result<Bytes, BoxError>) -> Self {
-        let identity = Identity {
+        let identity = GatewayIdentity {
             lan_ip: Ipv4Addr::LOCALHOST,
             links_port: 22900,
             clients_port: 27272,
