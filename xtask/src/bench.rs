@@ -36,7 +36,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             "instructions"
         }
     };
-    step(&mut cargo(&["build", "--release", "--package", "lineman-benches", "--bins"]))?;
-    let run = ["run", "--release", "--quiet", "--package", "lineman-benches", "--", what];
-    step(cargo(&run).args(&arguments.more))
+    let package = ["--profile", "dist", "--package", "lineman-benches"];
+    step(cargo(&["build", "--bins"]).args(package))?;
+    let run = ["--quiet", "--bin", "lineman-benches", "--", what];
+    step(cargo(&["run"]).args(package).args(run).args(&arguments.more))
 }

@@ -6,7 +6,8 @@ pub use lineman_wire::{BoxError, Result};
 
 /// An error of the framework itself; code of users returns [`BoxError`] and converts with `?`.
 ///
-/// In a [`BoxError`] stands the error of the half that failed: [`MasterError`] or [`ConnectionError`].
+/// In a [`BoxError`] stands the error of the half that failed: [`MasterError`](crate::MasterError) or
+/// [`ConnectionError`](crate::ConnectionError).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -48,7 +48,7 @@ mod error;
 
 /// Lineman's verbs and flags as data for clap: for programs with flags of their own.
 pub mod cli {
-    //! A program with flags has [`Arguments`] beside them:
+    //! A program with flags has [`Arguments`](crate::cli::Arguments) beside them:
     //!
     //! ```no_run
     //! use clap::{CommandFactory, Parser};
@@ -73,7 +73,7 @@ pub mod cli {
     //! }
     //! ```
     //!
-    //! One with verbs has [`Verb`] among them:
+    //! One with verbs has [`Verb`](crate::cli::Verb) among them:
     //!
     //! ```no_run
     //! use clap::{Parser, Subcommand};

@@ -11,7 +11,7 @@ use super::limits::Limits;
 /// A protocol as the table sees it: with an opening, replies of its own, and a farewell.
 ///
 /// Every [`Protocol`] is a driver; implement this one only for a protocol that has a handshake or
-/// answers its peer by itself, and serve it with [`Worker::driver`](crate::Worker::driver). A driver is
+/// answers its peer by itself, and serve it with `Worker::driver`. A driver is
 /// the whole protocol state of a connection: keep it small, and keep it plain data, so that it can be
 /// written down.
 ///
@@ -30,8 +30,8 @@ use super::limits::Limits;
 ///
 /// ```
 /// use bytes::BytesMut;
-/// use lineman::BoxError;
-/// use lineman::connection::{CloseReason, Driver, Limits, Step};
+/// use lineman_connection::BoxError;
+/// use lineman_connection::connection::{CloseReason, Driver, Limits, Step};
 ///
 /// /// Bytes as they come, behind one byte that has to be `!`.
 /// #[derive(Default)]

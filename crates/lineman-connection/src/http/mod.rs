@@ -38,7 +38,7 @@ use watch::Spoken;
 
 /// An HTTP service that a worker or a gateway serves, by itself or beside its own protocol.
 ///
-/// The request's extensions hold the client's [`Address`], for axum's `Extension<Address>`.
+/// The request's extensions hold the client's [`Address`](crate::connection::Address), for axum's `Extension<Address>`.
 #[derive(Clone)]
 pub struct Http {
     service: Rc<dyn Takeover>,

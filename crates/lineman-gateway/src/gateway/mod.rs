@@ -41,7 +41,7 @@ use dialect::ClientDialect;
 use heartbeat::Heartbeat;
 
 /// What happens to a client that reads more slowly than it is sent to, when its send queue
-/// ([`Limits::send_queue`]) is at its bound.
+/// ([`Limits::send_queue`](lineman::connection::Limits::send_queue)) is at its bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SlowClient {
     /// It is closed (1013) and counted as `slow_clients`. The default: a client that silently

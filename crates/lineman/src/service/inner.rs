@@ -22,7 +22,7 @@ impl Inner {
     /// refused.
     ///
     /// # Errors
-    /// [`Error::Listen`] when an address cannot be bound; outside of a worker; what the service says.
+    /// [`MasterError::Listen`](crate::MasterError::Listen) when an address cannot be bound; outside of a worker; what the service says.
     pub async fn start(service: impl Service) -> Result<Self> {
         let description = service.description();
         let table = Table::current().ok_or_else(|| Error::Configuration {
