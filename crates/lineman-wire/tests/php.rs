@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use lineman_wire::link::ClientId;
 use lineman_wire::php::{self, Array, Error, Key, Limits, Value};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -490,6 +491,8 @@ fn values_go_to_other_formats_and_come_from_them() {
     assert!(error.contains("expected a php value"), "{error}");
     // What writes itself as text.
     bridges(&std::net::Ipv4Addr::LOCALHOST, "s:9:\"127.0.0.1\";");
+    let id = ClientId::new(std::net::Ipv4Addr::LOCALHOST, 1, 2);
+    bridges(&id, "s:20:\"7f000001000100000002\";");
 }
 
 #[test]
