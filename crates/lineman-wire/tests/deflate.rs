@@ -312,8 +312,8 @@ fn windows_stay_apart_in_one_pool() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state >> 16
     });
-    let words: String = words.take(2000).map(|word| format!("{word:x} ")).collect();
-    let message = Message::from(words.repeat(3));
+    let words: Vec<_> = words.take(2000).map(|word| format!("{word:x}")).collect();
+    let message = Message::from([&words[..], &words, &words].concat().join(" "));
     let mut pool = Pool::new();
     let mut size = |deflate: &Deflate| {
         let mut encoder = Encoder::new(Role::Server, agreed(deflate));
