@@ -36,7 +36,7 @@ const STRANGERS: [(&str, &[&str]); 4] = [
 const AT_THE_SOCKET: [&str; 3] = [
     "crates/lineman/src/control/",
     "crates/lineman/src/master/mod.rs",
-    "crates/lineman/src/master/presence.rs",
+    "crates/lineman/src/master/runtime_files.rs",
 ];
 
 /// Calls that end or signal a process; in the framework they are the master's.

@@ -24,8 +24,8 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::timeout;
 
+use super::bind_retry::Unbound;
 use super::event::Event;
-use super::predecessor::Unbound;
 use super::supervisor::{Phase, Supervisor};
 use crate::Error;
 use crate::config::Config;

@@ -4,11 +4,11 @@
 //! a client's byte, runs no handler, and is the only place that signals processes.
 
 mod supervisor;
-mod workers;
+mod machine;
 mod event;
 mod slot;
 mod spawn;
-mod early;
+mod startup_output;
 pub(crate) mod program;
 mod listeners;
 mod lending;
@@ -17,7 +17,7 @@ mod socket_file;
 pub(crate) mod activation;
 mod reload;
 mod rounds;
-mod patience;
+mod drain_limits;
 mod stop;
 mod tally;
 mod status;
@@ -27,8 +27,8 @@ pub(crate) mod hooks;
 mod notify;
 pub(crate) mod health;
 mod orphans;
-mod predecessor;
-mod presence;
+mod bind_retry;
+mod runtime_files;
 mod open_files;
 mod backoff;
 
@@ -50,6 +50,7 @@ use crate::service::{Description, Ports, Traffic};
 use crate::terminal::log::{self, MASTER};
 use crate::{App, Error};
 use activation::Given;
+use bind_retry::Unbound;
 use event::Event;
 pub use exit::ExitReason;
 use hooks::Hooks;
@@ -57,7 +58,6 @@ pub use hooks::WorkerExit;
 use listeners::Listener;
 use log_file::{LogFiles, Wanted};
 use open_files::Room;
-use predecessor::Unbound;
 use supervisor::{Supervisor, Verdict};
 
 /// How many requests of the command line wait for the loop; further callers wait in their tasks.
@@ -197,7 +197,8 @@ async fn supervise(
 ) -> Result<Verdict, Refusal> {
     let (events, mut queue) = event::queue();
     event::take_signals(&events)?;
-    let sockets = predecessor::outlive(lock.left_by(), report, &mut queue, || bind(plan)).await?;
+    let sockets =
+        bind_retry::bind_when_free(lock.left_by(), report, &mut queue, || bind(plan)).await?;
     listeners::note_backlog(&plan.services);
     let health = health::bind(&plan.config)?;
     let listener = server::listen(&plan.folder.socket())?;
@@ -216,7 +217,7 @@ async fn supervise(
         Supervisor::new(plan, sockets, log_files, holder.clone(), report.clone(), events)?;
     let verdict = tokio::select! {
         verdict = supervisor.run(queue) => verdict,
-        never = presence::keep(&plan.folder, lock, &holder, &replace) => match never {},
+        never = runtime_files::keep(&plan.folder, lock, &holder, &replace) => match never {},
     };
     drop(stop);
     // Whoever asked gets the answer before the process ends; a caller that does not read is dropped

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::backoff::Failures;
+use super::drain_limits::DrainLimits;
 use super::event::WorkerKey;
 use super::exit::ExitReason;
-use super::patience::Patience;
 use super::rounds::{Round, Rounds, Step, Watcher, queue};
 use super::slot::{Outlook, Worker};
 use super::supervisor::{Phase, Supervisor};
@@ -30,7 +30,7 @@ impl Supervisor {
         answers: Option<Answers>,
     ) {
         self.log_files.look_now();
-        let wish = Patience::of(manner, timeout);
+        let wish = DrainLimits::of(manner, timeout);
         let asked = self.round(wish, only, answers);
         match &mut self.phase {
             Phase::Stopping(_) => {
@@ -60,7 +60,7 @@ impl Supervisor {
     /// Returns the reload of these slots, or of all.
     fn round(
         &self,
-        patience: Patience,
+        patience: DrainLimits,
         only: Option<Vec<usize>>,
         answers: Option<Answers>,
     ) -> Round {
@@ -71,7 +71,7 @@ impl Supervisor {
         let in_vain = is_named && slots.is_empty();
         Round {
             patience,
-            hurry: Patience::default(),
+            hurry: DrainLimits::default(),
             slots,
             due: BTreeSet::new(),
             staying,
@@ -110,7 +110,7 @@ impl Supervisor {
 
     /// Shortens the drains of the reloads that the next one waits for to what its caller would wait:
     /// a plain reload does not wait an hour for the visitors of a graceful one.
-    fn hurry_reloads(&mut self, wish: Patience) {
+    fn hurry_reloads(&mut self, wish: DrainLimits) {
         let Phase::Up(Rounds { under_way, next: Some(next) }) = &mut self.phase else { return };
         let (now, stop_limit) = (Instant::now(), self.config.stop_limit);
         for round in under_way.iter_mut().filter(|round| round.overlaps(next)) {

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::drain_limits::DrainLimits;
 use super::event::WorkerKey;
-use super::patience::Patience;
 use super::tally::Tally;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
@@ -56,9 +56,9 @@ impl Rounds {
 #[derive(Debug)]
 pub(super) struct Round {
     /// How long the connections get: what the most patient of those who asked together wants.
-    pub(super) patience: Patience,
+    pub(super) patience: DrainLimits,
     /// The wishes of those who wait for it to end: the least patient of them shortens that.
-    pub(super) hurry: Patience,
+    pub(super) hurry: DrainLimits,
     /// The slots it replaces.
     pub(super) slots: BTreeSet<usize>,
     /// Those to come.

@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 
 use super::WorkerArguments;
 use super::activation;
-use super::early::Early;
 use super::event::{Event, WorkerKey};
 use super::exit::Evidence;
 use super::log_file::LogFiles;
 use super::slot::{Slot, Worker, WorkerState};
+use super::startup_output::StartupOutput;
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER};
 use crate::control::frame::{self, Inbox};
 use crate::control::message::FromWorker;
@@ -67,7 +67,7 @@ pub(super) fn spawn(
         listener.unpark()?;
         mappings.push(FdMapping { parent_fd: listener.lend()?, child_fd });
     }
-    let (early, ends) = Early::new(program.log_files.stderr()?)?;
+    let (output, ends) = StartupOutput::new(program.log_files.stderr()?)?;
     let stderr = FIRST_LISTENER + i32::try_from(slot.listeners.len()).map_err(io::Error::other)?;
     mappings.push(FdMapping { parent_fd: ends.later, child_fd: stderr });
     let mut command = std::process::Command::new(program.file);
@@ -88,7 +88,7 @@ pub(super) fn spawn(
         .env(environment::GENERATION.name, generation.to_string())
         .env(environment::LISTENERS.name, slot.listeners.len().to_string())
         .env(environment::STDERR.name, stderr.to_string())
-        .stderr(ends.early)
+        .stderr(ends.startup)
         .env_remove(environment::REPORT.name)
         .stdin(Stdio::null());
     program.log_files.put_on(&mut command)?;
@@ -113,7 +113,7 @@ pub(super) fn spawn(
     let events = events.clone();
     // Ends with the process it watches.
     tokio::spawn(async move {
-        let (status, said) = watch(key, child, inbox, early, &events).await;
+        let (status, said) = watch(key, child, inbox, output, &events).await;
         pump.abort();
         forward(&events, Event::Exited { worker: key, status, said }).await;
     });
@@ -143,13 +143,13 @@ async fn watch(
     worker: WorkerKey,
     mut child: Child,
     mut inbox: Inbox<FromWorker>,
-    mut early: Early,
+    mut output: StartupOutput,
     events: &mpsc::Sender<Event>,
 ) -> (Option<ExitStatus>, Option<String>) {
     let status = {
         // One future for the whole life: a message that waits for room in the queue is not in the
         // inbox any more, and would be gone with the future.
-        let said = async { tokio::join!(deliver(worker, &mut inbox, events), early.pass_on()) };
+        let said = async { tokio::join!(deliver(worker, &mut inbox, events), output.pass_on()) };
         let mut said = std::pin::pin!(said);
         tokio::select! {
             status = child.wait() => {
@@ -162,7 +162,7 @@ async fn watch(
             _ = &mut said => child.wait().await,
         }
     };
-    (status.ok(), early.said())
+    (status.ok(), output.said())
 }
 
 async fn deliver(worker: WorkerKey, inbox: &mut Inbox<FromWorker>, events: &mpsc::Sender<Event>) {
@@ -203,7 +203,7 @@ mod tests {
         theirs.write_all(&body).unwrap();
         drop(theirs);
         let nowhere = std::fs::File::options().write(true).open("/dev/null").unwrap();
-        let (early, ends) = Early::new(nowhere.into()).unwrap();
+        let (output, ends) = StartupOutput::new(nowhere.into()).unwrap();
         drop(ends);
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let (pid, stdin) = (child.id().unwrap(), child.stdin.take());
@@ -212,7 +212,7 @@ mod tests {
         let (events, mut queue) = mpsc::channel(1);
         events.try_send(Event::Tick).unwrap();
         let key = WorkerKey { slot: 0, generation: 1 };
-        let watching = tokio::spawn(async move { watch(key, child, inbox, early, &events).await });
+        let watching = tokio::spawn(async move { watch(key, child, inbox, output, &events).await });
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }

@@ -48,7 +48,7 @@ impl fmt::Display for Unbound {
 
 /// Runs `bind` until the addresses are free, as long as there is somebody to wait for. A wish to stop
 /// ends the wait.
-pub(super) async fn outlive<T>(
+pub(super) async fn bind_when_free<T>(
     left_by: Option<&Holder>,
     report: &Answers,
     events: &mut mpsc::Receiver<Event>,

@@ -11,7 +11,7 @@ const GRACEFUL_LIMIT: Duration = Duration::from_hours(1);
 
 /// The limits that were asked for; none by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Patience {
+pub(super) struct DrainLimits {
     /// Somebody asked plainly: each service's own limit.
     plain: bool,
     /// Somebody asked with `-g`.
@@ -20,7 +20,7 @@ pub(super) struct Patience {
     given: Option<Duration>,
 }
 
-impl Patience {
+impl DrainLimits {
     /// Returns the wish of one who asked in this manner.
     pub(super) fn of(manner: Manner, timeout: Option<Duration>) -> Self {
         match (timeout, manner) {
@@ -30,13 +30,13 @@ impl Patience {
         }
     }
 
-    /// Returns both wishes, to take the [`Patience::longest`] of.
+    /// Returns both wishes, to take the [`DrainLimits::longest`] of.
     pub(super) fn and_longer(self, other: Self) -> Self {
         let given = self.given.max(other.given);
         Self { plain: self.plain | other.plain, graceful: self.graceful | other.graceful, given }
     }
 
-    /// Returns both wishes, to take the [`Patience::shortest`] of.
+    /// Returns both wishes, to take the [`DrainLimits::shortest`] of.
     pub(super) fn and_shorter(self, other: Self) -> Self {
         let given = self.given.into_iter().chain(other.given).min();
         Self { given, ..self.and_longer(other) }
@@ -65,14 +65,14 @@ mod tests {
 
     const OWN: Duration = Duration::from_secs(30);
 
-    fn seconds(seconds: u64) -> Patience {
-        Patience::of(Manner::Plain, Some(Duration::from_secs(seconds)))
+    fn seconds(seconds: u64) -> DrainLimits {
+        DrainLimits::of(Manner::Plain, Some(Duration::from_secs(seconds)))
     }
 
     #[test]
     fn of_those_who_wait_the_most_patient_counts() {
         let (plain, graceful) =
-            (Patience::of(Manner::Plain, None), Patience::of(Manner::Graceful, None));
+            (DrainLimits::of(Manner::Plain, None), DrainLimits::of(Manner::Graceful, None));
         let cases = [
             (plain, plain, OWN),
             (plain, graceful, GRACEFUL_LIMIT),
@@ -91,9 +91,9 @@ mod tests {
     #[test]
     fn of_those_who_hurry_the_least_patient_counts() {
         let (plain, graceful) =
-            (Patience::of(Manner::Plain, None), Patience::of(Manner::Graceful, None));
-        assert_eq!(Patience::default().shortest(OWN), None);
-        assert_eq!(Patience::default().and_shorter(plain).shortest(OWN), Some(OWN));
+            (DrainLimits::of(Manner::Plain, None), DrainLimits::of(Manner::Graceful, None));
+        assert_eq!(DrainLimits::default().shortest(OWN), None);
+        assert_eq!(DrainLimits::default().and_shorter(plain).shortest(OWN), Some(OWN));
         assert_eq!(plain.and_shorter(graceful).shortest(OWN), Some(OWN));
         assert_eq!(seconds(60).and_shorter(seconds(5)).shortest(OWN), Some(Duration::from_secs(5)));
         assert_eq!(seconds(60).and_shorter(plain).shortest(OWN), Some(OWN));
