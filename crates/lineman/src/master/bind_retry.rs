@@ -46,7 +46,7 @@ impl fmt::Display for Unbound {
     }
 }
 
-/// Runs `bind` until the addresses are free, as long as there is somebody to wait for. A wish to stop
+/// Runs `bind` until the addresses are free, as long as there are orphans to wait for. A wish to stop
 /// ends the wait.
 pub(super) async fn bind_when_free<T>(
     left_by: Option<&Holder>,

@@ -1,58 +1,44 @@
-//! Everything that can happen to the master, as one enum: its loop is fed with nothing else.
+//! Everything that can happen to the master, and everything that it does: its loop is fed with the
+//! one and carries out the other, in between is `machine`.
 
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::control::message::FromWorker;
+use super::hooks::WorkerExit;
+use super::slot::{SlotId, WorkerKey};
+use crate::control::ExitCode;
+use crate::control::answers::Answers;
+use crate::control::message::{FromWorker, ToWorker};
+use crate::control::report::{Progress, Step};
+use crate::control::request::Answer;
 use crate::control::server::Asked;
 use crate::{Error, os};
 
-/// How many events wait for the loop. Whoever brings one waits while it is full: worker sockets and
-/// callers are then read later, nothing is lost.
+/// How many events wait for the loop. While it is full their senders wait: worker sockets and callers
+/// are then read later, nothing is lost.
 const QUEUE: usize = 1024;
 
-/// Names one process for the master's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct WorkerKey {
-    /// The slot's position in the master's list.
-    pub(super) slot: usize,
-    /// The process's number within the slot.
-    pub(super) generation: u64,
-}
-
-/// What happened.
 #[derive(Debug)]
 pub(super) enum Event {
     /// A worker said something.
-    Said {
-        /// Which one.
-        worker: WorkerKey,
-        /// What.
-        message: FromWorker,
-    },
+    Said { worker: WorkerKey, message: FromWorker },
     /// A worker sent what is no message.
-    NotUnderstood {
-        /// Which one.
-        worker: WorkerKey,
-        /// What was wrong.
-        problem: String,
-    },
+    NotUnderstood { worker: WorkerKey, problem: String },
     /// A worker has ended, and everything it said before has been delivered.
     Exited {
-        /// Which one.
         worker: WorkerKey,
-        /// How; `None` when the operating system did not say.
+        /// `None` when the operating system did not say.
         status: Option<ExitStatus>,
         /// What it said on stderr before it was a worker.
         said: Option<String>,
     },
     /// The command line asks.
     Asked(Asked),
-    /// A listing wants its next slice.
+    /// A list of connections wants its next slice.
     Slice {
-        /// Of which worker.
         worker: WorkerKey,
         /// Where it begins.
         from: usize,
@@ -63,6 +49,12 @@ pub(super) enum Event {
     Signal(Wish),
     /// A deadline has passed.
     Tick,
+}
+
+impl From<Asked> for Event {
+    fn from(asked: Asked) -> Self {
+        Self::Asked(asked)
+    }
 }
 
 /// What a signal to the master means.
@@ -76,6 +68,64 @@ pub(super) enum Wish {
     Reload,
     /// SIGUSR2.
     ReloadGracefully,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Start this process; the outcome goes to `Machine::started`.
+    Start(WorkerKey),
+    Tell(WorkerKey, ToWorker),
+    Kill(WorkerKey),
+    /// Hand a slot's listener to a process; the outcome goes to `Machine::lent`.
+    Lend {
+        lender: SlotId,
+        nth: usize,
+        to: WorkerKey,
+    },
+    /// Stop listening there until the slot has a process again, or the listener is lent.
+    Park {
+        slot: SlotId,
+        nth: usize,
+    },
+    Answer(Answers, Answer),
+    /// Answer the caller that waits for the start: everything is up.
+    Up(Answers),
+    /// Tell hooks and service manager that a reload begins.
+    Reloading,
+    /// Tell the hook that a process has ended.
+    Exited(WorkerExit),
+    /// End: every process is gone.
+    Stopped(Verdict),
+}
+
+/// How the program ended.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    /// What the master's process exits with.
+    pub(super) code: ExitCode,
+    /// Why it did not start.
+    pub(super) failure: Option<String>,
+}
+
+/// Tells a caller something in one line.
+pub(super) fn note(watcher: &Answers, text: &str) -> Action {
+    Action::Answer(watcher.clone(), Answer::Note { text: text.to_owned() })
+}
+
+/// Tells a caller what a process does.
+pub(super) fn progress(
+    watcher: &Answers,
+    slot: &str,
+    pid: u32,
+    step: Step,
+    left: Option<usize>,
+    remaining: Option<Duration>,
+) -> Action {
+    let remaining_ms = remaining.and_then(|left| u64::try_from(left.as_millis()).ok());
+    let slot = slot.to_owned();
+    let answer = Answer::Progress(Progress { slot, pid, step, left, remaining_ms });
+    Action::Answer(watcher.clone(), answer)
 }
 
 /// Returns the queue of the master's loop.

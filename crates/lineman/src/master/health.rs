@@ -1,7 +1,7 @@
 //! Answers probes: whether the master lives, and whether the program is ready for clients. Over HTTP
 //! for load balancers and Kubernetes; the verb `health` asks the same over the control socket.
 //!
-//! Every answer comes from the master's loop, so one that stands still answers nobody. It serves
+//! Every answer comes from the master's loop, so one that stands still gives none. It serves
 //! nothing else: no client of a service comes here.
 
 use std::collections::VecDeque;
@@ -26,7 +26,6 @@ use tokio::time::timeout;
 
 use super::bind_retry::Unbound;
 use super::event::Event;
-use super::supervisor::{Phase, Supervisor};
 use crate::Error;
 use crate::config::Config;
 use crate::control::ExitCode;
@@ -39,7 +38,7 @@ use crate::control::server::Asked;
 /// request gives way, so that silent connections keep no probe from its answer.
 const PROBES: usize = 64;
 
-/// How long a probe may take from connect to the end of its answer: nobody waits longer for one.
+/// How long a probe may take from connect to the end of its answer: no prober waits longer for one.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the head of a request may take: it is one packet, and a lost one comes again within this.
@@ -235,33 +234,4 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     headers.insert(header::CONTENT_TYPE, plain);
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
-}
-
-impl Supervisor {
-    /// Answers a probe.
-    ///
-    /// Live is whoever answers at all. Ready is a program that has been up as a whole, that nobody
-    /// has told to stop, and that has a ready process for every service at this moment: a reload
-    /// does not change that, a service whose last process crashed does until its successor is ready.
-    pub(super) fn answer_health(&self, probe: Probe, answers: &Answers) {
-        let missing = (0..self.services.len()).find(|&service| !self.serves(service));
-        let missing = missing.and_then(|service| self.services.get(service));
-        let (code, text) = match (probe, &self.phase, missing) {
-            (Probe::Live, ..) => (ExitCode::Ok, "live".to_owned()),
-            (Probe::Ready, Phase::Starting(_), _) => {
-                (ExitCode::Failed, "not ready: starting".to_owned())
-            }
-            (Probe::Ready, Phase::Stopping(_), _) => {
-                (ExitCode::Failed, "not ready: stopping".to_owned())
-            }
-            (Probe::Ready, Phase::Up { .. }, Some(service)) => {
-                let problem = format!("not ready: {} has no ready process", service.name);
-                (ExitCode::Failed, problem)
-            }
-            (Probe::Ready, Phase::Up { .. }, None) => {
-                (ExitCode::Ok, format!("ready: {}", self.condition()))
-            }
-        };
-        answers.done(code, text);
-    }
 }

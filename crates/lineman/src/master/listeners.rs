@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use super::lending::Reach;
 use super::socket_file::{self, SocketFile};
 use crate::Error;
 use crate::os::procfs;
@@ -82,9 +83,14 @@ impl Listener {
         &self.0.address
     }
 
-    /// Returns whether all slots of the service have it.
-    pub(super) fn is_shared(&self) -> bool {
-        self.0.users == Users::AllSlots
+    /// Returns what it has to do with those of the slot's neighbours.
+    pub(super) fn reach(&self, listen: &Listen) -> Reach {
+        match (self.0.users, listen.ports, listen.traffic) {
+            (Users::AllSlots, ..) => Reach::AllSlots,
+            (Users::OneSlot, Ports::PerSlot, _) => Reach::OwnAddress,
+            (Users::OneSlot, Ports::Shared, Traffic::Streams) => Reach::SameAddress,
+            (Users::OneSlot, Ports::Shared, Traffic::Datagrams) => Reach::SameAddressDatagrams,
+        }
     }
 
     /// Returns whether a service manager opened it.
@@ -101,7 +107,7 @@ impl Listener {
     }
 
     /// Stops listening: while a slot has no process, the kernel would go on feeding its share of
-    /// what arrives to a socket that nobody reads.
+    /// what arrives to a socket that no process reads.
     ///
     /// TCP keeps the address meanwhile. A Unix socket could not listen again, and UDP knows no such
     /// state, so those are closed and bound anew; the file stays, and refuses.
@@ -222,7 +228,7 @@ fn shared(recipe: &Recipe, address: SocketAddr, count: usize) -> io::Result<Vec<
     }
     if address.port() != 0 {
         // SO_REUSEPORT lets a second copy of the program in without a word: it would share the
-        // connections. So first ask the way that is refused when somebody listens.
+        // connections. So first ask the way that is refused when another socket listens.
         drop(recipe.open()?);
     }
     let recipe = Recipe { reuse: Reuse::Port, ..recipe.clone() };

@@ -1,16 +1,24 @@
-//! What the supervisor does on what workers say and on their ends: ready, panicked, crashed.
+//! What the master knows and decides, as one value: it is told what happened and when, and returns
+//! what is to be done. Called by `supervisor` alone; there is no process, no socket and no clock in here.
 
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use super::backoff::{self, Verdict as Next};
-use super::event::WorkerKey;
+use super::drain_limits::DrainLimits;
+use super::event::{Action, Wish, note, progress};
 use super::exit::ExitReason;
 use super::hooks::WorkerExit;
-use super::slot::{Outlook, WorkerState};
-use super::supervisor::{Phase, Supervisor};
+use super::lending;
+use super::notify::Stage;
+use super::reload::{Reloads, Round, successor_problem};
+use super::slot::{Outlook, SlotId, Slots, Worker, WorkerKey, WorkerState};
+use super::start::Starting;
+use super::stop::{self, Stop, Tally};
+use crate::control::ExitCode;
+use crate::control::answers::Answers;
 use crate::control::message::FromWorker;
 use crate::control::report::Step;
+use crate::control::request::{Manner, Probe};
 use crate::service::sketch::{Sketch, differences};
 use crate::terminal::plain::one_line;
 
@@ -18,16 +26,198 @@ use crate::terminal::plain::one_line;
 /// for a person who watches, and at once it would only fail again.
 const AFTER_RELOAD: Duration = Duration::from_secs(1);
 
-impl Supervisor {
-    pub(super) fn said(&mut self, key: WorkerKey, message: FromWorker) {
-        let Some(slot) = self.slots.get_mut(key.slot) else { return };
-        let name = slot.name.clone();
-        let Some(worker) = slot.worker(key.generation) else { return };
+/// The slots, and the machine that is at work on them.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) slots: Slots,
+    phase: Phase,
+    /// What the program of the last process that got ready wants otherwise.
+    drift: Vec<String>,
+    /// Returns a number between 0 and 1 that spreads the ends of back-offs.
+    jitter: fn() -> f64,
+}
+
+/// What the master as a whole is doing.
+#[derive(Debug)]
+enum Phase {
+    /// Not every slot has been ready yet.
+    Starting(Starting),
+    /// Everything has been ready once.
+    Up(Reloads),
+    /// The program stops.
+    Stopping(Stop),
+}
+
+impl Machine {
+    /// Returns the state before anything was started. The start is reported to `report`.
+    pub(super) fn new(slots: Slots, report: Answers, jitter: fn() -> f64, now: Instant) -> Self {
+        let phase = Phase::Starting(Starting::new(&slots, report, now));
+        Self { slots, phase, drift: Vec::new(), jitter }
+    }
+
+    /// Begins with the first slot.
+    pub(super) fn begin(&mut self) -> Option<Action> {
+        let Phase::Starting(starting) = &mut self.phase else { return None };
+        starting.start_next(&mut self.slots)
+    }
+
+    /// Returns what people and the service manager see of it.
+    pub(super) fn stage(&self) -> Stage {
+        match &self.phase {
+            Phase::Starting(_) => Stage::Starting,
+            Phase::Up(reloads) if reloads.is_idle() => Stage::Up,
+            Phase::Up(_) => Stage::Reloading,
+            Phase::Stopping(_) => Stage::Stopping,
+        }
+    }
+
+    /// Answers a probe.
+    ///
+    /// Every master that answers at all is live. Ready is a program that has been up as a whole, that
+    /// was not told to stop, and that has a ready process for every service at this moment: a reload
+    /// does not change that, a service whose last process crashed does until its successor is ready.
+    pub(super) fn health(&self, probe: Probe) -> (ExitCode, String) {
+        let missing = self.slots.services().find(|(service, _)| !self.slots.serves(*service));
+        let not_ready = |why: &str| (ExitCode::Failed, format!("not ready: {why}"));
+        match (probe, self.stage(), missing) {
+            (Probe::Live, ..) => (ExitCode::Ok, "live".to_owned()),
+            (Probe::Ready, stage @ (Stage::Starting | Stage::Stopping), _) => {
+                not_ready(stage.name())
+            }
+            (Probe::Ready, Stage::Up | Stage::Reloading, Some((_, service))) => {
+                not_ready(&format!("{} has no ready process", service.name))
+            }
+            (Probe::Ready, Stage::Up | Stage::Reloading, None) => {
+                (ExitCode::Ok, format!("ready: {}", self.slots.condition()))
+            }
+        }
+    }
+
+    /// Returns when the next [`Machine::advance`] is due.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let stop = match &self.phase {
+            Phase::Stopping(stop) => stop.deadline(now),
+            Phase::Starting(_) | Phase::Up(_) => None,
+        };
+        self.slots.deadline().into_iter().chain(stop).min()
+    }
+
+    /// Acts on deadlines, and goes as far as the machine at work can go now.
+    pub(super) fn advance(&mut self, now: Instant) -> Vec<Action> {
+        let ids = self.slots.ids();
+        let mut actions: Vec<_> = ids.flat_map(|id| self.expire(id, now)).collect();
+        actions.extend(match &mut self.phase {
+            Phase::Starting(_) => self.finish_start(now),
+            Phase::Up(reloads) => reloads.advance(&mut self.slots),
+            Phase::Stopping(stop) => stop.advance(&mut self.slots, now),
+        });
+        actions
+    }
+
+    /// Lends, takes back and parks listeners; called when what [`Machine::advance`] wanted is done.
+    pub(super) fn tend_listeners(&mut self, now: Instant) -> Vec<Action> {
+        let serves = match &self.phase {
+            Phase::Starting(_) => false,
+            Phase::Up(_) => true,
+            Phase::Stopping(stop) => stop.still_serves(now),
+        };
+        if serves { lending::advance(&mut self.slots, now) } else { Vec::new() }
+    }
+
+    /// A listener was handed over, or was not.
+    pub(super) fn lent(&mut self, lender: SlotId, nth: usize, is_done: bool) -> Option<Action> {
+        lending::lent(&mut self.slots, lender, nth, is_done)
+    }
+
+    fn expire(&mut self, id: SlotId, now: Instant) -> Vec<Action> {
+        let (ready_limit, stop_limit) =
+            (self.slots.config.ready_limit, self.slots.config.stop_limit);
+        let slot = &mut self.slots[id];
+        let due = slot.workers.iter_mut().filter(|worker| worker.deadline() <= Some(now));
+        let act = |worker: &mut Worker| match worker.state {
+            WorkerState::Starting(_) => Some(worker.kill(ExitReason::NotReady(ready_limit))),
+            WorkerState::Draining(_) => Some(worker.stop(now, stop_limit)),
+            WorkerState::Stopping(_) => Some(worker.kill(ExitReason::KilledAfterLimit)),
+            WorkerState::Ready | WorkerState::Killed => None,
+        };
+        let mut actions: Vec<_> = due.filter_map(act).collect();
+        if matches!(slot.outlook, Outlook::BackingOff(until) if until <= now) && slot.is_vacant() {
+            actions.push(self.restart(id));
+        }
+        actions
+    }
+
+    fn finish_start(&mut self, now: Instant) -> Vec<Action> {
+        let Phase::Starting(starting) = &mut self.phase else { return Vec::new() };
+        let Some((up, reload)) = starting.finish(&self.slots, now) else { return Vec::new() };
+        let (mut reloads, mut actions) = (Reloads::default(), vec![up]);
+        if let Some(round) = reload {
+            tracing::info!("reloading, as asked during the start");
+            actions.extend(reloads.begin(round, &self.slots));
+            actions.extend(reloads.advance(&mut self.slots));
+        }
+        self.phase = Phase::Up(reloads);
+        actions
+    }
+
+    /// A process was started, with this number, or was not.
+    pub(super) fn started(
+        &mut self,
+        key: WorkerKey,
+        outcome: Result<u32, String>,
+        now: Instant,
+    ) -> Vec<Action> {
+        let pid = match outcome {
+            Ok(pid) => pid,
+            Err(reason) => return self.not_started(key, &reason, now),
+        };
+        if let Phase::Up(reloads) = &self.phase {
+            reloads.started(key, &mut self.slots);
+        }
+        let ready_limit = self.slots.config.ready_limit;
+        let slot = &mut self.slots[key.slot];
+        // Not before: one that cannot be started leaves the slot as it was, failed or in its back-off.
+        slot.outlook = Outlook::Running;
+        slot.workers.push(Worker::new(key, pid, now, ready_limit));
+        let mut actions = self.progress(key.slot, pid, Step::Starting, None, None);
+        if let Phase::Starting(starting) = &mut self.phase {
+            actions.extend(starting.start_next(&mut self.slots));
+        }
+        actions
+    }
+
+    fn not_started(&mut self, key: WorkerKey, reason: &str, now: Instant) -> Vec<Action> {
+        match &mut self.phase {
+            Phase::Starting(_) => return self.fail_start(reason, now),
+            Phase::Up(reloads) => {
+                let failed = reloads.failed(key, &self.slots, || reason.to_owned());
+                if let Some(mut actions) = failed {
+                    actions.extend(reloads.advance(&mut self.slots));
+                    return actions;
+                }
+            }
+            Phase::Stopping(_) => {}
+        }
+        tracing::error!(reason, "cannot start a worker");
+        self.replace_crashed(key.slot, None, true, now).into_iter().collect()
+    }
+
+    /// A worker said something. Answers to questions are not for the machine.
+    pub(super) fn said(
+        &mut self,
+        key: WorkerKey,
+        message: FromWorker,
+        now: Instant,
+    ) -> Vec<Action> {
+        let name = self.slots[key.slot].name.clone();
+        let restarts_stuck = self.slots.config.watchdog.restart;
+        let Some(worker) = self.slots.worker(key) else { return Vec::new() };
         let pid = worker.pid;
         match message {
             FromWorker::Ready { services } => {
-                self.compare(key.slot, &services);
-                self.ready(key);
+                let mut actions = self.compare(key.slot, &services);
+                actions.extend(self.ready(key, now));
+                return actions;
             }
             FromWorker::Failed { reason } => {
                 worker.evidence.failed = Some(one_line(&reason).into_owned());
@@ -41,29 +231,31 @@ impl Supervisor {
             FromWorker::Stuck { still, doing } => {
                 let doing = one_line(&doing).into_owned();
                 tracing::error!(slot = name, pid, ?still, doing, "a worker's loop is blocked");
-                if self.config.watchdog.restart {
-                    worker.kill(ExitReason::Stuck(doing));
+                if restarts_stuck {
+                    return vec![worker.kill(ExitReason::Stuck(doing))];
                 }
             }
             FromWorker::Draining { left } => {
-                let remaining = worker.deadline().map(|until| until - Instant::now().min(until));
-                self.progress(key.slot, pid, Step::Draining, Some(left), remaining);
+                let remaining = worker.deadline().map(|end| end.saturating_duration_since(now));
+                return self.progress(key.slot, pid, Step::Draining, Some(left), remaining);
             }
             FromWorker::Leaving { cut } => worker.cut = cut,
-            FromWorker::Status { token, .. } | FromWorker::Rows { token, .. } => {
-                if let Some(waiting) = worker.questions.remove(&token)
-                    && waiting.send(message).is_err()
-                {
-                    tracing::debug!(slot = name, "an answer came too late");
-                }
-            }
+            FromWorker::Status { .. } | FromWorker::Rows { .. } => {}
         }
+        Vec::new()
+    }
+
+    /// A worker sent what is no message.
+    pub(super) fn not_understood(&mut self, key: WorkerKey, problem: &str) -> Option<Action> {
+        let worker = self.slots.worker(key)?;
+        tracing::error!(pid = worker.pid, problem, "a worker is not understood");
+        Some(worker.kill(ExitReason::NotUnderstood))
     }
 
     /// Tells of what the program of a new process wants otherwise than the one that is running: a
     /// reload replaces processes and nothing else.
-    fn compare(&mut self, position: usize, wanted: &[Sketch]) {
-        let had: Vec<_> = self.services.iter().map(Sketch::of).collect();
+    fn compare(&mut self, slot: SlotId, wanted: &[Sketch]) -> Vec<Action> {
+        let had: Vec<_> = self.slots.descriptions().iter().map(Sketch::of).collect();
         let drift = match wanted {
             [] => Vec::new(),
             wanted => differences(&had, wanted),
@@ -75,102 +267,228 @@ impl Supervisor {
             }
         }
         self.drift.clone_from(&drift);
-        if let Phase::Up(rounds) = &mut self.phase
-            && let Some(round) = rounds.at_mut(position)
-        {
-            round.note(drift);
-        }
+        let Phase::Up(reloads) = &mut self.phase else { return Vec::new() };
+        reloads.at_mut(slot).map(|round| round.note(drift)).unwrap_or_default()
     }
 
-    fn ready(&mut self, key: WorkerKey) {
-        let Some(slot) = self.slots.get_mut(key.slot) else { return };
-        let Some(worker) = slot.worker(key.generation) else { return };
+    fn ready(&mut self, key: WorkerKey, now: Instant) -> Vec<Action> {
+        let Some(worker) = self.slots.worker(key) else { return Vec::new() };
         // A worker that was told to leave while it started may have said this before it heard.
         if !matches!(worker.state, WorkerState::Starting(_)) {
-            return;
+            return Vec::new();
         }
         worker.state = WorkerState::Ready;
-        worker.ready_at = Some(Instant::now());
+        worker.ready_at = Some(now);
         worker.evidence.was_ready = true;
-        let (pid, took) = (worker.pid, worker.started.elapsed());
+        let (pid, took) = (worker.pid, now.saturating_duration_since(worker.started));
+        let slot = &mut self.slots[key.slot];
         tracing::info!(slot = slot.name, pid, ?took, "ready");
         // The serving one comes first.
-        slot.workers
-            .sort_by_key(|worker| !worker.is_ready() || worker.generation != key.generation);
-        self.successor_ready(key);
+        slot.workers.sort_by_key(|worker| !worker.is_ready() || worker.key != key);
+        let Phase::Up(reloads) = &mut self.phase else { return Vec::new() };
+        let Some(mut actions) = reloads.ready(key, &mut self.slots, now) else { return Vec::new() };
+        actions.extend(self.progress(key.slot, pid, Step::Ready, None, None));
+        actions
     }
 
-    pub(super) fn exited(&mut self, key: WorkerKey, status: Option<ExitStatus>) {
-        let Some(slot) = self.slots.get_mut(key.slot) else { return };
-        let Some(worker) = slot.remove(key.generation) else { return };
-        let leaving = worker.is_leaving() && worker.evidence.asked;
+    /// A worker has ended; `said` is what it said on stderr before it was a worker.
+    pub(super) fn exited(
+        &mut self,
+        key: WorkerKey,
+        status: Option<ExitStatus>,
+        said: Option<String>,
+        now: Instant,
+    ) -> Vec<Action> {
+        let slot = &mut self.slots[key.slot];
+        let Some(mut worker) = slot.remove(key) else { return Vec::new() };
+        worker.evidence.said = said;
+        let asked = worker.is_leaving() && worker.evidence.asked;
         let (pid, cut, ready) = (worker.pid, worker.cut, worker.ready_at);
-        let uptime = worker.started.elapsed();
+        let uptime = now.saturating_duration_since(worker.started);
         let reason = ExitReason::tell(status, worker.evidence);
-        if leaving {
+        if asked {
             tracing::info!(slot = slot.name, pid, %reason, cut, ?uptime, "ended");
         } else {
             tracing::error!(slot = slot.name, pid, %reason, ?uptime, "ended by itself");
         }
-        slot.note_exit(reason.clone());
-        let (name, asked) = (slot.name.clone(), leaving);
-        self.hooks.exited(&WorkerExit { slot: name, pid, reason: reason.clone(), uptime, asked });
-        let Some(slot) = self.slots.get(key.slot) else { return };
-        let vacant = slot.is_vacant();
+        slot.note_exit(reason.clone(), now);
+        let is_vacant = slot.is_vacant();
+        let (slot, of_exit) = (slot.name.clone(), reason.clone());
+        let exit = WorkerExit { slot, pid, reason: of_exit, uptime, asked };
+        let mut actions = vec![Action::Exited(exit)];
         let step = if reason.was_forced() { Step::Killed } else { Step::Ended };
-        self.progress(key.slot, pid, step, None, None);
-        self.note_left(key.slot, cut, &reason);
-        if leaving {
-            self.note_death(key.slot, pid, &reason);
+        actions.extend(self.progress(key.slot, pid, step, None, None));
+        if let Some(tally) = self.tally(key.slot) {
+            tally.add(cut, &reason);
         }
-        let failed_successor = self.successor_ended(key, &reason);
-        if leaving || !vacant {
-            return;
+        if asked {
+            actions.extend(self.note_death(key.slot, pid, &reason));
+        }
+        let mut is_successor = false;
+        if let Phase::Up(reloads) = &mut self.phase {
+            let slots = &self.slots;
+            let problem = || successor_problem(slots, key.slot, &reason);
+            let failed = reloads.failed(key, slots, problem);
+            is_successor = failed.is_some();
+            actions.extend(failed.into_iter().flatten());
+        }
+        if asked || !is_vacant {
+            return actions;
         }
         match &self.phase {
             Phase::Starting(_) => {
-                let slot = self.slots.get(key.slot).map(|slot| slot.name.clone());
-                self.fail_start(&format!("{}: {reason}", slot.unwrap_or_default()));
+                let name = &self.slots[key.slot].name;
+                actions.extend(self.fail_start(&format!("{name}: {reason}"), now));
             }
-            Phase::Stopping(ending) if !ending.still_serves() => {}
-            Phase::Stopping(_) | Phase::Up { .. } => {
-                self.replace_crashed(key.slot, ready, failed_successor);
+            Phase::Stopping(stop) if !stop.still_serves(now) => {}
+            Phase::Stopping(_) | Phase::Up(_) => {
+                actions.extend(self.replace_crashed(key.slot, ready, is_successor, now));
             }
         }
+        actions
     }
 
     /// Gives a slot whose process ended by itself its next one, now or later.
-    pub(super) fn replace_crashed(
+    fn replace_crashed(
         &mut self,
-        position: usize,
+        id: SlotId,
         ready: Option<Instant>,
         after_reload: bool,
-    ) {
-        let Some(slot) = self.slots.get_mut(position) else { return };
-        let now = Instant::now();
-        let mut next = slot.failures.count(now, ready, backoff::jitter());
-        if after_reload && next == Next::Again(Duration::ZERO) {
-            next = Next::Again(AFTER_RELOAD);
+        now: Instant,
+    ) -> Option<Action> {
+        let jitter = (self.jitter)();
+        let slot = &mut self.slots[id];
+        let Some(pause) = slot.failures.count(now, ready, jitter) else {
+            let text = "failed: it ended too often, a reload tries again";
+            tracing::error!(slot = slot.name, "{text}");
+            slot.outlook = Outlook::Failed;
+            return None;
+        };
+        let pause = if after_reload && pause.is_zero() { AFTER_RELOAD } else { pause };
+        if pause.is_zero() {
+            return Some(self.restart(id));
         }
-        match next {
-            Next::Again(Duration::ZERO) => {
-                slot.restarts += 1;
-                if let Err(reason) = self.start_worker(position) {
-                    tracing::error!(reason, "cannot start a worker");
-                    self.replace_crashed(position, None, true);
-                }
+        tracing::warn!(slot = slot.name, ?pause, "backing off");
+        slot.outlook = Outlook::BackingOff(now + pause);
+        None
+    }
+
+    fn restart(&mut self, id: SlotId) -> Action {
+        self.slots[id].restarts += 1;
+        Action::Start(self.slots.next_process(id))
+    }
+
+    /// A signal came.
+    pub(super) fn wished(&mut self, wish: Wish, now: Instant) -> Vec<Action> {
+        tracing::info!(?wish, "signal");
+        match (wish, &self.phase) {
+            (Wish::Stop, Phase::Stopping(stop)) if stop.is_at_once() => {
+                stop::kill_all(&mut self.slots)
             }
-            Next::Again(pause) => {
-                tracing::warn!(slot = slot.name, ?pause, "backing off");
-                slot.outlook = Outlook::BackingOff(now + pause);
-            }
-            Next::GiveUp => {
-                tracing::error!(
-                    slot = slot.name,
-                    "failed: it ended too often, a reload tries again"
-                );
-                slot.outlook = Outlook::Failed;
-            }
+            (Wish::Stop, _) => self.stop(Manner::Plain, None, None, now),
+            (Wish::StopGracefully, _) => self.stop(Manner::Graceful, None, None, now),
+            (Wish::Reload, _) => self.reload(Manner::Plain, None, None, None, now),
+            (Wish::ReloadGracefully, _) => self.reload(Manner::Graceful, None, None, None, now),
         }
+    }
+
+    /// Begins a reload of these slots, or of all, or has it follow those that are in its way.
+    pub(super) fn reload(
+        &mut self,
+        manner: Manner,
+        timeout: Option<Duration>,
+        only: Option<Vec<SlotId>>,
+        answers: Option<Answers>,
+        now: Instant,
+    ) -> Vec<Action> {
+        let asked = Round::new(DrainLimits::of(manner, timeout), only, answers, &self.slots);
+        match &mut self.phase {
+            Phase::Stopping(_) => {
+                asked.done(ExitCode::Failed, "cannot reload: the program is stopping").collect()
+            }
+            Phase::Starting(starting) => starting.reload(asked),
+            Phase::Up(reloads) => reloads.asked(asked, &mut self.slots, now),
+        }
+    }
+
+    /// Stops the program; a stop that is under way is joined, and hurried if this one is in more of
+    /// a hurry.
+    pub(super) fn stop(
+        &mut self,
+        manner: Manner,
+        timeout: Option<Duration>,
+        answers: Option<Answers>,
+        now: Instant,
+    ) -> Vec<Action> {
+        let (mut actions, delay, failure) = match &mut self.phase {
+            Phase::Stopping(stop) => {
+                return stop.join(manner, timeout, answers, &mut self.slots, now);
+            }
+            Phase::Starting(starting) => {
+                let failure = "stopped before everything was up".to_owned();
+                (starting.abandon(), Duration::ZERO, Some(failure))
+            }
+            Phase::Up(reloads) if manner == Manner::Graceful => {
+                (reloads.abandon(), self.slots.config.drain_delay, None)
+            }
+            Phase::Up(reloads) => (reloads.abandon(), Duration::ZERO, None),
+        };
+        tracing::info!(?manner, "stopping");
+        let (mut stop, told) = Stop::begin(manner, timeout, delay, answers, now);
+        stop.failure = failure;
+        self.phase = Phase::Stopping(stop);
+        actions.extend(told);
+        actions
+    }
+
+    /// Tears everything down because a service did not start.
+    fn fail_start(&mut self, reason: &str, now: Instant) -> Vec<Action> {
+        tracing::error!(reason, "cannot start");
+        let actions = self.stop(Manner::Plain, None, None, now);
+        if let Phase::Stopping(Stop { failure: Some(text), .. }) = &mut self.phase {
+            reason.clone_into(text);
+        }
+        actions
+    }
+
+    fn tally(&mut self, slot: SlotId) -> Option<&mut Tally> {
+        match &mut self.phase {
+            Phase::Stopping(stop) => Some(&mut stop.tally),
+            Phase::Up(reloads) => reloads.at_mut(slot).map(|round| &mut round.tally),
+            Phase::Starting(_) => None,
+        }
+    }
+
+    /// Returns where the callers are answered that watch what becomes of this slot.
+    fn watchers(&self, slot: SlotId) -> Vec<&Answers> {
+        match &self.phase {
+            Phase::Stopping(stop) => stop.watchers.iter().collect(),
+            Phase::Up(reloads) => reloads.at(slot).into_iter().flat_map(Round::watchers).collect(),
+            Phase::Starting(_) => Vec::new(),
+        }
+    }
+
+    fn progress(
+        &self,
+        slot: SlotId,
+        pid: u32,
+        step: Step,
+        left: Option<usize>,
+        remaining: Option<Duration>,
+    ) -> Vec<Action> {
+        let name = &self.slots[slot].name;
+        let tell = |watcher| progress(watcher, name, pid, step, left, remaining);
+        self.watchers(slot).into_iter().map(tell).collect()
+    }
+
+    /// Tells of a process that had been told to leave and died before it had: its connections got no
+    /// close frame.
+    fn note_death(&self, slot: SlotId, pid: u32, reason: &ExitReason) -> Vec<Action> {
+        if matches!(reason, ExitReason::Asked | ExitReason::KilledAfterLimit) {
+            return Vec::new();
+        }
+        let name = &self.slots[slot].name;
+        let text = format!("{name} (pid {pid}): ended before it had left: {reason}");
+        self.watchers(slot).into_iter().map(|watcher| note(watcher, &text)).collect()
     }
 }

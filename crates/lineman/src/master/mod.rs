@@ -1,7 +1,23 @@
-//! The master process: binds the sockets, starts the workers, watches, reloads and stops them.
+//! The master process: binds the sockets, starts the workers, watches, reloads and stops them. Called
+//! by `command` for `start`; it never touches a client's byte, runs no handler, and is the only place
+//! that signals processes.
 //!
-//! Called by `command` for `start`. One loop owns all state and is fed with events; it never touches
-//! a client's byte, runs no handler, and is the only place that signals processes.
+//! One loop (`supervisor`) takes events from one queue (`event`), tells the machine (`machine`) what
+//! happened and when, and carries out the actions that come back:
+//!
+//! | part | has | is |
+//! |---|---|---|
+//! | `Supervisor` | processes, sockets, log files, hooks | the loop; decides nothing |
+//! | `Machine` | the slots, and the phase: starting, up or stopping | pure: no process, socket or clock |
+//! | `Slots` | every slot behind a `SlotId`, every service behind a `ServiceId` | values; never grows |
+//! | `Starting` | the slots still to be started, a reload that waits for them | a machine |
+//! | `Reloads` | the rounds under way and the next one | a machine |
+//! | `Stop` | the groups that were told, the limits | a machine |
+//! | `Loan`, `Failures` | listeners lent by a slot; its crashes and back-off | values of a slot |
+//!
+//! A `Start` or `Lend` has an outcome, which the supervisor gives back to the machine at once. What
+//! takes time comes back as an event: a process gets ready, or ends. Each turn of the loop is
+//! `Machine::advance` for what is due, then `Machine::tend_listeners` for what the slots are now.
 
 mod supervisor;
 mod machine;
@@ -15,11 +31,10 @@ mod lending;
 pub(crate) mod log_file;
 mod socket_file;
 pub(crate) mod activation;
+mod start;
 mod reload;
-mod rounds;
 mod drain_limits;
 mod stop;
-mod tally;
 mod status;
 mod tls;
 mod exit;
@@ -43,7 +58,7 @@ use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::folder::RuntimeFolder;
 use crate::control::lock::{self, Holder, Lock, NotTaken};
-use crate::control::server::{self, Asked};
+use crate::control::server;
 use crate::error::chain;
 use crate::os::identity::Identity;
 use crate::service::{Description, Ports, Traffic};
@@ -51,17 +66,14 @@ use crate::terminal::log::{self, MASTER};
 use crate::{App, Error};
 use activation::Given;
 use bind_retry::Unbound;
-use event::Event;
+use event::Verdict;
 pub use exit::ExitReason;
 use hooks::Hooks;
 pub use hooks::WorkerExit;
 use listeners::Listener;
 use log_file::{LogFiles, Wanted};
 use open_files::Room;
-use supervisor::{Supervisor, Verdict};
-
-/// How many requests of the command line wait for the loop; further callers wait in their tasks.
-const REQUESTS: usize = 64;
+use supervisor::Supervisor;
 
 /// What a master is made from.
 #[derive(Debug)]
@@ -70,7 +82,7 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     /// Its services.
     pub(crate) services: Vec<Description>,
-    /// Who the processes of each run as, if not as the master.
+    /// The user and group that the processes of each run as, if not those of the master.
     pub(crate) identities: Vec<Option<Identity>>,
     /// What it wants to hear of.
     pub(crate) hooks: Rc<Hooks>,
@@ -202,14 +214,12 @@ async fn supervise(
     listeners::note_backlog(&plan.services);
     let health = health::bind(&plan.config)?;
     let listener = server::listen(&plan.folder.socket())?;
-    let (asked, requests) = mpsc::channel(REQUESTS);
     let (stop, stopped) = oneshot::channel::<()>();
     let (replace, successors) = mpsc::channel(1);
-    let server = tokio::spawn(server::serve(listener, successors, asked, async move {
+    let server = tokio::spawn(server::serve(listener, successors, events.clone(), async move {
         // Dropped or sent: both mean the end.
         stopped.await.unwrap_or_default();
     }));
-    tokio::spawn(pass_on(requests, events.clone()));
     if let Some(health) = health {
         tokio::spawn(health::serve(health, events.clone()));
     }
@@ -220,20 +230,12 @@ async fn supervise(
         never = runtime_files::keep(&plan.folder, lock, &holder, &replace) => match never {},
     };
     drop(stop);
-    // Whoever asked gets the answer before the process ends; a caller that does not read is dropped
-    // by the server's own limit.
+    // Callers get their answers before the process ends; one that does not read is dropped by the
+    // server's own limit.
     if let Err(error) = server.await {
         tracing::warn!(%error, "the control socket's task failed");
     }
     Ok(verdict)
-}
-
-async fn pass_on(mut requests: mpsc::Receiver<Asked>, events: mpsc::Sender<Event>) {
-    while let Some(asked) = requests.recv().await {
-        if events.send(Event::Asked(asked)).await.is_err() {
-            return;
-        }
-    }
 }
 
 fn refused(problem: NotTaken) -> Refusal {

@@ -12,16 +12,13 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use super::slot::{Outlook, Slot};
-use super::supervisor::{Phase, Supervisor};
 use crate::control::environment;
-use crate::terminal::units::plural;
 
-/// How much longer the manager is asked to be patient while something is under way. A master that
+/// How much more time the manager is asked for while something is under way. A master that
 /// stands still is found when this has passed.
 const EXTENSION: Duration = Duration::from_secs(30);
 
-/// How often it is asked for patience: several times within an extension, in case of a slow machine.
+/// How often it is asked for more time: several times within an extension, in case of a slow machine.
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
 
 /// When a manager that did not read is tried again.
@@ -41,7 +38,7 @@ pub(super) struct Notify {
     status: String,
     /// How often it wants to hear of the loop, and when it is due.
     watchdog: Option<(Duration, Instant)>,
-    /// When to ask for patience again.
+    /// When to ask for more time again.
     extend: Option<Instant>,
     /// What it has not taken yet, and when to try again.
     unsaid: VecDeque<String>,
@@ -50,13 +47,24 @@ pub(super) struct Notify {
     deaf: bool,
 }
 
-/// What a manager distinguishes.
+/// What the master is doing, as people and the service manager see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Starting,
     Up,
     Reloading,
     Stopping,
+}
+
+impl Stage {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Reloading => "reloading",
+            Self::Stopping => "stopping",
+        }
+    }
 }
 
 impl Notify {
@@ -89,7 +97,12 @@ impl Notify {
         self.stage = Some(Stage::Reloading);
     }
 
-    fn turn(&mut self, stage: Stage, status: String, now: Instant) {
+    /// Tells what has changed, and that the loop turns.
+    pub(super) fn turn(&mut self, stage: Stage, condition: impl FnOnce() -> String, now: Instant) {
+        if self.socket.is_none() {
+            return;
+        }
+        let status = format!("{}: {}", stage.name(), condition());
         if self.try_again.is_some_and(|due| due <= now) {
             self.say();
         }
@@ -155,11 +168,11 @@ impl Notify {
         }
     }
 
-    /// Returns whether there is nothing to try again: it was taken, or nobody is there to take it.
+    /// Returns whether there is nothing to try again: it was taken, or no manager is there to take it.
     fn deliver(&mut self, text: &str) -> bool {
         let Some(socket) = &self.socket else { return true };
         let Err(error) = deliver(socket, text) else { return true };
-        // Whoever does not listen will not: the program is there for others.
+        // A manager that does not listen now will not later, and the program is not there for it.
         if !std::mem::replace(&mut self.deaf, true) {
             tracing::warn!(?socket, %error, "cannot tell the service manager");
         }
@@ -194,50 +207,12 @@ fn announcement(stage: Stage) -> Vec<NotifyState<'static>> {
     }
 }
 
-impl Supervisor {
-    /// Tells the service manager what has changed, and that the loop turns.
-    pub(super) fn tell_manager(&mut self) {
-        if self.notify.socket.is_none() {
-            return;
-        }
-        let (stage, name) = match &self.phase {
-            Phase::Starting(_) => (Stage::Starting, "starting"),
-            Phase::Up(rounds) if rounds.is_idle() => (Stage::Up, "up"),
-            Phase::Up(_) => (Stage::Reloading, "reloading"),
-            Phase::Stopping(_) => (Stage::Stopping, "stopping"),
-        };
-        let status = format!("{name}: {}", self.condition());
-        self.notify.turn(stage, status, Instant::now());
-    }
-
-    /// Returns one line that says how much of the program serves.
-    pub(super) fn condition(&self) -> String {
-        let serving = |service: usize| self.serves(service);
-        let services = (0..self.services.len()).filter(|&service| serving(service)).count();
-        let processes = self.slots.iter().filter(|slot| slot.is_ready()).count();
-        let failed = self.slots.iter().filter(|slot| slot.outlook == Outlook::Failed).count();
-        let (of_services, of_slots) = (self.services.len(), self.slots.len());
-        let mut text =
-            format!("{services}/{of_services} services ready, {processes}/{of_slots} processes");
-        if failed > 0 {
-            text.push_str(", failed: ");
-            text.push_str(&plural(failed, "slot", "slots"));
-        }
-        text
-    }
-
-    /// Returns whether a process of this service is ready.
-    pub(super) fn serves(&self, service: usize) -> bool {
-        self.slots.iter().filter(|slot| slot.service == service).any(Slot::is_ready)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn patience_is_asked_for_again_and_again_until_it_is_over() {
+    fn an_extension_is_asked_for_again_and_again_until_the_program_is_up() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify.sock");
         let manager = UnixDatagram::bind(&path).unwrap();
@@ -254,7 +229,7 @@ mod tests {
         let mut notify = Notify { socket: Some(path.into()), ..Notify::default() };
         let start = Instant::now();
         let mut turn = |stage, seconds| {
-            notify.turn(stage, String::new(), start + Duration::from_secs(seconds));
+            notify.turn(stage, String::new, start + Duration::from_secs(seconds));
             (asked(), notify.deadline())
         };
         let due = |seconds| Some(start + Duration::from_secs(seconds));

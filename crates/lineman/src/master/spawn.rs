@@ -1,33 +1,37 @@
 //! Starts worker processes: the program's own file, with the slot in the environment and the sockets
-//! at fixed descriptor numbers.
+//! at fixed descriptor numbers. Called by `supervisor`; a process it started is a [`Process`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::WorkerArguments;
 use super::activation;
-use super::event::{Event, WorkerKey};
-use super::exit::Evidence;
+use super::event::Event;
+use super::listeners::Listener;
 use super::log_file::LogFiles;
-use super::slot::{Slot, Worker, WorkerState};
+use super::slot::WorkerKey;
 use super::startup_output::StartupOutput;
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER};
-use crate::control::frame::{self, Inbox};
-use crate::control::message::FromWorker;
-use crate::limit::finite;
+use crate::control::frame::{self, Inbox, Outbox};
+use crate::control::message::{FromWorker, ToWorker};
 use crate::os::identity::Identity;
 
 /// How long after a process's end its last messages may take: they are in the socket already.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The most questions a worker may leave unanswered; each is a caller that waits a second at most.
+const QUESTIONS: usize = 256;
 
 /// What a process is started from.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +42,7 @@ pub(super) struct Program<'a> {
     pub(super) arguments: WorkerArguments,
     /// What its environment has beside the master's.
     pub(super) environment: &'a [(String, String)],
-    /// Who it runs as, if not as the master.
+    /// The user and group it runs as, if not those of the master.
     pub(super) identity: Option<&'a Identity>,
     /// Where log and printed output go.
     pub(super) log_files: &'a LogFiles,
@@ -46,47 +50,100 @@ pub(super) struct Program<'a> {
     pub(super) self_signed: Option<&'a Path>,
 }
 
-/// Starts the next process of the slot at `position` and returns it; the slot is not changed beyond
-/// its generation. Its listeners listen again, also when this fails: the next turn of the loop parks
-/// those that nobody reads (`lending`).
+/// One process, as the supervisor has it.
+pub(super) struct Process {
+    pub(super) pid: u32,
+    /// A handle of the process: a signal through it cannot hit another one.
+    handle: OwnedFd,
+    /// The way to it.
+    pub(super) outbox: Outbox<ToWorker>,
+    /// Where answers of it are awaited, by token.
+    pub(super) questions: HashMap<u64, oneshot::Sender<FromWorker>>,
+}
+
+/// The processes that were started and whose end was not heard of yet.
+pub(super) type Processes = BTreeMap<WorkerKey, Process>;
+
+impl Process {
+    pub(super) fn new(pid: u32, handle: OwnedFd, outbox: Outbox<ToWorker>) -> Self {
+        Self { pid, handle, outbox, questions: HashMap::new() }
+    }
+
+    /// Kills it.
+    pub(super) fn kill(&self) {
+        if let Err(error) = pidfd_send_signal(&self.handle, Signal::KILL) {
+            tracing::debug!(pid = self.pid, %error, "cannot kill");
+        }
+    }
+
+    /// Asks it something; the answer, if one comes, goes to `answer`.
+    pub(super) fn ask(
+        &mut self,
+        token: u64,
+        question: &ToWorker,
+        answer: oneshot::Sender<FromWorker>,
+    ) {
+        self.questions.retain(|_, waiting| !waiting.is_closed());
+        if self.questions.len() < QUESTIONS && self.tell(question) {
+            self.questions.insert(token, answer);
+        }
+    }
+
+    /// Tells it something. A full queue is a worker that does not read: it shows as busy, and one
+    /// that was told to leave is killed at its deadline.
+    pub(super) fn tell(&self, message: &ToWorker) -> bool {
+        let told = self.outbox.send(message);
+        if let Err(error) = &told {
+            tracing::debug!(pid = self.pid, %error, "a worker was not told");
+        }
+        told.is_ok()
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Process").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+/// Starts this process of a slot. Its listeners listen again, also when this fails: the next turn of
+/// the loop parks those that no process reads (`lending`).
 pub(super) fn spawn(
     program: Program<'_>,
-    slot: &mut Slot,
-    position: usize,
-    ready_limit: Duration,
+    slot: &str,
+    key: WorkerKey,
+    listeners: &[Listener],
     events: &mpsc::Sender<Event>,
-) -> io::Result<Worker> {
-    slot.generation += 1;
-    let generation = slot.generation;
+) -> io::Result<Process> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let ours = UnixStream::from_std(ours)?;
 
     let mut mappings = vec![FdMapping { parent_fd: theirs.into(), child_fd: CONTROL_DESCRIPTOR }];
-    for (child_fd, listener) in (FIRST_LISTENER..).zip(&slot.listeners) {
+    for (child_fd, listener) in (FIRST_LISTENER..).zip(listeners) {
         listener.unpark()?;
         mappings.push(FdMapping { parent_fd: listener.lend()?, child_fd });
     }
     let (output, ends) = StartupOutput::new(program.log_files.stderr()?)?;
-    let stderr = FIRST_LISTENER + i32::try_from(slot.listeners.len()).map_err(io::Error::other)?;
+    let stderr = FIRST_LISTENER + i32::try_from(listeners.len()).map_err(io::Error::other)?;
     mappings.push(FdMapping { parent_fd: ends.later, child_fd: stderr });
     let mut command = std::process::Command::new(program.file);
     match program.arguments {
-        WorkerArguments::Slot => command.args([environment::WORKER_VERB, &slot.name]),
+        WorkerArguments::Slot => command.args([environment::WORKER_VERB, slot]),
         WorkerArguments::Same => command.args(std::env::args_os().skip(1)),
     };
     if let Some(identity) = program.identity {
         identity.put_on(&mut command);
     }
-    // After those of the user: whoever names one means it.
+    // After that of the identity: a variable that is named is meant.
     for (name, value) in program.environment {
         command.env(name, value);
     }
     command
-        .env(environment::SLOT.name, &slot.name)
+        .env(environment::SLOT.name, slot)
         .env(environment::MASTER.name, std::process::id().to_string())
-        .env(environment::GENERATION.name, generation.to_string())
-        .env(environment::LISTENERS.name, slot.listeners.len().to_string())
+        .env(environment::GENERATION.name, key.generation.to_string())
+        .env(environment::LISTENERS.name, listeners.len().to_string())
         .env(environment::STDERR.name, stderr.to_string())
         .stderr(ends.startup)
         .env_remove(environment::REPORT.name)
@@ -96,7 +153,7 @@ pub(super) fn spawn(
         Some(folder) => command.env(environment::SELF_SIGNED.name, folder),
         None => command.env_remove(environment::SELF_SIGNED.name),
     };
-    activation::prepare(&mut command, &slot.listeners);
+    activation::prepare(&mut command, listeners);
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     let mut child = Command::from(command).spawn()?;
 
@@ -108,7 +165,6 @@ pub(super) fn spawn(
         }
     })?;
     let (inbox, outbox) = frame::halves(ours);
-    let key = WorkerKey { slot: position, generation };
     let pump = tokio::spawn(outbox.clone().pump());
     let events = events.clone();
     // Ends with the process it watches.
@@ -117,22 +173,11 @@ pub(super) fn spawn(
         pump.abort();
         forward(&events, Event::Exited { worker: key, status, said }).await;
     });
-    tracing::info!(slot = slot.name, pid, generation, "started");
-    Ok(Worker {
-        generation,
-        pid,
-        handle,
-        started: Instant::now(),
-        state: WorkerState::Starting(Instant::now() + finite(ready_limit)),
-        ready_at: None,
-        outbox,
-        questions: HashMap::new(),
-        evidence: Evidence::default(),
-        cut: 0,
-    })
+    tracing::info!(slot, pid, generation = key.generation, "started");
+    Ok(Process::new(pid, handle, outbox))
 }
 
-fn handle(pid: u32) -> io::Result<std::os::fd::OwnedFd> {
+fn handle(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("the process id is out of range"))?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
@@ -191,6 +236,9 @@ mod tests {
     use std::os::unix::net::UnixStream as Pair;
 
     use super::*;
+    use crate::config::Config;
+    use crate::master::slot::Slots;
+    use crate::service::Description;
 
     #[tokio::test]
     async fn the_end_of_a_process_loses_no_message_that_waits_for_the_loop() {
@@ -211,7 +259,9 @@ mod tests {
         // A loop that has much to do.
         let (events, mut queue) = mpsc::channel(1);
         events.try_send(Event::Tick).unwrap();
-        let key = WorkerKey { slot: 0, generation: 1 };
+        let mut slots =
+            Slots::new(Config::new("echo".to_owned()), vec![Description::new("echo", "text")]);
+        let key = slots.next_process(slots.ids().next().unwrap());
         let watching = tokio::spawn(async move { watch(key, child, inbox, output, &events).await });
         for _ in 0..20 {
             tokio::task::yield_now().await;

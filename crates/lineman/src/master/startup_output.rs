@@ -1,5 +1,5 @@
 //! What a worker's process says on stderr before it is one: the loader's errors, a panic or a message
-//! of the program's `main`. It goes where the log goes, and its end is kept for whoever waits.
+//! of the program's `main`. It goes where the log goes, and its end is kept for the callers that wait.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -55,7 +55,7 @@ impl StartupOutput {
 
     /// Returns the end of what was said, in one line.
     pub(super) fn said(&self) -> Option<String> {
-        // It may be anything, and ends on somebody's terminal.
+        // It may be anything, and ends on a person's terminal.
         let text = String::from_utf8_lossy(&self.kept);
         let text = text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

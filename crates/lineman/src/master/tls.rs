@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Plan;
-use super::slot::Worker;
-use super::supervisor::Supervisor;
+use super::spawn::{Process, Processes};
 use crate::Error;
 use crate::control::message::ToWorker;
 use crate::tls::self_signed;
@@ -51,15 +50,15 @@ impl Tls {
     }
 
     /// Gives the keys to a worker.
-    pub(super) fn give_keys(&self, worker: &Worker) {
+    pub(super) fn give_keys(&self, worker: &Process) {
         if let Err(error) = worker.outbox.send(&ToWorker::TicketKeys { keys: self.keys.clone() }) {
             // Its clients make full handshakes until the next keys.
             tracing::warn!(pid = worker.pid, %error, "a worker was not given the keys of tickets");
         }
     }
 
-    /// Makes a new key when the newest is old enough, and tells these workers.
-    fn renew<'a>(&mut self, now: Instant, workers: impl Iterator<Item = &'a Worker>) {
+    /// Makes a new key when the newest is old enough, and tells all workers.
+    pub(super) fn renew(&mut self, now: Instant, workers: &Processes) {
         if now.saturating_duration_since(self.renewed) < ROTATION {
             return;
         }
@@ -68,49 +67,32 @@ impl Tls {
             Ok(()) => tracing::debug!("new keys for session tickets"),
             Err(error) => return tracing::error!(%error, "session tickets keep their keys"),
         }
-        workers.for_each(|worker| self.give_keys(worker));
-    }
-}
-
-impl Supervisor {
-    /// Makes a new key when the newest is old enough, and tells all workers.
-    pub(super) fn renew_ticket_keys(&mut self, now: Instant) {
-        self.tls.renew(now, self.slots.iter().flat_map(|slot| &slot.workers));
+        workers.values().for_each(|worker| self.give_keys(worker));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::time::Duration;
 
     use tokio::net::UnixStream;
 
     use super::*;
+    use crate::config::Config;
     use crate::control::frame::{self, Inbox};
     use crate::control::message::FromWorker;
-    use crate::master::exit::Evidence;
-    use crate::master::slot::WorkerState;
+    use crate::master::slot::Slots;
+    use crate::service::Description;
     use crate::tls::tickets::Tickets;
 
     /// Returns a worker as the master knows it, and what it is told.
-    fn worker(now: Instant) -> (Worker, Inbox<ToWorker>) {
+    fn worker() -> (Process, Inbox<ToWorker>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (_, outbox) = frame::halves::<FromWorker, ToWorker>(ours);
         let (inbox, _) = frame::halves::<ToWorker, FromWorker>(theirs);
-        let worker = Worker {
-            generation: 1,
-            pid: 1,
-            // Nobody signals it.
-            handle: std::fs::File::open("/dev/null").unwrap().into(),
-            started: now,
-            state: WorkerState::Ready,
-            ready_at: Some(now),
-            outbox,
-            questions: HashMap::new(),
-            evidence: Evidence::default(),
-            cut: 0,
-        };
+        // No test signals it.
+        let handle = std::fs::File::open("/dev/null").unwrap().into();
+        let worker = Process::new(1, handle, outbox);
         (worker, inbox)
     }
 
@@ -126,10 +108,14 @@ mod tests {
         let start = Instant::now();
         let mut master =
             Tls { keys: TicketKeys::random().unwrap(), renewed: start, self_signed: None };
-        let (worker, mut inbox) = worker(start);
+        let (worker, mut inbox) = worker();
         let tickets = Tickets::default();
         let producer = tickets.producer([0; 32]);
         master.give_keys(&worker);
+        let mut slots =
+            Slots::new(Config::new("echo".to_owned()), vec![Description::new("echo", "text")]);
+        let key = slots.next_process(slots.ids().next().unwrap());
+        let workers = Processes::from([(key, worker)]);
         hear(&mut inbox, &tickets).await;
 
         let hours = |hours| start + Duration::from_hours(hours);
@@ -138,9 +124,9 @@ mod tests {
             let due = hours(6 * turn);
             let early = due.checked_sub(Duration::from_nanos(1)).unwrap();
             let before = master.keys.clone();
-            master.renew(early, std::iter::once(&worker));
+            master.renew(early, &workers);
             assert_eq!(master.keys, before, "too early");
-            master.renew(due, std::iter::once(&worker));
+            master.renew(due, &workers);
             assert_ne!(master.keys, before);
             hear(&mut inbox, &tickets).await;
             let (current, older) = sealed.split_last().unwrap();
