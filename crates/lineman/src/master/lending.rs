@@ -110,3 +110,7 @@ fn parks(slots: &Slots, slot: &Slot, reach: Reach, now: Instant) -> bool {
         (Outlook::BackingOff(_) | Outlook::Running | Outlook::Stopped, _) => false,
     }
 }
+
+#[cfg(test)]
+#[path = "lending_tests.rs"]
+mod tests;

@@ -492,3 +492,7 @@ impl Machine {
         self.watchers(slot).into_iter().map(|watcher| note(watcher, &text)).collect()
     }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

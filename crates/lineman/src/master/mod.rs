@@ -46,6 +46,8 @@ mod bind_retry;
 mod runtime_files;
 mod open_files;
 mod backoff;
+#[cfg(test)]
+mod test_master;
 
 use std::collections::HashSet;
 use std::path::PathBuf;

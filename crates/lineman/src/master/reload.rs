@@ -383,3 +383,7 @@ pub(super) fn successor_problem(slots: &Slots, slot: SlotId, reason: &ExitReason
     };
     format!("{}: the successor {problem}; {kept}", slot.name)
 }
+
+#[cfg(test)]
+#[path = "reload_tests.rs"]
+mod tests;

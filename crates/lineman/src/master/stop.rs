@@ -230,3 +230,7 @@ pub(super) fn kill_all(slots: &mut Slots) -> Vec<Action> {
     }
     actions
 }
+
+#[cfg(test)]
+#[path = "stop_tests.rs"]
+mod tests;
