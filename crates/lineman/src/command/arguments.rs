@@ -19,7 +19,7 @@ use crate::control::request::{Manner, Probe};
 const RUNTIME_DIR_HELP: &str = "Folder of pid file, lock and control socket [default: \
     /run/NAME for root, else $XDG_RUNTIME_DIR/NAME or /tmp/lineman-UID/NAME]";
 
-/// Who waits for whom when reloads meet.
+/// What waits for what when reloads meet.
 const RELOAD_HELP: &str = "The old processes get the drain limit for their connections (30s unless \
     the program says otherwise), an hour with -g, or what --timeout says.\n\n\
     A reload that finds another one at work on the same processes follows it, and hurries it: what \

@@ -44,7 +44,7 @@ pub(super) fn problems(app: &App, plan: &Plan) -> Vec<String> {
     let folder = plan.folder.check().err().map(|error| chain(&error));
     let mut problems: Vec<String> = folder.into_iter().collect();
     problems.extend(plan.log.problems());
-    // With a certificate made at the start nobody reads the files of others.
+    // With a certificate made at the start the files of others are not read.
     if !plan.self_signed {
         problems.extend(of_services(app));
     }

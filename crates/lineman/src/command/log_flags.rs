@@ -30,7 +30,7 @@ pub struct LogFlags {
     stdout_file: Option<PathBuf>,
 }
 
-/// Who runs: a daemon has no terminal to log to.
+/// What runs: a daemon has no terminal to log to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// In the foreground.

@@ -82,7 +82,7 @@ fn unknown(wanted: &str, known: &[String]) -> Failure {
     Failure::new(ExitCode::Failed, text)
 }
 
-/// Prints lines. Returns whether somebody reads them: a reader that is gone is no error, but the end.
+/// Prints lines. Returns whether they are read: a reader that is gone is no error, but the end.
 fn print(lines: &[u8]) -> bool {
     let mut stdout = io::stdout().lock();
     stdout.write_all(lines).and_then(|()| stdout.flush()).is_ok()

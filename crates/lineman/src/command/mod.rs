@@ -1,6 +1,6 @@
 //! The command line: parses it, and runs `start` here or asks the running master for the rest.
 //!
-//! Called by `App::run` in every process that is no worker. It signals nobody; what it wants of the
+//! Called by `App::run` in every process that is no worker. It signals no process; what it wants of the
 //! master goes over the control socket.
 
 pub(crate) mod arguments;
@@ -189,7 +189,7 @@ struct Answers<'a> {
     folder: &'a RuntimeFolder,
     pid: u32,
     /// Whether the work may take long.
-    patient: bool,
+    waits_long: bool,
 }
 
 /// Asks the running master.
@@ -205,9 +205,9 @@ fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<Answers<'a>, 
         }
         Err(error) => return Err(silent(pid, &chain(&error))),
     };
-    let patient = matches!(request, Request::Stop { .. } | Request::Reload { .. });
-    call.answers_within(if patient { SILENCE } else { ANSWER_LIMIT })?;
-    Ok(Answers { call, folder, pid, patient })
+    let waits_long = matches!(request, Request::Stop { .. } | Request::Reload { .. });
+    call.answers_within(if waits_long { SILENCE } else { ANSWER_LIMIT })?;
+    Ok(Answers { call, folder, pid, waits_long })
 }
 
 impl Answers<'_> {
@@ -217,7 +217,7 @@ impl Answers<'_> {
             match self.call.next() {
                 Err(error) if error.kind() != io::ErrorKind::TimedOut => return Err(error.into()),
                 Ok(answer) => return Ok(answer),
-                Err(_) if self.patient && self.is_live() => {}
+                Err(_) if self.waits_long && self.is_live() => {}
                 Err(_) => return Err(hangs(self.pid, ANSWER_LIMIT)),
             }
         }

@@ -30,7 +30,7 @@ const COLUMNS: [(&str, Align); 13] = [
 ];
 
 /// What a narrow terminal goes without: first what stands beneath the table as well, or changes
-/// nobody's mind.
+/// no decision.
 const EXPENDABLE: [&str; 9] =
     ["restarts", "errors", "queued", "uptime", "cpu", "pid", "mem", "msgs in/out", "bytes in/out"];
 

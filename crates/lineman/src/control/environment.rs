@@ -88,14 +88,14 @@ pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED",
 /// Set by `start -d` for the master it starts: report the start on this descriptor.
 pub(crate) const REPORT: Variable = Variable { name: "LINEMAN_REPORT", help: None };
 
-/// Set by tests: how long an ended orphan is left to whoever started it, in milliseconds.
+/// Set by tests: how long an ended orphan is left to the hook that started it, in milliseconds.
 pub(crate) const ORPHAN_GRACE_MS: Variable =
     Variable { name: "LINEMAN_ORPHAN_GRACE_MS", help: None };
 
 /// Set by a service manager: where it hears how the program is, see `sd_notify(3)`.
 pub(crate) const NOTIFY_SOCKET: Variable = Variable { name: "NOTIFY_SOCKET", help: None };
 
-/// Set by a service manager: the process that is to ping it; none is whoever likes.
+/// Set by a service manager: the process that is to ping it; none is any.
 pub(crate) const WATCHDOG_PID: Variable = Variable { name: "WATCHDOG_PID", help: None };
 
 /// Set by a service manager: how many sockets it hands over from descriptor 3 on, see

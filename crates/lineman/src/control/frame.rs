@@ -93,7 +93,7 @@ impl<In: DeserializeOwned> Inbox<In> {
     }
 
     /// Takes the descriptor that the last message carried, if it carried one that could be
-    /// received: whoever hears such a message takes it at once, so that the next one's is not taken for it.
+    /// received: the reader of such a message takes it at once, so that the next one's is not taken for it.
     pub(crate) fn descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front().flatten()
     }

@@ -47,7 +47,7 @@ pub(crate) enum Request {
 pub(crate) enum Probe {
     /// Whether the master's loop answers.
     Live,
-    /// Whether every service has a ready process, and nobody has told the program to stop.
+    /// Whether every service has a ready process, and the program was not told to stop.
     Ready,
 }
 

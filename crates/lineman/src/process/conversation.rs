@@ -30,7 +30,7 @@ pub(super) enum Order {
         /// How long the connections may take to go.
         stop_limit: Duration,
     },
-    /// The master is gone, and so is whoever would start a successor: leave as on a stop.
+    /// The master is gone, and with it what would start a successor: leave as on a stop.
     Orphaned,
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn leave(
     if timeout(half, stopped).await.is_err() {
         tracing::warn!(limit = ?half, "the service did not stop in time");
     }
-    // What a service keeps open after it has drained is its own: nobody was cut off.
+    // What a service keeps open after it has drained is its own: no connection was cut off.
     if drained { 0 } else { told }
 }
 
@@ -71,7 +71,7 @@ async fn drain(
             order = conversation.next_order(Some(running)) => match order {
                 Order::Stop { stop_limit } => return (stop_limit, false),
                 Order::Orphaned => return (ORPHAN_LIMIT, false),
-                // Whoever orders it again means the new limits: a stop may be in more of a hurry than
+                // The new limits of a second order count: a stop may be in more of a hurry than
                 // the reload before it, or in less.
                 Order::Drain { limit: anew, stop_limit: anew_after } => {
                     tracing::info!(limit = ?anew, "the drain has another limit");

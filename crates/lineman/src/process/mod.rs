@@ -1,6 +1,6 @@
 //! A worker process: adopts what the master handed over, runs one slot's service, and leaves in order.
 //!
-//! Called by `App::run` in processes the master started. It never signals anybody, and what it knows
+//! Called by `App::run` in processes the master started. It never signals a process, and what it knows
 //! of the master is a socket.
 
 mod inherited;
@@ -121,9 +121,9 @@ async fn serve(
         async move { table.run().await }
     });
 
-    let early = |order| tracing::info!(%slot, %order, "leaving before it was ready");
+    let leaves = |order| tracing::info!(%slot, %order, "leaving before it was ready");
     if let Err(order) = conversation.ticket_keys().await {
-        early(order);
+        leaves(order);
         return Ok(());
     }
     // Before any code of the program: its `on_start` may block as well.
@@ -133,7 +133,7 @@ async fn serve(
     let running = tokio::select! {
         running = activity::watched(Activity::Start, 0, service.start(context)) => running?,
         order = conversation.next_order(None) => {
-            early(order);
+            leaves(order);
             return Ok(());
         }
         _ = &mut loop_task => return Err(table_stopped()),
@@ -179,7 +179,7 @@ fn ignore_terminal_signals() -> Result<[Signal; 4], Error> {
     ])
 }
 
-/// Takes the signals that have the master reload, and says so: whoever signals every process of this
+/// Takes the signals that have the master reload, and says so: a signal to every process of this
 /// name means no harm, and their usual meaning is to end the process with all its connections.
 fn leave_reloads_to_the_master() -> Result<(), Error> {
     let signals = [

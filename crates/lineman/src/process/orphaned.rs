@@ -28,7 +28,7 @@ pub(super) fn watch(control: OwnedFd) {
     }
 }
 
-/// Waits until nobody has the other end: that is told without being asked for.
+/// Waits until no process has the other end: that is told without being asked for.
 fn wait_for_the_end(control: &OwnedFd) -> Result<(), Errno> {
     loop {
         match poll(&mut [PollFd::new(control, PollFlags::empty())], None) {

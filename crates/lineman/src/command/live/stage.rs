@@ -22,7 +22,7 @@ use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
 use crate::terminal::{screen, units};
 
-/// Events that wait; whoever has more of them waits himself.
+/// Events that wait; a source that has more of them waits.
 const WAITING: usize = 16;
 
 /// What the view is fed.
@@ -33,7 +33,7 @@ enum Event {
     Unreadable(io::Error),
     /// The master was asked.
     Look(Box<Result<Sample, Failure>>),
-    /// Somebody wants this process to end.
+    /// A signal wants this process to end.
     Signal,
 }
 
@@ -157,7 +157,7 @@ fn watch_keys(events: SyncSender<Event>) {
                 Ok(input) => (Event::Input(input), false),
                 Err(error) => (Event::Unreadable(error), true),
             };
-            // Whoever does not listen has ended.
+            // A receiver that is gone has ended.
             if events.send(event).is_err() || is_last {
                 return;
             }
@@ -191,7 +191,7 @@ fn watch_signals(events: SyncSender<Event>) -> io::Result<()> {
                 _ = hangup.recv() => {}
             }
         });
-        // Whoever does not listen has ended.
+        // A receiver that is gone has ended.
         drop(events.send(Event::Signal));
     });
     Ok(())

@@ -1,5 +1,5 @@
 //! `logs -f`: prints what is written, and goes over to the new file when the old one was moved away
-//! or deleted. Ends with Ctrl-C, or when nobody reads any more.
+//! or deleted. Ends with Ctrl-C, or when its output is not read any more.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};

@@ -43,8 +43,9 @@ fn is_about(line: &str, wanted: &str) -> bool {
     let Some((time, rest)) = line.split_once(' ') else { return false };
     let Some((level, rest)) = rest.split_once(' ') else { return false };
     let is_ours = time.ends_with('Z') && level.contains(['E', 'W', 'I', 'D', 'T']);
-    let Some((who, message)) = rest.split_once('[').filter(|_| is_ours) else { return false };
-    fits(who, wanted) || (who == MASTER && named(message).is_some_and(|slot| fits(&slot, wanted)))
+    let Some((source, message)) = rest.split_once('[').filter(|_| is_ours) else { return false };
+    fits(source, wanted)
+        || (source == MASTER && named(message).is_some_and(|slot| fits(&slot, wanted)))
 }
 
 /// Returns the slot that a line of the master names as a field.

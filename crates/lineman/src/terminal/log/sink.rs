@@ -1,5 +1,5 @@
 //! Where the lines go: stderr, or a file that may be exchanged at any time. A write that fails is
-//! counted and never reaches whoever logs: a full disk stops no service.
+//! counted and never reaches the code that logs: a full disk stops no service.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::format::{Format, Line, Who};
+use super::format::{Format, Line, LogSource};
 use super::stderr::Stderr;
 use crate::terminal::units;
 
@@ -94,9 +94,9 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Returns the sink of the process that calls itself `who`.
-    pub(super) fn new(who: Who, format: Format) -> Self {
-        Self { line: Line::new(who, format) }
+    /// Returns the sink of this process.
+    pub(super) fn new(source: LogSource, format: Format) -> Self {
+        Self { line: Line::new(source, format) }
     }
 
     /// Returns whether the lines go to a file that is not stderr.
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn lines_that_are_lost_are_counted_and_said() {
         let mut losses = Losses::new();
-        let own = Line::new(Who::this("echo/0"), Format::Text);
+        let own = Line::new(LogSource::this("echo/0"), Format::Text);
         let mut disk = Disk { room: 9, taken: Vec::new() };
         for line in ["one\n", "two\n", "three\n", "four\n"] {
             losses.put(&mut disk, line.as_bytes(), &own);
