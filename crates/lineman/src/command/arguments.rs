@@ -34,7 +34,7 @@ const RELOAD_HELP: &str = "The old processes get the drain limit for their conne
     subcommand_required = true,
     arg_required_else_help = true
 )]
-pub(super) struct Line {
+pub(super) struct CommandLine {
     #[command(flatten)]
     pub(super) arguments: Arguments,
 }
@@ -298,7 +298,7 @@ impl Health {
 
 /// Returns the parser for the program `name`.
 pub(super) fn command(name: &str) -> clap::Command {
-    Line::command()
+    CommandLine::command()
         .name(name.to_owned())
         .bin_name(name.to_owned())
         .about(format!("{name}: start, watch and stop it"))
@@ -350,7 +350,7 @@ mod tests {
 
     fn parse(line: &str) -> Result<Arguments, clap::Error> {
         let matches = command("chat").try_get_matches_from(line.split(' '))?;
-        Ok(Line::from_arg_matches(&matches)?.arguments)
+        Ok(CommandLine::from_arg_matches(&matches)?.arguments)
     }
 
     #[test]

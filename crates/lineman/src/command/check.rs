@@ -1,7 +1,7 @@
 //! `check`: everything that a start looks at before it binds its first socket, and what it would run.
 
 use super::arguments::Check;
-use super::log_flags::Place;
+use super::log_flags::RunMode;
 use super::{Failure, Outcome};
 use crate::App;
 use crate::control::ExitCode;
@@ -19,10 +19,10 @@ pub(super) fn check(app: &App, folder: RuntimeFolder, how: &Check) -> Outcome {
     let mut problems = Vec::new();
     // A log in a folder that cannot be used need not be said as well.
     let place = match plan.folder.check() {
-        Ok(()) => Place::Daemon,
+        Ok(()) => RunMode::Daemon,
         Err(error) => {
             problems.push(chain(&error));
-            Place::Terminal
+            RunMode::Terminal
         }
     };
     match how.log.wanted(&app.config, &plan.folder, place) {

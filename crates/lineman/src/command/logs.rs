@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::log_flags::{LogFlags, Place};
+use super::log_flags::{LogFlags, RunMode};
 use super::{Failure, Outcome};
 use crate::App;
 use crate::config::Config;
@@ -93,7 +93,7 @@ fn find(folder: &RuntimeFolder, config: &Config) -> Result<PathBuf, Failure> {
     if let Some(holder) = client::running(folder)? {
         return holder.log.map(|log| log.0).ok_or_else(|| no_file(holder.pid));
     }
-    let wanted = LogFlags::default().wanted(config, folder, Place::Daemon)?;
+    let wanted = LogFlags::default().wanted(config, folder, RunMode::Daemon)?;
     let path = wanted.log.unwrap_or_else(|| folder.log());
     if path.exists() {
         return Ok(path);

@@ -34,8 +34,8 @@ use crate::master::activation::{self, Given};
 use crate::master::{Plan, WorkerArguments};
 use crate::terminal::Printer;
 use crate::{App, Error, os};
-use arguments::{Arguments, Line, Verb};
-use log_flags::Place;
+use arguments::{Arguments, CommandLine, Verb};
+use log_flags::RunMode;
 
 /// How a command ends: well, with a code that has been explained, or with an error to print.
 type Outcome = Result<ExitCode, Failure>;
@@ -66,7 +66,7 @@ pub(crate) fn parse<T: Into<OsString> + Clone>(
     line: impl IntoIterator<Item = T>,
 ) -> Arguments {
     let matches = arguments::command(&app.config.name).get_matches_from(line);
-    Line::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).arguments
+    CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).arguments
 }
 
 /// Runs the command that the arguments name. A command that fails says so and ends the process with
@@ -125,7 +125,7 @@ fn plan(
     given: Result<Vec<Given>, Error>,
 ) -> Result<Plan, Failure> {
     let given = given?;
-    let place = if how.daemon { Place::Daemon } else { Place::Terminal };
+    let place = if how.daemon { RunMode::Daemon } else { RunMode::Terminal };
     let log = how.log.wanted(&app.config, &folder, place)?;
     let plan = Plan::new(app, folder);
     let plan = plan.map_err(|error| Failure::new(ExitCode::Failed, chain(&error)))?;
@@ -182,9 +182,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// master's loop answers at all, and how long that may take.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Answers of the running master.
+/// PendingAnswers of the running master.
 #[derive(Debug)]
-struct Answers<'a> {
+struct PendingAnswers<'a> {
     call: Call,
     folder: &'a RuntimeFolder,
     pid: u32,
@@ -193,7 +193,7 @@ struct Answers<'a> {
 }
 
 /// Asks the running master.
-fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<Answers<'a>, Failure> {
+fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<PendingAnswers<'a>, Failure> {
     let Holder { pid, .. } = running(folder)?;
     if os::procfs::is_suspended(pid) {
         return Err(hangs(pid, Duration::ZERO));
@@ -207,10 +207,10 @@ fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<Answers<'a>, 
     };
     let waits_long = matches!(request, Request::Stop { .. } | Request::Reload { .. });
     call.answers_within(if waits_long { SILENCE } else { ANSWER_LIMIT })?;
-    Ok(Answers { call, folder, pid, waits_long })
+    Ok(PendingAnswers { call, folder, pid, waits_long })
 }
 
-impl Answers<'_> {
+impl PendingAnswers<'_> {
     /// Returns the next answer, or `None` when the master is gone.
     fn next(&mut self) -> Result<Option<Answer>, Failure> {
         loop {

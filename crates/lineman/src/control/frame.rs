@@ -51,7 +51,7 @@ pub(crate) fn halves<In, Out>(stream: UnixStream) -> (Inbox<In>, Outbox<Out>) {
         room: None,
         message: PhantomData,
     };
-    let shared = Shared { stream, queued: Mutex::default(), wake: Notify::new() };
+    let shared = SharedOutbox { stream, queued: Mutex::default(), wake: Notify::new() };
     (inbox, Outbox { shared: Arc::new(shared), message: PhantomData })
 }
 
@@ -137,25 +137,25 @@ pub(crate) enum Refused {
 
 /// The sending half; its copies share one queue.
 pub(crate) struct Outbox<Out> {
-    shared: Arc<Shared>,
+    shared: Arc<SharedOutbox>,
     message: PhantomData<fn(Out)>,
 }
 
-struct Shared {
+struct SharedOutbox {
     stream: Arc<UnixStream>,
-    queued: Mutex<Queue>,
+    queued: Mutex<SendQueue>,
     wake: Notify,
 }
 
 /// What the kernel has not taken yet.
 #[derive(Default)]
-struct Queue {
+struct SendQueue {
     bytes: BytesMut,
     /// Descriptors, each with the place in `bytes` of the frame that carries it.
     carried: VecDeque<(usize, OwnedFd)>,
 }
 
-impl Queue {
+impl SendQueue {
     /// Sends as much as one call may: up to the next frame that carries something.
     fn send(&mut self, stream: &UnixStream) -> Result<(), Errno> {
         let mut places = self.carried.iter();
@@ -244,7 +244,7 @@ impl<Out: Serialize> Outbox<Out> {
 
     fn send_into(
         &self,
-        mut queued: MutexGuard<'_, Queue>,
+        mut queued: MutexGuard<'_, SendQueue>,
         message: &Out,
         carried: Option<OwnedFd>,
     ) -> Result<(), Refused> {
@@ -287,8 +287,8 @@ impl<Out: Serialize> Outbox<Out> {
     }
 }
 
-impl Shared {
-    fn flush(&self, queued: &mut Queue) -> io::Result<()> {
+impl SharedOutbox {
+    fn flush(&self, queued: &mut SendQueue) -> io::Result<()> {
         while !queued.bytes.is_empty() {
             // Straight to the kernel rather than through tokio's readiness: a panic hook calls this
             // on any thread, with or without a runtime.
@@ -296,7 +296,7 @@ impl Shared {
                 Ok(()) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(error) => {
-                    *queued = Queue::default();
+                    *queued = SendQueue::default();
                     return Err(error.into());
                 }
             }

@@ -31,13 +31,13 @@ pub(crate) struct Holder {
     pub(crate) program: PathBuf,
     /// The log's file; `None` when it goes to stderr.
     #[serde(default)]
-    pub(crate) log: Option<Log>,
+    pub(crate) log: Option<LogPath>,
 }
 
 /// The log's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Log(#[serde(with = "bytes")] pub(crate) PathBuf);
+pub(crate) struct LogPath(#[serde(with = "bytes")] pub(crate) PathBuf);
 
 impl Holder {
     /// Returns this process as a holder.
@@ -293,7 +293,7 @@ mod tests {
         let path = somewhere("bytes.lock");
         let odd = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff/chat"));
         for program in [odd, Path::new("/srv/chat")] {
-            let us = Holder { log: Some(Log(odd.into())), ..Holder::this(program) };
+            let us = Holder { log: Some(LogPath(odd.into())), ..Holder::this(program) };
             let lock = Lock::take(&path, &us).unwrap();
             assert_eq!(holder(&path).unwrap(), Some(us));
             drop(lock);

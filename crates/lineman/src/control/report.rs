@@ -10,7 +10,7 @@ use super::Stats;
 
 /// What `start` shows when everything is up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Start {
+pub(crate) struct StartReport {
     /// Lineman's version.
     pub(crate) lineman: String,
     /// The program's name.
@@ -18,7 +18,7 @@ pub(crate) struct Start {
     /// The master's process.
     pub(crate) pid: u32,
     /// The services in the order they were added.
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<ServiceReport>,
     /// The fingerprint of the certificate that all TLS uses, if it was made at this start.
     #[serde(default)]
     pub(crate) self_signed: Option<String>,
@@ -26,13 +26,13 @@ pub(crate) struct Start {
 
 /// One service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Service {
+pub(crate) struct ServiceReport {
     /// Its name.
     pub(crate) name: String,
     /// What it speaks.
     pub(crate) kind: String,
     /// The addresses it listens on; with a port for each slot, each of them is listed.
-    pub(crate) listen: Vec<Listen>,
+    pub(crate) listen: Vec<ListenReport>,
     /// How many processes it should have.
     pub(crate) processes: usize,
     /// How many of them are ready.
@@ -43,7 +43,7 @@ pub(crate) struct Service {
 
 /// One address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Listen {
+pub(crate) struct ListenReport {
     /// What it is for.
     pub(crate) label: String,
     /// The address in force, with the port the kernel chose where it was asked to.
@@ -56,7 +56,7 @@ pub(crate) struct Listen {
 
 /// How everything is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Status {
+pub(crate) struct StatusReport {
     /// Lineman's version.
     pub(crate) lineman: String,
     /// The program's name.
@@ -77,17 +77,17 @@ pub(crate) struct Status {
     #[serde(default)]
     pub(crate) log: Option<String>,
     /// The services in the order they were added.
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<ServiceReport>,
     /// The processes: those of a slot one after the other, the serving one first. A slot without a
     /// process has one entry whose `pid` is null.
-    pub(crate) slots: Vec<Slot>,
+    pub(crate) slots: Vec<SlotReport>,
     /// The sums over all processes that answered.
     pub(crate) totals: Totals,
 }
 
 /// One process, or one slot that has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Slot {
+pub(crate) struct SlotReport {
     /// `service/index`.
     #[serde(rename = "slot")]
     pub(crate) name: String,
@@ -137,7 +137,7 @@ pub(crate) struct Lag {
     pub(crate) max_us: u64,
 }
 
-/// The sums of [`Status`].
+/// The sums of [`StatusReport`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
     /// How many processes there are, without the master.
@@ -160,7 +160,7 @@ pub(crate) struct Totals {
     pub(crate) failed: usize,
 }
 
-impl Slot {
+impl SlotReport {
     /// Returns whether its process ended too often and none is started any more.
     pub(crate) fn has_failed(&self) -> bool {
         self.state == "failed"
@@ -169,7 +169,7 @@ impl Slot {
 
 impl Totals {
     /// Returns the sums over `slots`.
-    pub(crate) fn of(slots: &[Slot]) -> Self {
+    pub(crate) fn of(slots: &[SlotReport]) -> Self {
         let mut totals = Self::default();
         for slot in slots {
             totals.processes += usize::from(slot.pid.is_some());

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Progress, Start, Status};
+use super::report::{Progress, StartReport, StatusReport};
 use super::{ExitCode, Row};
 
 /// What the command line asks.
@@ -73,9 +73,9 @@ pub(crate) enum Answer {
         text: String,
     },
     /// Everything is up.
-    Started(Start),
+    Started(StartReport),
     /// How everything is.
-    Status(Box<Status>),
+    Status(Box<StatusReport>),
     /// A slice of one process's connections.
     Rows {
         /// Its slot.

@@ -22,7 +22,7 @@ use crate::{Error, os};
 const QUEUE: usize = 1024;
 
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum MasterEvent {
     /// A worker said something.
     Said { worker: WorkerKey, message: FromWorker },
     /// A worker sent what is no message.
@@ -46,12 +46,12 @@ pub(super) enum Event {
         answer: oneshot::Sender<FromWorker>,
     },
     /// A signal came.
-    Signal(Wish),
+    Signal(SignalMeaning),
     /// A deadline has passed.
     Tick,
 }
 
-impl From<Asked> for Event {
+impl From<Asked> for MasterEvent {
     fn from(asked: Asked) -> Self {
         Self::Asked(asked)
     }
@@ -59,7 +59,7 @@ impl From<Asked> for Event {
 
 /// What a signal to the master means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum SignalMeaning {
     /// SIGINT, SIGHUP unless it is ignored: stop at once; a second one kills.
     Stop,
     /// SIGQUIT, SIGTERM: stop when the connections are gone, within the limit.
@@ -72,7 +72,7 @@ pub(super) enum Wish {
 
 /// What is to be done.
 #[derive(Debug)]
-pub(super) enum Action {
+pub(super) enum MasterAction {
     /// Start this process; the outcome goes to `Machine::started`.
     Start(WorkerKey),
     Tell(WorkerKey, ToWorker),
@@ -96,12 +96,12 @@ pub(super) enum Action {
     /// Tell the hook that a process has ended.
     Exited(WorkerExit),
     /// End: every process is gone.
-    Stopped(Verdict),
+    Stopped(ProgramEnd),
 }
 
 /// How the program ended.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub(super) struct ProgramEnd {
     /// What the master's process exits with.
     pub(super) code: ExitCode,
     /// Why it did not start.
@@ -109,8 +109,8 @@ pub(super) struct Verdict {
 }
 
 /// Tells a caller something in one line.
-pub(super) fn note(watcher: &Answers, text: &str) -> Action {
-    Action::Answer(watcher.clone(), Answer::Note { text: text.to_owned() })
+pub(super) fn note(watcher: &Answers, text: &str) -> MasterAction {
+    MasterAction::Answer(watcher.clone(), Answer::Note { text: text.to_owned() })
 }
 
 /// Tells a caller what a process does.
@@ -121,29 +121,29 @@ pub(super) fn progress(
     step: Step,
     left: Option<usize>,
     remaining: Option<Duration>,
-) -> Action {
+) -> MasterAction {
     let remaining_ms = remaining.and_then(|left| u64::try_from(left.as_millis()).ok());
     let slot = slot.to_owned();
     let answer = Answer::Progress(Progress { slot, pid, step, left, remaining_ms });
-    Action::Answer(watcher.clone(), answer)
+    MasterAction::Answer(watcher.clone(), answer)
 }
 
 /// Returns the queue of the master's loop.
-pub(super) fn queue() -> (mpsc::Sender<Event>, mpsc::Receiver<Event>) {
+pub(super) fn queue() -> (mpsc::Sender<MasterEvent>, mpsc::Receiver<MasterEvent>) {
     mpsc::channel(QUEUE)
 }
 
 /// Turns signals into events, for the master's life. SIGPIPE is ignored by the runtime of the
 /// language; SIGABRT and SIGTSTP keep their meaning, so core dumps and Ctrl-Z work. A SIGHUP that was
 /// ignored when the program started, by `nohup`, stays ignored.
-pub(super) fn take_signals(events: &mpsc::Sender<Event>) -> Result<(), Error> {
+pub(super) fn take_signals(events: &mpsc::Sender<MasterEvent>) -> Result<(), Error> {
     let meanings = [
-        (SignalKind::interrupt(), Wish::Stop),
-        (SignalKind::hangup(), Wish::Stop),
-        (SignalKind::quit(), Wish::StopGracefully),
-        (SignalKind::terminate(), Wish::StopGracefully),
-        (SignalKind::user_defined1(), Wish::Reload),
-        (SignalKind::user_defined2(), Wish::ReloadGracefully),
+        (SignalKind::interrupt(), SignalMeaning::Stop),
+        (SignalKind::hangup(), SignalMeaning::Stop),
+        (SignalKind::quit(), SignalMeaning::StopGracefully),
+        (SignalKind::terminate(), SignalMeaning::StopGracefully),
+        (SignalKind::user_defined1(), SignalMeaning::Reload),
+        (SignalKind::user_defined2(), SignalMeaning::ReloadGracefully),
     ];
     let survives_its_terminal = os::procfs::ignores_hangup();
     for (kind, wish) in meanings {
@@ -156,7 +156,7 @@ pub(super) fn take_signals(events: &mpsc::Sender<Event>) -> Result<(), Error> {
         // Ends with the loop: the queue is closed then, and the runtime with it.
         tokio::spawn(async move {
             while stream.recv().await.is_some() {
-                if events.send(Event::Signal(wish)).await.is_err() {
+                if events.send(MasterEvent::Signal(wish)).await.is_err() {
                     return;
                 }
             }

@@ -25,7 +25,7 @@ use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::timeout;
 
 use super::bind_retry::Unbound;
-use super::event::Event;
+use super::event::MasterEvent;
 use crate::Error;
 use crate::config::Config;
 use crate::control::ExitCode;
@@ -87,7 +87,7 @@ fn unbound(address: String, source: io::Error) -> Unbound {
 }
 
 /// Answers probes for the master's life.
-pub(super) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>) {
+pub(super) async fn serve(listener: TcpListener, events: mpsc::Sender<MasterEvent>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot answer health probes"),
@@ -142,7 +142,7 @@ impl Probes {
         self.under_way.len() < PROBES || self.under_way.iter().any(UnderWay::may_give_way)
     }
 
-    async fn serve(&mut self, stream: TcpStream, events: &mpsc::Sender<Event>) {
+    async fn serve(&mut self, stream: TcpStream, events: &mpsc::Sender<MasterEvent>) {
         if self.under_way.len() >= PROBES {
             // What has just been accepted may have sent its request already: it is read first.
             yield_now().await;
@@ -169,7 +169,7 @@ impl Probes {
     }
 }
 
-async fn answer(stream: TcpStream, events: mpsc::Sender<Event>, asked: Arc<AtomicBool>) {
+async fn answer(stream: TcpStream, events: mpsc::Sender<MasterEvent>, asked: Arc<AtomicBool>) {
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
         let events = events.clone();
@@ -191,7 +191,7 @@ async fn answer(stream: TcpStream, events: mpsc::Sender<Event>, asked: Arc<Atomi
 
 async fn respond(
     request: &HttpRequest<Incoming>,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<MasterEvent>,
 ) -> Response<Full<Bytes>> {
     let probe = match request.uri().path() {
         "/live" => Probe::Live,
@@ -214,10 +214,10 @@ async fn respond(
 }
 
 /// Asks the loop as the command line does.
-async fn ask(probe: Probe, events: &mpsc::Sender<Event>) -> Option<(ExitCode, String)> {
+async fn ask(probe: Probe, events: &mpsc::Sender<MasterEvent>) -> Option<(ExitCode, String)> {
     let (answers, mut receiver) = Answers::channel();
     let asked = Asked { request: Request::Health { probe }, answers };
-    events.send(Event::Asked(asked)).await.ok()?;
+    events.send(MasterEvent::Asked(asked)).await.ok()?;
     while let Some(answer) = receiver.recv().await {
         if let Answer::Done { code, text } = answer {
             return Some((code, text));

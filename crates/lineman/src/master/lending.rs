@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::event::Action;
+use super::event::MasterAction;
 use super::slot::{Outlook, Slot, SlotId, Slots, WorkerKey};
 use crate::control::message::ToWorker;
 
@@ -37,14 +37,14 @@ pub(super) struct Loan {
 
 /// Lends the listeners of slots that are down, takes back those of slots that are up again, and stops
 /// listening where no process will accept: a refusal is better than silence.
-pub(super) fn advance(slots: &mut Slots, now: Instant) -> Vec<Action> {
+pub(super) fn advance(slots: &mut Slots, now: Instant) -> Vec<MasterAction> {
     let mut actions = Vec::new();
     for id in slots.ids() {
         let (lent, wanted) = (slots[id].loan.as_ref().map(|loan| loan.to), borrower(slots, id));
         if lent != wanted {
             if let Some(from) = lent.filter(|&from| slots.worker(from).is_some()) {
                 let lender = slots[id].name.clone();
-                actions.push(Action::Tell(from, ToWorker::Return { lender }));
+                actions.push(MasterAction::Tell(from, ToWorker::Return { lender }));
             }
             let can_be_lent = |nth: &usize| slots[id].listeners[*nth] == Reach::SameAddress;
             let pending = (0..slots[id].listeners.len()).filter(can_be_lent).collect();
@@ -52,12 +52,12 @@ pub(super) fn advance(slots: &mut Slots, now: Instant) -> Vec<Action> {
         }
         let slot = &slots[id];
         if let Some(Loan { to, pending }) = &slot.loan {
-            let lend = |&nth| Action::Lend { lender: id, nth, to: *to };
+            let lend = |&nth| MasterAction::Lend { lender: id, nth, to: *to };
             actions.extend(pending.iter().map(lend));
         }
         if slot.is_vacant() {
             let parked = |(_, reach): &(usize, &Reach)| parks(slots, slot, **reach, now);
-            let park = |(nth, _)| Action::Park { slot: id, nth };
+            let park = |(nth, _)| MasterAction::Park { slot: id, nth };
             actions.extend(slot.listeners.iter().enumerate().filter(parked).map(park));
         }
     }
@@ -66,12 +66,18 @@ pub(super) fn advance(slots: &mut Slots, now: Instant) -> Vec<Action> {
 
 /// A listener was handed over, or was not: then it is tried again in the next turn of the loop, and
 /// meanwhile what arrives waits in its backlog.
-pub(super) fn lent(slots: &mut Slots, lender: SlotId, nth: usize, is_done: bool) -> Option<Action> {
+pub(super) fn lent(
+    slots: &mut Slots,
+    lender: SlotId,
+    nth: usize,
+    is_done: bool,
+) -> Option<MasterAction> {
     let slot = &mut slots[lender];
     if is_done && let Some(loan) = &mut slot.loan {
         loan.pending.remove(&nth);
     }
-    (!is_done && slot.outlook == Outlook::Failed).then_some(Action::Park { slot: lender, nth })
+    (!is_done && slot.outlook == Outlook::Failed)
+        .then_some(MasterAction::Park { slot: lender, nth })
 }
 
 /// Returns the process that shall have the listeners of a slot; `None` when the slot is up, or has no

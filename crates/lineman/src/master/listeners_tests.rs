@@ -53,7 +53,7 @@ fn a_second_copy_is_refused_although_ports_are_shared() {
 #[test]
 fn a_port_that_a_test_reserved_is_free() {
     let wish = listen("127.0.0.1:0");
-    let place = Place::Internet(resolve("127.0.0.1", 0).unwrap());
+    let place = BindAddress::Internet(resolve("127.0.0.1", 0).unwrap());
     let recipe = Recipe { reuse: Reuse::Port, ..Recipe::new(&wish, place) };
     let (_, reserved) = recipe.with_port().unwrap();
     let port = local(&reserved.unwrap()).unwrap();

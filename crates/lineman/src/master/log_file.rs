@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::spawn::{Process, Processes};
+use super::spawn::{Processes, WorkerProcess};
 use crate::Error;
 use crate::control::environment;
 use crate::control::message::ToWorker;
@@ -238,7 +238,7 @@ impl OpenFile {
         }
     }
 
-    fn hand_to(&self, worker: &Process) {
+    fn hand_to(&self, worker: &WorkerProcess) {
         let message = ToWorker::Log { streams: self.streams };
         let told = self.file.try_clone().and_then(|file| {
             worker.outbox.send_with(&message, file.into()).map_err(io::Error::other)

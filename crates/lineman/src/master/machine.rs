@@ -5,13 +5,13 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::drain_limits::DrainLimits;
-use super::event::{Action, Wish, note, progress};
+use super::event::{MasterAction, SignalMeaning, note, progress};
 use super::exit::ExitReason;
 use super::hooks::WorkerExit;
 use super::lending;
-use super::notify::Stage;
+use super::notify::ShownState;
 use super::reload::{Reloads, Round, successor_problem};
-use super::slot::{Outlook, SlotId, Slots, Worker, WorkerKey, WorkerState};
+use super::slot::{Outlook, SlotId, SlotWorker, Slots, WorkerKey, WorkerState};
 use super::start::Starting;
 use super::stop::{self, Stop, Tally};
 use crate::control::ExitCode;
@@ -30,7 +30,7 @@ const AFTER_RELOAD: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) slots: Slots,
-    phase: Phase,
+    phase: MasterPhase,
     /// What the program of the last process that got ready wants otherwise.
     drift: Vec<String>,
     /// Returns a number between 0 and 1 that spreads the ends of back-offs.
@@ -39,7 +39,7 @@ pub(super) struct Machine {
 
 /// What the master as a whole is doing.
 #[derive(Debug)]
-enum Phase {
+enum MasterPhase {
     /// Not every slot has been ready yet.
     Starting(Starting),
     /// Everything has been ready once.
@@ -51,23 +51,23 @@ enum Phase {
 impl Machine {
     /// Returns the state before anything was started. The start is reported to `report`.
     pub(super) fn new(slots: Slots, report: Answers, jitter: fn() -> f64, now: Instant) -> Self {
-        let phase = Phase::Starting(Starting::new(&slots, report, now));
+        let phase = MasterPhase::Starting(Starting::new(&slots, report, now));
         Self { slots, phase, drift: Vec::new(), jitter }
     }
 
     /// Begins with the first slot.
-    pub(super) fn begin(&mut self) -> Option<Action> {
-        let Phase::Starting(starting) = &mut self.phase else { return None };
+    pub(super) fn begin(&mut self) -> Option<MasterAction> {
+        let MasterPhase::Starting(starting) = &mut self.phase else { return None };
         starting.start_next(&mut self.slots)
     }
 
     /// Returns what people and the service manager see of it.
-    pub(super) fn stage(&self) -> Stage {
+    pub(super) fn stage(&self) -> ShownState {
         match &self.phase {
-            Phase::Starting(_) => Stage::Starting,
-            Phase::Up(reloads) if reloads.is_idle() => Stage::Up,
-            Phase::Up(_) => Stage::Reloading,
-            Phase::Stopping(_) => Stage::Stopping,
+            MasterPhase::Starting(_) => ShownState::Starting,
+            MasterPhase::Up(reloads) if reloads.is_idle() => ShownState::Up,
+            MasterPhase::Up(_) => ShownState::Reloading,
+            MasterPhase::Stopping(_) => ShownState::Stopping,
         }
     }
 
@@ -81,13 +81,13 @@ impl Machine {
         let not_ready = |why: &str| (ExitCode::Failed, format!("not ready: {why}"));
         match (probe, self.stage(), missing) {
             (Probe::Live, ..) => (ExitCode::Ok, "live".to_owned()),
-            (Probe::Ready, stage @ (Stage::Starting | Stage::Stopping), _) => {
+            (Probe::Ready, stage @ (ShownState::Starting | ShownState::Stopping), _) => {
                 not_ready(stage.name())
             }
-            (Probe::Ready, Stage::Up | Stage::Reloading, Some((_, service))) => {
+            (Probe::Ready, ShownState::Up | ShownState::Reloading, Some((_, service))) => {
                 not_ready(&format!("{} has no ready process", service.name))
             }
-            (Probe::Ready, Stage::Up | Stage::Reloading, None) => {
+            (Probe::Ready, ShownState::Up | ShownState::Reloading, None) => {
                 (ExitCode::Ok, format!("ready: {}", self.slots.condition()))
             }
         }
@@ -96,45 +96,50 @@ impl Machine {
     /// Returns when the next [`Machine::advance`] is due.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let stop = match &self.phase {
-            Phase::Stopping(stop) => stop.deadline(now),
-            Phase::Starting(_) | Phase::Up(_) => None,
+            MasterPhase::Stopping(stop) => stop.deadline(now),
+            MasterPhase::Starting(_) | MasterPhase::Up(_) => None,
         };
         self.slots.deadline().into_iter().chain(stop).min()
     }
 
     /// Acts on deadlines, and goes as far as the machine at work can go now.
-    pub(super) fn advance(&mut self, now: Instant) -> Vec<Action> {
+    pub(super) fn advance(&mut self, now: Instant) -> Vec<MasterAction> {
         let ids = self.slots.ids();
         let mut actions: Vec<_> = ids.flat_map(|id| self.expire(id, now)).collect();
         actions.extend(match &mut self.phase {
-            Phase::Starting(_) => self.finish_start(now),
-            Phase::Up(reloads) => reloads.advance(&mut self.slots),
-            Phase::Stopping(stop) => stop.advance(&mut self.slots, now),
+            MasterPhase::Starting(_) => self.finish_start(now),
+            MasterPhase::Up(reloads) => reloads.advance(&mut self.slots),
+            MasterPhase::Stopping(stop) => stop.advance(&mut self.slots, now),
         });
         actions
     }
 
     /// Lends, takes back and parks listeners; called when what [`Machine::advance`] wanted is done.
-    pub(super) fn tend_listeners(&mut self, now: Instant) -> Vec<Action> {
+    pub(super) fn tend_listeners(&mut self, now: Instant) -> Vec<MasterAction> {
         let serves = match &self.phase {
-            Phase::Starting(_) => false,
-            Phase::Up(_) => true,
-            Phase::Stopping(stop) => stop.still_serves(now),
+            MasterPhase::Starting(_) => false,
+            MasterPhase::Up(_) => true,
+            MasterPhase::Stopping(stop) => stop.still_serves(now),
         };
         if serves { lending::advance(&mut self.slots, now) } else { Vec::new() }
     }
 
     /// A listener was handed over, or was not.
-    pub(super) fn lent(&mut self, lender: SlotId, nth: usize, is_done: bool) -> Option<Action> {
+    pub(super) fn lent(
+        &mut self,
+        lender: SlotId,
+        nth: usize,
+        is_done: bool,
+    ) -> Option<MasterAction> {
         lending::lent(&mut self.slots, lender, nth, is_done)
     }
 
-    fn expire(&mut self, id: SlotId, now: Instant) -> Vec<Action> {
+    fn expire(&mut self, id: SlotId, now: Instant) -> Vec<MasterAction> {
         let (ready_limit, stop_limit) =
             (self.slots.config.ready_limit, self.slots.config.stop_limit);
         let slot = &mut self.slots[id];
         let due = slot.workers.iter_mut().filter(|worker| worker.deadline() <= Some(now));
-        let act = |worker: &mut Worker| match worker.state {
+        let act = |worker: &mut SlotWorker| match worker.state {
             WorkerState::Starting(_) => Some(worker.kill(ExitReason::NotReady(ready_limit))),
             WorkerState::Draining(_) => Some(worker.stop(now, stop_limit)),
             WorkerState::Stopping(_) => Some(worker.kill(ExitReason::KilledAfterLimit)),
@@ -147,8 +152,8 @@ impl Machine {
         actions
     }
 
-    fn finish_start(&mut self, now: Instant) -> Vec<Action> {
-        let Phase::Starting(starting) = &mut self.phase else { return Vec::new() };
+    fn finish_start(&mut self, now: Instant) -> Vec<MasterAction> {
+        let MasterPhase::Starting(starting) = &mut self.phase else { return Vec::new() };
         let Some((up, reload)) = starting.finish(&self.slots, now) else { return Vec::new() };
         let (mut reloads, mut actions) = (Reloads::default(), vec![up]);
         if let Some(round) = reload {
@@ -156,7 +161,7 @@ impl Machine {
             actions.extend(reloads.begin(round, &self.slots));
             actions.extend(reloads.advance(&mut self.slots));
         }
-        self.phase = Phase::Up(reloads);
+        self.phase = MasterPhase::Up(reloads);
         actions
     }
 
@@ -166,37 +171,37 @@ impl Machine {
         key: WorkerKey,
         outcome: Result<u32, String>,
         now: Instant,
-    ) -> Vec<Action> {
+    ) -> Vec<MasterAction> {
         let pid = match outcome {
             Ok(pid) => pid,
             Err(reason) => return self.not_started(key, &reason, now),
         };
-        if let Phase::Up(reloads) = &self.phase {
+        if let MasterPhase::Up(reloads) = &self.phase {
             reloads.started(key, &mut self.slots);
         }
         let ready_limit = self.slots.config.ready_limit;
         let slot = &mut self.slots[key.slot];
         // Not before: one that cannot be started leaves the slot as it was, failed or in its back-off.
         slot.outlook = Outlook::Running;
-        slot.workers.push(Worker::new(key, pid, now, ready_limit));
+        slot.workers.push(SlotWorker::new(key, pid, now, ready_limit));
         let mut actions = self.progress(key.slot, pid, Step::Starting, None, None);
-        if let Phase::Starting(starting) = &mut self.phase {
+        if let MasterPhase::Starting(starting) = &mut self.phase {
             actions.extend(starting.start_next(&mut self.slots));
         }
         actions
     }
 
-    fn not_started(&mut self, key: WorkerKey, reason: &str, now: Instant) -> Vec<Action> {
+    fn not_started(&mut self, key: WorkerKey, reason: &str, now: Instant) -> Vec<MasterAction> {
         match &mut self.phase {
-            Phase::Starting(_) => return self.fail_start(reason, now),
-            Phase::Up(reloads) => {
+            MasterPhase::Starting(_) => return self.fail_start(reason, now),
+            MasterPhase::Up(reloads) => {
                 let failed = reloads.failed(key, &self.slots, || reason.to_owned());
                 if let Some(mut actions) = failed {
                     actions.extend(reloads.advance(&mut self.slots));
                     return actions;
                 }
             }
-            Phase::Stopping(_) => {}
+            MasterPhase::Stopping(_) => {}
         }
         tracing::error!(reason, "cannot start a worker");
         self.replace_crashed(key.slot, None, true, now).into_iter().collect()
@@ -208,7 +213,7 @@ impl Machine {
         key: WorkerKey,
         message: FromWorker,
         now: Instant,
-    ) -> Vec<Action> {
+    ) -> Vec<MasterAction> {
         let name = self.slots[key.slot].name.clone();
         let restarts_stuck = self.slots.config.watchdog.restart;
         let Some(worker) = self.slots.worker(key) else { return Vec::new() };
@@ -246,7 +251,7 @@ impl Machine {
     }
 
     /// A worker sent what is no message.
-    pub(super) fn not_understood(&mut self, key: WorkerKey, problem: &str) -> Option<Action> {
+    pub(super) fn not_understood(&mut self, key: WorkerKey, problem: &str) -> Option<MasterAction> {
         let worker = self.slots.worker(key)?;
         tracing::error!(pid = worker.pid, problem, "a worker is not understood");
         Some(worker.kill(ExitReason::NotUnderstood))
@@ -254,7 +259,7 @@ impl Machine {
 
     /// Tells of what the program of a new process wants otherwise than the one that is running: a
     /// reload replaces processes and nothing else.
-    fn compare(&mut self, slot: SlotId, wanted: &[Sketch]) -> Vec<Action> {
+    fn compare(&mut self, slot: SlotId, wanted: &[Sketch]) -> Vec<MasterAction> {
         let had: Vec<_> = self.slots.descriptions().iter().map(Sketch::of).collect();
         let drift = match wanted {
             [] => Vec::new(),
@@ -267,11 +272,11 @@ impl Machine {
             }
         }
         self.drift.clone_from(&drift);
-        let Phase::Up(reloads) = &mut self.phase else { return Vec::new() };
+        let MasterPhase::Up(reloads) = &mut self.phase else { return Vec::new() };
         reloads.at_mut(slot).map(|round| round.note(drift)).unwrap_or_default()
     }
 
-    fn ready(&mut self, key: WorkerKey, now: Instant) -> Vec<Action> {
+    fn ready(&mut self, key: WorkerKey, now: Instant) -> Vec<MasterAction> {
         let Some(worker) = self.slots.worker(key) else { return Vec::new() };
         // A worker that was told to leave while it started may have said this before it heard.
         if !matches!(worker.state, WorkerState::Starting(_)) {
@@ -285,7 +290,7 @@ impl Machine {
         tracing::info!(slot = slot.name, pid, ?took, "ready");
         // The serving one comes first.
         slot.workers.sort_by_key(|worker| !worker.is_ready() || worker.key != key);
-        let Phase::Up(reloads) = &mut self.phase else { return Vec::new() };
+        let MasterPhase::Up(reloads) = &mut self.phase else { return Vec::new() };
         let Some(mut actions) = reloads.ready(key, &mut self.slots, now) else { return Vec::new() };
         actions.extend(self.progress(key.slot, pid, Step::Ready, None, None));
         actions
@@ -298,7 +303,7 @@ impl Machine {
         status: Option<ExitStatus>,
         said: Option<String>,
         now: Instant,
-    ) -> Vec<Action> {
+    ) -> Vec<MasterAction> {
         let slot = &mut self.slots[key.slot];
         let Some(mut worker) = slot.remove(key) else { return Vec::new() };
         worker.evidence.said = said;
@@ -315,7 +320,7 @@ impl Machine {
         let is_vacant = slot.is_vacant();
         let (slot, of_exit) = (slot.name.clone(), reason.clone());
         let exit = WorkerExit { slot, pid, reason: of_exit, uptime, asked };
-        let mut actions = vec![Action::Exited(exit)];
+        let mut actions = vec![MasterAction::Exited(exit)];
         let step = if reason.was_forced() { Step::Killed } else { Step::Ended };
         actions.extend(self.progress(key.slot, pid, step, None, None));
         if let Some(tally) = self.tally(key.slot) {
@@ -325,7 +330,7 @@ impl Machine {
             actions.extend(self.note_death(key.slot, pid, &reason));
         }
         let mut is_successor = false;
-        if let Phase::Up(reloads) = &mut self.phase {
+        if let MasterPhase::Up(reloads) = &mut self.phase {
             let slots = &self.slots;
             let problem = || successor_problem(slots, key.slot, &reason);
             let failed = reloads.failed(key, slots, problem);
@@ -336,12 +341,12 @@ impl Machine {
             return actions;
         }
         match &self.phase {
-            Phase::Starting(_) => {
+            MasterPhase::Starting(_) => {
                 let name = &self.slots[key.slot].name;
                 actions.extend(self.fail_start(&format!("{name}: {reason}"), now));
             }
-            Phase::Stopping(stop) if !stop.still_serves(now) => {}
-            Phase::Stopping(_) | Phase::Up(_) => {
+            MasterPhase::Stopping(stop) if !stop.still_serves(now) => {}
+            MasterPhase::Stopping(_) | MasterPhase::Up(_) => {
                 actions.extend(self.replace_crashed(key.slot, ready, is_successor, now));
             }
         }
@@ -355,7 +360,7 @@ impl Machine {
         ready: Option<Instant>,
         after_reload: bool,
         now: Instant,
-    ) -> Option<Action> {
+    ) -> Option<MasterAction> {
         let jitter = (self.jitter)();
         let slot = &mut self.slots[id];
         let Some(pause) = slot.failures.count(now, ready, jitter) else {
@@ -373,22 +378,24 @@ impl Machine {
         None
     }
 
-    fn restart(&mut self, id: SlotId) -> Action {
+    fn restart(&mut self, id: SlotId) -> MasterAction {
         self.slots[id].restarts += 1;
-        Action::Start(self.slots.next_process(id))
+        MasterAction::Start(self.slots.next_process(id))
     }
 
     /// A signal came.
-    pub(super) fn wished(&mut self, wish: Wish, now: Instant) -> Vec<Action> {
+    pub(super) fn wished(&mut self, wish: SignalMeaning, now: Instant) -> Vec<MasterAction> {
         tracing::info!(?wish, "signal");
         match (wish, &self.phase) {
-            (Wish::Stop, Phase::Stopping(stop)) if stop.is_at_once() => {
+            (SignalMeaning::Stop, MasterPhase::Stopping(stop)) if stop.is_at_once() => {
                 stop::kill_all(&mut self.slots)
             }
-            (Wish::Stop, _) => self.stop(Manner::Plain, None, None, now),
-            (Wish::StopGracefully, _) => self.stop(Manner::Graceful, None, None, now),
-            (Wish::Reload, _) => self.reload(Manner::Plain, None, None, None, now),
-            (Wish::ReloadGracefully, _) => self.reload(Manner::Graceful, None, None, None, now),
+            (SignalMeaning::Stop, _) => self.stop(Manner::Plain, None, None, now),
+            (SignalMeaning::StopGracefully, _) => self.stop(Manner::Graceful, None, None, now),
+            (SignalMeaning::Reload, _) => self.reload(Manner::Plain, None, None, None, now),
+            (SignalMeaning::ReloadGracefully, _) => {
+                self.reload(Manner::Graceful, None, None, None, now)
+            }
         }
     }
 
@@ -400,14 +407,14 @@ impl Machine {
         only: Option<Vec<SlotId>>,
         answers: Option<Answers>,
         now: Instant,
-    ) -> Vec<Action> {
+    ) -> Vec<MasterAction> {
         let asked = Round::new(DrainLimits::of(manner, timeout), only, answers, &self.slots);
         match &mut self.phase {
-            Phase::Stopping(_) => {
+            MasterPhase::Stopping(_) => {
                 asked.done(ExitCode::Failed, "cannot reload: the program is stopping").collect()
             }
-            Phase::Starting(starting) => starting.reload(asked),
-            Phase::Up(reloads) => reloads.asked(asked, &mut self.slots, now),
+            MasterPhase::Starting(starting) => starting.reload(asked),
+            MasterPhase::Up(reloads) => reloads.asked(asked, &mut self.slots, now),
         }
     }
 
@@ -419,33 +426,33 @@ impl Machine {
         timeout: Option<Duration>,
         answers: Option<Answers>,
         now: Instant,
-    ) -> Vec<Action> {
+    ) -> Vec<MasterAction> {
         let (mut actions, delay, failure) = match &mut self.phase {
-            Phase::Stopping(stop) => {
+            MasterPhase::Stopping(stop) => {
                 return stop.join(manner, timeout, answers, &mut self.slots, now);
             }
-            Phase::Starting(starting) => {
+            MasterPhase::Starting(starting) => {
                 let failure = "stopped before everything was up".to_owned();
                 (starting.abandon(), Duration::ZERO, Some(failure))
             }
-            Phase::Up(reloads) if manner == Manner::Graceful => {
+            MasterPhase::Up(reloads) if manner == Manner::Graceful => {
                 (reloads.abandon(), self.slots.config.drain_delay, None)
             }
-            Phase::Up(reloads) => (reloads.abandon(), Duration::ZERO, None),
+            MasterPhase::Up(reloads) => (reloads.abandon(), Duration::ZERO, None),
         };
         tracing::info!(?manner, "stopping");
         let (mut stop, told) = Stop::begin(manner, timeout, delay, answers, now);
         stop.failure = failure;
-        self.phase = Phase::Stopping(stop);
+        self.phase = MasterPhase::Stopping(stop);
         actions.extend(told);
         actions
     }
 
     /// Tears everything down because a service did not start.
-    fn fail_start(&mut self, reason: &str, now: Instant) -> Vec<Action> {
+    fn fail_start(&mut self, reason: &str, now: Instant) -> Vec<MasterAction> {
         tracing::error!(reason, "cannot start");
         let actions = self.stop(Manner::Plain, None, None, now);
-        if let Phase::Stopping(Stop { failure: Some(text), .. }) = &mut self.phase {
+        if let MasterPhase::Stopping(Stop { failure: Some(text), .. }) = &mut self.phase {
             reason.clone_into(text);
         }
         actions
@@ -453,18 +460,20 @@ impl Machine {
 
     fn tally(&mut self, slot: SlotId) -> Option<&mut Tally> {
         match &mut self.phase {
-            Phase::Stopping(stop) => Some(&mut stop.tally),
-            Phase::Up(reloads) => reloads.at_mut(slot).map(|round| &mut round.tally),
-            Phase::Starting(_) => None,
+            MasterPhase::Stopping(stop) => Some(&mut stop.tally),
+            MasterPhase::Up(reloads) => reloads.at_mut(slot).map(|round| &mut round.tally),
+            MasterPhase::Starting(_) => None,
         }
     }
 
     /// Returns where the callers are answered that watch what becomes of this slot.
     fn watchers(&self, slot: SlotId) -> Vec<&Answers> {
         match &self.phase {
-            Phase::Stopping(stop) => stop.watchers.iter().collect(),
-            Phase::Up(reloads) => reloads.at(slot).into_iter().flat_map(Round::watchers).collect(),
-            Phase::Starting(_) => Vec::new(),
+            MasterPhase::Stopping(stop) => stop.watchers.iter().collect(),
+            MasterPhase::Up(reloads) => {
+                reloads.at(slot).into_iter().flat_map(Round::watchers).collect()
+            }
+            MasterPhase::Starting(_) => Vec::new(),
         }
     }
 
@@ -475,7 +484,7 @@ impl Machine {
         step: Step,
         left: Option<usize>,
         remaining: Option<Duration>,
-    ) -> Vec<Action> {
+    ) -> Vec<MasterAction> {
         let name = &self.slots[slot].name;
         let tell = |watcher| progress(watcher, name, pid, step, left, remaining);
         self.watchers(slot).into_iter().map(tell).collect()
@@ -483,7 +492,7 @@ impl Machine {
 
     /// Tells of a process that had been told to leave and died before it had: its connections got no
     /// close frame.
-    fn note_death(&self, slot: SlotId, pid: u32, reason: &ExitReason) -> Vec<Action> {
+    fn note_death(&self, slot: SlotId, pid: u32, reason: &ExitReason) -> Vec<MasterAction> {
         if matches!(reason, ExitReason::Asked | ExitReason::KilledAfterLimit) {
             return Vec::new();
         }

@@ -49,8 +49,8 @@ const EVENTS: [Happens; 24] = [
         master.stop("third", PLAIN, None);
     }),
     ("SIGINT twice", |master| {
-        master.signal(Wish::Stop);
-        master.signal(Wish::Stop);
+        master.signal(SignalMeaning::Stop);
+        master.signal(SignalMeaning::Stop);
     }),
     ("the program cannot be executed for a while", |master| {
         master.broken = vec!["echo/0", "echo/1", "mail/0"];
@@ -133,7 +133,7 @@ fn every_event_in_every_state_comes_to_rest_and_every_caller_is_answered() {
 fn a_start_is_up_when_every_slot_is_ready() {
     let mut master = Master::new(vec![service("echo", 2)]);
     assert_eq!(master.begin(), ["start echo/0#1", "start echo/1#1"]);
-    assert_eq!(master.machine.stage(), Stage::Starting);
+    assert_eq!(master.machine.stage(), ShownState::Starting);
     assert_eq!(
         master.machine.health(Probe::Ready),
         (ExitCode::Failed, "not ready: starting".to_owned())
@@ -183,7 +183,7 @@ fn a_start_that_fails_tears_down_what_has_started() {
             ],
         ),
         (
-            ("a signal is quicker", |master| drop(master.signal(Wish::StopGracefully))),
+            ("a signal is quicker", |master| drop(master.signal(SignalMeaning::StopGracefully))),
             &[
                 "stop echo/0#1",
                 "stop echo/1#1",

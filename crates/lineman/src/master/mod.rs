@@ -68,7 +68,7 @@ use crate::terminal::log::{self, MASTER};
 use crate::{App, Error};
 use activation::Given;
 use bind_retry::Unbound;
-use event::Verdict;
+use event::ProgramEnd;
 pub use exit::ExitReason;
 use hooks::Hooks;
 pub use hooks::WorkerExit;
@@ -137,8 +137,8 @@ impl Plan {
 /// or `done` with what failed, after everything has been torn down.
 pub(crate) fn run(plan: &Plan, report: &Answers) -> ExitCode {
     let (code, failure) = match hold(plan, report) {
-        Ok(Verdict { code, failure }) => (code, failure),
-        Err(Refusal { code, reason }) => (code, Some(reason)),
+        Ok(ProgramEnd { code, failure }) => (code, failure),
+        Err(NoMaster { code, reason }) => (code, Some(reason)),
     };
     if let Some(reason) = failure {
         report.done(code, reason);
@@ -148,27 +148,27 @@ pub(crate) fn run(plan: &Plan, report: &Answers) -> ExitCode {
 
 /// Why there is no master.
 #[derive(Debug)]
-struct Refusal {
+struct NoMaster {
     code: ExitCode,
     reason: String,
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for NoMaster {
     fn from(error: Error) -> Self {
         Self { code: ExitCode::Failed, reason: chain(&error) }
     }
 }
 
-impl From<Unbound> for Refusal {
+impl From<Unbound> for NoMaster {
     fn from(unbound: Unbound) -> Self {
         Self { code: ExitCode::Failed, reason: unbound.to_string() }
     }
 }
 
 /// Holds the lock and the sockets while the loop runs; both are gone when this returns.
-fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
+fn hold(plan: &Plan, report: &Answers) -> Result<ProgramEnd, NoMaster> {
     plan.folder.create()?;
-    let log = plan.log.log.clone().map(lock::Log);
+    let log = plan.log.log.clone().map(lock::LogPath);
     let holder = Holder { log, ..Holder::this(&plan.program) };
     let mut lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
     let log_files = LogFiles::open(&plan.log)?;
@@ -208,7 +208,7 @@ async fn supervise(
     holder: Holder,
     lock: &mut Lock,
     report: &Answers,
-) -> Result<Verdict, Refusal> {
+) -> Result<ProgramEnd, NoMaster> {
     let (events, mut queue) = event::queue();
     event::take_signals(&events)?;
     let sockets =
@@ -240,13 +240,13 @@ async fn supervise(
     Ok(verdict)
 }
 
-fn refused(problem: NotTaken) -> Refusal {
+fn refused(problem: NotTaken) -> NoMaster {
     let reason = match problem {
         NotTaken::Failed(error) => return error.into(),
         NotTaken::Held(Some(holder)) => already_running(&holder),
         NotTaken::Held(None) => "already running".to_owned(),
     };
-    Refusal { code: ExitCode::AlreadyRunning, reason }
+    NoMaster { code: ExitCode::AlreadyRunning, reason }
 }
 
 /// Returns what a second start says.

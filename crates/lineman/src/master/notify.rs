@@ -34,7 +34,7 @@ pub(super) struct Notify {
     /// Where it listens; `None` without a manager.
     socket: Option<OsString>,
     /// The stage it knows of.
-    stage: Option<Stage>,
+    stage: Option<ShownState>,
     status: String,
     /// How often it wants to hear of the loop, and when it is due.
     watchdog: Option<(Duration, Instant)>,
@@ -49,14 +49,14 @@ pub(super) struct Notify {
 
 /// What the master is doing, as people and the service manager see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ShownState {
     Starting,
     Up,
     Reloading,
     Stopping,
 }
 
-impl Stage {
+impl ShownState {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -94,11 +94,16 @@ impl Notify {
             Ok(now) => self.announce(&[NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "cannot read the clock for the service manager"),
         }
-        self.stage = Some(Stage::Reloading);
+        self.stage = Some(ShownState::Reloading);
     }
 
     /// Tells what has changed, and that the loop turns.
-    pub(super) fn turn(&mut self, stage: Stage, condition: impl FnOnce() -> String, now: Instant) {
+    pub(super) fn turn(
+        &mut self,
+        stage: ShownState,
+        condition: impl FnOnce() -> String,
+        now: Instant,
+    ) {
         if self.socket.is_none() {
             return;
         }
@@ -113,7 +118,7 @@ impl Notify {
         let is_stage = !said.is_empty();
         let changed = self.status != status;
         self.status = status;
-        if stage == Stage::Up {
+        if stage == ShownState::Up {
             self.extend = None;
         } else if self.extend.is_none_or(|due| due <= now) {
             let extension = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
@@ -197,13 +202,13 @@ fn deliver(socket: &OsString, text: &str) -> io::Result<()> {
     ours.send_to_addr(text.as_bytes(), &address).map(drop)
 }
 
-fn announcement(stage: Stage) -> Vec<NotifyState<'static>> {
+fn announcement(stage: ShownState) -> Vec<NotifyState<'static>> {
     match stage {
         // The number matters to a manager that started us through something else.
-        Stage::Up => vec![NotifyState::Ready, NotifyState::MainPid(std::process::id())],
-        Stage::Stopping => vec![NotifyState::Stopping],
+        ShownState::Up => vec![NotifyState::Ready, NotifyState::MainPid(std::process::id())],
+        ShownState::Stopping => vec![NotifyState::Stopping],
         // Said when it began, see `reloading`.
-        Stage::Starting | Stage::Reloading => Vec::new(),
+        ShownState::Starting | ShownState::Reloading => Vec::new(),
     }
 }
 
@@ -233,12 +238,12 @@ mod tests {
             (asked(), notify.deadline())
         };
         let due = |seconds| Some(start + Duration::from_secs(seconds));
-        assert_eq!(turn(Stage::Starting, 0), (1, due(10)));
-        assert_eq!(turn(Stage::Starting, 9), (0, due(10)));
-        assert_eq!(turn(Stage::Starting, 10), (1, due(20)));
-        assert_eq!(turn(Stage::Up, 11), (0, None));
-        assert_eq!(turn(Stage::Up, 60), (0, None));
-        assert_eq!(turn(Stage::Stopping, 70), (1, due(80)));
-        assert_eq!(turn(Stage::Stopping, 80), (1, due(90)));
+        assert_eq!(turn(ShownState::Starting, 0), (1, due(10)));
+        assert_eq!(turn(ShownState::Starting, 9), (0, due(10)));
+        assert_eq!(turn(ShownState::Starting, 10), (1, due(20)));
+        assert_eq!(turn(ShownState::Up, 11), (0, None));
+        assert_eq!(turn(ShownState::Up, 60), (0, None));
+        assert_eq!(turn(ShownState::Stopping, 70), (1, due(80)));
+        assert_eq!(turn(ShownState::Stopping, 80), (1, due(90)));
     }
 }

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::event::Event;
+use super::event::MasterEvent;
 use crate::Error;
 use crate::control::environment;
 
@@ -39,7 +39,7 @@ pub(super) struct Orphans {
 
 impl Orphans {
     /// Asks the kernel, and has the loop turn whenever a child ends if they are ours.
-    pub(super) fn watch(events: &mpsc::Sender<Event>) -> Result<Self, Error> {
+    pub(super) fn watch(events: &mpsc::Sender<MasterEvent>) -> Result<Self, Error> {
         let subreaper = rustix::process::child_subreaper().is_ok_and(|setting| setting.is_some());
         let ours = std::process::id() == 1 || subreaper;
         if ours {
@@ -50,7 +50,7 @@ impl Orphans {
             tokio::spawn(async move {
                 while ended.recv().await.is_some() && !events.is_closed() {
                     // A full queue turns the loop as well.
-                    drop(events.try_send(Event::Tick));
+                    drop(events.try_send(MasterEvent::Tick));
                 }
             });
         }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Failures;
 use super::drain_limits::DrainLimits;
-use super::event::{Action, note};
+use super::event::{MasterAction, note};
 use super::exit::ExitReason;
-use super::slot::{Outlook, SlotId, Slots, Worker, WorkerKey};
+use super::slot::{Outlook, SlotId, SlotWorker, Slots, WorkerKey};
 use super::stop::Tally;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
@@ -95,7 +95,12 @@ impl Reloads {
     }
 
     /// A reload was asked for: it begins, or follows those that are in its way.
-    pub(super) fn asked(&mut self, asked: Round, slots: &mut Slots, now: Instant) -> Vec<Action> {
+    pub(super) fn asked(
+        &mut self,
+        asked: Round,
+        slots: &mut Slots,
+        now: Instant,
+    ) -> Vec<MasterAction> {
         let waiting = self.under_way.iter().chain(&self.next);
         if !waiting.into_iter().any(|round| round.overlaps(&asked)) {
             tracing::info!("reloading");
@@ -113,8 +118,8 @@ impl Reloads {
     }
 
     /// Begins a reload that nothing is in the way of.
-    pub(super) fn begin(&mut self, mut round: Round, slots: &Slots) -> Vec<Action> {
-        let mut actions = vec![Action::Reloading];
+    pub(super) fn begin(&mut self, mut round: Round, slots: &Slots) -> Vec<MasterAction> {
+        let mut actions = vec![MasterAction::Reloading];
         round.due.clone_from(&round.slots);
         let staying: BTreeSet<_> = round.staying.iter().map(|&id| slots[id].service).collect();
         for service in staying {
@@ -122,14 +127,14 @@ impl Reloads {
             actions.extend(round.tell(&text));
         }
         let workers = round.staying.iter().flat_map(|&id| &slots[id].workers);
-        actions.extend(workers.filter(|worker| worker.is_ready()).map(Worker::reload));
+        actions.extend(workers.filter(|worker| worker.is_ready()).map(SlotWorker::reload));
         self.under_way.push(round);
         actions
     }
 
     /// Shortens the drains of the reloads that the next one waits for to what its caller would wait:
     /// a plain reload does not wait an hour for the visitors of a graceful one.
-    fn hurry(&mut self, wish: DrainLimits, slots: &mut Slots, now: Instant) -> Vec<Action> {
+    fn hurry(&mut self, wish: DrainLimits, slots: &mut Slots, now: Instant) -> Vec<MasterAction> {
         let mut actions = Vec::new();
         let Some(next) = &self.next else { return actions };
         for round in self.under_way.iter_mut().filter(|round| round.overlaps(next)) {
@@ -156,13 +161,13 @@ impl Reloads {
     }
 
     /// Goes as far as the reloads under way can go now.
-    pub(super) fn advance(&mut self, slots: &mut Slots) -> Vec<Action> {
+    pub(super) fn advance(&mut self, slots: &mut Slots) -> Vec<MasterAction> {
         let mut actions = Vec::new();
         let mut at = 0;
         // Those that begin meanwhile come last.
         while let Some(round) = self.under_way.get_mut(at) {
             if let Awaited::End(slot) = round.awaited
-                && !slots[slot].workers.iter().any(Worker::is_leaving)
+                && !slots[slot].workers.iter().any(SlotWorker::is_leaving)
             {
                 round.replaced += 1;
                 round.awaited = Awaited::Nothing;
@@ -172,7 +177,7 @@ impl Reloads {
             } else if let Some(slot) = round.due.pop_first() {
                 let key = slots.next_process(slot);
                 round.awaited = Awaited::Successor(key);
-                actions.push(Action::Start(key));
+                actions.push(MasterAction::Start(key));
             } else {
                 let (round, next) = self.end(at, slots);
                 actions.extend(round.finished());
@@ -197,7 +202,7 @@ impl Reloads {
         key: WorkerKey,
         slots: &mut Slots,
         now: Instant,
-    ) -> Option<Vec<Action>> {
+    ) -> Option<Vec<MasterAction>> {
         let at = self.of_successor(key)?;
         let round = self.under_way.get_mut(at)?;
         round.awaited = Awaited::End(key.slot);
@@ -220,7 +225,7 @@ impl Reloads {
         key: WorkerKey,
         slots: &Slots,
         reason: impl FnOnce() -> String,
-    ) -> Option<Vec<Action>> {
+    ) -> Option<Vec<MasterAction>> {
         let at = self.of_successor(key)?;
         let reason = reason();
         tracing::error!(reason, "the reload failed");
@@ -234,7 +239,7 @@ impl Reloads {
     }
 
     /// Ends the reloads under way, and those to come, because the program stops.
-    pub(super) fn abandon(&mut self) -> Vec<Action> {
+    pub(super) fn abandon(&mut self) -> Vec<MasterAction> {
         let rounds = self.under_way.drain(..).chain(self.next.take());
         rounds.flat_map(|round| round.abandon()).collect()
     }
@@ -245,7 +250,7 @@ impl Reloads {
     }
 
     /// Takes a reload out, and begins the next one if that waited for it alone.
-    fn end(&mut self, at: usize, slots: &Slots) -> (Round, Vec<Action>) {
+    fn end(&mut self, at: usize, slots: &Slots) -> (Round, Vec<MasterAction>) {
         let ended = self.under_way.remove(at);
         let waits = |next: &Round| self.under_way.iter().any(|round| round.overlaps(next));
         let Some(next) = self.next.take_if(|next| !waits(next)) else {
@@ -308,12 +313,12 @@ impl Round {
         self.watchers.iter().map(|watcher| &watcher.answers)
     }
 
-    pub(super) fn tell(&self, text: &str) -> Vec<Action> {
+    pub(super) fn tell(&self, text: &str) -> Vec<MasterAction> {
         self.watchers().map(|watcher| note(watcher, text)).collect()
     }
 
     /// Tells each of these lines, unless an earlier successor had it told.
-    pub(super) fn note(&mut self, lines: Vec<String>) -> Vec<Action> {
+    pub(super) fn note(&mut self, lines: Vec<String>) -> Vec<MasterAction> {
         let mut actions = Vec::new();
         for line in lines {
             if !self.told.contains(&line) {
@@ -324,17 +329,17 @@ impl Round {
         actions
     }
 
-    pub(super) fn abandon(&self) -> Vec<Action> {
+    pub(super) fn abandon(&self) -> Vec<MasterAction> {
         self.done(ExitCode::Failed, "the reload was given up: the program stops").collect()
     }
 
-    pub(super) fn done(&self, code: ExitCode, text: &str) -> impl Iterator<Item = Action> {
+    pub(super) fn done(&self, code: ExitCode, text: &str) -> impl Iterator<Item = MasterAction> {
         self.watchers().map(move |watcher| {
-            Action::Answer(watcher.clone(), Answer::Done { code, text: text.to_owned() })
+            MasterAction::Answer(watcher.clone(), Answer::Done { code, text: text.to_owned() })
         })
     }
 
-    fn finished(&self) -> Vec<Action> {
+    fn finished(&self) -> Vec<MasterAction> {
         tracing::info!(replaced = self.replaced, "reloaded");
         let text = match self.replaced {
             0 => "nothing to reload: every service stays".to_owned(),
@@ -349,7 +354,7 @@ impl Round {
             } else {
                 (ExitCode::Ok, text.clone())
             };
-            Action::Answer(watcher.answers.clone(), Answer::Done { code, text })
+            MasterAction::Answer(watcher.answers.clone(), Answer::Done { code, text })
         };
         self.watchers.iter().map(done).collect()
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::message::FromWorker;
-use crate::master::notify::Stage;
+use crate::master::notify::ShownState;
 use crate::master::test_master::{GRACEFUL, Happens, Master, PLAIN, seconds, service};
 use crate::service::Description;
 
@@ -12,14 +12,16 @@ fn a_reload_replaces_one_slot_after_the_other_and_tells_each_step() {
     let mut master = Master::up(vec![service("echo", 2), stays]);
     let first = ["reloading", "reload keeps/0#1", "start echo/0#2"];
     assert_eq!(master.reload("cli", PLAIN, None), first);
-    assert_eq!(master.machine.stage(), Stage::Reloading);
+    assert_eq!(master.machine.stage(), ShownState::Reloading);
     let stays = "keeps: stays, a reload does not replace it";
     assert_eq!(master.answered("cli"), [stays, "echo/0 Starting"]);
     assert_eq!(master.ready("echo/0#2"), ["drain echo/0#1 30s"]);
     assert_eq!(master.answered("cli"), ["echo/0 Ready"]);
     let actions =
         master.machine.said(master.key("echo/0#1"), FromWorker::Draining { left: 3 }, master.now);
-    let [Action::Answer(_, Answer::Progress(step))] = &actions[..] else { panic!("{actions:?}") };
+    let [MasterAction::Answer(_, Answer::Progress(step))] = &actions[..] else {
+        panic!("{actions:?}")
+    };
     assert_eq!((step.left, step.remaining_ms), (Some(3), Some(30_250)));
     let leaving = FromWorker::Leaving { cut: 2 };
     assert!(master.machine.said(master.key("echo/0#1"), leaving, master.now).is_empty());
@@ -31,7 +33,7 @@ fn a_reload_replaces_one_slot_after_the_other_and_tells_each_step() {
     assert_eq!(master.later(Duration::from_millis(2250)), ["kill echo/1#1"]);
     let killed = "exited echo/1: killed: did not leave in time";
     assert_eq!(master.ends("echo/1#1", 9), [killed]);
-    assert_eq!(master.machine.stage(), Stage::Up);
+    assert_eq!(master.machine.stage(), ShownState::Up);
     let done =
         "Ok: reloaded: 2 processes replaced, 2 connections closed with 1001, 1 process killed";
     assert_eq!(master.told("cli"), [done]);

@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::time::{Duration, Instant};
 
 use super::backoff::Failures;
-use super::event::Action;
+use super::event::MasterAction;
 use super::exit::{Evidence, ExitReason};
 use super::lending::{Loan, Reach};
 use crate::config::Config;
@@ -107,12 +107,12 @@ impl Slots {
         self.service(id).drain_limit.unwrap_or(self.config.drain_limit)
     }
 
-    pub(super) fn worker(&mut self, key: WorkerKey) -> Option<&mut Worker> {
+    pub(super) fn worker(&mut self, key: WorkerKey) -> Option<&mut SlotWorker> {
         self[key.slot].workers.iter_mut().find(|worker| worker.key == key)
     }
 
     /// Returns all processes.
-    pub(super) fn workers(&self) -> impl Iterator<Item = &Worker> {
+    pub(super) fn workers(&self) -> impl Iterator<Item = &SlotWorker> {
         self.slots.iter().flat_map(|slot| &slot.workers)
     }
 
@@ -179,7 +179,7 @@ pub(super) struct Slot {
     /// description.
     pub(super) listeners: Vec<Reach>,
     /// Its processes: the serving one first; during a reload two.
-    pub(super) workers: Vec<Worker>,
+    pub(super) workers: Vec<SlotWorker>,
     pub(super) outlook: Outlook,
     /// How many processes were started for it.
     pub(super) generation: u64,
@@ -243,7 +243,7 @@ impl Slot {
     }
 
     /// Takes the process of this key out.
-    pub(super) fn remove(&mut self, key: WorkerKey) -> Option<Worker> {
+    pub(super) fn remove(&mut self, key: WorkerKey) -> Option<SlotWorker> {
         let position = self.workers.iter().position(|worker| worker.key == key)?;
         Some(self.workers.remove(position))
     }
@@ -258,12 +258,12 @@ impl Slot {
 
     /// Returns whether a process of it serves.
     pub(super) fn is_ready(&self) -> bool {
-        self.workers.iter().any(Worker::is_ready)
+        self.workers.iter().any(SlotWorker::is_ready)
     }
 
     /// Returns whether no process of it serves or is about to: those that leave do not count.
     pub(super) fn is_vacant(&self) -> bool {
-        self.workers.iter().all(Worker::is_leaving)
+        self.workers.iter().all(SlotWorker::is_leaving)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -271,13 +271,13 @@ impl Slot {
             Outlook::BackingOff(until) if self.is_vacant() => Some(until),
             _ => None,
         };
-        self.workers.iter().filter_map(Worker::deadline).chain(pause).min()
+        self.workers.iter().filter_map(SlotWorker::deadline).chain(pause).min()
     }
 }
 
 /// One process.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(super) struct SlotWorker {
     pub(super) key: WorkerKey,
     pub(super) pid: u32,
     pub(super) started: Instant,
@@ -317,7 +317,7 @@ impl WorkerState {
     }
 }
 
-impl Worker {
+impl SlotWorker {
     /// Returns a process that was started now.
     pub(super) fn new(key: WorkerKey, pid: u32, now: Instant, ready_limit: Duration) -> Self {
         Self {
@@ -360,29 +360,34 @@ impl Worker {
     }
 
     /// Has it told that a reload leaves it as it is.
-    pub(super) fn reload(&self) -> Action {
-        Action::Tell(self.key, ToWorker::Reload)
+    pub(super) fn reload(&self) -> MasterAction {
+        MasterAction::Tell(self.key, ToWorker::Reload)
     }
 
     /// Has it leave when its connections are gone; one that has been told gets another limit.
-    pub(super) fn drain(&mut self, now: Instant, limit: Duration, stop_limit: Duration) -> Action {
+    pub(super) fn drain(
+        &mut self,
+        now: Instant,
+        limit: Duration,
+        stop_limit: Duration,
+    ) -> MasterAction {
         self.evidence.asked = true;
         self.state = WorkerState::Draining(now + finite(limit) + GRACE);
-        Action::Tell(self.key, ToWorker::Drain { limit, stop_limit })
+        MasterAction::Tell(self.key, ToWorker::Drain { limit, stop_limit })
     }
 
     /// Has it close its connections and leave.
-    pub(super) fn stop(&mut self, now: Instant, stop_limit: Duration) -> Action {
+    pub(super) fn stop(&mut self, now: Instant, stop_limit: Duration) -> MasterAction {
         self.evidence.asked = true;
         self.state = WorkerState::Stopping(now + finite(stop_limit) + GRACE);
-        Action::Tell(self.key, ToWorker::Stop { stop_limit })
+        MasterAction::Tell(self.key, ToWorker::Stop { stop_limit })
     }
 
     /// Has it killed.
-    pub(super) fn kill(&mut self, reason: ExitReason) -> Action {
+    pub(super) fn kill(&mut self, reason: ExitReason) -> MasterAction {
         self.state = WorkerState::Killed;
         self.evidence.killed = Some(reason);
-        Action::Kill(self.key)
+        MasterAction::Kill(self.key)
     }
 }
 
@@ -394,12 +399,12 @@ mod tests {
     fn a_process_that_the_watchdog_kills_has_been_ready_all_the_same() {
         let now = Instant::now();
         let key = WorkerKey { slot: SlotId(0), generation: 1 };
-        let mut worker = Worker::new(key, 7, now, Duration::from_secs(1));
+        let mut worker = SlotWorker::new(key, 7, now, Duration::from_secs(1));
         worker.state = WorkerState::Ready;
         worker.ready_at = Some(now);
         let since = worker.ready_at;
         let action = worker.kill(ExitReason::Stuck("a handler".to_owned()));
-        assert!(matches!(action, Action::Kill(killed) if killed == key));
+        assert!(matches!(action, MasterAction::Kill(killed) if killed == key));
         assert!(!worker.is_ready());
         assert!(since.is_some());
         assert_eq!(worker.ready_at, since, "its failures are forgiven by how long it served");

@@ -1,5 +1,5 @@
 //! Starts worker processes: the program's own file, with the slot in the environment and the sockets
-//! at fixed descriptor numbers. Called by `supervisor`; a process it started is a [`Process`].
+//! at fixed descriptor numbers. Called by `supervisor`; a process it started is a [`WorkerProcess`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::WorkerArguments;
 use super::activation;
-use super::event::Event;
+use super::event::MasterEvent;
 use super::listeners::Listener;
 use super::log_file::LogFiles;
 use super::slot::WorkerKey;
@@ -35,7 +35,7 @@ const QUESTIONS: usize = 256;
 
 /// What a process is started from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Program<'a> {
+pub(super) struct Executable<'a> {
     /// The program's file.
     pub(super) file: &'a Path,
     /// Its arguments.
@@ -51,7 +51,7 @@ pub(super) struct Program<'a> {
 }
 
 /// One process, as the supervisor has it.
-pub(super) struct Process {
+pub(super) struct WorkerProcess {
     pub(super) pid: u32,
     /// A handle of the process: a signal through it cannot hit another one.
     handle: OwnedFd,
@@ -62,9 +62,9 @@ pub(super) struct Process {
 }
 
 /// The processes that were started and whose end was not heard of yet.
-pub(super) type Processes = BTreeMap<WorkerKey, Process>;
+pub(super) type Processes = BTreeMap<WorkerKey, WorkerProcess>;
 
-impl Process {
+impl WorkerProcess {
     pub(super) fn new(pid: u32, handle: OwnedFd, outbox: Outbox<ToWorker>) -> Self {
         Self { pid, handle, outbox, questions: HashMap::new() }
     }
@@ -100,21 +100,21 @@ impl Process {
     }
 }
 
-impl fmt::Debug for Process {
+impl fmt::Debug for WorkerProcess {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Process").field("pid", &self.pid).finish_non_exhaustive()
+        formatter.debug_struct("WorkerProcess").field("pid", &self.pid).finish_non_exhaustive()
     }
 }
 
 /// Starts this process of a slot. Its listeners listen again, also when this fails: the next turn of
 /// the loop parks those that no process reads (`lending`).
 pub(super) fn spawn(
-    program: Program<'_>,
+    program: Executable<'_>,
     slot: &str,
     key: WorkerKey,
     listeners: &[Listener],
-    events: &mpsc::Sender<Event>,
-) -> io::Result<Process> {
+    events: &mpsc::Sender<MasterEvent>,
+) -> io::Result<WorkerProcess> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let ours = UnixStream::from_std(ours)?;
@@ -171,10 +171,10 @@ pub(super) fn spawn(
     tokio::spawn(async move {
         let (status, said) = watch(key, child, inbox, output, &events).await;
         pump.abort();
-        forward(&events, Event::Exited { worker: key, status, said }).await;
+        forward(&events, MasterEvent::Exited { worker: key, status, said }).await;
     });
     tracing::info!(slot, pid, generation = key.generation, "started");
-    Ok(Process::new(pid, handle, outbox))
+    Ok(WorkerProcess::new(pid, handle, outbox))
 }
 
 fn handle(pid: u32) -> io::Result<OwnedFd> {
@@ -189,7 +189,7 @@ async fn watch(
     mut child: Child,
     mut inbox: Inbox<FromWorker>,
     mut output: StartupOutput,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<MasterEvent>,
 ) -> (Option<ExitStatus>, Option<String>) {
     let status = {
         // One future for the whole life: a message that waits for room in the queue is not in the
@@ -210,21 +210,25 @@ async fn watch(
     (status.ok(), output.said())
 }
 
-async fn deliver(worker: WorkerKey, inbox: &mut Inbox<FromWorker>, events: &mpsc::Sender<Event>) {
+async fn deliver(
+    worker: WorkerKey,
+    inbox: &mut Inbox<FromWorker>,
+    events: &mpsc::Sender<MasterEvent>,
+) {
     loop {
         match inbox.next().await {
-            Ok(Some(message)) => forward(events, Event::Said { worker, message }).await,
+            Ok(Some(message)) => forward(events, MasterEvent::Said { worker, message }).await,
             Ok(None) => return,
             Err(error) => {
                 let problem = error.to_string();
-                forward(events, Event::NotUnderstood { worker, problem }).await;
+                forward(events, MasterEvent::NotUnderstood { worker, problem }).await;
                 return;
             }
         }
     }
 }
 
-async fn forward(events: &mpsc::Sender<Event>, event: Event) {
+async fn forward(events: &mpsc::Sender<MasterEvent>, event: MasterEvent) {
     if events.send(event).await.is_err() {
         tracing::debug!("the master's loop has ended");
     }
@@ -258,7 +262,7 @@ mod tests {
 
         // A loop that has much to do.
         let (events, mut queue) = mpsc::channel(1);
-        events.try_send(Event::Tick).unwrap();
+        events.try_send(MasterEvent::Tick).unwrap();
         let mut slots =
             Slots::new(Config::new("echo".to_owned()), vec![Description::new("echo", "text")]);
         let key = slots.next_process(slots.ids().next().unwrap());
@@ -271,10 +275,10 @@ mod tests {
         while Path::new(&format!("/proc/{pid}")).exists() {
             tokio::task::yield_now().await;
         }
-        assert!(matches!(queue.recv().await, Some(Event::Tick)));
+        assert!(matches!(queue.recv().await, Some(MasterEvent::Tick)));
         let next = queue.recv().await;
         assert!(
-            matches!(next, Some(Event::Said { message: FromWorker::Leaving { cut: 7 }, .. })),
+            matches!(next, Some(MasterEvent::Said { message: FromWorker::Leaving { cut: 7 }, .. })),
             "{next:?}"
         );
         watching.await.unwrap();

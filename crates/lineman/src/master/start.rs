@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::event::Action;
+use super::event::MasterAction;
 use super::reload::{Round, merge};
 use super::slot::{SlotId, Slots};
 use crate::control::answers::Answers;
@@ -26,12 +26,12 @@ impl Starting {
     }
 
     /// Goes on with the next slot: at first, and when the one before it was started.
-    pub(super) fn start_next(&mut self, slots: &mut Slots) -> Option<Action> {
-        self.due.pop().map(|slot| Action::Start(slots.next_process(slot)))
+    pub(super) fn start_next(&mut self, slots: &mut Slots) -> Option<MasterAction> {
+        self.due.pop().map(|slot| MasterAction::Start(slots.next_process(slot)))
     }
 
     /// A reload was asked for: it follows.
-    pub(super) fn reload(&mut self, asked: Round) -> Vec<Action> {
+    pub(super) fn reload(&mut self, asked: Round) -> Vec<MasterAction> {
         tracing::info!("asked to reload during the start: it follows");
         let actions = asked.tell("the program is starting; this reload follows");
         merge(&mut self.reload, asked);
@@ -43,16 +43,16 @@ impl Starting {
         &mut self,
         slots: &Slots,
         now: Instant,
-    ) -> Option<(Action, Option<Round>)> {
+    ) -> Option<(MasterAction, Option<Round>)> {
         if !slots.iter().all(|(_, slot)| slot.is_ready()) {
             return None;
         }
         tracing::info!(took = ?now.saturating_duration_since(self.since), "up");
-        Some((Action::Up(self.report.clone()), self.reload.take()))
+        Some((MasterAction::Up(self.report.clone()), self.reload.take()))
     }
 
     /// Gives up the reload that waits, because the program stops.
-    pub(super) fn abandon(&mut self) -> Vec<Action> {
+    pub(super) fn abandon(&mut self) -> Vec<MasterAction> {
         self.reload.take().map(|round| round.abandon()).unwrap_or_default()
     }
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::event::Event;
-use super::slot::{SlotId, Worker, WorkerKey};
+use super::event::MasterEvent;
+use super::slot::{SlotId, SlotWorker, WorkerKey};
 use super::supervisor::Supervisor;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::message::FromWorker;
-use crate::control::report::{self, Listen, Service, Start, Status, Totals};
+use crate::control::report::{
+    ListenReport, ServiceReport, SlotReport, StartReport, StatusReport, Totals,
+};
 use crate::control::request::Answer;
 use crate::os::procfs;
 use crate::service::{Ports, Reload};
@@ -29,8 +31,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     /// Returns what `start` shows.
-    pub(super) fn start_report(&self) -> Start {
-        Start {
+    pub(super) fn start_report(&self) -> StartReport {
+        StartReport {
             lineman: env!("CARGO_PKG_VERSION").to_owned(),
             program: self.machine.slots.config.name.clone(),
             pid: self.holder.pid,
@@ -41,7 +43,7 @@ impl Supervisor {
 
     /// Answers `status`: the workers are asked side by side, in a task of its own.
     pub(super) fn report_status(&mut self, answers: Answers) {
-        let report = Status {
+        let report = StatusReport {
             lineman: env!("CARGO_PKG_VERSION").to_owned(),
             program: self.machine.slots.config.name.clone(),
             executable: self.program.display().to_string(),
@@ -92,7 +94,7 @@ impl Supervisor {
         });
     }
 
-    fn service_reports(&self) -> Vec<Service> {
+    fn service_reports(&self) -> Vec<ServiceReport> {
         let slots = &self.machine.slots;
         slots
             .services()
@@ -102,7 +104,7 @@ impl Supervisor {
                     let count = if described.ports == Ports::PerSlot { service.count } else { 1 };
                     let ids = slots.ids().filter(|slot| slots[*slot].service == id).take(count);
                     let sockets = ids.filter_map(|slot| self.listeners.get(&slot)?.get(nth));
-                    listen.extend(sockets.map(|socket| Listen {
+                    listen.extend(sockets.map(|socket| ListenReport {
                         label: described.label.to_owned(),
                         address: socket.address().to_string(),
                         scheme: described.scheme.to_owned(),
@@ -113,7 +115,7 @@ impl Supervisor {
                     Reload::Replace => "replace",
                     Reload::Keep => "keep",
                 };
-                Service {
+                ServiceReport {
                     name: service.name.clone(),
                     kind: service.kind.to_owned(),
                     listen,
@@ -125,9 +127,9 @@ impl Supervisor {
             .collect()
     }
 
-    fn slot_entries(&self, id: SlotId) -> Vec<(report::Slot, Option<WorkerKey>)> {
+    fn slot_entries(&self, id: SlotId) -> Vec<(SlotReport, Option<WorkerKey>)> {
         let slot = &self.machine.slots[id];
-        let empty = report::Slot {
+        let empty = SlotReport {
             name: slot.name.clone(),
             service: self.machine.slots.service(id).name.clone(),
             index: slot.index,
@@ -149,8 +151,8 @@ impl Supervisor {
         if slot.workers.is_empty() {
             return vec![(empty, None)];
         }
-        let entry = |worker: &Worker| {
-            let entry = report::Slot {
+        let entry = |worker: &SlotWorker| {
+            let entry = SlotReport {
                 pid: Some(worker.pid),
                 state: worker.state.name().to_owned(),
                 generation: worker.key.generation,
@@ -164,8 +166,8 @@ impl Supervisor {
 }
 
 async fn finish_status(
-    mut status: Status,
-    slots: Vec<(report::Slot, Option<oneshot::Receiver<FromWorker>>)>,
+    mut status: StatusReport,
+    slots: Vec<(SlotReport, Option<oneshot::Receiver<FromWorker>>)>,
     answers: Answers,
 ) {
     let end = tokio::time::Instant::now() + ANSWER_LIMIT;
@@ -193,7 +195,7 @@ async fn finish_status(
 
 async fn list(
     processes: Vec<(WorkerKey, String, u32)>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<MasterEvent>,
     answers: Answers,
 ) {
     let longest = processes.iter().map(|(_, slot, _)| slot.chars().count()).max().unwrap_or(0);
@@ -201,7 +203,7 @@ async fn list(
         let mut from = Some(0);
         while let Some(begin) = from {
             let (answer, receiver) = oneshot::channel();
-            if events.send(Event::Slice { worker, from: begin, answer }).await.is_err() {
+            if events.send(MasterEvent::Slice { worker, from: begin, answer }).await.is_err() {
                 return;
             }
             let answer = tokio::time::timeout(ANSWER_LIMIT, receiver).await;

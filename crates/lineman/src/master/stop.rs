@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::event::{Action, Verdict, note, progress};
+use super::event::{MasterAction, ProgramEnd, note, progress};
 use super::exit::ExitReason;
 use super::slot::{Outlook, Slots};
 use crate::control::ExitCode;
@@ -70,7 +70,7 @@ impl Stop {
         delay: Duration,
         answers: Option<Answers>,
         now: Instant,
-    ) -> (Self, Vec<Action>) {
+    ) -> (Self, Vec<MasterAction>) {
         let watchers: Vec<Answers> = answers.into_iter().collect();
         let mut actions = Vec::new();
         if !delay.is_zero() {
@@ -96,7 +96,7 @@ impl Stop {
         answers: Option<Answers>,
         slots: &mut Slots,
         now: Instant,
-    ) -> Vec<Action> {
+    ) -> Vec<MasterAction> {
         self.watchers.retain(|watcher| !watcher.is_gone());
         self.watchers.extend(answers);
         if manner == Manner::Plain && self.manner == Manner::Graceful {
@@ -134,7 +134,7 @@ impl Stop {
     }
 
     /// Goes as far as it can go now; the last action is the verdict, when every process is gone.
-    pub(super) fn advance(&mut self, slots: &mut Slots, now: Instant) -> Vec<Action> {
+    pub(super) fn advance(&mut self, slots: &mut Slots, now: Instant) -> Vec<MasterAction> {
         let mut actions = Vec::new();
         if self.manner == Manner::Graceful && self.end().is_some_and(|end| end <= now) {
             actions.extend(self.hurry(slots, now));
@@ -162,7 +162,7 @@ impl Stop {
     }
 
     /// Has the processes of a group leave.
-    fn tell(&self, group: StopOrder, slots: &mut Slots, now: Instant) -> Vec<Action> {
+    fn tell(&self, group: StopOrder, slots: &mut Slots, now: Instant) -> Vec<MasterAction> {
         let stop_limit = slots.config.stop_limit;
         let mut actions = Vec::new();
         for id in slots.ids() {
@@ -191,7 +191,7 @@ impl Stop {
     }
 
     /// Turns a graceful one into one at once.
-    fn hurry(&mut self, slots: &mut Slots, now: Instant) -> Vec<Action> {
+    fn hurry(&mut self, slots: &mut Slots, now: Instant) -> Vec<MasterAction> {
         self.manner = Manner::Plain;
         let (told, stop_limit) = (self.told(), slots.config.stop_limit);
         let mut actions = Vec::new();
@@ -204,23 +204,23 @@ impl Stop {
         actions
     }
 
-    fn finish(&mut self) -> Vec<Action> {
+    fn finish(&mut self) -> Vec<MasterAction> {
         let Tally { cut, killed } = self.tally;
         tracing::info!(cut, killed, "stopped");
         let code = if killed > 0 { ExitCode::Killed } else { ExitCode::Ok };
         let failure = self.failure.take();
         let verdict =
-            Verdict { code: failure.as_ref().map_or(code, |_| ExitCode::Failed), failure };
+            ProgramEnd { code: failure.as_ref().map_or(code, |_| ExitCode::Failed), failure };
         let text = format!("stopped: {}", self.tally);
         let done = |watcher: &Answers| {
-            Action::Answer(watcher.clone(), Answer::Done { code, text: text.clone() })
+            MasterAction::Answer(watcher.clone(), Answer::Done { code, text: text.clone() })
         };
-        [Action::Stopped(verdict)].into_iter().chain(self.watchers.iter().map(done)).collect()
+        [MasterAction::Stopped(verdict)].into_iter().chain(self.watchers.iter().map(done)).collect()
     }
 }
 
 /// Kills what is left: a person has asked twice.
-pub(super) fn kill_all(slots: &mut Slots) -> Vec<Action> {
+pub(super) fn kill_all(slots: &mut Slots) -> Vec<MasterAction> {
     tracing::warn!("killing what is left");
     let mut actions = Vec::new();
     for id in slots.ids() {

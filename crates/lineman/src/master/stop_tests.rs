@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::request::Probe;
-use crate::master::event::Wish;
+use crate::master::event::SignalMeaning;
 use crate::master::test_master::{GRACEFUL, Happens, Master, PLAIN, seconds, service};
 use crate::service::Description;
 
@@ -98,9 +98,9 @@ fn limits_of_a_stop_pass() {
 #[test]
 fn a_second_sigint_kills_what_a_first_one_stops() {
     let mut master = groups();
-    assert_eq!(master.signal(Wish::StopGracefully), ["drain edge/0#1 30s"]);
-    assert_eq!(master.signal(Wish::Stop), ["stop edge/0#1"]);
-    let mut killed = master.signal(Wish::Stop);
+    assert_eq!(master.signal(SignalMeaning::StopGracefully), ["drain edge/0#1 30s"]);
+    assert_eq!(master.signal(SignalMeaning::Stop), ["stop edge/0#1"]);
+    let mut killed = master.signal(SignalMeaning::Stop);
     killed.sort();
     assert_eq!(killed, ["kill core/0#1", "kill edge/0#1", "kill middle/0#1"]);
     master.settle();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::event::{Action, Event, Verdict, Wish};
+use super::event::{MasterAction, MasterEvent, ProgramEnd, SignalMeaning};
 use super::hooks::Hooks;
 use super::listeners::Listener;
 use super::log_file::LogFiles;
@@ -20,7 +20,7 @@ use super::orphans::Orphans;
 use super::slot::{ServiceId, SlotId, Slots, WorkerKey};
 use super::spawn::Processes;
 use super::status::{LISTS, SLICE};
-use super::tls::Tls;
+use super::tls::MasterTls;
 use super::{Plan, Sockets, WorkerArguments, backoff, spawn};
 use crate::Error;
 use crate::control::ExitCode;
@@ -44,8 +44,8 @@ pub(super) struct Supervisor {
     pub(super) program: PathBuf,
     pub(super) holder: Holder,
     pub(super) started: Instant,
-    pub(super) events: mpsc::Sender<Event>,
-    pub(super) tls: Tls,
+    pub(super) events: mpsc::Sender<MasterEvent>,
+    pub(super) tls: MasterTls,
     pub(super) log_files: LogFiles,
     hooks: Rc<Hooks>,
     workers: WorkerArguments,
@@ -57,7 +57,7 @@ pub(super) struct Supervisor {
     pub(super) lists: Arc<Semaphore>,
     /// The last question's token.
     token: u64,
-    verdict: Option<Verdict>,
+    verdict: Option<ProgramEnd>,
 }
 
 impl Supervisor {
@@ -68,9 +68,9 @@ impl Supervisor {
         log_files: LogFiles,
         holder: Holder,
         report: Answers,
-        events: mpsc::Sender<Event>,
+        events: mpsc::Sender<MasterEvent>,
     ) -> Result<Self, Error> {
-        let tls = Tls::new(plan)?;
+        let tls = MasterTls::new(plan)?;
         let orphans = Orphans::watch(&events)?;
         let mut slots = Slots::new(plan.config.clone(), plan.services.clone());
         let mut listeners = BTreeMap::new();
@@ -104,7 +104,7 @@ impl Supervisor {
     }
 
     /// Runs until the program has stopped.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Event>) -> Verdict {
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<MasterEvent>) -> ProgramEnd {
         tracing::info!(program = %self.program.display(), slots = self.listeners.len(), "starting");
         let first = self.machine.begin();
         self.carry_out(first);
@@ -116,7 +116,7 @@ impl Supervisor {
             let event = match tokio::time::timeout(self.pause(), queue.recv()).await {
                 Ok(Some(event)) => event,
                 // `self` holds a sender, so the queue is never closed; a tick is harmless.
-                Ok(None) | Err(_) => Event::Tick,
+                Ok(None) | Err(_) => MasterEvent::Tick,
             };
             self.handle(event);
         }
@@ -144,35 +144,35 @@ impl Supervisor {
         next.map_or(LONGEST_SLEEP, |next| next.saturating_duration_since(now).min(LONGEST_SLEEP))
     }
 
-    fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: MasterEvent) {
         let now = Instant::now();
         match event {
-            Event::Said { worker, message } => self.said(worker, message, now),
-            Event::NotUnderstood { worker, problem } => {
+            MasterEvent::Said { worker, message } => self.said(worker, message, now),
+            MasterEvent::NotUnderstood { worker, problem } => {
                 let kill = self.machine.not_understood(worker, &problem);
                 self.carry_out(kill);
             }
-            Event::Exited { worker, status, said } => {
+            MasterEvent::Exited { worker, status, said } => {
                 self.processes.remove(&worker);
                 let actions = self.machine.exited(worker, status, said, now);
                 self.carry_out(actions);
             }
-            Event::Asked(asked) => self.asked(asked, now),
-            Event::Slice { worker, from, answer } => {
+            MasterEvent::Asked(asked) => self.asked(asked, now),
+            MasterEvent::Slice { worker, from, answer } => {
                 self.ask(worker, answer, |token| ToWorker::Connections {
                     token,
                     from,
                     limit: SLICE,
                 });
             }
-            Event::Signal(wish) => {
-                if matches!(wish, Wish::Reload | Wish::ReloadGracefully) {
+            MasterEvent::Signal(wish) => {
+                if matches!(wish, SignalMeaning::Reload | SignalMeaning::ReloadGracefully) {
                     self.log_files.look_now();
                 }
                 let actions = self.machine.wished(wish, now);
                 self.carry_out(actions);
             }
-            Event::Tick => {}
+            MasterEvent::Tick => {}
         }
     }
 
@@ -222,8 +222,8 @@ impl Supervisor {
     }
 
     /// Carries out these actions, and before the next one those that come of one.
-    fn carry_out(&mut self, actions: impl IntoIterator<Item = Action>) {
-        let mut queue: VecDeque<Action> = actions.into_iter().collect();
+    fn carry_out(&mut self, actions: impl IntoIterator<Item = MasterAction>) {
+        let mut queue: VecDeque<MasterAction> = actions.into_iter().collect();
         while let Some(action) = queue.pop_front() {
             for next in self.carry_out_one(action).into_iter().rev() {
                 queue.push_front(next);
@@ -232,45 +232,45 @@ impl Supervisor {
     }
 
     /// Carries out one action; returns what the machine wants after its outcome.
-    fn carry_out_one(&mut self, action: Action) -> Vec<Action> {
+    fn carry_out_one(&mut self, action: MasterAction) -> Vec<MasterAction> {
         match action {
-            Action::Start(key) => {
+            MasterAction::Start(key) => {
                 let outcome = self.start(key);
                 return self.machine.started(key, outcome, Instant::now());
             }
-            Action::Lend { lender, nth, to } => {
+            MasterAction::Lend { lender, nth, to } => {
                 let outcome = self.lend(lender, nth, to);
                 if let Err(error) = &outcome {
                     tracing::debug!(nth, %error, "cannot lend a listener");
                 }
                 return self.machine.lent(lender, nth, outcome.is_ok()).into_iter().collect();
             }
-            Action::Park { slot, nth } => {
+            MasterAction::Park { slot, nth } => {
                 if let Some(listener) = self.listeners.get(&slot).and_then(|all| all.get(nth)) {
                     listener.park();
                 }
             }
-            Action::Tell(key, message) => {
+            MasterAction::Tell(key, message) => {
                 if let Some(process) = self.processes.get(&key) {
                     process.tell(&message);
                 }
             }
-            Action::Kill(key) => {
+            MasterAction::Kill(key) => {
                 if let Some(process) = self.processes.get(&key) {
                     process.kill();
                 }
             }
-            Action::Answer(to, answer) => to.give(answer),
-            Action::Up(report) => {
+            MasterAction::Answer(to, answer) => to.give(answer),
+            MasterAction::Up(report) => {
                 report.give(Answer::Started(self.start_report()));
                 report.done(ExitCode::Ok, "");
             }
-            Action::Reloading => {
+            MasterAction::Reloading => {
                 self.notify.reloading();
                 self.hooks.reloading();
             }
-            Action::Exited(exit) => self.hooks.exited(&exit),
-            Action::Stopped(verdict) => {
+            MasterAction::Exited(exit) => self.hooks.exited(&exit),
+            MasterAction::Stopped(verdict) => {
                 self.hooks.stopped();
                 self.verdict = Some(verdict);
             }
@@ -283,7 +283,7 @@ impl Supervisor {
         let slots = &self.machine.slots;
         let (slot, service) = (&slots[key.slot], slots.service(key.slot));
         let identity = self.identities.get(&slot.service);
-        let program = spawn::Program {
+        let program = spawn::Executable {
             file: &self.program,
             arguments: self.workers,
             environment: &service.environment,

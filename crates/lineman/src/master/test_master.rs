@@ -5,10 +5,10 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use super::event::{Action, Verdict, Wish};
+use super::event::{MasterAction, ProgramEnd, SignalMeaning};
 use super::machine::Machine;
-use super::notify::Stage;
-use super::slot::{SlotId, Slots, Worker, WorkerKey, WorkerState};
+use super::notify::ShownState;
+use super::slot::{SlotId, SlotWorker, Slots, WorkerKey, WorkerState};
 use crate::config::Config;
 use crate::control::ExitCode;
 use crate::control::answers::{Answers, Receiver};
@@ -60,7 +60,7 @@ impl Master {
         let mut master = Self::new(services);
         master.begin();
         master.all_ready();
-        assert_eq!(master.machine.stage(), Stage::Up);
+        assert_eq!(master.machine.stage(), ShownState::Up);
         master
     }
 
@@ -91,10 +91,10 @@ impl Master {
         Some(answers)
     }
 
-    pub(super) fn carry_out(&mut self, actions: impl IntoIterator<Item = Action>) {
+    pub(super) fn carry_out(&mut self, actions: impl IntoIterator<Item = MasterAction>) {
         for action in actions {
             let text = match action {
-                Action::Start(key) => {
+                MasterAction::Start(key) => {
                     let name = self.name(key);
                     let slot = &*self.machine.slots[key.slot].name;
                     let is_broken = self.broken.contains(&slot);
@@ -106,17 +106,17 @@ impl Master {
                     self.carry_out(next);
                     continue;
                 }
-                Action::Lend { lender, nth, to } => {
+                MasterAction::Lend { lender, nth, to } => {
                     let lender_name = &self.machine.slots[lender].name;
                     self.done.push(format!("lend {lender_name}:{nth} to {}", self.name(to)));
                     let next = self.machine.lent(lender, nth, self.lends);
                     self.carry_out(next);
                     continue;
                 }
-                Action::Park { slot, nth } => {
+                MasterAction::Park { slot, nth } => {
                     format!("park {}:{nth}", self.machine.slots[slot].name)
                 }
-                Action::Tell(key, message) => {
+                MasterAction::Tell(key, message) => {
                     let name = self.name(key);
                     match message {
                         ToWorker::Drain { limit, .. } => {
@@ -128,18 +128,18 @@ impl Master {
                         other => panic!("{other:?}"),
                     }
                 }
-                Action::Kill(key) => format!("kill {}", self.name(key)),
-                Action::Answer(to, answer) => {
+                MasterAction::Kill(key) => format!("kill {}", self.name(key)),
+                MasterAction::Answer(to, answer) => {
                     to.give(answer);
                     continue;
                 }
-                Action::Up(report) => {
+                MasterAction::Up(report) => {
                     report.done(ExitCode::Ok, "up");
                     continue;
                 }
-                Action::Reloading => "reloading".to_owned(),
-                Action::Exited(exit) => format!("exited {}: {}", exit.slot, exit.reason),
-                Action::Stopped(Verdict { code, failure }) => {
+                MasterAction::Reloading => "reloading".to_owned(),
+                MasterAction::Exited(exit) => format!("exited {}: {}", exit.slot, exit.reason),
+                MasterAction::Stopped(ProgramEnd { code, failure }) => {
                     self.stopped = true;
                     format!("stopped {code:?} {}", failure.unwrap_or_default())
                         .trim_end()
@@ -215,7 +215,7 @@ impl Master {
         self.turn()
     }
 
-    pub(super) fn signal(&mut self, wish: Wish) -> Vec<String> {
+    pub(super) fn signal(&mut self, wish: SignalMeaning) -> Vec<String> {
         let actions = self.machine.wished(wish, self.now);
         self.carry_out(actions);
         self.turn()
@@ -245,7 +245,7 @@ impl Master {
 
     /// Has every process that starts get ready.
     pub(super) fn all_ready(&mut self) {
-        let starting = |worker: &&Worker| matches!(worker.state, WorkerState::Starting(_));
+        let starting = |worker: &&SlotWorker| matches!(worker.state, WorkerState::Starting(_));
         let keys: Vec<_> =
             self.machine.slots.workers().filter(starting).map(|one| one.key).collect();
         for key in keys {
@@ -293,7 +293,7 @@ impl Master {
         if self.stopped {
             assert!(slots.iter().all(|slot| *slot == (false, 0)), "{case}: {:?}", self.machine);
         } else {
-            assert_eq!(self.machine.stage(), Stage::Up, "{case}");
+            assert_eq!(self.machine.stage(), ShownState::Up, "{case}");
             assert!(slots.iter().all(|slot| *slot == (true, 1)), "{case}: {:?}", self.machine);
             assert!(self.machine.slots.iter().all(|(_, slot)| slot.loan.is_none()), "{case}");
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Plan;
-use super::spawn::{Process, Processes};
+use super::spawn::{Processes, WorkerProcess};
 use crate::Error;
 use crate::control::message::ToWorker;
 use crate::tls::self_signed;
@@ -13,7 +13,7 @@ use crate::tls::tickets::{ROTATION, TicketKeys};
 
 /// The master's part of TLS.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(super) struct MasterTls {
     keys: TicketKeys,
     renewed: Instant,
     self_signed: Option<SelfSigned>,
@@ -25,7 +25,7 @@ struct SelfSigned {
     fingerprint: String,
 }
 
-impl Tls {
+impl MasterTls {
     /// Makes the first keys, and the certificate if the plan asks for one.
     pub(super) fn new(plan: &Plan) -> Result<Self, Error> {
         let make = || {
@@ -50,7 +50,7 @@ impl Tls {
     }
 
     /// Gives the keys to a worker.
-    pub(super) fn give_keys(&self, worker: &Process) {
+    pub(super) fn give_keys(&self, worker: &WorkerProcess) {
         if let Err(error) = worker.outbox.send(&ToWorker::TicketKeys { keys: self.keys.clone() }) {
             // Its clients make full handshakes until the next keys.
             tracing::warn!(pid = worker.pid, %error, "a worker was not given the keys of tickets");
@@ -86,13 +86,13 @@ mod tests {
     use crate::tls::tickets::Tickets;
 
     /// Returns a worker as the master knows it, and what it is told.
-    fn worker() -> (Process, Inbox<ToWorker>) {
+    fn worker() -> (WorkerProcess, Inbox<ToWorker>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (_, outbox) = frame::halves::<FromWorker, ToWorker>(ours);
         let (inbox, _) = frame::halves::<ToWorker, FromWorker>(theirs);
         // No test signals it.
         let handle = std::fs::File::open("/dev/null").unwrap().into();
-        let worker = Process::new(1, handle, outbox);
+        let worker = WorkerProcess::new(1, handle, outbox);
         (worker, inbox)
     }
 
@@ -107,7 +107,7 @@ mod tests {
     async fn every_six_hours_there_is_a_new_key_and_one_old_one_is_taken() {
         let start = Instant::now();
         let mut master =
-            Tls { keys: TicketKeys::random().unwrap(), renewed: start, self_signed: None };
+            MasterTls { keys: TicketKeys::random().unwrap(), renewed: start, self_signed: None };
         let (worker, mut inbox) = worker();
         let tickets = Tickets::default();
         let producer = tickets.producer([0; 32]);

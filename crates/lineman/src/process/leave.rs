@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::conversation::{Conversation, Order};
+use super::conversation::{Conversation, LeaveOrder};
 use crate::activity::{self, Activity};
 use crate::connection::{CloseReason, Table};
 use crate::limit::finite;
@@ -22,18 +22,18 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 ///
 /// A later stop, or the master's end, cuts a drain short; a later drain gives it another limit.
 pub(super) async fn leave(
-    order: Order,
+    order: LeaveOrder,
     table: &Table,
     running: &dyn Running,
     conversation: &mut Conversation,
 ) -> usize {
     table.stop_accepting();
     let (stop_limit, drained) = match order {
-        Order::Drain { limit, stop_limit } => {
+        LeaveOrder::Drain { limit, stop_limit } => {
             drain(limit, stop_limit, table, running, conversation).await
         }
-        Order::Stop { stop_limit } => (stop_limit, false),
-        Order::Orphaned => (ORPHAN_LIMIT, false),
+        LeaveOrder::Stop { stop_limit } => (stop_limit, false),
+        LeaveOrder::Orphaned => (ORPHAN_LIMIT, false),
     };
     let told = table.close_all(&CloseReason::GoingAway);
     // The master kills at the limit; half of it for the peers leaves the other half to the service.
@@ -69,11 +69,11 @@ async fn drain(
             () = &mut drained => return (stop_limit, true),
             () = &mut limit => return (stop_limit, false),
             order = conversation.next_order(Some(running)) => match order {
-                Order::Stop { stop_limit } => return (stop_limit, false),
-                Order::Orphaned => return (ORPHAN_LIMIT, false),
+                LeaveOrder::Stop { stop_limit } => return (stop_limit, false),
+                LeaveOrder::Orphaned => return (ORPHAN_LIMIT, false),
                 // The new limits of a second order count: a stop may be in more of a hurry than
                 // the reload before it, or in less.
-                Order::Drain { limit: anew, stop_limit: anew_after } => {
+                LeaveOrder::Drain { limit: anew, stop_limit: anew_after } => {
                     tracing::info!(limit = ?anew, "the drain has another limit");
                     limit.as_mut().reset(Instant::now() + finite(anew));
                     stop_limit = anew_after;
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::control::frame;
     use crate::control::message::{FromWorker, ToWorker};
-    use crate::process::lag::{Heartbeat, Meter};
+    use crate::process::lag::{LoopBeat, Meter};
     use crate::service::LocalFuture;
 
     /// A service whose connections never end.
@@ -110,7 +110,7 @@ mod tests {
         let (worker, master) = UnixStream::pair().unwrap();
         let (inbox, outbox) = frame::halves(worker);
         let (_said, orders) = frame::halves::<FromWorker, ToWorker>(master);
-        let meter = Meter::start(Heartbeat::default());
+        let meter = Meter::start(LoopBeat::default());
         let table = Table::new().unwrap();
         let mut conversation = Conversation::new(inbox, outbox, table.clone(), meter);
         spawn_local(async move {

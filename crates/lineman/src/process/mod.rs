@@ -27,9 +27,9 @@ use crate::service::Context;
 use crate::service::sketch::Sketch;
 use crate::terminal::{Printer, log};
 use crate::{App, BoxError, Error, Result, os};
-use conversation::{Conversation, Order};
+use conversation::{Conversation, LeaveOrder};
 use inherited::Inheritance;
-use lag::{Heartbeat, Meter};
+use lag::{LoopBeat, Meter};
 
 /// How long a worker that ends tries to get its last message to the master.
 const LAST_WORD_LIMIT: Duration = Duration::from_millis(500);
@@ -113,7 +113,7 @@ async fn serve(
     let (service, context) = inheritance.claim(app, Table::new()?)?;
     let Context { table, generation, .. } = &context;
     let (table, generation) = (table.clone(), *generation);
-    let heartbeat = Heartbeat::default();
+    let heartbeat = LoopBeat::default();
     let meter = Meter::start(heartbeat.clone());
     let mut conversation = Conversation::new(inbox, outbox.clone(), table.clone(), meter);
     let mut loop_task = spawn_local({
@@ -145,7 +145,7 @@ async fn serve(
         order = conversation.next_order(Some(&*running)) => order,
         _ = &mut loop_task => return Err(table_stopped()),
     };
-    if let Order::Orphaned = order {
+    if let LeaveOrder::Orphaned = order {
         tracing::error!("the master is gone");
     }
     tracing::info!(%order, connections = table.len(), "leaving");

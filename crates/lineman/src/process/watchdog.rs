@@ -5,7 +5,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use super::lag::{Heartbeat, PERIOD};
+use super::lag::{LoopBeat, PERIOD};
 use crate::activity::Current;
 use crate::control::frame::Outbox;
 use crate::control::message::FromWorker;
@@ -14,7 +14,7 @@ use crate::control::message::FromWorker;
 const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 
 /// Watches the loop that beats, for the life of the process.
-pub(super) fn watch(heartbeat: Heartbeat, limit: Duration, outbox: Outbox<FromWorker>) {
+pub(super) fn watch(heartbeat: LoopBeat, limit: Duration, outbox: Outbox<FromWorker>) {
     let look_every = (limit / 4).max(SHORTEST_LOOK).max(PERIOD * 2);
     let watching = thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
         let mut loop_ = Loop { beats: heartbeat.count(), still: Duration::ZERO, told: false };

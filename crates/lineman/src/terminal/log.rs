@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::control::environment::{self, Variable};
 pub use format::Format;
-use format::{Line, LogSource};
+use format::{LogLine, LogSource};
 use sink::Sink;
 pub(crate) use sink::{Streams, adopt, pass_on, write_to};
 
@@ -43,7 +43,7 @@ pub(crate) fn start(name: &str, format: Format) {
         .with_writer(sink)
         // Its own complaints go to `eprintln!`, which panics where stderr is what fails.
         .log_internal_errors(false)
-        .event_format(Line::new(source, format))
+        .event_format(LogLine::new(source, format))
         .finish();
     // Refused when the program has its own, which is what it wants then.
     tracing::subscriber::set_global_default(subscriber).unwrap_or_default();
