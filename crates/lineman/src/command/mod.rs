@@ -182,7 +182,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// master's loop answers at all, and how long that may take.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// PendingAnswers of the running master.
+/// The answers of the running master.
 #[derive(Debug)]
 struct PendingAnswers<'a> {
     call: Call,

@@ -11,17 +11,14 @@ use crate::terminal::{Printer, screen, units};
 /// How often a drain is mentioned when nothing changes but the time.
 const MENTION_EVERY: Duration = Duration::from_secs(5);
 
-/// Shows progress on stderr.
 #[derive(Debug)]
 pub(super) enum Display {
     /// A block of lines that is written over.
     Block {
-        /// What the slots do.
         slots: SlotLines,
         /// How many lines stand there now.
         drawn: usize,
     },
-    /// Line by line.
     Plain(Mentioned),
 }
 
@@ -34,7 +31,6 @@ impl Display {
         }
     }
 
-    /// Shows a step.
     pub(super) fn step(&mut self, progress: &Progress) {
         match self {
             Self::Block { slots, drawn } => {
@@ -77,7 +73,6 @@ struct SlotLine {
     name: String,
     /// The process that goes, or went.
     leaving: Option<Progress>,
-    /// Its successor.
     arriving: Option<Progress>,
 }
 

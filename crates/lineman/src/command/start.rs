@@ -12,7 +12,6 @@ use crate::master::{self, Plan};
 use crate::terminal::Printer;
 use crate::terminal::table::{Align, Table};
 
-/// Runs `start`.
 pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
     if let Some(holder) = client::running(&plan.folder)? {
         return Err(Failure::new(ExitCode::AlreadyRunning, master::already_running(&holder)));

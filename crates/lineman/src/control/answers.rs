@@ -91,7 +91,6 @@ impl Answers {
         self.news.is_closed()
     }
 
-    /// Gives the last answer.
     pub(crate) fn done(&self, code: ExitCode, text: impl Into<String>) {
         self.give(Answer::Done { code, text: text.into() });
     }

@@ -41,7 +41,6 @@ pub(crate) struct Choice {
     pub(crate) session: Option<PathBuf>,
     /// `$XDG_STATE_HOME`, else `~/.local/state`, if the user can write there.
     pub(crate) state: Option<PathBuf>,
-    /// The user.
     pub(crate) uid: u32,
 }
 
@@ -91,7 +90,6 @@ impl RuntimeFolder {
         self.of_user.then(|| Self::resolve(&self.name, &Choice::default()))
     }
 
-    /// Returns the folder's path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -23,7 +23,6 @@ use tokio::sync::Notify;
 
 use super::carry;
 
-/// The length prefix, in bytes.
 const PREFIX: usize = 4;
 
 /// The largest frame: 512 rows of `connections` are about 150 KB, and a length beyond this is no
@@ -55,7 +54,6 @@ pub(crate) fn halves<In, Out>(stream: UnixStream) -> (Inbox<In>, Outbox<Out>) {
     (inbox, Outbox { shared: Arc::new(shared), message: PhantomData })
 }
 
-/// The receiving half.
 pub(crate) struct Inbox<In> {
     stream: Arc<UnixStream>,
     buffer: BytesMut,
@@ -143,19 +141,19 @@ pub(crate) struct Outbox<Out> {
 
 struct SharedOutbox {
     stream: Arc<UnixStream>,
-    queued: Mutex<SendQueue>,
+    queued: Mutex<Unsent>,
     wake: Notify,
 }
 
 /// What the kernel has not taken yet.
 #[derive(Default)]
-struct SendQueue {
+struct Unsent {
     bytes: BytesMut,
     /// Descriptors, each with the place in `bytes` of the frame that carries it.
     carried: VecDeque<(usize, OwnedFd)>,
 }
 
-impl SendQueue {
+impl Unsent {
     /// Sends as much as one call may: up to the next frame that carries something.
     fn send(&mut self, stream: &UnixStream) -> Result<(), Errno> {
         let mut places = self.carried.iter();
@@ -244,7 +242,7 @@ impl<Out: Serialize> Outbox<Out> {
 
     fn send_into(
         &self,
-        mut queued: MutexGuard<'_, SendQueue>,
+        mut queued: MutexGuard<'_, Unsent>,
         message: &Out,
         carried: Option<OwnedFd>,
     ) -> Result<(), Refused> {
@@ -288,7 +286,7 @@ impl<Out: Serialize> Outbox<Out> {
 }
 
 impl SharedOutbox {
-    fn flush(&self, queued: &mut SendQueue) -> io::Result<()> {
+    fn flush(&self, queued: &mut Unsent) -> io::Result<()> {
         while !queued.bytes.is_empty() {
             // Straight to the kernel rather than through tokio's readiness: a panic hook calls this
             // on any thread, with or without a runtime.
@@ -296,7 +294,7 @@ impl SharedOutbox {
                 Ok(()) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(error) => {
-                    *queued = SendQueue::default();
+                    *queued = Unsent::default();
                     return Err(error.into());
                 }
             }

@@ -22,7 +22,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The master that holds the lock: the content of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
-    /// The master's process.
     pub(crate) pid: u32,
     /// When it started, in seconds since 1970.
     pub(crate) started_at: u64,

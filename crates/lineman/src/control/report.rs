@@ -11,11 +11,8 @@ use super::Stats;
 /// What `start` shows when everything is up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StartReport {
-    /// Lineman's version.
     pub(crate) lineman: String,
-    /// The program's name.
     pub(crate) program: String,
-    /// The master's process.
     pub(crate) pid: u32,
     /// The services in the order they were added.
     pub(crate) services: Vec<ServiceReport>,
@@ -24,10 +21,8 @@ pub(crate) struct StartReport {
     pub(crate) self_signed: Option<String>,
 }
 
-/// One service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServiceReport {
-    /// Its name.
     pub(crate) name: String,
     /// What it speaks.
     pub(crate) kind: String,
@@ -35,13 +30,11 @@ pub(crate) struct ServiceReport {
     pub(crate) listen: Vec<ListenReport>,
     /// How many processes it should have.
     pub(crate) processes: usize,
-    /// How many of them are ready.
     pub(crate) ready: usize,
     /// `replace` or `keep`: what a reload does with it.
     pub(crate) reload: String,
 }
 
-/// One address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ListenReport {
     /// What it is for.
@@ -54,16 +47,12 @@ pub(crate) struct ListenReport {
     pub(crate) page: bool,
 }
 
-/// How everything is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StatusReport {
-    /// Lineman's version.
     pub(crate) lineman: String,
-    /// The program's name.
     pub(crate) program: String,
     /// The file the master starts workers from.
     pub(crate) executable: String,
-    /// The master's process.
     pub(crate) pid: u32,
     /// What the master is doing: `starting`, `up`, `reloading`, `stopping`.
     pub(crate) state: String,
@@ -91,11 +80,9 @@ pub(crate) struct SlotReport {
     /// `service/index`.
     #[serde(rename = "slot")]
     pub(crate) name: String,
-    /// The service.
     pub(crate) service: String,
     /// The slot's number within the service.
     pub(crate) index: usize,
-    /// The process.
     pub(crate) pid: Option<u32>,
     /// `starting`, `ready`, `draining`, `stopping`, `backing-off`, `failed`, `stopped`.
     pub(crate) state: String,
@@ -124,7 +111,6 @@ pub(crate) struct SlotReport {
     /// How late its loop was in about the last minute, in microseconds: what 99 of 100 looks did not
     /// exceed.
     pub(crate) lag_p99_us: Option<u64>,
-    /// The most of it.
     pub(crate) lag_max_us: Option<u64>,
 }
 
@@ -133,7 +119,6 @@ pub(crate) struct SlotReport {
 pub(crate) struct Lag {
     /// What 99 of 100 looks did not exceed, in microseconds.
     pub(crate) p99_us: u64,
-    /// The most, in microseconds.
     pub(crate) max_us: u64,
 }
 
@@ -142,7 +127,6 @@ pub(crate) struct Lag {
 pub(crate) struct Totals {
     /// How many processes there are, without the master.
     pub(crate) processes: usize,
-    /// The sums of their counters.
     #[serde(flatten)]
     pub(crate) stats: Stats,
     /// The sum of their resident memory, in bytes; pages they share count for each.
@@ -155,7 +139,6 @@ pub(crate) struct Totals {
     /// The largest of their largest lags, in microseconds.
     #[serde(default)]
     pub(crate) lag_max_us: u64,
-    /// How many slots have failed.
     #[serde(default)]
     pub(crate) failed: usize,
 }
@@ -189,11 +172,8 @@ impl Totals {
 /// One step of a stop or reload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// Which slot.
     pub(crate) slot: String,
-    /// Which process.
     pub(crate) pid: u32,
-    /// What it does now.
     pub(crate) step: Step,
     /// How many connections it has left; `None` when it does not matter.
     pub(crate) left: Option<usize>,
@@ -213,7 +193,6 @@ pub(crate) enum Step {
     Draining,
     /// The process closes its connections.
     Stopping,
-    /// The process has ended.
     Ended,
     /// The process had to be killed.
     Killed,

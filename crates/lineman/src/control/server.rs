@@ -45,9 +45,7 @@ const WAITING: usize = 32;
 /// One caller's request, and where its answers go.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    /// What is asked.
     pub(crate) request: Request,
-    /// Where the answers go.
     pub(crate) answers: Answers,
 }
 

@@ -27,7 +27,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Unbound {
     /// The service that wants them, if it is a matter of one.
     pub(super) service: Option<String>,
-    /// What was refused.
     pub(super) error: Error,
 }
 

@@ -23,10 +23,15 @@ const QUEUE: usize = 1024;
 
 #[derive(Debug)]
 pub(super) enum MasterEvent {
-    /// A worker said something.
-    Said { worker: WorkerKey, message: FromWorker },
+    Said {
+        worker: WorkerKey,
+        message: FromWorker,
+    },
     /// A worker sent what is no message.
-    NotUnderstood { worker: WorkerKey, problem: String },
+    NotUnderstood {
+        worker: WorkerKey,
+        problem: String,
+    },
     /// A worker has ended, and everything it said before has been delivered.
     Exited {
         worker: WorkerKey,
@@ -35,7 +40,6 @@ pub(super) enum MasterEvent {
         /// What it said on stderr before it was a worker.
         said: Option<String>,
     },
-    /// The command line asks.
     Asked(Asked),
     /// A list of connections wants its next slice.
     Slice {
@@ -45,7 +49,6 @@ pub(super) enum MasterEvent {
         /// Where the answer goes; dropped when there will be none.
         answer: oneshot::Sender<FromWorker>,
     },
-    /// A signal came.
     Signal(SignalMeaning),
     /// A deadline has passed.
     Tick,
@@ -64,13 +67,10 @@ pub(super) enum SignalMeaning {
     Stop,
     /// SIGQUIT, SIGTERM: stop when the connections are gone, within the limit.
     StopGracefully,
-    /// SIGUSR1.
     Reload,
-    /// SIGUSR2.
     ReloadGracefully,
 }
 
-/// What is to be done.
 #[derive(Debug)]
 pub(super) enum MasterAction {
     /// Start this process; the outcome goes to `Machine::started`.

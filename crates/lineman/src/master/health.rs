@@ -116,7 +116,6 @@ pub(super) async fn serve(listener: TcpListener, events: mpsc::Sender<MasterEven
     }
 }
 
-/// The probes that are served.
 #[derive(Debug, Default)]
 struct Probes {
     tasks: JoinSet<()>,

@@ -26,7 +26,6 @@ pub struct WorkerExit {
 type OnExit = Box<dyn Fn(&WorkerExit)>;
 type OnEvent = Box<dyn Fn()>;
 
-/// The hooks of a program.
 #[derive(Default)]
 pub(crate) struct Hooks {
     pub(crate) worker_exit: Option<OnExit>,
@@ -35,14 +34,12 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    /// A worker has ended.
     pub(super) fn exited(&self, exit: &WorkerExit) {
         if let Some(hook) = &self.worker_exit {
             guarded("on_worker_exit", || hook(exit));
         }
     }
 
-    /// A reload begins.
     pub(super) fn reloading(&self) {
         if let Some(hook) = &self.reload {
             guarded("on_master_reload", hook);

@@ -52,8 +52,8 @@ pub(super) fn advance(slots: &mut Slots, now: Instant) -> Vec<MasterAction> {
         }
         let slot = &slots[id];
         if let Some(Loan { to, pending }) = &slot.loan {
-            let lend = |&nth| MasterAction::Lend { lender: id, nth, to: *to };
-            actions.extend(pending.iter().map(lend));
+            let hand_over = |&nth| MasterAction::Lend { lender: id, nth, to: *to };
+            actions.extend(pending.iter().map(hand_over));
         }
         if slot.is_vacant() {
             let parked = |(_, reach): &(usize, &Reach)| parks(slots, slot, **reach, now);

@@ -72,10 +72,11 @@ fn what_could_not_be_lent_is_tried_again() {
     assert_eq!(master.later(Duration::from_millis(1)), [""; 0]);
 }
 
+type Set = fn(&mut Master);
+
 #[test]
 fn where_no_process_will_accept_no_socket_listens() {
     let all = [Reach::AllSlots, Reach::SameAddress, Reach::SameAddressDatagrams, Reach::OwnAddress];
-    type Set = fn(&mut Master);
     let failed: Set = |master| set(master, &["echo/0"], Outlook::Failed);
     let cases: [(&str, Set, bool, &[usize]); 7] = [
         ("failed, with neighbours", failed, true, &[2, 3]),

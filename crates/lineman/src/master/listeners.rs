@@ -37,7 +37,6 @@ struct BoundListener {
 /// Whose socket it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Users {
-    /// That of one slot.
     OneSlot,
     /// That of all slots of its service.
     AllSlots,

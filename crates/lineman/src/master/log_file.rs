@@ -26,7 +26,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Where log and printed output shall go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// The form of the log's lines.
     pub(crate) format: Format,
     /// The log's file; `None` is stderr.
     pub(crate) log: Option<PathBuf>,
@@ -53,7 +52,6 @@ impl Wanted {
     }
 }
 
-/// The files that are open.
 #[derive(Debug)]
 pub(super) struct LogFiles {
     format: Format,
@@ -62,7 +60,6 @@ pub(super) struct LogFiles {
     next_look: Instant,
 }
 
-/// One of them.
 #[derive(Debug)]
 struct OpenFile {
     path: PathBuf,

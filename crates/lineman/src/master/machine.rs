@@ -19,7 +19,7 @@ use crate::control::answers::Answers;
 use crate::control::message::FromWorker;
 use crate::control::report::Step;
 use crate::control::request::{Manner, Probe};
-use crate::service::sketch::{Sketch, differences};
+use crate::service::sketch::Sketch;
 use crate::terminal::plain::one_line;
 
 /// The pause after a reload's successor has failed where nothing served before: it has just failed
@@ -44,7 +44,6 @@ enum MasterPhase {
     Starting(Starting),
     /// Everything has been ready once.
     Up(Reloads),
-    /// The program stops.
     Stopping(Stop),
 }
 
@@ -71,10 +70,8 @@ impl Machine {
         }
     }
 
-    /// Answers a probe.
-    ///
-    /// Every master that answers at all is live. Ready is a program that has been up as a whole, that
-    /// was not told to stop, and that has a ready process for every service at this moment: a reload
+    /// Answers a probe. Every master that answers is live. Ready is a program that has been up as a
+    /// whole, that was not told to stop, and that has a ready process for every service now: a reload
     /// does not change that, a service whose last process crashed does until its successor is ready.
     pub(super) fn health(&self, probe: Probe) -> (ExitCode, String) {
         let missing = self.slots.services().find(|(service, _)| !self.slots.serves(*service));
@@ -260,12 +257,7 @@ impl Machine {
     /// Tells of what the program of a new process wants otherwise than the one that is running: a
     /// reload replaces processes and nothing else.
     fn compare(&mut self, slot: SlotId, wanted: &[Sketch]) -> Vec<MasterAction> {
-        let had: Vec<_> = self.slots.descriptions().iter().map(Sketch::of).collect();
-        let drift = match wanted {
-            [] => Vec::new(),
-            wanted => differences(&had, wanted),
-        };
-        let drift: Vec<_> = drift.iter().map(|line| one_line(line).into_owned()).collect();
+        let drift = self.slots.drift(wanted);
         if drift != self.drift {
             for line in &drift {
                 tracing::warn!("{line}");
@@ -321,8 +313,8 @@ impl Machine {
         let (slot, of_exit) = (slot.name.clone(), reason.clone());
         let exit = WorkerExit { slot, pid, reason: of_exit, uptime, asked };
         let mut actions = vec![MasterAction::Exited(exit)];
-        let step = if reason.was_forced() { Step::Killed } else { Step::Ended };
-        actions.extend(self.progress(key.slot, pid, step, None, None));
+        let what = if reason.was_forced() { Step::Killed } else { Step::Ended };
+        actions.extend(self.progress(key.slot, pid, what, None, None));
         if let Some(tally) = self.tally(key.slot) {
             tally.add(cut, &reason);
         }
@@ -383,7 +375,6 @@ impl Machine {
         MasterAction::Start(self.slots.next_process(id))
     }
 
-    /// A signal came.
     pub(super) fn wished(&mut self, wish: SignalMeaning, now: Instant) -> Vec<MasterAction> {
         tracing::info!(?wish, "signal");
         match (wish, &self.phase) {

@@ -102,7 +102,7 @@ const STATES: [Happens; 15] = [
     }),
     ("the first group drains", |master| drop(master.stop("first", GRACEFUL, None))),
     ("the first group drains, with a limit", |master| {
-        drop(master.stop("first", GRACEFUL, Some(20)))
+        drop(master.stop("first", GRACEFUL, Some(20)));
     }),
     ("the first group closes", |master| drop(master.stop("first", PLAIN, None))),
     ("the second group closes", |master| {

@@ -77,18 +77,14 @@ use log_file::{LogFiles, Wanted};
 use open_files::Room;
 use supervisor::Supervisor;
 
-/// What a master is made from.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The program's settings.
     pub(crate) config: Config,
-    /// Its services.
     pub(crate) services: Vec<Description>,
     /// The user and group that the processes of each run as, if not those of the master.
     pub(crate) identities: Vec<Option<Identity>>,
     /// What it wants to hear of.
     pub(crate) hooks: Rc<Hooks>,
-    /// Where its runtime files are.
     pub(crate) folder: RuntimeFolder,
     /// Where log and printed output go.
     pub(crate) log: Wanted,

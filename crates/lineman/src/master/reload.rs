@@ -34,7 +34,6 @@ pub(super) struct Round {
     limits: DrainLimits,
     /// What those asked for that wait for it to end: the shortest of it.
     hurry: DrainLimits,
-    /// The slots it replaces.
     slots: BTreeSet<SlotId>,
     /// Those to come.
     due: BTreeSet<SlotId>,

@@ -12,6 +12,8 @@ use crate::config::Config;
 use crate::control::message::ToWorker;
 use crate::limit::finite;
 use crate::service::Description;
+use crate::service::sketch::{Sketch, differences};
+use crate::terminal::plain::one_line;
 use crate::terminal::units::plural;
 
 /// How much longer than a limit the master waits before it acts, so that a worker that keeps the
@@ -39,20 +41,20 @@ pub(super) struct WorkerKey {
 pub(super) struct Slots {
     pub(super) config: Config,
     services: Vec<Description>,
-    slots: Vec<Slot>,
+    all: Vec<Slot>,
 }
 
 impl Index<SlotId> for Slots {
     type Output = Slot;
 
     fn index(&self, id: SlotId) -> &Slot {
-        &self.slots[id.0]
+        &self.all[id.0]
     }
 }
 
 impl IndexMut<SlotId> for Slots {
     fn index_mut(&mut self, id: SlotId) -> &mut Slot {
-        &mut self.slots[id.0]
+        &mut self.all[id.0]
     }
 }
 
@@ -72,24 +74,31 @@ impl Slots {
             let slot = |index| Slot::new(&service.name, ServiceId(position), index);
             slots.extend((0..service.count).map(slot));
         }
-        Self { config, services, slots }
+        Self { config, services, all: slots }
     }
 
     /// Returns the ids of all slots, those of a service one after the other.
     pub(super) fn ids(&self) -> impl DoubleEndedIterator<Item = SlotId> + Clone + use<> {
-        (0..self.slots.len()).map(SlotId)
+        (0..self.all.len()).map(SlotId)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
-        self.ids().zip(&self.slots)
+        self.ids().zip(&self.all)
     }
 
     pub(super) fn services(&self) -> impl Iterator<Item = (ServiceId, &Description)> {
         (0..).map(ServiceId).zip(&self.services)
     }
 
-    pub(super) fn descriptions(&self) -> &[Description] {
-        &self.services
+    /// Returns what a program of these services wants otherwise, a line for people each; nothing of one
+    /// that is too old to say.
+    pub(super) fn drift(&self, wanted: &[Sketch]) -> Vec<String> {
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let had: Vec<_> = self.services.iter().map(Sketch::of).collect();
+        let lines = differences(&had, wanted);
+        lines.iter().map(|line| one_line(line).into_owned()).collect()
     }
 
     /// Returns the service of a slot.
@@ -99,7 +108,7 @@ impl Slots {
 
     /// Returns the slots of a service.
     pub(super) fn of(&self, service: ServiceId) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(move |slot| slot.service == service)
+        self.all.iter().filter(move |slot| slot.service == service)
     }
 
     /// Returns how long a drain of this slot may take as a rule.
@@ -111,9 +120,8 @@ impl Slots {
         self[key.slot].workers.iter_mut().find(|worker| worker.key == key)
     }
 
-    /// Returns all processes.
     pub(super) fn workers(&self) -> impl Iterator<Item = &SlotWorker> {
-        self.slots.iter().flat_map(|slot| &slot.workers)
+        self.all.iter().flat_map(|slot| &slot.workers)
     }
 
     /// Returns the key of a slot's next process, which is to be started.
@@ -138,7 +146,7 @@ impl Slots {
             let mut known: Vec<&str> = self.services.iter().map(|service| &*service.name).collect();
             // Its service may be right, and only the number wrong.
             if let Some((of, _)) = wanted.rsplit_once('/') {
-                let slots = self.slots.iter().filter(|slot| self[slot.service].name == of);
+                let slots = self.all.iter().filter(|slot| self[slot.service].name == of);
                 known.extend(slots.map(|slot| &*slot.name));
             }
             return Err(format!("no service or slot {wanted:?}; there are: {}", known.join(", ")));
@@ -149,9 +157,9 @@ impl Slots {
     /// Returns one line that says how much of the program serves.
     pub(super) fn condition(&self) -> String {
         let services = self.services().filter(|(service, _)| self.serves(*service)).count();
-        let processes = self.slots.iter().filter(|slot| slot.is_ready()).count();
-        let failed = self.slots.iter().filter(|slot| slot.outlook == Outlook::Failed).count();
-        let (of_services, of_slots) = (self.services.len(), self.slots.len());
+        let processes = self.all.iter().filter(|slot| slot.is_ready()).count();
+        let failed = self.all.iter().filter(|slot| slot.outlook == Outlook::Failed).count();
+        let (of_services, of_slots) = (self.services.len(), self.all.len());
         let mut text =
             format!("{services}/{of_services} services ready, {processes}/{of_slots} processes");
         if failed > 0 {
@@ -163,7 +171,7 @@ impl Slots {
 
     /// Returns when something is due at a slot, if anything is.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.slots.iter().filter_map(Slot::deadline).min()
+        self.all.iter().filter_map(Slot::deadline).min()
     }
 }
 
@@ -275,7 +283,6 @@ impl Slot {
     }
 }
 
-/// One process.
 #[derive(Debug)]
 pub(super) struct SlotWorker {
     pub(super) key: WorkerKey,
@@ -383,7 +390,6 @@ impl SlotWorker {
         MasterAction::Tell(self.key, ToWorker::Stop { stop_limit })
     }
 
-    /// Has it killed.
     pub(super) fn kill(&mut self, reason: ExitReason) -> MasterAction {
         self.state = WorkerState::Killed;
         self.evidence.killed = Some(reason);

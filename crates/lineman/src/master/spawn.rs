@@ -36,9 +36,7 @@ const QUESTIONS: usize = 256;
 /// What a process is started from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Executable<'a> {
-    /// The program's file.
     pub(super) file: &'a Path,
-    /// Its arguments.
     pub(super) arguments: WorkerArguments,
     /// What its environment has beside the master's.
     pub(super) environment: &'a [(String, String)],
@@ -55,7 +53,6 @@ pub(super) struct WorkerProcess {
     pub(super) pid: u32,
     /// A handle of the process: a signal through it cannot hit another one.
     handle: OwnedFd,
-    /// The way to it.
     pub(super) outbox: Outbox<ToWorker>,
     /// Where answers of it are awaited, by token.
     pub(super) questions: HashMap<u64, oneshot::Sender<FromWorker>>,
@@ -69,7 +66,6 @@ impl WorkerProcess {
         Self { pid, handle, outbox, questions: HashMap::new() }
     }
 
-    /// Kills it.
     pub(super) fn kill(&self) {
         if let Err(error) = pidfd_send_signal(&self.handle, Signal::KILL) {
             tracing::debug!(pid = self.pid, %error, "cannot kill");

@@ -13,7 +13,6 @@ use crate::terminal::log;
 /// The most that is kept: the end of it, where the reason stands.
 const KEPT: usize = 2000;
 
-/// The reading end.
 #[derive(Debug)]
 pub(super) struct StartupOutput {
     /// The pipe; `None` from its end on.

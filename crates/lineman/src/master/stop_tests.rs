@@ -22,7 +22,7 @@ fn a_stop_goes_from_the_edge_to_the_core() {
         let mut master = groups();
         assert_eq!(master.stop("cli", manner, None), [format!("{word} edge/0#1{limit}")]);
         assert_eq!(master.ends("middle/0#1", 11), ["exited middle/0: signal 11 (SIGSEGV)"]);
-        let next = [format!("exited edge/0: asked to leave"), format!("{word} core/0#1{limit}")];
+        let next = ["exited edge/0: asked to leave".to_owned(), format!("{word} core/0#1{limit}")];
         assert_eq!(
             master.ends("edge/0#1", 0),
             next,

@@ -35,7 +35,6 @@ use crate::os::identity::Identity;
 /// jumps.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
-/// The master's loop.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     pub(super) machine: Machine,
@@ -55,7 +54,6 @@ pub(super) struct Supervisor {
     orphans: Orphans,
     /// Places for lists of connections.
     pub(super) lists: Arc<Semaphore>,
-    /// The last question's token.
     token: u64,
     verdict: Option<ProgramEnd>,
 }
@@ -122,7 +120,6 @@ impl Supervisor {
         }
     }
 
-    /// Does what is due.
     fn turn(&mut self) {
         let now = Instant::now();
         self.tls.renew(now, &self.processes);

@@ -85,10 +85,10 @@ impl Master {
     }
 
     /// Returns where a caller of this name is answered.
-    pub(super) fn caller(&mut self, name: &'static str) -> Option<Answers> {
+    pub(super) fn caller(&mut self, name: &'static str) -> Answers {
         let (answers, receiver) = Answers::channel();
         self.callers.push((name, answers.clone(), receiver));
-        Some(answers)
+        answers
     }
 
     pub(super) fn carry_out(&mut self, actions: impl IntoIterator<Item = MasterAction>) {
@@ -196,7 +196,7 @@ impl Master {
         manner: Manner,
         only: Option<&str>,
     ) -> Vec<String> {
-        let answers = self.caller(caller);
+        let answers = Some(self.caller(caller));
         let only = self.machine.slots.named(only).unwrap();
         let actions = self.machine.reload(manner, None, only, answers, self.now);
         self.carry_out(actions);
@@ -209,7 +209,7 @@ impl Master {
         manner: Manner,
         limit: Option<u64>,
     ) -> Vec<String> {
-        let (answers, limit) = (self.caller(caller), limit.map(Duration::from_secs));
+        let (answers, limit) = (Some(self.caller(caller)), limit.map(Duration::from_secs));
         let actions = self.machine.stop(manner, limit, answers, self.now);
         self.carry_out(actions);
         self.turn()

@@ -11,7 +11,6 @@ use crate::control::message::ToWorker;
 use crate::tls::self_signed;
 use crate::tls::tickets::{ROTATION, TicketKeys};
 
-/// The master's part of TLS.
 #[derive(Debug)]
 pub(super) struct MasterTls {
     keys: TicketKeys,
@@ -49,7 +48,6 @@ impl MasterTls {
         self.self_signed.as_ref().map(|made| made.fingerprint.clone())
     }
 
-    /// Gives the keys to a worker.
     pub(super) fn give_keys(&self, worker: &WorkerProcess) {
         if let Err(error) = worker.outbox.send(&ToWorker::TicketKeys { keys: self.keys.clone() }) {
             // Its clients make full handshakes until the next keys.
@@ -67,7 +65,9 @@ impl MasterTls {
             Ok(()) => tracing::debug!("new keys for session tickets"),
             Err(error) => return tracing::error!(%error, "session tickets keep their keys"),
         }
-        workers.values().for_each(|worker| self.give_keys(worker));
+        for worker in workers.values() {
+            self.give_keys(worker);
+        }
     }
 }
 

@@ -16,7 +16,6 @@ const FURTHER: u64 = 4;
 /// The end of a log. The file is left where it was read to.
 #[derive(Debug)]
 pub(super) struct FileEnd {
-    /// The chosen lines.
     pub(super) lines: VecDeque<Vec<u8>>,
     /// A last line that has no end yet.
     pub(super) rest: Vec<u8>,
