@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::Error;
 use crate::terminal::log::Format;
 
+/// The size from which a log's file is moved away, in bytes: some hundred thousand lines.
+const LOG_MAX_SIZE: u64 = 100 * 1024 * 1024;
+
 /// What happens to a worker whose loop stands still: for a handler that blocks, no other connection of
 /// its process is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,26 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the default settings of a program of this name.
+    pub fn new(name: String) -> Self {
+        Self {
+            name,
+            runtime_dir: None,
+            log_format: Format::Text,
+            log_file: None,
+            log_max_size: LOG_MAX_SIZE,
+            stdout_file: None,
+            user: None,
+            group: None,
+            watchdog: Watchdog::default(),
+            ready_limit: Duration::from_secs(10),
+            stop_limit: Duration::from_secs(2),
+            drain_limit: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
+            health: None,
+        }
+    }
+
     /// Makes sure that the name can be a part of a path, and of a line on a terminal.
     pub(crate) fn check_name(&self) -> Result<(), Error> {
         let wrong = |letter: char| letter == '/' || letter.is_control();

@@ -26,9 +26,6 @@ pub struct App {
     pub(crate) hooks: Rc<Hooks>,
 }
 
-/// The size from which a log's file is moved away, in bytes: some hundred thousand lines.
-const LOG_MAX_SIZE: u64 = 100 * 1024 * 1024;
-
 impl App {
     /// Returns a program without services, named after the file it was called as: links to one
     /// executable, `web-1.2.3` and `web-1.2.4` say, are programs of their own.
@@ -37,22 +34,7 @@ impl App {
             .next()
             .and_then(|path| Some(PathBuf::from(path).file_name()?.to_string_lossy().into_owned()))
             .unwrap_or_else(|| "lineman".to_owned());
-        let config = Config {
-            name,
-            runtime_dir: None,
-            log_format: LogFormat::Text,
-            log_file: None,
-            log_max_size: LOG_MAX_SIZE,
-            stdout_file: None,
-            user: None,
-            group: None,
-            watchdog: Watchdog::default(),
-            ready_limit: Duration::from_secs(10),
-            stop_limit: Duration::from_secs(2),
-            drain_limit: Duration::from_secs(30),
-            drain_delay: Duration::ZERO,
-            health: None,
-        };
+        let config = Config::new(name);
         Self { config, services: Vec::new(), hooks: Rc::default() }
     }
 

@@ -35,7 +35,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
 const AT_THE_SOCKET: [&str; 3] = [
     "crates/lineman-master/src/control/",
     "crates/lineman-master/src/master/mod.rs",
-    "crates/lineman-master/src/master/presence.rs",
+    "crates/lineman-master/src/master/runtime_files.rs",
 ];
 
 /// Calls that end or signal a process; in the framework they are the master's.

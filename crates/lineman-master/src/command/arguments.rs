@@ -19,7 +19,7 @@ use crate::control::request::{Manner, Probe};
 const RUNTIME_DIR_HELP: &str = "Folder of pid file, lock and control socket [default: \
     /run/NAME for root, else $XDG_RUNTIME_DIR/NAME or /tmp/lineman-UID/NAME]";
 
-/// Who waits for whom when reloads meet.
+/// What waits for what when reloads meet.
 const RELOAD_HELP: &str = "The old processes get the drain limit for their connections (30s unless \
     the program says otherwise), an hour with -g, or what --timeout says.\n\n\
     A reload that finds another one at work on the same processes follows it, and hurries it: what \
@@ -34,7 +34,7 @@ const RELOAD_HELP: &str = "The old processes get the drain limit for their conne
     subcommand_required = true,
     arg_required_else_help = true
 )]
-pub(super) struct Line {
+pub(super) struct CommandLine {
     #[command(flatten)]
     pub(super) arguments: Arguments,
 }
@@ -249,7 +249,7 @@ impl Health {
 
 /// Returns the parser for the program `name`.
 pub(super) fn command(name: &str) -> clap::Command {
-    Line::command()
+    CommandLine::command()
         .name(name.to_owned())
         .bin_name(name.to_owned())
         .about(format!("{name}: start, watch and stop it"))
@@ -301,7 +301,7 @@ mod tests {
 
     fn parse(line: &str) -> Result<Arguments, clap::Error> {
         let matches = command("chat").try_get_matches_from(line.split(' '))?;
-        Ok(Line::from_arg_matches(&matches)?.arguments)
+        Ok(CommandLine::from_arg_matches(&matches)?.arguments)
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `check`: everything that a start looks at before it binds its first socket, and what it would run.
 
 use super::arguments::Check;
-use super::log_flags::Place;
+use super::log_flags::RunMode;
 use super::{Failure, Outcome, bare_plan};
 use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
@@ -19,10 +19,10 @@ pub(super) fn check(program: &dyn Program, folder: RuntimeFolder, how: &Check) -
     let mut problems = Vec::new();
     // A log in a folder that cannot be used need not be said as well.
     let place = match plan.folder.check() {
-        Ok(()) => Place::Daemon,
+        Ok(()) => RunMode::Daemon,
         Err(error) => {
             problems.push(chain(&error));
-            Place::Terminal
+            RunMode::Terminal
         }
     };
     match how.log.wanted(program.config(), &plan.folder, place) {
@@ -44,7 +44,7 @@ pub(super) fn problems(program: &dyn Program, plan: &Plan) -> Vec<String> {
     let folder = plan.folder.check().err().map(|error| chain(&error));
     let mut problems: Vec<String> = folder.into_iter().collect();
     problems.extend(plan.log.problems());
-    // With a certificate made at the start nobody reads the files of others.
+    // With a certificate made at the start the files of others are not read.
     if !plan.self_signed {
         problems.extend(program.problems());
     }

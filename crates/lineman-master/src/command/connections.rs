@@ -14,7 +14,7 @@ use crate::terminal::{Printer, screen, units};
 
 /// One line of `--json`.
 #[derive(Serialize)]
-struct Line<'a> {
+struct JsonRow<'a> {
     slot: &'a str,
     pid: u32,
     #[serde(flatten)]
@@ -61,7 +61,7 @@ pub(super) fn connections(folder: &RuntimeFolder, how: &Connections) -> Outcome 
 
 fn json(slot: &str, pid: u32, rows: &[Row]) -> serde_json::Result<String> {
     let lines: Result<Vec<String>, _> =
-        rows.iter().map(|row| serde_json::to_string(&Line { slot, pid, row })).collect();
+        rows.iter().map(|row| serde_json::to_string(&JsonRow { slot, pid, row })).collect();
     Ok(lines?.join("\n"))
 }
 

@@ -108,7 +108,7 @@ fn spawn(plan: &Plan, report: UnixStream) -> Result<u32, Error> {
     let mapping = FdMapping { parent_fd: OwnedFd::from(report), child_fd: CONTROL_DESCRIPTOR };
     let collision = |_| failed(std::io::ErrorKind::InvalidInput.into());
     command.fd_mappings(vec![mapping]).map_err(collision)?;
-    // Never waited for: this process ends first, and then it is nobody's child.
+    // Never waited for: this process ends first, and then it is no child of ours.
     command.spawn().map(|child| child.id()).map_err(failed)
 }
 
@@ -133,7 +133,7 @@ pub(super) fn run(plan: &Plan, mut report: UnixStream) -> ExitCode {
     let (answers, mut receiver) = Answers::channel();
     let reporting = std::thread::spawn(move || {
         while let Some(answer) = receiver.blocking_recv() {
-            // Whoever started it may be gone: the daemon goes on.
+            // The command that started it may be gone: the daemon goes on.
             let done = matches!(answer, Answer::Done { .. });
             if client::write(&mut report, &answer).is_err() || done {
                 return;

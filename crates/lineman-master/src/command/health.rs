@@ -13,7 +13,6 @@ use crate::terminal::Printer;
 /// How long the master may take: as a probe over HTTP.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Runs `health`.
 pub(super) fn health(folder: &RuntimeFolder, how: &Health) -> Outcome {
     let holder = super::running(folder)?;
     let silent = |problem: &dyn std::fmt::Display| {

@@ -30,9 +30,9 @@ pub struct LogFlags {
     stdout_file: Option<PathBuf>,
 }
 
-/// Who runs: a daemon has no terminal to log to.
+/// What runs: a daemon has no terminal to log to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RunMode {
     /// In the foreground.
     Terminal,
     /// In the background.
@@ -45,7 +45,7 @@ impl LogFlags {
         &self,
         config: &Config,
         folder: &RuntimeFolder,
-        place: Place,
+        place: RunMode,
     ) -> Result<Wanted, Failure> {
         let usage = |problem| Failure::new(ExitCode::Usage, problem);
         log::filter().map_err(usage)?;
@@ -68,7 +68,7 @@ impl LogFlags {
         Ok(Wanted {
             format: self.log_format.or(format).unwrap_or(config.log_format),
             max_size: max_size.unwrap_or(config.log_max_size),
-            log: log.or_else(|| (place == Place::Daemon).then(|| folder.log())),
+            log: log.or_else(|| (place == RunMode::Daemon).then(|| folder.log())),
             stdout,
         })
     }

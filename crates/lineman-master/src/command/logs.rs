@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::log_flags::{LogFlags, Place};
+use super::log_flags::{LogFlags, RunMode};
 use super::{Failure, Outcome};
 use crate::config::Config;
 use crate::control::ExitCode;
@@ -82,7 +82,7 @@ fn unknown(wanted: &str, known: &[String]) -> Failure {
     Failure::new(ExitCode::Failed, text)
 }
 
-/// Prints lines. Returns whether somebody reads them: a reader that is gone is no error, but the end.
+/// Prints lines. Returns whether they are read: a reader that is gone is no error, but the end.
 fn print(lines: &[u8]) -> bool {
     let mut stdout = io::stdout().lock();
     stdout.write_all(lines).and_then(|()| stdout.flush()).is_ok()
@@ -93,7 +93,7 @@ fn find(folder: &RuntimeFolder, config: &Config) -> Result<PathBuf, Failure> {
     if let Some(holder) = client::running(folder)? {
         return holder.log.map(|log| log.0).ok_or_else(|| no_file(holder.pid));
     }
-    let wanted = LogFlags::default().wanted(config, folder, Place::Daemon)?;
+    let wanted = LogFlags::default().wanted(config, folder, RunMode::Daemon)?;
     let path = wanted.log.unwrap_or_else(|| folder.log());
     if path.exists() {
         return Ok(path);

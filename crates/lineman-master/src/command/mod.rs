@@ -1,6 +1,6 @@
 //! The command line: parses it, and runs `start` here or asks the running master for the rest.
 //!
-//! Called by `App::run` in every process that is no worker. It signals nobody; what it wants of the
+//! Called by `App::run` in every process that is no worker. It signals no process; what it wants of the
 //! master goes over the control socket.
 
 pub mod arguments;
@@ -35,8 +35,8 @@ use crate::master::{Plan, WorkerArguments};
 use crate::program::Program;
 use crate::terminal::Printer;
 use crate::{Error, os};
-use arguments::{Arguments, Line, Verb};
-use log_flags::Place;
+use arguments::{Arguments, CommandLine, Verb};
+use log_flags::RunMode;
 
 /// How a command ends: well, with a code that has been explained, or with an error to print.
 type Outcome = Result<ExitCode, Failure>;
@@ -67,7 +67,7 @@ pub fn parse<T: Into<OsString> + Clone>(
     line: impl IntoIterator<Item = T>,
 ) -> Arguments {
     let matches = arguments::command(name).get_matches_from(line);
-    Line::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).arguments
+    CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).arguments
 }
 
 /// Runs the command that the arguments name. A command that fails says so and ends the process with
@@ -126,7 +126,7 @@ fn plan(
     given: Result<Vec<Given>, Error>,
 ) -> Result<Plan, Failure> {
     let given = given?;
-    let place = if how.daemon { Place::Daemon } else { Place::Terminal };
+    let place = if how.daemon { RunMode::Daemon } else { RunMode::Terminal };
     let log = how.log.wanted(program.config(), &folder, place)?;
     let plan = bare_plan(program, folder);
     let plan = plan.map_err(|error| Failure::new(ExitCode::Failed, chain(&error)))?;
@@ -188,18 +188,18 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// master's loop answers at all, and how long that may take.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Answers of the running master.
+/// The answers of the running master.
 #[derive(Debug)]
-struct Answers<'a> {
+struct PendingAnswers<'a> {
     call: Call,
     folder: &'a RuntimeFolder,
     pid: u32,
     /// Whether the work may take long.
-    patient: bool,
+    waits_long: bool,
 }
 
 /// Asks the running master.
-fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<Answers<'a>, Failure> {
+fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<PendingAnswers<'a>, Failure> {
     let Holder { pid, .. } = running(folder)?;
     if os::procfs::is_suspended(pid) {
         return Err(hangs(pid, Duration::ZERO));
@@ -211,19 +211,19 @@ fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<Answers<'a>, 
         }
         Err(error) => return Err(silent(pid, &chain(&error))),
     };
-    let patient = matches!(request, Request::Stop { .. } | Request::Reload { .. });
-    call.answers_within(if patient { SILENCE } else { ANSWER_LIMIT })?;
-    Ok(Answers { call, folder, pid, patient })
+    let waits_long = matches!(request, Request::Stop { .. } | Request::Reload { .. });
+    call.answers_within(if waits_long { SILENCE } else { ANSWER_LIMIT })?;
+    Ok(PendingAnswers { call, folder, pid, waits_long })
 }
 
-impl Answers<'_> {
+impl PendingAnswers<'_> {
     /// Returns the next answer, or `None` when the master is gone.
     fn next(&mut self) -> Result<Option<Answer>, Failure> {
         loop {
             match self.call.next() {
                 Err(error) if error.kind() != io::ErrorKind::TimedOut => return Err(error.into()),
                 Ok(answer) => return Ok(answer),
-                Err(_) if self.patient && self.is_live() => {}
+                Err(_) if self.waits_long && self.is_live() => {}
                 Err(_) => return Err(hangs(self.pid, ANSWER_LIMIT)),
             }
         }

@@ -11,17 +11,14 @@ use crate::terminal::{Printer, screen, units};
 /// How often a drain is mentioned when nothing changes but the time.
 const MENTION_EVERY: Duration = Duration::from_secs(5);
 
-/// Shows progress on stderr.
 #[derive(Debug)]
 pub(super) enum Display {
     /// A block of lines that is written over.
     Block {
-        /// What the slots do.
-        slots: Slots,
+        slots: SlotLines,
         /// How many lines stand there now.
         drawn: usize,
     },
-    /// Line by line.
     Plain(Mentioned),
 }
 
@@ -29,12 +26,11 @@ impl Display {
     /// Returns the display that suits stderr.
     pub(super) fn new() -> Self {
         match screen::movable_stderr() {
-            Some(_) => Self::Block { slots: Slots::default(), drawn: 0 },
+            Some(_) => Self::Block { slots: SlotLines::default(), drawn: 0 },
             None => Self::Plain(Mentioned::default()),
         }
     }
 
-    /// Shows a step.
     pub(super) fn step(&mut self, progress: &Progress) {
         match self {
             Self::Block { slots, drawn } => {
@@ -60,7 +56,7 @@ impl Display {
 
 /// Writes the block over the one that stands there, with a note above it that stays; returns how many
 /// lines it has.
-fn draw(slots: &Slots, drawn: usize, note: &str) -> usize {
+fn draw(slots: &SlotLines, drawn: usize, note: &str) -> usize {
     // Looked at each time: a window changes its size.
     let Some(size) = screen::movable_stderr() else { return drawn };
     let lines = slots.block(size);
@@ -70,23 +66,22 @@ fn draw(slots: &Slots, drawn: usize, note: &str) -> usize {
 
 /// What the slots do, in the order in which they were heard of.
 #[derive(Debug, Default)]
-pub(super) struct Slots(Vec<Slot>);
+pub(super) struct SlotLines(Vec<SlotLine>);
 
 #[derive(Debug)]
-struct Slot {
+struct SlotLine {
     name: String,
     /// The process that goes, or went.
     leaving: Option<Progress>,
-    /// Its successor.
     arriving: Option<Progress>,
 }
 
-impl Slots {
+impl SlotLines {
     fn take(&mut self, progress: &Progress) {
         let known = self.0.iter().position(|slot| slot.name == progress.slot);
         let at = known.unwrap_or_else(|| {
             let name = progress.slot.clone();
-            self.0.push(Slot { name, leaving: None, arriving: None });
+            self.0.push(SlotLine { name, leaving: None, arriving: None });
             self.0.len() - 1
         });
         let Some(slot) = self.0.get_mut(at) else { return };
@@ -106,7 +101,7 @@ impl Slots {
     /// that wraps could not be written over; when there are too many, those that are done are left out.
     fn block(&self, size: screen::Size) -> Vec<String> {
         let room = size.rows.saturating_sub(2).max(1);
-        let mut shown: Vec<&Slot> = self.0.iter().collect();
+        let mut shown: Vec<&SlotLine> = self.0.iter().collect();
         let mut hidden = 0;
         if shown.len() > room {
             // Stable: among equals the order stays.
@@ -138,7 +133,7 @@ enum Detail {
     Least,
 }
 
-fn lines(slots: &[&Slot], detail: Detail, name_room: usize) -> Vec<String> {
+fn lines(slots: &[&SlotLine], detail: Detail, name_room: usize) -> Vec<String> {
     let columns = ["slot", "pid", "state", "connections left", "time left", "successor"];
     let mut table = Table::new(&columns.map(|name| (name, Align::Left)));
     for slot in slots {
@@ -150,7 +145,7 @@ fn lines(slots: &[&Slot], detail: Detail, name_room: usize) -> Vec<String> {
     table.rows_only()
 }
 
-impl Slot {
+impl SlotLine {
     fn is_done(&self) -> bool {
         let ended = |progress: &Progress| matches!(progress.step, Step::Ended | Step::Killed);
         let serves = |progress: &Progress| progress.step == Step::Ready;
@@ -258,7 +253,7 @@ mod tests {
     }
 
     fn block(steps: &[Progress], columns: usize, rows: usize) -> Vec<String> {
-        let mut slots = Slots::default();
+        let mut slots = SlotLines::default();
         for step in steps {
             slots.take(step);
         }

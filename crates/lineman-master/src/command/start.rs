@@ -12,7 +12,6 @@ use crate::program::Program;
 use crate::terminal::Printer;
 use crate::terminal::table::{Align, Table};
 
-/// Runs `start`.
 pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
     if let Some(holder) = client::running(&plan.folder)? {
         return Err(Failure::new(ExitCode::AlreadyRunning, master::already_running(&holder)));
@@ -72,8 +71,8 @@ fn foreground(plan: &Plan, how: &Start) -> ExitCode {
 }
 
 /// Returns the table of services, and the addresses a browser can open.
-pub(super) fn table(report: &report::Start) -> String {
-    let report::Start { lineman, program, pid, services, self_signed } = report;
+pub(super) fn table(report: &report::StartReport) -> String {
+    let report::StartReport { lineman, program, pid, services, self_signed } = report;
     let mut table = Table::new(&[
         ("service", Align::Left),
         ("kind", Align::Left),
@@ -115,13 +114,13 @@ const CELLS: usize = 4;
 
 /// Returns the addresses of a service as cells: ports that follow each other, one for each slot, are
 /// one range. Of many that do not, the first ones are shown; `status --json` has them all.
-pub(super) fn listen_cells(service: &report::Service) -> Vec<String> {
+pub(super) fn listen_cells(service: &report::ServiceReport) -> Vec<String> {
     let of_one_kind = service.listen.chunk_by(|one, next| one.label == next.label);
     of_one_kind.flat_map(cells).collect()
 }
 
-fn cells(listens: &[report::Listen]) -> Vec<String> {
-    let follows = |one: &report::Listen, next: &report::Listen| {
+fn cells(listens: &[report::ListenReport]) -> Vec<String> {
+    let follows = |one: &report::ListenReport, next: &report::ListenReport| {
         let (Some((host, port)), Some((next_host, next_port))) = (place(one), place(next)) else {
             return false;
         };
@@ -136,7 +135,7 @@ fn cells(listens: &[report::Listen]) -> Vec<String> {
     cells
 }
 
-fn cell(listens: &[report::Listen]) -> String {
+fn cell(listens: &[report::ListenReport]) -> String {
     match listens {
         [first, .., last] => {
             let port = place(last).map_or_else(String::new, |(_, port)| port.to_string());
@@ -147,21 +146,21 @@ fn cell(listens: &[report::Listen]) -> String {
     }
 }
 
-fn place(listen: &report::Listen) -> Option<(&str, u16)> {
+fn place(listen: &report::ListenReport) -> Option<(&str, u16)> {
     let (host, port) = listen.address.rsplit_once(':')?;
     Some((host, port.parse().ok()?))
 }
 
-fn shown(listen: &report::Listen) -> String {
-    let report::Listen { scheme, address, .. } = listen;
+fn shown(listen: &report::ListenReport) -> String {
+    let report::ListenReport { scheme, address, .. } = listen;
     if is_unix(listen) { format!("{scheme}+{address}") } else { format!("{scheme}://{address}") }
 }
 
-fn is_unix(listen: &report::Listen) -> bool {
+fn is_unix(listen: &report::ListenReport) -> bool {
     listen.address.starts_with("unix:")
 }
 
-fn page(listen: &report::Listen) -> String {
+fn page(listen: &report::ListenReport) -> String {
     // What listens everywhere listens on this machine; a browser wants an address.
     let address = listen.address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
     let scheme = if matches!(&*listen.scheme, "wss" | "https") { "https" } else { "http" };
@@ -172,8 +171,8 @@ fn page(listen: &report::Listen) -> String {
 mod tests {
     use super::*;
 
-    fn listen(label: &str, scheme: &str, address: &str) -> report::Listen {
-        report::Listen {
+    fn listen(label: &str, scheme: &str, address: &str) -> report::ListenReport {
+        report::ListenReport {
             label: label.to_owned(),
             address: address.to_owned(),
             scheme: scheme.to_owned(),
@@ -181,8 +180,12 @@ mod tests {
         }
     }
 
-    fn service(name: &str, listen: Vec<report::Listen>, processes: usize) -> report::Service {
-        report::Service {
+    fn service(
+        name: &str,
+        listen: Vec<report::ListenReport>,
+        processes: usize,
+    ) -> report::ServiceReport {
+        report::ServiceReport {
             name: name.to_owned(),
             kind: "websocket".to_owned(),
             listen,
@@ -197,7 +200,8 @@ mod tests {
         let listen = vec![listen("clients", "ws", "unix:/run/chat.sock")];
         let services = vec![service("gateway", listen, 2)];
         let (lineman, program) = ("1.2.3".to_owned(), "chat".to_owned());
-        let text = table(&report::Start { lineman, program, pid: 42, services, self_signed: None });
+        let text =
+            table(&report::StartReport { lineman, program, pid: 42, services, self_signed: None });
         assert!(text.contains("  ws+unix:/run/chat.sock  "), "{text}");
         assert!(!text.contains("open"), "{text}");
     }
@@ -220,7 +224,7 @@ mod tests {
             listen("links", "tcp", "127.0.0.1:3999"),
         ];
         let services = vec![service("gateway", gateway, 2), service("jobs", Vec::new(), 1)];
-        let report = report::Start {
+        let report = report::StartReport {
             lineman: "1.2.3".to_owned(),
             program: "chat".to_owned(),
             pid: 42,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::start::listen_cells;
 use super::{Failure, Outcome, arguments, ask, cut_off, live};
 use crate::control::folder::RuntimeFolder;
-use crate::control::report::{Slot, Status, Totals};
+use crate::control::report::{SlotReport, StatusReport, Totals};
 use crate::control::request::{Answer, Request};
 use crate::control::{ExitCode, Stats};
 use crate::terminal::table::{Align, Table};
@@ -30,7 +30,7 @@ const COLUMNS: [(&str, Align); 13] = [
 ];
 
 /// What a narrow terminal goes without: first what stands beneath the table as well, or changes
-/// nobody's mind.
+/// no decision.
 const EXPENDABLE: [&str; 9] =
     ["restarts", "errors", "queued", "uptime", "cpu", "pid", "mem", "msgs in/out", "bytes in/out"];
 
@@ -63,12 +63,12 @@ pub(super) fn status(folder: &RuntimeFolder, how: &arguments::Status) -> Outcome
 }
 
 /// Returns what the command exits with.
-fn code(status: &Status) -> ExitCode {
-    if status.slots.iter().any(Slot::has_failed) { ExitCode::Degraded } else { ExitCode::Ok }
+fn code(status: &StatusReport) -> ExitCode {
+    if status.slots.iter().any(SlotReport::has_failed) { ExitCode::Degraded } else { ExitCode::Ok }
 }
 
 /// Returns the text for a terminal as wide as this; without a terminal everything is shown.
-fn text(status: &Status, width: Option<usize>) -> String {
+fn text(status: &StatusReport, width: Option<usize>) -> String {
     let mut lines = vec![title(status)];
     lines.extend(services(status));
     lines.push(String::new());
@@ -90,9 +90,9 @@ fn text(status: &Status, width: Option<usize>) -> String {
 }
 
 /// Returns the line about the program as a whole.
-pub(super) fn title(status: &Status) -> String {
+pub(super) fn title(status: &StatusReport) -> String {
     let uptime = units::duration(Duration::from_millis(status.uptime_ms));
-    let Status { lineman, program, pid, state, .. } = status;
+    let StatusReport { lineman, program, pid, state, .. } = status;
     let load = status.load.map_or_else(String::new, |[one, five, fifteen]| {
         format!("  load {one:.2} {five:.2} {fifteen:.2}")
     });
@@ -100,7 +100,7 @@ pub(super) fn title(status: &Status) -> String {
 }
 
 /// Returns how many services and processes there are, and how many slots have failed.
-pub(super) fn sums(status: &Status) -> String {
+pub(super) fn sums(status: &StatusReport) -> String {
     let services = units::plural(status.services.len(), "service", "services");
     let processes = units::plural(status.totals.processes, "process", "processes");
     let failed = match status.slots.iter().filter(|slot| slot.has_failed()).count() {
@@ -110,7 +110,7 @@ pub(super) fn sums(status: &Status) -> String {
     format!("{services}, {processes}{failed}")
 }
 
-fn services(status: &Status) -> Vec<String> {
+fn services(status: &StatusReport) -> Vec<String> {
     let mut lines = vec![sums(status)];
     for service in &status.services {
         let (name, ready, wanted) = (&service.name, service.ready, service.processes);
@@ -125,7 +125,7 @@ fn services(status: &Status) -> Vec<String> {
 }
 
 /// Returns the state as people see it.
-pub(super) fn shown_state(slot: &Slot) -> String {
+pub(super) fn shown_state(slot: &SlotReport) -> String {
     if slot.pid.is_some() && !slot.answered && slot.state == "ready" {
         // It serves, and has not answered within a second: its loop is stuck.
         "busy".to_owned()
@@ -134,7 +134,7 @@ pub(super) fn shown_state(slot: &Slot) -> String {
     }
 }
 
-fn row_of(slot: &Slot) -> Vec<String> {
+fn row_of(slot: &SlotReport) -> Vec<String> {
     let unknown = || "-".to_owned();
     let mut cells = vec![
         slot.name.clone(),
@@ -165,7 +165,7 @@ pub(super) fn errors(stats: &Stats) -> u64 {
     stats.handler_errors + stats.protocol_errors
 }
 
-fn totals(status: &Status) -> Vec<String> {
+fn totals(status: &StatusReport) -> Vec<String> {
     let Totals { stats, memory_bytes, cpu_ms, lag_p99_us, .. } = &status.totals;
     let restarts: u64 = status.slots.iter().map(|slot| slot.restarts).sum();
     vec![
@@ -188,7 +188,7 @@ fn totals(status: &Status) -> Vec<String> {
 
 /// Returns the lines of one process that a table has no room for: gauges that are not zero, faults
 /// that were counted, how the process before it ended.
-pub(super) fn remarks(slot: &Slot) -> Vec<String> {
+pub(super) fn remarks(slot: &SlotReport) -> Vec<String> {
     let mut counts: Vec<(String, u64)> = slot.gauges.clone().into_iter().collect();
     if let Some(stats) = &slot.stats {
         counts.push(("refused".to_owned(), stats.refused));
@@ -227,11 +227,11 @@ fn cpu(millis: u64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::control::report::{Listen, Service};
+    use crate::control::report::{ListenReport, ServiceReport};
     use std::collections::BTreeMap;
 
-    pub(in super::super) fn slot(index: usize, stats: Option<Stats>) -> Slot {
-        Slot {
+    pub(in super::super) fn slot(index: usize, stats: Option<Stats>) -> SlotReport {
+        SlotReport {
             name: format!("chat-gateway/{index}"),
             service: "chat-gateway".to_owned(),
             index,
@@ -252,14 +252,14 @@ pub(super) mod tests {
         }
     }
 
-    fn status_of(slots: Vec<Slot>) -> Status {
-        let listen = Listen {
+    fn status_of(slots: Vec<SlotReport>) -> StatusReport {
+        let listen = ListenReport {
             label: "clients".to_owned(),
             address: "0.0.0.0:7272".to_owned(),
             scheme: "ws".to_owned(),
             page: true,
         };
-        let service = Service {
+        let service = ServiceReport {
             name: "chat-gateway".to_owned(),
             kind: "gateway".to_owned(),
             listen: vec![listen],
@@ -267,7 +267,7 @@ pub(super) mod tests {
             ready: 2,
             reload: "replace".to_owned(),
         };
-        Status {
+        StatusReport {
             lineman: "1.2.3".to_owned(),
             program: "chat".to_owned(),
             executable: "/bin/chat".to_owned(),
@@ -311,7 +311,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_failed_slot_degrades_the_program() {
-        let failed = Slot { pid: None, state: "failed".to_owned(), ..slot(1, None) };
+        let failed = SlotReport { pid: None, state: "failed".to_owned(), ..slot(1, None) };
         let status = status_of(vec![slot(0, Some(Stats::default())), failed]);
         assert_eq!(code(&status), ExitCode::Degraded);
         assert!(text(&status, None).contains("1 service, 1 process, 1 slot failed\n"));

@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::arguments::{Leave, Reload};
 use super::progress::Display;
-use super::{Answers, Failure, Outcome, ask, cut_off};
+use super::{Failure, Outcome, PendingAnswers, ask, cut_off};
 use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
 use crate::control::request::{Answer, Request};
@@ -21,7 +21,7 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 /// Runs `stop`: returns when the master is gone.
 pub(super) fn stop(folder: &RuntimeFolder, how: &Leave) -> Outcome {
     let request = Request::Stop { manner: how.manner(), timeout_ms: how.timeout_ms() };
-    let master = Master::watch(folder)?;
+    let master = MasterProcess::watch(folder)?;
     let (code, text) = follow(ask(folder, &request)?)?;
     master.wait_for_its_end()?;
     conclude(code, &text)
@@ -46,7 +46,7 @@ fn conclude(code: ExitCode, text: &str) -> Outcome {
     }
 }
 
-fn follow(mut call: Answers<'_>) -> Result<(ExitCode, String), Failure> {
+fn follow(mut call: PendingAnswers<'_>) -> Result<(ExitCode, String), Failure> {
     let mut display = Display::new();
     while let Some(answer) = call.next()? {
         match answer {
@@ -61,12 +61,12 @@ fn follow(mut call: Answers<'_>) -> Result<(ExitCode, String), Failure> {
 
 /// The master's process. Held by a descriptor, so that another process of the same number, later,
 /// is not taken for it; `None` when it was gone before we could.
-struct Master {
+struct MasterProcess {
     pid: u32,
     process: Option<OwnedFd>,
 }
 
-impl Master {
+impl MasterProcess {
     fn watch(folder: &RuntimeFolder) -> Result<Self, Failure> {
         let pid = super::running(folder)?.pid;
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw);

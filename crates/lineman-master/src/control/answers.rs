@@ -17,7 +17,7 @@ const WAITING: usize = 4096;
 #[derive(Debug, Clone)]
 pub(crate) struct Answers {
     queue: Arc<Queue>,
-    /// Says that something waits; who takes it looks at all of it.
+    /// Says that something waits; the receiver looks at all of it.
     news: mpsc::Sender<()>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Receiver {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Mutex<VecDeque<Answer>>,
-    /// Tells whoever waits for the queue to be empty that it may be.
+    /// Tells a sender that waits for the queue to be empty that it may be.
     taken: Notify,
 }
 
@@ -59,7 +59,8 @@ impl Answers {
                 !matches!(old, Answer::Progress(old) if (old.pid, &old.slot) == (step.pid, &step.slot))
             });
         }
-        if waiting.len() < WAITING {
+        // The last one goes beyond the bound if need be.
+        if waiting.len() < WAITING || matches!(answer, Answer::Done { .. }) {
             waiting.push_back(answer);
         } else {
             tracing::debug!("an answer to the command line was dropped");
@@ -69,7 +70,7 @@ impl Answers {
     }
 
     /// Gives an answer when all before it were taken, so that one at most waits. Returns whether
-    /// somebody still listens.
+    /// the caller still listens.
     pub(crate) async fn give_patiently(&self, answer: Answer) -> bool {
         loop {
             let taken = self.queue.taken.notified();
@@ -85,20 +86,17 @@ impl Answers {
         true
     }
 
-    /// Returns whether nobody waits for answers any more.
+    /// Returns whether the caller waits for no answers any more.
     pub(crate) fn is_gone(&self) -> bool {
         self.news.is_closed()
     }
 
-    /// Gives the last answer.
     pub(crate) fn done(&self, code: ExitCode, text: impl Into<String>) {
-        // Beyond the bound if need be, as there is one of them.
-        self.queue.waiting().push_back(Answer::Done { code, text: text.into() });
-        self.tell();
+        self.give(Answer::Done { code, text: text.into() });
     }
 
     fn tell(&self) {
-        // Full: it has been told already. Closed: nobody listens.
+        // Full: it has been told already. Closed: the caller is gone.
         if self.news.try_send(()).is_err() {}
     }
 }

@@ -32,7 +32,6 @@ pub(crate) fn running(folder: &RuntimeFolder) -> Result<Option<Holder>, Error> {
 }
 
 impl Call {
-    /// Asks the master of `folder`.
     pub(crate) fn new(folder: &RuntimeFolder, request: &Request) -> Result<Self, Error> {
         let path = folder.socket();
         let failed =

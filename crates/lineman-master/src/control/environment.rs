@@ -1,10 +1,8 @@
 //! Every environment variable Lineman reads, as data: the code takes the names from here and the
 //! help text lists them from here.
 
-/// One environment variable.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Variable {
-    /// Its name.
     pub(crate) name: &'static str,
     /// One line for the help text; `None` for those that only the master sets.
     pub(crate) help: Option<&'static str>,
@@ -16,7 +14,6 @@ pub(crate) const RUNTIME_DIR: Variable = Variable {
     help: Some("folder of pid file, lock and control socket, as --runtime-dir"),
 };
 
-/// The filter of log lines.
 pub(crate) const LOG: Variable = Variable {
     name: "LINEMAN_LOG",
     help: Some("log filter, e.g. `warn` or `info,lineman=debug` [default: info]"),
@@ -28,11 +25,9 @@ pub(crate) const HEALTH: Variable = Variable {
     help: Some("host:port where GET /live and GET /ready are answered [default: nowhere]"),
 };
 
-/// The form of log lines.
 pub(crate) const LOG_FORMAT: Variable =
     Variable { name: "LINEMAN_LOG_FORMAT", help: Some("`text` or `json`, as --log-format") };
 
-/// The log's file.
 pub(crate) const LOG_FILE: Variable =
     Variable { name: "LINEMAN_LOG_FILE", help: Some("the log's file, as --log-file") };
 
@@ -58,7 +53,6 @@ pub(crate) const XDG_RUNTIME_DIR: Variable = Variable { name: "XDG_RUNTIME_DIR",
 /// The user's folder for what outlives a session, such as logs.
 pub(crate) const XDG_STATE_HOME: Variable = Variable { name: "XDG_STATE_HOME", help: None };
 
-/// The user's folder.
 pub(crate) const HOME: Variable = Variable { name: "HOME", help: None };
 
 /// Set by the master for a worker: `service/index`.
@@ -88,14 +82,14 @@ pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED",
 /// Set by `start -d` for the master it starts: report the start on this descriptor.
 pub(crate) const REPORT: Variable = Variable { name: "LINEMAN_REPORT", help: None };
 
-/// Set by tests: how long an ended orphan is left to whoever started it, in milliseconds.
+/// Set by tests: how long an ended orphan is left to the hook that started it, in milliseconds.
 pub(crate) const ORPHAN_GRACE_MS: Variable =
     Variable { name: "LINEMAN_ORPHAN_GRACE_MS", help: None };
 
 /// Set by a service manager: where it hears how the program is, see `sd_notify(3)`.
 pub(crate) const NOTIFY_SOCKET: Variable = Variable { name: "NOTIFY_SOCKET", help: None };
 
-/// Set by a service manager: the process that is to ping it; none is whoever likes.
+/// Set by a service manager: the process that is to ping it; none is any.
 pub(crate) const WATCHDOG_PID: Variable = Variable { name: "WATCHDOG_PID", help: None };
 
 /// Set by a service manager: how many sockets it hands over from descriptor 3 on, see

@@ -28,7 +28,7 @@ pub(crate) struct RuntimeFolder {
     name: String,
     /// Where the log of a daemon is.
     logs: PathBuf,
-    /// Whether it is where a user's is who has not chosen any.
+    /// Whether it is the default of a user.
     of_user: bool,
 }
 
@@ -41,7 +41,6 @@ pub(crate) struct Choice {
     pub(crate) session: Option<PathBuf>,
     /// `$XDG_STATE_HOME`, else `~/.local/state`, if the user can write there.
     pub(crate) state: Option<PathBuf>,
-    /// The user.
     pub(crate) uid: u32,
 }
 
@@ -72,7 +71,7 @@ impl RuntimeFolder {
             let path = std::path::absolute(wanted).unwrap_or_else(|_| wanted.clone());
             return Self { logs: path.clone(), path, name: name.to_owned(), of_user: false };
         }
-        // A session's folder is none for root: its daemons are the machine's, whoever starts them.
+        // A session's folder is none for root: its daemons are the machine's, in whichever session they start.
         let (path, logs) = if choice.uid == 0 {
             (Path::new("/run").join(name), Some(Path::new("/var/log").join(name)))
         } else {
@@ -86,12 +85,11 @@ impl RuntimeFolder {
         Self { logs, path, name: name.to_owned(), of_user }
     }
 
-    /// Returns root's folder of the same program if this one is another user's and nobody chose it.
+    /// Returns root's folder of the same program if this one is another user's and was not chosen.
     pub(crate) fn of_root(&self) -> Option<Self> {
         self.of_user.then(|| Self::resolve(&self.name, &Choice::default()))
     }
 
-    /// Returns the folder's path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -106,7 +104,7 @@ impl RuntimeFolder {
         self.path.join("control.sock")
     }
 
-    /// Returns whether somebody listens there, which nobody needs rights to see.
+    /// Returns whether a process listens there, which takes no rights to see.
     pub(crate) fn is_listened_at(&self) -> bool {
         procfs::is_listened_at(&self.socket())
     }
@@ -117,7 +115,7 @@ impl RuntimeFolder {
         self.logs.join(format!("{}.log", self.name))
     }
 
-    /// Makes sure the folder exists, belongs to this user and can be written by nobody else.
+    /// Makes sure the folder exists, belongs to this user and can be written by no other.
     pub(crate) fn create(&self) -> Result<(), Error> {
         self.check_length()?;
         if let Some(parent) = self.path.parent() {
@@ -139,7 +137,7 @@ impl RuntimeFolder {
         Err(failed("create", &self.socket(), io::Error::other(problem)))
     }
 
-    /// Below /tmp anybody can get in first; the folder above ours, if it is there, must be ours too.
+    /// Below /tmp any user can get in first; the folder above ours, if it is there, must be ours too.
     fn check_parent(&self) -> Result<(), Error> {
         let parent = self.path.parent();
         let parent = parent.filter(|parent| parent.parent() == Some(Path::new("/tmp")));
@@ -164,7 +162,7 @@ impl RuntimeFolder {
             .map_err(|error| failed("write to", there, error.into()))
     }
 
-    /// Makes sure that who asks may believe what is in the folder: it is the user's own, or the user
+    /// Makes sure that the caller may believe what is in the folder: it is the user's own, or the user
     /// is root. A folder that does not exist is fine, as it says nothing.
     pub(crate) fn check_readable(&self) -> Result<(), Error> {
         let facts = match look(&self.path) {
@@ -237,7 +235,7 @@ fn make(path: &Path) -> Result<(), Error> {
     made.map_err(|source| failed("create", path, explained(path, &source)))
 }
 
-/// Adds what to do to what the operating system says; who could, where it is a matter of rights.
+/// Adds what to do to what the operating system says; which user could, where it is a matter of rights.
 fn explained(path: &Path, error: &io::Error) -> io::Error {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => closed(path).map(|(folder, owner)| {

@@ -23,7 +23,6 @@ use tokio::sync::Notify;
 
 use super::carry;
 
-/// The length prefix, in bytes.
 const PREFIX: usize = 4;
 
 /// The largest frame: 512 rows of `connections` are about 150 KB, and a length beyond this is no
@@ -51,11 +50,10 @@ pub(crate) fn halves<In, Out>(stream: UnixStream) -> (Inbox<In>, Outbox<Out>) {
         room: None,
         message: PhantomData,
     };
-    let shared = Shared { stream, queued: Mutex::default(), wake: Notify::new() };
+    let shared = SharedOutbox { stream, queued: Mutex::default(), wake: Notify::new() };
     (inbox, Outbox { shared: Arc::new(shared), message: PhantomData })
 }
 
-/// The receiving half.
 pub(crate) struct Inbox<In> {
     stream: Arc<UnixStream>,
     buffer: BytesMut,
@@ -93,7 +91,7 @@ impl<In: DeserializeOwned> Inbox<In> {
     }
 
     /// Takes the descriptor that the last message carried, if it carried one that could be
-    /// received: whoever hears such a message takes it at once, so that the next one's is not taken for it.
+    /// received: the reader of such a message takes it at once, so that the next one's is not taken for it.
     pub(crate) fn descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front().flatten()
     }
@@ -137,25 +135,25 @@ pub(crate) enum Refused {
 
 /// The sending half; its copies share one queue.
 pub(crate) struct Outbox<Out> {
-    shared: Arc<Shared>,
+    shared: Arc<SharedOutbox>,
     message: PhantomData<fn(Out)>,
 }
 
-struct Shared {
+struct SharedOutbox {
     stream: Arc<UnixStream>,
-    queued: Mutex<Queue>,
+    queued: Mutex<Unsent>,
     wake: Notify,
 }
 
 /// What the kernel has not taken yet.
 #[derive(Default)]
-struct Queue {
+struct Unsent {
     bytes: BytesMut,
     /// Descriptors, each with the place in `bytes` of the frame that carries it.
     carried: VecDeque<(usize, OwnedFd)>,
 }
 
-impl Queue {
+impl Unsent {
     /// Sends as much as one call may: up to the next frame that carries something.
     fn send(&mut self, stream: &UnixStream) -> Result<(), Errno> {
         let mut places = self.carried.iter();
@@ -244,7 +242,7 @@ impl<Out: Serialize> Outbox<Out> {
 
     fn send_into(
         &self,
-        mut queued: MutexGuard<'_, Queue>,
+        mut queued: MutexGuard<'_, Unsent>,
         message: &Out,
         carried: Option<OwnedFd>,
     ) -> Result<(), Refused> {
@@ -287,8 +285,8 @@ impl<Out: Serialize> Outbox<Out> {
     }
 }
 
-impl Shared {
-    fn flush(&self, queued: &mut Queue) -> io::Result<()> {
+impl SharedOutbox {
+    fn flush(&self, queued: &mut Unsent) -> io::Result<()> {
         while !queued.bytes.is_empty() {
             // Straight to the kernel rather than through tokio's readiness: a panic hook calls this
             // on any thread, with or without a runtime.
@@ -296,7 +294,7 @@ impl Shared {
                 Ok(()) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(error) => {
-                    *queued = Queue::default();
+                    *queued = Unsent::default();
                     return Err(error.into());
                 }
             }

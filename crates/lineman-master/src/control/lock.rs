@@ -1,6 +1,6 @@
 //! The lock a master holds for its life: the kernel drops it with the process, so a file that was
 //! left behind is never believed. Taken by `master`, asked by `command`. Beside it is a plain pid file
-//! for tools that want one; nobody here reads it.
+//! for tools that want one; no code here reads it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -19,10 +19,9 @@ const ATTEMPTS: u32 = 10;
 /// The pause between two attempts: longer than a command holds the lock.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Who holds the lock: the content of the file.
+/// The master that holds the lock: the content of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
-    /// The master's process.
     pub(crate) pid: u32,
     /// When it started, in seconds since 1970.
     pub(crate) started_at: u64,
@@ -31,13 +30,13 @@ pub(crate) struct Holder {
     pub(crate) program: PathBuf,
     /// The log's file; `None` when it goes to stderr.
     #[serde(default)]
-    pub(crate) log: Option<Log>,
+    pub(crate) log: Option<LogPath>,
 }
 
 /// The log's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Log(#[serde(with = "bytes")] pub(crate) PathBuf);
+pub(crate) struct LogPath(#[serde(with = "bytes")] pub(crate) PathBuf);
 
 impl Holder {
     /// Returns this process as a holder.
@@ -113,7 +112,7 @@ impl Lock {
         Err(NotTaken::Held(read(path)))
     }
 
-    /// Tries once; `None` when somebody else holds it at this moment.
+    /// Tries once; `None` when another process holds it at this moment.
     fn attempt(path: &Path, holder: &Holder) -> Result<Option<Self>, NotTaken> {
         let fail = |source| NotTaken::Failed(failed("lock", path, explained(source)));
         let mut options = OpenOptions::new();
@@ -137,7 +136,7 @@ impl Lock {
 
     fn write_pid(&self, pid: u32) -> Result<(), NotTaken> {
         let path = self.pid_file();
-        // A new file, never one that somebody else may have open.
+        // A new file, never one that another process may have open.
         let written = remove(&path).and_then(|()| {
             let mut options = OpenOptions::new();
             let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
@@ -150,13 +149,13 @@ impl Lock {
         self.path.with_extension("pid")
     }
 
-    /// Returns who held it last, if that master did not come to give it back.
+    /// Returns the master that held it last, if that master did not come to give it back.
     pub(crate) fn left_by(&self) -> Option<&Holder> {
         self.left_by.as_ref()
     }
 
-    /// Returns whether the files are still where they were made: whoever deletes them lets others
-    /// believe that nobody holds the lock.
+    /// Returns whether the files are still where they were made: when they are deleted, others
+    /// believe that the lock is free.
     pub(crate) fn is_in_place(&self) -> bool {
         self.is_ours() && self.pid_file().exists()
     }
@@ -186,8 +185,8 @@ impl Drop for Lock {
         if !self.is_ours() {
             return;
         }
-        // Before the lock goes, so that nobody's file but ours can be hit. A failure leaves a file
-        // that nobody believes.
+        // Before the lock goes, so that no file but ours can be hit. A failure leaves a file
+        // that no reader believes.
         for path in [self.pid_file(), self.path.clone()] {
             if let Err(error) = remove(&path) {
                 tracing::debug!(path = %path.display(), %error, "cannot remove the lock's file");
@@ -196,7 +195,7 @@ impl Drop for Lock {
     }
 }
 
-/// Returns who holds the lock at `path`; `None` when nobody does.
+/// Returns the master that holds the lock at `path`; `None` when it is free.
 pub(crate) fn holder(path: &Path) -> Result<Option<Holder>, Error> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -293,7 +292,7 @@ mod tests {
         let path = somewhere("bytes.lock");
         let odd = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff/chat"));
         for program in [odd, Path::new("/srv/chat")] {
-            let us = Holder { log: Some(Log(odd.into())), ..Holder::this(program) };
+            let us = Holder { log: Some(LogPath(odd.into())), ..Holder::this(program) };
             let lock = Lock::take(&path, &us).unwrap();
             assert_eq!(holder(&path).unwrap(), Some(us));
             drop(lock);

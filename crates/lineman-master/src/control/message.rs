@@ -41,15 +41,9 @@ pub(crate) enum ToWorker {
         lender: String,
     },
     /// Leave the listeners that were borrowed from this slot: it is back.
-    Return {
-        /// The slot.
-        lender: String,
-    },
+    Return { lender: String },
     /// Use the file that the message carries in the place of these streams from now on.
-    Log {
-        /// Which.
-        streams: Streams,
-    },
+    Log { streams: Streams },
     /// Stop accepting, wait until the connections end by themselves, then leave.
     Drain {
         /// How long to wait before those left are closed with 1001.
@@ -80,7 +74,6 @@ pub(crate) enum Streams {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub(crate) enum FromWorker {
-    /// The service has started.
     Ready {
         /// All services of the program that the worker runs, which may be newer than the master's;
         /// none from a program that is too old to say.
@@ -94,21 +87,17 @@ pub(crate) enum FromWorker {
     },
     /// The answer to [`ToWorker::Status`].
     Status {
-        /// The request's token.
         token: u64,
         /// What the table counts.
         stats: Stats,
         /// What the service counts.
         gauges: BTreeMap<String, u64>,
-        /// How late its loop is.
         #[serde(default)]
         lag: Lag,
     },
     /// The answer to [`ToWorker::Connections`].
     Rows {
-        /// The request's token.
         token: u64,
-        /// The connections.
         rows: Vec<Row>,
         /// Where the next slice begins; `None` after the last.
         next: Option<usize>,
@@ -124,15 +113,9 @@ pub(crate) enum FromWorker {
         cut: usize,
     },
     /// The loop stands still; said by the watchdog.
-    Stuck {
-        /// For how long.
-        still: Duration,
-        /// What it is doing.
-        doing: String,
-    },
+    Stuck { still: Duration, doing: String },
     /// Code of the worker panicked; whether the process survives shows later.
     Panicked {
-        /// What the panic said.
         message: String,
         /// File, line and column.
         location: String,

@@ -1,6 +1,6 @@
 //! What processes say to each other: master and worker over a socket pair each, master and command
 //! line over a Unix socket in the runtime folder. Used by `master`, `process` and `command`; it
-//! decides nothing and signals nobody.
+//! decides nothing and signals no process.
 
 pub(crate) mod message;
 pub(crate) mod frame;

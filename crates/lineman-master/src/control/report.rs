@@ -10,40 +10,33 @@ use super::Stats;
 
 /// What `start` shows when everything is up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Start {
-    /// Lineman's version.
+pub(crate) struct StartReport {
     pub(crate) lineman: String,
-    /// The program's name.
     pub(crate) program: String,
-    /// The master's process.
     pub(crate) pid: u32,
     /// The services in the order they were added.
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<ServiceReport>,
     /// The fingerprint of the certificate that all TLS uses, if it was made at this start.
     #[serde(default)]
     pub(crate) self_signed: Option<String>,
 }
 
-/// One service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Service {
-    /// Its name.
+pub(crate) struct ServiceReport {
     pub(crate) name: String,
     /// What it speaks.
     pub(crate) kind: String,
     /// The addresses it listens on; with a port for each slot, each of them is listed.
-    pub(crate) listen: Vec<Listen>,
+    pub(crate) listen: Vec<ListenReport>,
     /// How many processes it should have.
     pub(crate) processes: usize,
-    /// How many of them are ready.
     pub(crate) ready: usize,
     /// `replace` or `keep`: what a reload does with it.
     pub(crate) reload: String,
 }
 
-/// One address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Listen {
+pub(crate) struct ListenReport {
     /// What it is for.
     pub(crate) label: String,
     /// The address in force, with the port the kernel chose where it was asked to.
@@ -54,16 +47,12 @@ pub(crate) struct Listen {
     pub(crate) page: bool,
 }
 
-/// How everything is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Status {
-    /// Lineman's version.
+pub(crate) struct StatusReport {
     pub(crate) lineman: String,
-    /// The program's name.
     pub(crate) program: String,
     /// The file the master starts workers from.
     pub(crate) executable: String,
-    /// The master's process.
     pub(crate) pid: u32,
     /// What the master is doing: `starting`, `up`, `reloading`, `stopping`.
     pub(crate) state: String,
@@ -77,25 +66,23 @@ pub(crate) struct Status {
     #[serde(default)]
     pub(crate) log: Option<String>,
     /// The services in the order they were added.
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<ServiceReport>,
     /// The processes: those of a slot one after the other, the serving one first. A slot without a
     /// process has one entry whose `pid` is null.
-    pub(crate) slots: Vec<Slot>,
+    pub(crate) slots: Vec<SlotReport>,
     /// The sums over all processes that answered.
     pub(crate) totals: Totals,
 }
 
 /// One process, or one slot that has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Slot {
+pub(crate) struct SlotReport {
     /// `service/index`.
     #[serde(rename = "slot")]
     pub(crate) name: String,
-    /// The service.
     pub(crate) service: String,
     /// The slot's number within the service.
     pub(crate) index: usize,
-    /// The process.
     pub(crate) pid: Option<u32>,
     /// `starting`, `ready`, `draining`, `stopping`, `backing-off`, `failed`, `stopped`.
     pub(crate) state: String,
@@ -124,7 +111,6 @@ pub(crate) struct Slot {
     /// How late its loop was in about the last minute, in microseconds: what 99 of 100 looks did not
     /// exceed.
     pub(crate) lag_p99_us: Option<u64>,
-    /// The most of it.
     pub(crate) lag_max_us: Option<u64>,
 }
 
@@ -133,16 +119,14 @@ pub(crate) struct Slot {
 pub(crate) struct Lag {
     /// What 99 of 100 looks did not exceed, in microseconds.
     pub(crate) p99_us: u64,
-    /// The most, in microseconds.
     pub(crate) max_us: u64,
 }
 
-/// The sums of [`Status`].
+/// The sums of [`StatusReport`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
     /// How many processes there are, without the master.
     pub(crate) processes: usize,
-    /// The sums of their counters.
     #[serde(flatten)]
     pub(crate) stats: Stats,
     /// The sum of their resident memory, in bytes; pages they share count for each.
@@ -155,12 +139,11 @@ pub(crate) struct Totals {
     /// The largest of their largest lags, in microseconds.
     #[serde(default)]
     pub(crate) lag_max_us: u64,
-    /// How many slots have failed.
     #[serde(default)]
     pub(crate) failed: usize,
 }
 
-impl Slot {
+impl SlotReport {
     /// Returns whether its process ended too often and none is started any more.
     pub(crate) fn has_failed(&self) -> bool {
         self.state == "failed"
@@ -169,7 +152,7 @@ impl Slot {
 
 impl Totals {
     /// Returns the sums over `slots`.
-    pub(crate) fn of(slots: &[Slot]) -> Self {
+    pub(crate) fn of(slots: &[SlotReport]) -> Self {
         let mut totals = Self::default();
         for slot in slots {
             totals.processes += usize::from(slot.pid.is_some());
@@ -189,11 +172,8 @@ impl Totals {
 /// One step of a stop or reload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// Which slot.
     pub(crate) slot: String,
-    /// Which process.
     pub(crate) pid: u32,
-    /// What it does now.
     pub(crate) step: Step,
     /// How many connections it has left; `None` when it does not matter.
     pub(crate) left: Option<usize>,
@@ -213,7 +193,6 @@ pub(crate) enum Step {
     Draining,
     /// The process closes its connections.
     Stopping,
-    /// The process has ended.
     Ended,
     /// The process had to be killed.
     Killed,

@@ -3,21 +3,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Progress, Start, Status};
+use super::report::{Progress, StartReport, StatusReport};
 use super::{ExitCode, Row};
 
 /// What the command line asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub(crate) enum Request {
-    /// Stop everything and end.
     Stop {
         /// How to treat the connections.
         manner: Manner,
         /// How long a drain may take; `None` is the program's own limit.
         timeout_ms: Option<u64>,
     },
-    /// Replace processes.
     Reload {
         /// A service or slot; `None` for all.
         #[serde(default)]
@@ -30,10 +28,7 @@ pub(crate) enum Request {
     /// Answer with [`Answer::Status`].
     Status,
     /// End with the answer to a probe: `ok`, or `failed` and why.
-    Health {
-        /// What is asked.
-        probe: Probe,
-    },
+    Health { probe: Probe },
     /// Answer with [`Answer::Rows`].
     Connections {
         /// A service or slot; `None` for all.
@@ -47,7 +42,7 @@ pub(crate) enum Request {
 pub(crate) enum Probe {
     /// Whether the master's loop answers.
     Live,
-    /// Whether every service has a ready process, and nobody has told the program to stop.
+    /// Whether every service has a ready process, and the program was not told to stop.
     Ready,
 }
 
@@ -61,11 +56,9 @@ pub(crate) enum Manner {
     Graceful,
 }
 
-/// One line of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub(crate) enum Answer {
-    /// Something went one step on.
     Progress(Progress),
     /// Something the person should know.
     Note {
@@ -73,24 +66,18 @@ pub(crate) enum Answer {
         text: String,
     },
     /// Everything is up.
-    Started(Start),
-    /// How everything is.
-    Status(Box<Status>),
+    Started(StartReport),
+    Status(Box<StatusReport>),
     /// A slice of one process's connections.
     Rows {
-        /// Its slot.
         slot: String,
-        /// Its process.
         pid: u32,
-        /// The connections.
         rows: Vec<Row>,
         /// How many characters the longest name of a slot in this list has.
         #[serde(default)]
         longest: usize,
     },
-    /// The last line.
     Done {
-        /// What the command exits with.
         code: ExitCode,
         /// What to say: the result, or what failed.
         text: String,

@@ -32,7 +32,7 @@ const READ_LIMIT: Duration = Duration::from_secs(10);
 /// them is this slice and the next.
 const PAGE_LIMIT: Duration = Duration::from_mins(10);
 
-/// How long the last answers may take when the program ends: whoever reads has them at once.
+/// How long the last answers may take when the program ends: a caller that reads has them at once.
 const PARTING_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many callers are served at a time; the next ones wait in the backlog. Far more than may wait
@@ -45,9 +45,7 @@ const WAITING: usize = 32;
 /// One caller's request, and where its answers go.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    /// What is asked.
     pub(crate) request: Request,
-    /// Where the answers go.
     pub(crate) answers: Answers,
 }
 
@@ -62,18 +60,18 @@ pub(crate) fn listen(path: &Path) -> Result<UnixListener, Error> {
         }
         _ => {}
     }
-    // The folder is 0700, so nobody gets in between these two calls.
+    // The folder is 0700, so no other user gets in between these two calls.
     let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed("protect"))?;
     Ok(listener)
 }
 
-/// Takes callers until `stop` resolves, then waits until everyone who reads has been answered. A
+/// Takes callers until `stop` resolves, then waits until every caller that reads has been answered. A
 /// listener that comes from `successors` takes the place of the one before it.
-pub(crate) async fn serve(
+pub(crate) async fn serve<Event: From<Asked> + Send + 'static>(
     mut listener: UnixListener,
     mut successors: mpsc::Receiver<UnixListener>,
-    asked: mpsc::Sender<Asked>,
+    events: mpsc::Sender<Event>,
     stop: impl Future<Output = ()>,
 ) {
     let mut callers = JoinSet::new();
@@ -87,7 +85,7 @@ pub(crate) async fn serve(
             accepted = listener.accept(), if callers.len() < CALLERS => match accepted {
                 Ok((stream, _)) => {
                     failing = false;
-                    callers.spawn(answer(stream, asked.clone(), Arc::clone(&places)));
+                    callers.spawn(answer(stream, events.clone(), Arc::clone(&places)));
                 }
                 Err(error) => {
                     // Once, not for each attempt.
@@ -139,7 +137,11 @@ impl Places {
     }
 }
 
-async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>, places: Arc<Places>) {
+async fn answer<Event: From<Asked>>(
+    stream: UnixStream,
+    events: mpsc::Sender<Event>,
+    places: Arc<Places>,
+) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader.take(REQUEST_LIMIT));
     let request = match tokio::time::timeout(ASK_LIMIT, read(&mut reader)).await {
@@ -155,7 +157,7 @@ async fn answer(stream: UnixStream, asked: mpsc::Sender<Asked>, places: Arc<Plac
     let (answers, mut receiver) = Answers::channel();
     // A stop is never refused; it is only that this caller cannot wait for its end.
     if (place.is_ok() || matches!(request, Request::Stop { .. }))
-        && asked.send(Asked { request, answers }).await.is_err()
+        && events.send(Asked { request, answers }.into()).await.is_err()
     {
         return;
     }
@@ -221,7 +223,7 @@ mod tests {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let stopped = async move { stopped.await.unwrap_or_default() };
         let (_successors, none) = mpsc::channel(1);
-        let server = tokio::spawn(serve(listen(&path).unwrap(), none, asked, stopped));
+        let server = tokio::spawn(serve::<Asked>(listen(&path).unwrap(), none, asked, stopped));
 
         let mut caller = UnixStream::connect(&path).await.unwrap();
         caller.write_all(b"{\"request\":\"connections\"}\n").await.unwrap();

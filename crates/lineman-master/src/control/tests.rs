@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use super::client::Call;
 use super::folder::{Choice, RuntimeFolder};
 use super::message::{FromWorker, ToWorker};
-use super::report::{Lag, Listen, Progress, Service, Slot, Start, Status, Step, Totals};
+use super::report::{
+    Lag, ListenReport, Progress, ServiceReport, SlotReport, StartReport, StatusReport, Step, Totals,
+};
 use super::request::{Answer, Manner, Probe, Request};
 use super::server::{Asked, listen, serve};
 use super::{ExitCode, Row, Stats, frame};
@@ -147,7 +149,7 @@ fn answers(code: ExitCode) -> Vec<Answer> {
     answers.extend(samples!(Answer {
         Progress (Progress { left: None, remaining_ms: None, ..progress(99, Step::Ready) }),
         Note { text: "Grüße".to_owned() },
-        Started (Start {
+        Started (StartReport {
             lineman: "0.1.0".to_owned(),
             program: "echo".to_owned(),
             pid: 1,
@@ -193,14 +195,14 @@ fn row() -> Row {
     }
 }
 
-fn service() -> Service {
-    let listen = Listen {
+fn service() -> ServiceReport {
+    let listen = ListenReport {
         label: "clients".to_owned(),
         address: "127.0.0.1:2346".to_owned(),
         scheme: "ws".to_owned(),
         page: true,
     };
-    Service {
+    ServiceReport {
         name: "echo".to_owned(),
         kind: "websocket".to_owned(),
         listen: vec![listen],
@@ -210,8 +212,8 @@ fn service() -> Service {
     }
 }
 
-fn status() -> Status {
-    let slot = Slot {
+fn status() -> StatusReport {
+    let slot = SlotReport {
         name: "echo/0".to_owned(),
         service: "echo".to_owned(),
         index: 0,
@@ -230,7 +232,7 @@ fn status() -> Status {
         lag_p99_us: Some(9),
         lag_max_us: Some(10),
     };
-    Status {
+    StatusReport {
         lineman: "0.1.0".to_owned(),
         program: "echo".to_owned(),
         executable: "/usr/bin/echo".to_owned(),

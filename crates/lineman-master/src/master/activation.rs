@@ -4,14 +4,14 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::process::Command;
 
-use socket2::{Socket, Type};
+use socket2::Socket;
 
 use super::listeners::Listener;
 use crate::control::environment;
-use crate::service::{Description, Endpoint, Listen, Ports, Traffic, bind};
+use crate::service::{self, Description, Endpoint, Listen, Ports, Traffic, bind};
 use crate::{Error, os};
 
 /// The first descriptor that is handed over.
@@ -68,23 +68,13 @@ pub(crate) fn take() -> Result<Vec<Given>, Error> {
 fn adopt(number: RawFd, name: &str) -> io::Result<Given> {
     let socket = Socket::from(os::adopt(number)?);
     socket.set_nonblocking(true)?;
-    let kind = socket.r#type()?;
-    let traffic = if kind == Type::STREAM { Traffic::Streams } else { Traffic::Datagrams };
-    if kind != Type::STREAM && kind != Type::DGRAM {
-        return Err(io::Error::other("neither streams nor datagrams"));
-    }
-    if traffic == Traffic::Streams && !socket.is_listener()? {
-        return Err(io::Error::other("it does not listen (hint: Accept=no in the .socket unit)"));
-    }
-    let address = socket.local_addr()?;
-    let everywhere = address.as_socket_ipv6().is_some_and(|address| address.ip().is_unspecified());
+    let hint = "it does not listen (hint: Accept=no in the .socket unit)";
+    let bound = service::Socket::try_from(OwnedFd::from(socket.try_clone()?))
+        .map_err(|_| io::Error::other(hint))?;
+    let (address, traffic) = (bound.local().ok(), bound.traffic());
+    let local = socket.local_addr()?.as_socket_ipv6();
+    let everywhere = local.is_some_and(|local| local.ip().is_unspecified());
     let dual_stack = everywhere && !socket.only_v6()?;
-    let unix = || {
-        let path = address.as_pathname().map(|path| Endpoint::Path(path.to_owned()));
-        let name = address.as_abstract_namespace();
-        path.or_else(|| Some(Endpoint::Abstract(String::from_utf8(name?.to_vec()).ok()?)))
-    };
-    let address = address.as_socket().map(Endpoint::from).or_else(unix);
     Ok(Given { name: name.to_owned(), socket, address, dual_stack, traffic })
 }
 
@@ -192,21 +182,9 @@ impl fmt::Display for Given {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::{Reload, StopOrder};
 
     fn service(name: &str, listeners: Vec<Listen>, count: usize) -> Description {
-        Description {
-            name: name.to_owned(),
-            kind: "text",
-            count,
-            listeners,
-            reload: Reload::Replace,
-            drain_limit: None,
-            stop_order: StopOrder::Edge,
-            user: None,
-            group: None,
-            environment: Vec::new(),
-        }
+        Description { count, listeners, ..Description::new(name, "text") }
     }
 
     fn given(name: &str) -> (Given, String) {

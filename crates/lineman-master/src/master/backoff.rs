@@ -27,19 +27,16 @@ pub(super) struct Failures {
     recent: VecDeque<Instant>,
 }
 
-/// What to do about a slot whose process ended by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Start the next process after this pause.
-    Again(Duration),
-    /// Give up until a reload or restart.
-    GiveUp,
-}
-
 impl Failures {
-    /// Counts a failure of a process that had been ready since `ready`, if it ever was. `jitter` is
+    /// Counts a failure of a process that had been ready since `ready`, if it ever was; returns the
+    /// pause before the next process, or `None` to give up until a reload or restart. `jitter` is
     /// between 0 and 1 and keeps slots that failed together from coming back together.
-    pub(super) fn count(&mut self, now: Instant, ready: Option<Instant>, jitter: f64) -> Verdict {
+    pub(super) fn count(
+        &mut self,
+        now: Instant,
+        ready: Option<Instant>,
+        jitter: f64,
+    ) -> Option<Duration> {
         if ready.is_some_and(|since| now.duration_since(since) >= HEALTHY) {
             *self = Self::default();
         }
@@ -49,9 +46,9 @@ impl Failures {
             && let Some(first) = self.recent.pop_front()
             && now.duration_since(first) <= WINDOW
         {
-            return Verdict::GiveUp;
+            return None;
         }
-        Verdict::Again(pause(self.count, jitter))
+        Some(pause(self.count, jitter))
     }
 }
 
@@ -87,18 +84,18 @@ mod tests {
     fn eight_failures_within_a_minute_are_a_loop() {
         let (start, mut failures) = (Instant::now(), Failures::default());
         for second in 0..7 {
-            let verdict = failures.count(start + Duration::from_secs(second), None, 0.5);
-            assert!(matches!(verdict, Verdict::Again(_)), "failure {second}");
+            let pause = failures.count(start + Duration::from_secs(second), None, 0.5);
+            assert!(pause.is_some(), "failure {second}");
         }
-        assert_eq!(failures.count(start + Duration::from_secs(7), None, 0.5), Verdict::GiveUp);
+        assert_eq!(failures.count(start + Duration::from_secs(7), None, 0.5), None);
     }
 
     #[test]
     fn slow_failures_go_on_with_the_long_pause() {
         let (start, mut failures) = (Instant::now(), Failures::default());
         for failure in 0..20 {
-            let verdict = failures.count(start + Duration::from_secs(failure * 20), None, 0.5);
-            assert!(matches!(verdict, Verdict::Again(_)), "failure {failure}");
+            let pause = failures.count(start + Duration::from_secs(failure * 20), None, 0.5);
+            assert!(pause.is_some(), "failure {failure}");
         }
     }
 
@@ -110,6 +107,6 @@ mod tests {
         }
         let later = start + Duration::from_secs(30);
         let ready = Some(start + Duration::from_secs(5));
-        assert_eq!(failures.count(later, ready, 0.5), Verdict::Again(Duration::ZERO));
+        assert_eq!(failures.count(later, ready, 0.5), Some(Duration::ZERO));
     }
 }

@@ -48,7 +48,6 @@ pub(super) struct Evidence {
     pub(super) said: Option<String>,
     /// Whether it has ever been ready.
     pub(super) was_ready: bool,
-    /// Its last panic.
     pub(super) panicked: Option<String>,
     /// Whether it had been told to leave.
     pub(super) asked: bool,

@@ -1,7 +1,7 @@
 //! Answers probes: whether the master lives, and whether the program is ready for clients. Over HTTP
 //! for load balancers and Kubernetes; the verb `health` asks the same over the control socket.
 //!
-//! Every answer comes from the master's loop, so one that stands still answers nobody. It serves
+//! Every answer comes from the master's loop, so one that stands still gives none. It serves
 //! nothing else: no client of a service comes here.
 
 use std::collections::VecDeque;
@@ -24,9 +24,8 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::timeout;
 
-use super::event::Event;
-use super::predecessor::Unbound;
-use super::supervisor::{Phase, Supervisor};
+use super::bind_retry::Unbound;
+use super::event::MasterEvent;
 use crate::Error;
 use crate::config::Config;
 use crate::control::ExitCode;
@@ -39,7 +38,7 @@ use crate::control::server::Asked;
 /// request gives way, so that silent connections keep no probe from its answer.
 const PROBES: usize = 64;
 
-/// How long a probe may take from connect to the end of its answer: nobody waits longer for one.
+/// How long a probe may take from connect to the end of its answer: no prober waits longer for one.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the head of a request may take: it is one packet, and a lost one comes again within this.
@@ -88,7 +87,7 @@ fn unbound(address: String, source: io::Error) -> Unbound {
 }
 
 /// Answers probes for the master's life.
-pub(super) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>) {
+pub(super) async fn serve(listener: TcpListener, events: mpsc::Sender<MasterEvent>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot answer health probes"),
@@ -117,7 +116,6 @@ pub(super) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>) {
     }
 }
 
-/// The probes that are served.
 #[derive(Debug, Default)]
 struct Probes {
     tasks: JoinSet<()>,
@@ -143,7 +141,7 @@ impl Probes {
         self.under_way.len() < PROBES || self.under_way.iter().any(UnderWay::may_give_way)
     }
 
-    async fn serve(&mut self, stream: TcpStream, events: &mpsc::Sender<Event>) {
+    async fn serve(&mut self, stream: TcpStream, events: &mpsc::Sender<MasterEvent>) {
         if self.under_way.len() >= PROBES {
             // What has just been accepted may have sent its request already: it is read first.
             yield_now().await;
@@ -170,7 +168,7 @@ impl Probes {
     }
 }
 
-async fn answer(stream: TcpStream, events: mpsc::Sender<Event>, asked: Arc<AtomicBool>) {
+async fn answer(stream: TcpStream, events: mpsc::Sender<MasterEvent>, asked: Arc<AtomicBool>) {
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
         let events = events.clone();
@@ -192,7 +190,7 @@ async fn answer(stream: TcpStream, events: mpsc::Sender<Event>, asked: Arc<Atomi
 
 async fn respond(
     request: &HttpRequest<Incoming>,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<MasterEvent>,
 ) -> Response<Full<Bytes>> {
     let probe = match request.uri().path() {
         "/live" => Probe::Live,
@@ -215,10 +213,10 @@ async fn respond(
 }
 
 /// Asks the loop as the command line does.
-async fn ask(probe: Probe, events: &mpsc::Sender<Event>) -> Option<(ExitCode, String)> {
+async fn ask(probe: Probe, events: &mpsc::Sender<MasterEvent>) -> Option<(ExitCode, String)> {
     let (answers, mut receiver) = Answers::channel();
     let asked = Asked { request: Request::Health { probe }, answers };
-    events.send(Event::Asked(asked)).await.ok()?;
+    events.send(MasterEvent::Asked(asked)).await.ok()?;
     while let Some(answer) = receiver.recv().await {
         if let Answer::Done { code, text } = answer {
             return Some((code, text));
@@ -235,33 +233,4 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     headers.insert(header::CONTENT_TYPE, plain);
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
-}
-
-impl Supervisor {
-    /// Answers a probe.
-    ///
-    /// Live is whoever answers at all. Ready is a program that has been up as a whole, that nobody
-    /// has told to stop, and that has a ready process for every service at this moment: a reload
-    /// does not change that, a service whose last process crashed does until its successor is ready.
-    pub(super) fn answer_health(&self, probe: Probe, answers: &Answers) {
-        let missing = (0..self.services.len()).find(|&service| !self.serves(service));
-        let missing = missing.and_then(|service| self.services.get(service));
-        let (code, text) = match (probe, &self.phase, missing) {
-            (Probe::Live, ..) => (ExitCode::Ok, "live".to_owned()),
-            (Probe::Ready, Phase::Starting(_), _) => {
-                (ExitCode::Failed, "not ready: starting".to_owned())
-            }
-            (Probe::Ready, Phase::Stopping(_), _) => {
-                (ExitCode::Failed, "not ready: stopping".to_owned())
-            }
-            (Probe::Ready, Phase::Up { .. }, Some(service)) => {
-                let problem = format!("not ready: {} has no ready process", service.name);
-                (ExitCode::Failed, problem)
-            }
-            (Probe::Ready, Phase::Up { .. }, None) => {
-                (ExitCode::Ok, format!("ready: {}", self.condition()))
-            }
-        };
-        answers.done(code, text);
-    }
 }

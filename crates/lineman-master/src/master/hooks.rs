@@ -26,7 +26,7 @@ pub struct WorkerExit {
 type OnExit = Box<dyn Fn(&WorkerExit)>;
 type OnEvent = Box<dyn Fn()>;
 
-/// The hooks of a program.
+/// What the master calls at its events, as `App` sets it.
 #[derive(Default)]
 pub struct Hooks {
     /// A worker has ended.
@@ -38,14 +38,12 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// A worker has ended.
     pub(super) fn exited(&self, exit: &WorkerExit) {
         if let Some(hook) = &self.worker_exit {
             guarded("on_worker_exit", || hook(exit));
         }
     }
 
-    /// A reload begins.
     pub(super) fn reloading(&self) {
         if let Some(hook) = &self.reload {
             guarded("on_master_reload", hook);

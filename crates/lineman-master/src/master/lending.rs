@@ -1,173 +1,122 @@
-//! Who accepts at the sockets of a slot that has no process: a neighbour, so that nothing that the
-//! kernel puts into their backlog waits for the slot to come back. It decides; workers accept.
+//! Which process accepts at the listeners of a slot that has none: one of a neighbour, so that nothing
+//! waits in their backlog, which the kernel goes on filling, for the slot to come back. A machine over
+//! the slots: it decides, the supervisor hands listeners over, workers accept.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::time::{Duration, Instant};
 
-use super::event::WorkerKey;
-use super::listeners::Listener;
-use super::slot::{Outlook, Slot};
-use super::supervisor::{Phase, Supervisor};
+use super::event::MasterAction;
+use super::slot::{Outlook, Slot, SlotId, Slots, WorkerKey};
 use crate::control::message::ToWorker;
-use crate::service::{Listen, Ports, Traffic};
 
 /// A pause from which on a socket of datagrams is closed while others have one at the same address:
 /// a shorter one is bridged by its buffer.
 const PARK_FROM: Duration = Duration::from_secs(1);
 
-impl Supervisor {
-    /// Lends the listeners of slots that are down, and takes back those of slots that are up again.
-    pub(super) fn tend_listeners(&mut self) {
-        match &self.phase {
-            Phase::Up { .. } => {}
-            // What serves goes on serving.
-            Phase::Stopping(stop) if stop.still_serves() => {}
-            Phase::Starting(_) | Phase::Stopping(_) => return,
-        }
-        for position in 0..self.slots.len() {
-            let wanted = self.borrower(position);
-            let lent = self.slots.get(position).and_then(|slot| slot.lent_to);
-            if lent != wanted {
-                self.take_back(position, lent);
-                self.promise(position, wanted);
-            }
-            self.lend(position);
-            let lent = self.slots.get(position).is_some_and(|slot| slot.lent_to.is_some());
-            self.park_what_nobody_reads(position, lent);
-        }
-    }
-
-    /// Returns who shall have the listeners of a slot; `None` when it is up, or has no neighbours.
-    fn borrower(&self, position: usize) -> Option<WorkerKey> {
-        let slot = self.slots.get(position).filter(|slot| !slot.is_ready())?;
-        let ready = |other: usize| {
-            let worker = self.slots.get(other)?.workers.iter().find(|worker| worker.is_ready())?;
-            Some(worker.key(other))
-        };
-        let lent = slot.lent_to.filter(|key| ready(key.slot) == Some(*key));
-        // Each slot begins with the one behind it, so that several do not all lean on the first.
-        let behind = (position + 1..self.slots.len()).chain(0..position);
-        let mut neighbours = behind.filter(|&other| self.is_neighbour(slot, other));
-        lent.or_else(|| neighbours.find_map(ready))
-    }
-
-    fn is_neighbour(&self, slot: &Slot, other: usize) -> bool {
-        self.slots.get(other).is_some_and(|other| other.service == slot.service)
-    }
-
-    /// Notes who shall have the listeners of a slot, and which.
-    fn promise(&mut self, position: usize, to: Option<WorkerKey>) {
-        let Some(slot) = self.slots.get_mut(position) else { return };
-        let Some(description) = self.services.get(slot.service) else { return };
-        let pairs = slot.listeners.iter().zip(&description.listeners).enumerate();
-        let lent = pairs.filter(|(_, (listener, listen))| can_be_lent(listener, listen));
-        slot.unlent = lent.filter(|_| to.is_some()).map(|(nth, _)| nth).collect();
-        slot.lent_to = to;
-    }
-
-    /// Lends what was promised and not lent yet.
-    fn lend(&mut self, position: usize) {
-        let Some(slot) = self.slots.get_mut(position) else { return };
-        let Some(to) = slot.lent_to.filter(|_| !slot.unlent.is_empty()) else { return };
-        let (lender, listeners) = (slot.name.clone(), slot.listeners.clone());
-        let mut unlent = std::mem::take(&mut slot.unlent);
-        let borrower = self.slots.get_mut(to.slot).and_then(|slot| slot.worker(to.generation));
-        if let Some(worker) = borrower {
-            lend_each(&mut unlent, |nth| {
-                let Some(listener) = listeners.get(nth) else { return Ok(()) };
-                listener.unpark()?;
-                let message = ToWorker::Borrow { lender: lender.clone() };
-                let told = worker.outbox.send_with(&message, listener.lend()?);
-                told.map_err(io::Error::other)?;
-                tracing::info!(lender, pid = worker.pid, "listener lent");
-                Ok(())
-            });
-        }
-        if let Some(slot) = self.slots.get_mut(position) {
-            slot.unlent = unlent;
-        }
-    }
-
-    fn take_back(&mut self, position: usize, from: Option<WorkerKey>) {
-        let Some(from) = from else { return };
-        let lender = self.slots.get(position).map(|slot| slot.name.clone()).unwrap_or_default();
-        let borrower = self.slots.get_mut(from.slot).and_then(|slot| slot.worker(from.generation));
-        if let Some(worker) = borrower
-            && let Err(error) = worker.outbox.send(&ToWorker::Return { lender })
-        {
-            // Both accept then, which does no harm.
-            tracing::debug!(pid = worker.pid, %error, "a worker was not told to give back");
-        }
-    }
-
-    /// Stops listening where nobody will accept: a refusal is better than silence.
-    fn park_what_nobody_reads(&self, position: usize, lent: bool) {
-        let Some(slot) = self.slots.get(position).filter(|slot| slot.is_vacant()) else { return };
-        let Some(description) = self.services.get(slot.service) else { return };
-        let others = || self.slots.iter().filter(|other| other.service == slot.service);
-        let gone = slot.outlook == Outlook::Failed;
-        for (nth, (listener, listen)) in
-            slot.listeners.iter().zip(&description.listeners).enumerate()
-        {
-            let lent = lent && !slot.unlent.contains(&nth);
-            let parks = match slot.outlook {
-                Outlook::Failed if can_be_lent(listener, listen) => !lent,
-                // What waits there is for whoever comes back.
-                Outlook::Failed if listener.is_shared() => {
-                    others().all(|other| other.outlook == Outlook::Failed)
-                }
-                Outlook::BackingOff(until) if !listener.is_shared() => {
-                    let long = until.saturating_duration_since(Instant::now()) >= PARK_FROM;
-                    let elsewhere = listen.ports == Ports::Shared && others().any(Slot::is_ready);
-                    listen.traffic == Traffic::Datagrams && long && elsewhere
-                }
-                _ => gone,
-            };
-            if parks {
-                listener.park();
-            }
-        }
-    }
+/// What a slot's listener has to do with those of its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// It is one socket for all slots of the service.
+    AllSlots,
+    /// It takes connections at the address that the neighbours' have too: it can be lent.
+    SameAddress,
+    /// As [`Reach::SameAddress`], but for datagrams: it cannot be lent.
+    SameAddressDatagrams,
+    /// It has an address of its own.
+    OwnAddress,
 }
 
-/// Calls `lend` for each of these, and leaves those that it failed for: what arrives there waits in the
-/// backlog, and the next turn of the loop tries again. A worker must not get a listener twice.
-fn lend_each(unlent: &mut BTreeSet<usize>, mut lend: impl FnMut(usize) -> io::Result<()>) {
-    unlent.retain(|&nth| match lend(nth) {
-        Ok(()) => false,
-        Err(error) => {
-            tracing::debug!(nth, %error, "cannot lend a listener");
-            true
-        }
-    });
+/// The listeners of a slot that is down, lent to a process.
+#[derive(Debug)]
+pub(super) struct Loan {
+    to: WorkerKey,
+    /// The listeners, by position, that have still to be handed over. A process must not get one
+    /// twice.
+    pending: BTreeSet<usize>,
 }
 
-/// Whether another slot can accept there: it has a socket of its own at the same address.
-fn can_be_lent(listener: &Listener, listen: &Listen) -> bool {
-    !listener.is_shared() && listen.ports == Ports::Shared && listen.traffic == Traffic::Streams
+/// Lends the listeners of slots that are down, takes back those of slots that are up again, and stops
+/// listening where no process will accept: a refusal is better than silence.
+pub(super) fn advance(slots: &mut Slots, now: Instant) -> Vec<MasterAction> {
+    let mut actions = Vec::new();
+    for id in slots.ids() {
+        let (lent, wanted) = (slots[id].loan.as_ref().map(|loan| loan.to), borrower(slots, id));
+        if lent != wanted {
+            if let Some(from) = lent.filter(|&from| slots.worker(from).is_some()) {
+                let lender = slots[id].name.clone();
+                actions.push(MasterAction::Tell(from, ToWorker::Return { lender }));
+            }
+            let can_be_lent = |nth: &usize| slots[id].listeners[*nth] == Reach::SameAddress;
+            let pending = (0..slots[id].listeners.len()).filter(can_be_lent).collect();
+            slots[id].loan = wanted.map(|to| Loan { to, pending });
+        }
+        let slot = &slots[id];
+        if let Some(Loan { to, pending }) = &slot.loan {
+            let hand_over = |&nth| MasterAction::Lend { lender: id, nth, to: *to };
+            actions.extend(pending.iter().map(hand_over));
+        }
+        if slot.is_vacant() {
+            let parked = |(_, reach): &(usize, &Reach)| parks(slots, slot, **reach, now);
+            let park = |(nth, _)| MasterAction::Park { slot: id, nth };
+            actions.extend(slot.listeners.iter().enumerate().filter(parked).map(park));
+        }
+    }
+    actions
+}
+
+/// A listener was handed over, or was not: then it is tried again in the next turn of the loop, and
+/// meanwhile what arrives waits in its backlog.
+pub(super) fn lent(
+    slots: &mut Slots,
+    lender: SlotId,
+    nth: usize,
+    is_done: bool,
+) -> Option<MasterAction> {
+    let slot = &mut slots[lender];
+    if is_done && let Some(loan) = &mut slot.loan {
+        loan.pending.remove(&nth);
+    }
+    (!is_done && slot.outlook == Outlook::Failed)
+        .then_some(MasterAction::Park { slot: lender, nth })
+}
+
+/// Returns the process that shall have the listeners of a slot; `None` when the slot is up, or has no
+/// neighbour that is.
+fn borrower(slots: &Slots, id: SlotId) -> Option<WorkerKey> {
+    let slot = &slots[id];
+    if slot.is_ready() {
+        return None;
+    }
+    let ready = |other: SlotId| {
+        slots[other].workers.iter().find(|worker| worker.is_ready()).map(|worker| worker.key)
+    };
+    let lent = slot.loan.as_ref().map(|loan| loan.to).filter(|to| ready(to.slot) == Some(*to));
+    // Each slot begins with the one behind it, so that several do not all lean on the first.
+    let behind = slots.ids().filter(|other| *other > id);
+    let mut others = behind.chain(slots.ids().filter(|other| *other < id));
+    lent.or_else(|| {
+        others.find_map(|other| ready(other).filter(|_| slots[other].service == slot.service))
+    })
+}
+
+/// Returns whether a vacant slot stops listening there.
+fn parks(slots: &Slots, slot: &Slot, reach: Reach, now: Instant) -> bool {
+    let mut neighbours = slots.of(slot.service);
+    match (slot.outlook, reach) {
+        (Outlook::Failed, Reach::SameAddress) => slot.loan.is_none(),
+        // What waits there is for the slots that come back.
+        (Outlook::Failed, Reach::AllSlots) => {
+            neighbours.all(|neighbour| neighbour.outlook == Outlook::Failed)
+        }
+        (Outlook::Failed, Reach::SameAddressDatagrams | Reach::OwnAddress) => true,
+        (Outlook::BackingOff(until), Reach::SameAddressDatagrams) => {
+            let is_long = until.saturating_duration_since(now) >= PARK_FROM;
+            is_long && neighbours.any(Slot::is_ready)
+        }
+        (Outlook::BackingOff(_) | Outlook::Running | Outlook::Stopped, _) => false,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_lent_is_not_lent_again_when_another_one_could_not_be() {
-        let (mut unlent, mut lent) = (BTreeSet::from([0, 1, 2]), Vec::new());
-        let mut turn = |unlent: &mut BTreeSet<usize>, full: usize| {
-            lend_each(unlent, |nth| {
-                if nth == full {
-                    return Err(io::Error::other("the queue is full"));
-                }
-                lent.push(nth);
-                Ok(())
-            });
-        };
-        turn(&mut unlent, 1);
-        assert_eq!(unlent, BTreeSet::from([1]));
-        turn(&mut unlent, 9);
-        assert!(unlent.is_empty());
-        assert_eq!(lent, [0, 2, 1]);
-    }
-}
+#[path = "lending_tests.rs"]
+mod tests;

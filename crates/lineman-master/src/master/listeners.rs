@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use super::lending::Reach;
 use super::socket_file::{self, SocketFile};
 use crate::Error;
 use crate::os::procfs;
@@ -17,10 +18,10 @@ use crate::service::{Description, Endpoint, Listen, Ports, Sharing, SocketOption
 
 /// One slot's socket for one address; or the one that all slots have.
 #[derive(Debug, Clone)]
-pub(super) struct Listener(Rc<Shared>);
+pub(super) struct Listener(Rc<BoundListener>);
 
 #[derive(Debug)]
-struct Shared {
+struct BoundListener {
     recipe: Recipe,
     address: Endpoint,
     users: Users,
@@ -36,7 +37,6 @@ struct Shared {
 /// Whose socket it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Users {
-    /// That of one slot.
     OneSlot,
     /// That of all slots of its service.
     AllSlots,
@@ -53,28 +53,44 @@ impl Listener {
     fn open(mut recipe: Recipe, users: Users) -> io::Result<Self> {
         let (socket, file) = recipe.open()?;
         let address = match &mut recipe.place {
-            Place::Unix(endpoint) => endpoint.clone(),
-            Place::Internet(address) => {
+            BindAddress::Unix(endpoint) => endpoint.clone(),
+            BindAddress::Internet(address) => {
                 *address = local(&socket)?;
                 Endpoint::from(*address)
             }
         };
         let (file, socket) = (RefCell::new(file), RefCell::new(Some(socket)));
         let parked = Cell::new(false);
-        Ok(Self(Rc::new(Shared { recipe, address, users, file, socket, parked, given: false })))
+        Ok(Self(Rc::new(BoundListener {
+            recipe,
+            address,
+            users,
+            file,
+            socket,
+            parked,
+            given: false,
+        })))
     }
 
     /// Takes a socket that listens already. A Unix socket's file is not ours to remove.
     fn given(listen: &Listen, socket: Socket, users: Users) -> io::Result<Self> {
         let local = socket.local_addr()?.as_socket();
         let (address, place) = match (local, listen.endpoint().map_err(io::Error::other)?) {
-            (Some(local), _) => (Endpoint::from(local), Place::Internet(local)),
-            (None, endpoint) => (endpoint.clone(), Place::Unix(endpoint)),
+            (Some(local), _) => (Endpoint::from(local), BindAddress::Internet(local)),
+            (None, endpoint) => (endpoint.clone(), BindAddress::Unix(endpoint)),
         };
         let recipe = Recipe::new(listen, place);
         let (file, socket) = (RefCell::new(None), RefCell::new(Some(socket)));
         let parked = Cell::new(false);
-        Ok(Self(Rc::new(Shared { recipe, address, users, file, socket, parked, given: true })))
+        Ok(Self(Rc::new(BoundListener {
+            recipe,
+            address,
+            users,
+            file,
+            socket,
+            parked,
+            given: true,
+        })))
     }
 
     /// Returns the address in force.
@@ -82,9 +98,14 @@ impl Listener {
         &self.0.address
     }
 
-    /// Returns whether all slots of the service have it.
-    pub(super) fn is_shared(&self) -> bool {
-        self.0.users == Users::AllSlots
+    /// Returns what it has to do with those of the slot's neighbours.
+    pub(super) fn reach(&self, listen: &Listen) -> Reach {
+        match (self.0.users, listen.ports, listen.traffic) {
+            (Users::AllSlots, ..) => Reach::AllSlots,
+            (Users::OneSlot, Ports::PerSlot, _) => Reach::OwnAddress,
+            (Users::OneSlot, Ports::Shared, Traffic::Streams) => Reach::SameAddress,
+            (Users::OneSlot, Ports::Shared, Traffic::Datagrams) => Reach::SameAddressDatagrams,
+        }
     }
 
     /// Returns whether a service manager opened it.
@@ -101,7 +122,7 @@ impl Listener {
     }
 
     /// Stops listening: while a slot has no process, the kernel would go on feeding its share of
-    /// what arrives to a socket that nobody reads.
+    /// what arrives to a socket that no process reads.
     ///
     /// TCP keeps the address meanwhile. A Unix socket could not listen again, and UDP knows no such
     /// state, so those are closed and bound anew; the file stays, and refuses.
@@ -125,7 +146,7 @@ impl Listener {
         if !self.0.parked.get() {
             return Ok(());
         }
-        let Shared { recipe, file, socket, .. } = &*self.0;
+        let BoundListener { recipe, file, socket, .. } = &*self.0;
         let mut socket = socket.borrow_mut();
         if let Some(socket) = &*socket {
             socket.listen(recipe.backlog())?;
@@ -183,9 +204,9 @@ pub(super) fn note_backlog(services: &[Description]) {
 fn bind_address(listen: &Listen, endpoint: Endpoint, count: usize) -> io::Result<Vec<Listener>> {
     let address = match endpoint {
         Endpoint::Internet { host, port } => resolve(&host, port)?,
-        unix => return one_for_all(&Recipe::new(listen, Place::Unix(unix)), count),
+        unix => return one_for_all(&Recipe::new(listen, BindAddress::Unix(unix)), count),
     };
-    let at = |address| Recipe::new(listen, Place::Internet(address));
+    let at = |address| Recipe::new(listen, BindAddress::Internet(address));
     match (listen.ports, listen.options.sharing) {
         (Ports::Shared, Sharing::ReusePort) => shared(&at(address), address, count),
         (Ports::Shared, Sharing::OneSocket) => one_for_all(&at(address), count),
@@ -222,7 +243,7 @@ fn shared(recipe: &Recipe, address: SocketAddr, count: usize) -> io::Result<Vec<
     }
     if address.port() != 0 {
         // SO_REUSEPORT lets a second copy of the program in without a word: it would share the
-        // connections. So first ask the way that is refused when somebody listens.
+        // connections. So first ask the way that is refused when another socket listens.
         drop(recipe.open()?);
     }
     let recipe = Recipe { reuse: Reuse::Port, ..recipe.clone() };
@@ -233,26 +254,26 @@ fn shared(recipe: &Recipe, address: SocketAddr, count: usize) -> io::Result<Vec<
 /// How to make a socket, once and again after it was parked.
 #[derive(Debug, Clone)]
 struct Recipe {
-    place: Place,
+    place: BindAddress,
     traffic: Traffic,
     reuse: Reuse,
     options: SocketOptions,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum BindAddress {
     Internet(SocketAddr),
     Unix(Endpoint),
 }
 
 impl Recipe {
-    fn new(listen: &Listen, place: Place) -> Self {
+    fn new(listen: &Listen, place: BindAddress) -> Self {
         let (traffic, options) = (listen.traffic, listen.options.clone());
         Self { place, traffic, reuse: Reuse::Nothing, options }
     }
 
     fn is_tcp(&self) -> bool {
-        matches!(self.place, Place::Internet(_)) && self.traffic == Traffic::Streams
+        matches!(self.place, BindAddress::Internet(_)) && self.traffic == Traffic::Streams
     }
 
     fn backlog(&self) -> i32 {
@@ -265,23 +286,23 @@ impl Recipe {
     fn with_port(&self) -> io::Result<(Self, Option<Socket>)> {
         let sole_udp = self.traffic == Traffic::Datagrams && self.reuse == Reuse::Nothing;
         match self.place {
-            Place::Internet(address) if address.port() == 0 && !sole_udp => {
+            BindAddress::Internet(address) if address.port() == 0 && !sole_udp => {
                 let reserve = Self { reuse: Reuse::Port, ..self.clone() }.bound(address)?;
-                let place = Place::Internet(local(&reserve)?);
+                let place = BindAddress::Internet(local(&reserve)?);
                 Ok((Self { place, ..self.clone() }, Some(reserve)))
             }
-            Place::Internet(_) | Place::Unix(_) => Ok((self.clone(), None)),
+            BindAddress::Internet(_) | BindAddress::Unix(_) => Ok((self.clone(), None)),
         }
     }
 
     fn open(&self) -> io::Result<(Socket, Option<SocketFile>)> {
         let socket = match &self.place {
-            Place::Internet(address) => self.bound(*address)?,
-            Place::Unix(Endpoint::Path(path)) => {
+            BindAddress::Internet(address) => self.bound(*address)?,
+            BindAddress::Unix(Endpoint::Path(path)) => {
                 let (socket, file) = socket_file::listen(path, &self.options)?;
                 return Ok((socket, Some(file)));
             }
-            Place::Unix(endpoint) => unix(endpoint)?,
+            BindAddress::Unix(endpoint) => unix(endpoint)?,
         };
         self.options.tune_buffers(&SockRef::from(&socket))?;
         if self.traffic == Traffic::Streams {

@@ -1,4 +1,4 @@
-//! What the sockets of slots promise: who shares, who is refused, how they park.
+//! What the sockets of slots promise: what is shared, what is refused, how they park.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -22,7 +22,7 @@ fn address(listener: &Listener) -> String {
 }
 
 fn in_use(listen: &Listen, count: usize) {
-    let error = bound(listen, count).expect_err("somebody listens");
+    let error = bound(listen, count).expect_err("another socket listens");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
 }
 
@@ -53,7 +53,7 @@ fn a_second_copy_is_refused_although_ports_are_shared() {
 #[test]
 fn a_port_that_a_test_reserved_is_free() {
     let wish = listen("127.0.0.1:0");
-    let place = Place::Internet(resolve("127.0.0.1", 0).unwrap());
+    let place = BindAddress::Internet(resolve("127.0.0.1", 0).unwrap());
     let recipe = Recipe { reuse: Reuse::Port, ..Recipe::new(&wish, place) };
     let (_, reserved) = recipe.with_port().unwrap();
     let port = local(&reserved.unwrap()).unwrap();
@@ -75,8 +75,9 @@ fn a_parked_listener_refuses_and_comes_back_on_its_address() {
 fn a_parked_unix_socket_refuses_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.sock");
-    let listeners = bound(&listen(&format!("unix:{}", path.display())), 2).unwrap();
-    assert!(listeners[0].is_shared());
+    let listen = listen(&format!("unix:{}", path.display()));
+    let listeners = bound(&listen, 2).unwrap();
+    assert_eq!(listeners[0].reach(&listen), Reach::AllSlots);
     UnixStream::connect(&path).unwrap();
     listeners[0].park();
     let error = UnixStream::connect(&path).expect_err("parked");

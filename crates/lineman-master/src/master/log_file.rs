@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::slot::Worker;
-use super::supervisor::Supervisor;
+use super::spawn::{Processes, WorkerProcess};
 use crate::Error;
 use crate::control::environment;
 use crate::control::message::ToWorker;
@@ -27,7 +26,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Where log and printed output shall go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// The form of the log's lines.
     pub(crate) format: Format,
     /// The log's file; `None` is stderr.
     pub(crate) log: Option<PathBuf>,
@@ -54,7 +52,6 @@ impl Wanted {
     }
 }
 
-/// The files that are open.
 #[derive(Debug)]
 pub(super) struct LogFiles {
     format: Format,
@@ -63,7 +60,6 @@ pub(super) struct LogFiles {
     next_look: Instant,
 }
 
-/// One of them.
 #[derive(Debug)]
 struct OpenFile {
     path: PathBuf,
@@ -127,7 +123,39 @@ impl LogFiles {
         (!self.files.is_empty()).then_some(self.next_look)
     }
 
-    /// Has the paths looked at in this turn of the loop: somebody who reloads may have moved them.
+    /// Moves files away that have grown too long, opens those again that are no longer where they
+    /// were, and hands them to the workers.
+    pub(super) fn tend(&mut self, now: Instant, workers: &Processes) {
+        if self.next_look > now {
+            return;
+        }
+        self.next_look = now + LOOK_EVERY;
+        let max_size = self.max_size;
+        for file in &mut self.files {
+            let path = file.path.display().to_string();
+            if let Err(Some(problem)) = file.rotate(max_size) {
+                tracing::warn!(path, problem, "the log file grows beyond its limit");
+            }
+            if !file.is_elsewhere() {
+                continue;
+            }
+            match file.open_again() {
+                Ok(()) => {
+                    // First of all: the line below is true when it is read.
+                    for worker in workers.values() {
+                        file.hand_to(worker);
+                    }
+                    tracing::info!(path, "log file reopened: the old one was moved or deleted");
+                }
+                Err(None) => {}
+                Err(Some(problem)) => {
+                    tracing::warn!(path, problem, "log file not reopened: the old one is used");
+                }
+            }
+        }
+    }
+
+    /// Has the paths looked at in this turn of the loop: a person who reloads may have moved them.
     pub(super) fn look_now(&mut self) {
         self.next_look = Instant::now();
     }
@@ -207,7 +235,7 @@ impl OpenFile {
         }
     }
 
-    fn hand_to(&self, worker: &Worker) {
+    fn hand_to(&self, worker: &WorkerProcess) {
         let message = ToWorker::Log { streams: self.streams };
         let told = self.file.try_clone().and_then(|file| {
             worker.outbox.send_with(&message, file.into()).map_err(io::Error::other)
@@ -215,40 +243,6 @@ impl OpenFile {
         if let Err(error) = told {
             // It goes on with the old file.
             tracing::warn!(pid = worker.pid, %error, "a worker did not get the log file");
-        }
-    }
-}
-
-impl Supervisor {
-    /// Moves files away that have grown too long, opens those again that are no longer where they
-    /// were, and hands them to the workers.
-    pub(super) fn tend_log_files(&mut self, now: Instant) {
-        if self.log_files.next_look > now {
-            return;
-        }
-        self.log_files.next_look = now + LOOK_EVERY;
-        let max_size = self.log_files.max_size;
-        for file in &mut self.log_files.files {
-            let path = file.path.display().to_string();
-            if let Err(Some(problem)) = file.rotate(max_size) {
-                tracing::warn!(path, problem, "the log file grows beyond its limit");
-            }
-            if !file.is_elsewhere() {
-                continue;
-            }
-            match file.open_again() {
-                Ok(()) => {
-                    // First of all, so that whoever reads the line knows that it is so.
-                    for worker in self.slots.iter().flat_map(|slot| &slot.workers) {
-                        file.hand_to(worker);
-                    }
-                    tracing::info!(path, "log file reopened: the old one was moved or deleted");
-                }
-                Err(None) => {}
-                Err(Some(problem)) => {
-                    tracing::warn!(path, problem, "log file not reopened: the old one is used");
-                }
-            }
         }
     }
 }
@@ -278,7 +272,7 @@ mod tests {
         assert!(path.exists(), "without a limit");
         log.rotate(7).unwrap();
         assert!(!path.exists());
-        // Whether we moved it or somebody else, and whoever has begun the new one.
+        // Whether we moved it or another program, and whichever has begun the new one.
         fs::write(&path, "").unwrap();
         log.rotate(7).unwrap();
         assert_eq!(fs::read(&old).unwrap(), b"a line\n");

@@ -1,25 +1,40 @@
-//! The master process: binds the sockets, starts the workers, watches, reloads and stops them.
+//! The master process: binds the sockets, starts the workers, watches, reloads and stops them. Called
+//! by `command` for `start`; it never touches a client's byte, runs no handler, and is the only place
+//! that signals processes.
 //!
-//! Called by `command` for `start`. One loop owns all state and is fed with events; it never touches
-//! a client's byte, runs no handler, and is the only place that signals processes.
+//! One loop (`supervisor`) takes events from one queue (`event`), tells the machine (`machine`) what
+//! happened and when, and carries out the actions that come back:
+//!
+//! | part | has | is |
+//! |---|---|---|
+//! | `Supervisor` | processes, sockets, log files, hooks | the loop; decides nothing |
+//! | `Machine` | the slots, and the phase: starting, up or stopping | pure: no process, socket or clock |
+//! | `Slots` | every slot behind a `SlotId`, every service behind a `ServiceId` | values; never grows |
+//! | `Starting` | the slots still to be started, a reload that waits for them | a machine |
+//! | `Reloads` | the rounds under way and the next one | a machine |
+//! | `Stop` | the groups that were told, the limits | a machine |
+//! | `Loan`, `Failures` | listeners lent by a slot; its crashes and back-off | values of a slot |
+//!
+//! A `Start` or `Lend` has an outcome, which the supervisor gives back to the machine at once. What
+//! takes time comes back as an event: a process gets ready, or ends. Each turn of the loop is
+//! `Machine::advance` for what is due, then `Machine::tend_listeners` for what the slots are now.
 
 mod supervisor;
-mod workers;
+mod machine;
 mod event;
 mod slot;
 mod spawn;
-mod early;
+mod startup_output;
 pub(crate) mod program;
 mod listeners;
 mod lending;
 pub(crate) mod log_file;
 mod socket_file;
 pub(crate) mod activation;
+mod start;
 mod reload;
-mod rounds;
-mod patience;
+mod drain_limits;
 mod stop;
-mod tally;
 mod status;
 mod tls;
 mod exit;
@@ -27,10 +42,12 @@ pub mod hooks;
 mod notify;
 pub(crate) mod health;
 mod orphans;
-mod predecessor;
-mod presence;
+mod bind_retry;
+mod runtime_files;
 mod open_files;
 mod backoff;
+#[cfg(test)]
+mod test_master;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -44,37 +61,30 @@ use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::folder::RuntimeFolder;
 use crate::control::lock::{self, Holder, Lock, NotTaken};
-use crate::control::server::{self, Asked};
+use crate::control::server;
 use crate::error::chain;
 use crate::os::identity::Identity;
 use crate::service::{Description, Ports, Traffic};
 use crate::terminal::log::{self, MASTER};
 use activation::Given;
-use event::Event;
+use bind_retry::Unbound;
+use event::ProgramEnd;
 pub use exit::ExitReason;
 use hooks::Hooks;
 pub use hooks::WorkerExit;
 use listeners::Listener;
 use log_file::{LogFiles, Wanted};
 use open_files::Room;
-use predecessor::Unbound;
-use supervisor::{Supervisor, Verdict};
+use supervisor::Supervisor;
 
-/// How many requests of the command line wait for the loop; further callers wait in their tasks.
-const REQUESTS: usize = 64;
-
-/// What a master is made from.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The program's settings.
     pub(crate) config: Config,
-    /// Its services.
     pub(crate) services: Vec<Description>,
-    /// Who the processes of each run as, if not as the master.
+    /// The user and group that the processes of each run as, if not those of the master.
     pub(crate) identities: Vec<Option<Identity>>,
     /// What it wants to hear of.
     pub(crate) hooks: Rc<Hooks>,
-    /// Where its runtime files are.
     pub(crate) folder: RuntimeFolder,
     /// Where log and printed output go.
     pub(crate) log: Wanted,
@@ -127,8 +137,8 @@ impl Plan {
 /// or `done` with what failed, after everything has been torn down.
 pub(crate) fn run(plan: &Plan, report: &Answers) -> ExitCode {
     let (code, failure) = match hold(plan, report) {
-        Ok(Verdict { code, failure }) => (code, failure),
-        Err(Refusal { code, reason }) => (code, Some(reason)),
+        Ok(ProgramEnd { code, failure }) => (code, failure),
+        Err(NoMaster { code, reason }) => (code, Some(reason)),
     };
     if let Some(reason) = failure {
         report.done(code, reason);
@@ -138,27 +148,27 @@ pub(crate) fn run(plan: &Plan, report: &Answers) -> ExitCode {
 
 /// Why there is no master.
 #[derive(Debug)]
-struct Refusal {
+struct NoMaster {
     code: ExitCode,
     reason: String,
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for NoMaster {
     fn from(error: Error) -> Self {
         Self { code: ExitCode::Failed, reason: chain(&error) }
     }
 }
 
-impl From<Unbound> for Refusal {
+impl From<Unbound> for NoMaster {
     fn from(unbound: Unbound) -> Self {
         Self { code: ExitCode::Failed, reason: unbound.to_string() }
     }
 }
 
 /// Holds the lock and the sockets while the loop runs; both are gone when this returns.
-fn hold(plan: &Plan, report: &Answers) -> Result<Verdict, Refusal> {
+fn hold(plan: &Plan, report: &Answers) -> Result<ProgramEnd, NoMaster> {
     plan.folder.create()?;
-    let log = plan.log.log.clone().map(lock::Log);
+    let log = plan.log.log.clone().map(lock::LogPath);
     let holder = Holder { log, ..Holder::this(&plan.program) };
     let mut lock = Lock::take(&plan.folder.lock(), &holder).map_err(refused)?;
     let log_files = LogFiles::open(&plan.log)?;
@@ -198,21 +208,20 @@ async fn supervise(
     holder: Holder,
     lock: &mut Lock,
     report: &Answers,
-) -> Result<Verdict, Refusal> {
+) -> Result<ProgramEnd, NoMaster> {
     let (events, mut queue) = event::queue();
     event::take_signals(&events)?;
-    let sockets = predecessor::outlive(lock.left_by(), report, &mut queue, || bind(plan)).await?;
+    let sockets =
+        bind_retry::bind_when_free(lock.left_by(), report, &mut queue, || bind(plan)).await?;
     listeners::note_backlog(&plan.services);
     let health = health::bind(&plan.config)?;
     let listener = server::listen(&plan.folder.socket())?;
-    let (asked, requests) = mpsc::channel(REQUESTS);
     let (stop, stopped) = oneshot::channel::<()>();
     let (replace, successors) = mpsc::channel(1);
-    let server = tokio::spawn(server::serve(listener, successors, asked, async move {
+    let server = tokio::spawn(server::serve(listener, successors, events.clone(), async move {
         // Dropped or sent: both mean the end.
         stopped.await.unwrap_or_default();
     }));
-    tokio::spawn(pass_on(requests, events.clone()));
     if let Some(health) = health {
         tokio::spawn(health::serve(health, events.clone()));
     }
@@ -220,32 +229,24 @@ async fn supervise(
         Supervisor::new(plan, sockets, log_files, holder.clone(), report.clone(), events)?;
     let verdict = tokio::select! {
         verdict = supervisor.run(queue) => verdict,
-        never = presence::keep(&plan.folder, lock, &holder, &replace) => match never {},
+        never = runtime_files::keep(&plan.folder, lock, &holder, &replace) => match never {},
     };
     drop(stop);
-    // Whoever asked gets the answer before the process ends; a caller that does not read is dropped
-    // by the server's own limit.
+    // Callers get their answers before the process ends; one that does not read is dropped by the
+    // server's own limit.
     if let Err(error) = server.await {
         tracing::warn!(%error, "the control socket's task failed");
     }
     Ok(verdict)
 }
 
-async fn pass_on(mut requests: mpsc::Receiver<Asked>, events: mpsc::Sender<Event>) {
-    while let Some(asked) = requests.recv().await {
-        if events.send(Event::Asked(asked)).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn refused(problem: NotTaken) -> Refusal {
+fn refused(problem: NotTaken) -> NoMaster {
     let reason = match problem {
         NotTaken::Failed(error) => return error.into(),
         NotTaken::Held(Some(holder)) => already_running(&holder),
         NotTaken::Held(None) => "already running".to_owned(),
     };
-    Refusal { code: ExitCode::AlreadyRunning, reason }
+    NoMaster { code: ExitCode::AlreadyRunning, reason }
 }
 
 /// Returns what a second start says.

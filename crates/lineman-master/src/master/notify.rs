@@ -12,16 +12,13 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use super::slot::{Outlook, Slot};
-use super::supervisor::{Phase, Supervisor};
 use crate::control::environment;
-use crate::terminal::units::plural;
 
-/// How much longer the manager is asked to be patient while something is under way. A master that
+/// How much more time the manager is asked for while something is under way. A master that
 /// stands still is found when this has passed.
 const EXTENSION: Duration = Duration::from_secs(30);
 
-/// How often it is asked for patience: several times within an extension, in case of a slow machine.
+/// How often it is asked for more time: several times within an extension, in case of a slow machine.
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
 
 /// When a manager that did not read is tried again.
@@ -37,11 +34,11 @@ pub(super) struct Notify {
     /// Where it listens; `None` without a manager.
     socket: Option<OsString>,
     /// The stage it knows of.
-    stage: Option<Stage>,
+    stage: Option<ShownState>,
     status: String,
     /// How often it wants to hear of the loop, and when it is due.
     watchdog: Option<(Duration, Instant)>,
-    /// When to ask for patience again.
+    /// When to ask for more time again.
     extend: Option<Instant>,
     /// What it has not taken yet, and when to try again.
     unsaid: VecDeque<String>,
@@ -50,13 +47,24 @@ pub(super) struct Notify {
     deaf: bool,
 }
 
-/// What a manager distinguishes.
+/// What the master is doing, as people and the service manager see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum ShownState {
     Starting,
     Up,
     Reloading,
     Stopping,
+}
+
+impl ShownState {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Reloading => "reloading",
+            Self::Stopping => "stopping",
+        }
+    }
 }
 
 impl Notify {
@@ -86,10 +94,20 @@ impl Notify {
             Ok(now) => self.announce(&[NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "cannot read the clock for the service manager"),
         }
-        self.stage = Some(Stage::Reloading);
+        self.stage = Some(ShownState::Reloading);
     }
 
-    fn turn(&mut self, stage: Stage, status: String, now: Instant) {
+    /// Tells what has changed, and that the loop turns.
+    pub(super) fn turn(
+        &mut self,
+        stage: ShownState,
+        condition: impl FnOnce() -> String,
+        now: Instant,
+    ) {
+        if self.socket.is_none() {
+            return;
+        }
+        let status = format!("{}: {}", stage.name(), condition());
         if self.try_again.is_some_and(|due| due <= now) {
             self.say();
         }
@@ -100,7 +118,7 @@ impl Notify {
         let is_stage = !said.is_empty();
         let changed = self.status != status;
         self.status = status;
-        if stage == Stage::Up {
+        if stage == ShownState::Up {
             self.extend = None;
         } else if self.extend.is_none_or(|due| due <= now) {
             let extension = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
@@ -155,11 +173,11 @@ impl Notify {
         }
     }
 
-    /// Returns whether there is nothing to try again: it was taken, or nobody is there to take it.
+    /// Returns whether there is nothing to try again: it was taken, or no manager is there to take it.
     fn deliver(&mut self, text: &str) -> bool {
         let Some(socket) = &self.socket else { return true };
         let Err(error) = deliver(socket, text) else { return true };
-        // Whoever does not listen will not: the program is there for others.
+        // A manager that does not listen now will not later, and the program is not there for it.
         if !std::mem::replace(&mut self.deaf, true) {
             tracing::warn!(?socket, %error, "cannot tell the service manager");
         }
@@ -184,51 +202,13 @@ fn deliver(socket: &OsString, text: &str) -> io::Result<()> {
     ours.send_to_addr(text.as_bytes(), &address).map(drop)
 }
 
-fn announcement(stage: Stage) -> Vec<NotifyState<'static>> {
+fn announcement(stage: ShownState) -> Vec<NotifyState<'static>> {
     match stage {
         // The number matters to a manager that started us through something else.
-        Stage::Up => vec![NotifyState::Ready, NotifyState::MainPid(std::process::id())],
-        Stage::Stopping => vec![NotifyState::Stopping],
+        ShownState::Up => vec![NotifyState::Ready, NotifyState::MainPid(std::process::id())],
+        ShownState::Stopping => vec![NotifyState::Stopping],
         // Said when it began, see `reloading`.
-        Stage::Starting | Stage::Reloading => Vec::new(),
-    }
-}
-
-impl Supervisor {
-    /// Tells the service manager what has changed, and that the loop turns.
-    pub(super) fn tell_manager(&mut self) {
-        if self.notify.socket.is_none() {
-            return;
-        }
-        let (stage, name) = match &self.phase {
-            Phase::Starting(_) => (Stage::Starting, "starting"),
-            Phase::Up(rounds) if rounds.is_idle() => (Stage::Up, "up"),
-            Phase::Up(_) => (Stage::Reloading, "reloading"),
-            Phase::Stopping(_) => (Stage::Stopping, "stopping"),
-        };
-        let status = format!("{name}: {}", self.condition());
-        self.notify.turn(stage, status, Instant::now());
-    }
-
-    /// Returns one line that says how much of the program serves.
-    pub(super) fn condition(&self) -> String {
-        let serving = |service: usize| self.serves(service);
-        let services = (0..self.services.len()).filter(|&service| serving(service)).count();
-        let processes = self.slots.iter().filter(|slot| slot.is_ready()).count();
-        let failed = self.slots.iter().filter(|slot| slot.outlook == Outlook::Failed).count();
-        let (of_services, of_slots) = (self.services.len(), self.slots.len());
-        let mut text =
-            format!("{services}/{of_services} services ready, {processes}/{of_slots} processes");
-        if failed > 0 {
-            text.push_str(", failed: ");
-            text.push_str(&plural(failed, "slot", "slots"));
-        }
-        text
-    }
-
-    /// Returns whether a process of this service is ready.
-    pub(super) fn serves(&self, service: usize) -> bool {
-        self.slots.iter().filter(|slot| slot.service == service).any(Slot::is_ready)
+        ShownState::Starting | ShownState::Reloading => Vec::new(),
     }
 }
 
@@ -237,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_is_asked_for_again_and_again_until_it_is_over() {
+    fn an_extension_is_asked_for_again_and_again_until_the_program_is_up() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify.sock");
         let manager = UnixDatagram::bind(&path).unwrap();
@@ -254,16 +234,16 @@ mod tests {
         let mut notify = Notify { socket: Some(path.into()), ..Notify::default() };
         let start = Instant::now();
         let mut turn = |stage, seconds| {
-            notify.turn(stage, String::new(), start + Duration::from_secs(seconds));
+            notify.turn(stage, String::new, start + Duration::from_secs(seconds));
             (asked(), notify.deadline())
         };
         let due = |seconds| Some(start + Duration::from_secs(seconds));
-        assert_eq!(turn(Stage::Starting, 0), (1, due(10)));
-        assert_eq!(turn(Stage::Starting, 9), (0, due(10)));
-        assert_eq!(turn(Stage::Starting, 10), (1, due(20)));
-        assert_eq!(turn(Stage::Up, 11), (0, None));
-        assert_eq!(turn(Stage::Up, 60), (0, None));
-        assert_eq!(turn(Stage::Stopping, 70), (1, due(80)));
-        assert_eq!(turn(Stage::Stopping, 80), (1, due(90)));
+        assert_eq!(turn(ShownState::Starting, 0), (1, due(10)));
+        assert_eq!(turn(ShownState::Starting, 9), (0, due(10)));
+        assert_eq!(turn(ShownState::Starting, 10), (1, due(20)));
+        assert_eq!(turn(ShownState::Up, 11), (0, None));
+        assert_eq!(turn(ShownState::Up, 60), (0, None));
+        assert_eq!(turn(ShownState::Stopping, 70), (1, due(80)));
+        assert_eq!(turn(ShownState::Stopping, 80), (1, due(90)));
     }
 }

@@ -32,7 +32,7 @@ impl Room {
         Self(limit.and_then(|limit| NonZero::new(limit.saturating_sub(RESERVED).max(1))))
     }
 
-    /// Says it and how to raise it: in the log always, to whoever starts the program if it is little.
+    /// Says it and how to raise it: in the log always, and on the terminal of the start if it is little.
     pub(super) fn tell(self, report: &Answers) {
         let Some(room) = self.0 else {
             return tracing::info!("open files are not limited, nor are connections by them");

@@ -1,6 +1,6 @@
-//! Buries processes that nobody else can: as process 1 of a container, or as a subreaper, the master
-//! inherits what its workers' children leave behind. It never takes the exit status of a worker, and
-//! leaves whoever started a process in the master itself, a hook, some time to ask for it.
+//! Reaps processes that no other can: as process 1 of a container, or as a subreaper, the master
+//! inherits the children of its workers' children. It never takes the exit status of a worker, and
+//! leaves a hook that started a process in the master itself some time to ask for it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,16 +12,15 @@ use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::event::Event;
-use super::supervisor::Supervisor;
+use super::event::MasterEvent;
 use crate::Error;
 use crate::control::environment;
 
-/// The most orphans buried in one turn of the loop: a storm of them leaves commands their turn.
+/// The most orphans reaped in one turn of the loop: a storm of them leaves commands their turn.
 const AT_ONCE: usize = 256;
 
-/// How long an ended process is left to whoever started it: a hook that starts a program and asks
-/// later how it ended, on a thread of its own, finds out. Nothing but its number is held meanwhile.
+/// How long an ended process is left to the hook that may have started it: one that asks later how it
+/// ended, on a thread of its own, finds out. Nothing but its number is held meanwhile.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether one has been left for long enough.
@@ -40,7 +39,7 @@ pub(super) struct Orphans {
 
 impl Orphans {
     /// Asks the kernel, and has the loop turn whenever a child ends if they are ours.
-    pub(super) fn watch(events: &mpsc::Sender<Event>) -> Result<Self, Error> {
+    pub(super) fn watch(events: &mpsc::Sender<MasterEvent>) -> Result<Self, Error> {
         let subreaper = rustix::process::child_subreaper().is_ok_and(|setting| setting.is_some());
         let ours = std::process::id() == 1 || subreaper;
         if ours {
@@ -51,7 +50,7 @@ impl Orphans {
             tokio::spawn(async move {
                 while ended.recv().await.is_some() && !events.is_closed() {
                     // A full queue turns the loop as well.
-                    drop(events.try_send(Event::Tick));
+                    drop(events.try_send(MasterEvent::Tick));
                 }
             });
         }
@@ -69,21 +68,22 @@ impl Orphans {
         self.next_look
     }
 
-    /// Takes the exit status of every child that has ended long enough ago and is not somebody's, whose
-    /// status another part of this process waits for.
-    fn bury(&mut self, now: Instant, is_somebodys: impl Fn(Pid) -> bool) {
+    /// Takes the exit status of every child that has ended long enough ago and is no worker: those are
+    /// waited for by the runtime.
+    pub(super) fn reap(&mut self, now: Instant, is_worker: impl Fn(u32) -> bool) {
         if !self.ours || self.next_look.is_some_and(|due| now < due) {
             return;
         }
         self.next_look = None;
-        // A question to the kernel that is nearly always answered with nobody; the list is longer.
+        // A question to the kernel whose answer is nearly always none; the list is longer.
         let Some(first) = one_that_has_ended() else {
             self.ended.clear();
             return;
         };
+        let is_ours = |pid: Pid| u32::try_from(pid.as_raw()).is_ok_and(&is_worker);
         // A kernel without that list leaves this one, and the others come after it.
         let all = children().into_iter().chain([first]);
-        let there: Vec<Pid> = all.filter(|&pid| !is_somebodys(pid) && has_ended(pid)).collect();
+        let there: Vec<Pid> = all.filter(|&pid| !is_ours(pid) && has_ended(pid)).collect();
         self.ended.retain(|pid, _| there.contains(pid));
         for &pid in &there {
             self.ended.entry(pid).or_insert(now);
@@ -96,7 +96,7 @@ impl Orphans {
             self.ended.remove(&pid);
             match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(_) => tracing::debug!(pid = pid.as_raw(), "an orphan has ended"),
-                // Whoever started it was quicker.
+                // The hook that started it was quicker.
                 Err(Errno::ECHILD) => {}
                 Err(error) => tracing::warn!(%error, "cannot take an orphan's status"),
             }
@@ -113,7 +113,7 @@ const LOOK: WaitPidFlag =
 fn one_that_has_ended() -> Option<Pid> {
     match waitid(Id::All, LOOK) {
         Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => Some(pid),
-        // Nobody has ended; or there is no child at all.
+        // None has ended; or there is no child at all.
         Ok(_) | Err(Errno::ECHILD) => None,
         Err(error) => {
             tracing::warn!(%error, "cannot look for orphans");
@@ -138,19 +138,6 @@ fn children() -> Vec<Pid> {
     lists.flat_map(numbers).map(Pid::from_raw).collect()
 }
 
-impl Supervisor {
-    /// Buries those who have ended and are no workers.
-    pub(super) fn bury_orphans(&mut self) {
-        let slots = &self.slots;
-        let is_worker = |pid: Pid| {
-            let workers = slots.iter().flat_map(|slot| &slot.workers);
-            let mut pids = workers.filter_map(|worker| i32::try_from(worker.pid).ok());
-            pids.any(|worker| worker == pid.as_raw())
-        };
-        self.orphans.bury(Instant::now(), is_worker);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command};
@@ -158,31 +145,31 @@ mod tests {
     use super::*;
 
     /// Returns a child that has ended with 7, and the closure that tells it from those of other tests.
-    fn ended() -> (Child, impl Fn(Pid) -> bool) {
+    fn ended() -> (Child, impl Fn(u32) -> bool) {
         let child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
         let ours = Pid::from_raw(i32::try_from(child.id()).unwrap());
         waitid(Id::Pid(ours), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
-        (child, move |pid| pid != ours)
+        (child, move |pid| Pid::from_raw(pid.cast_signed()) != ours)
     }
 
     #[test]
-    fn whoever_started_a_process_can_ask_how_it_ended() {
+    fn a_hook_that_started_a_process_can_ask_how_it_ended() {
         let (mut child, not_ours) = ended();
         let mut orphans = Orphans::with_grace(GRACE);
         let now = Instant::now();
-        orphans.bury(now, &not_ours);
+        orphans.reap(now, &not_ours);
         assert_eq!(orphans.deadline(), Some(now + LOOK_EVERY));
-        orphans.bury(now + GRACE / 2, &not_ours);
+        orphans.reap(now + GRACE / 2, &not_ours);
         assert_eq!(child.wait().unwrap().code(), Some(7));
     }
 
     #[test]
-    fn nobody_is_left_for_ever() {
+    fn no_process_is_left_for_ever() {
         let (mut child, not_ours) = ended();
         let mut orphans = Orphans::with_grace(GRACE);
         let now = Instant::now();
-        orphans.bury(now, &not_ours);
-        orphans.bury(now + GRACE, &not_ours);
+        orphans.reap(now, &not_ours);
+        orphans.reap(now + GRACE, &not_ours);
         let taken = child.wait().unwrap_err();
         assert_eq!(taken.raw_os_error(), Some(Errno::ECHILD as i32));
     }

@@ -1,306 +1,393 @@
-//! A reload: replace, then retire, one slot after the other. Reloads of different slots go on side by
-//! side; one that finds another at its slots follows it, and hurries it.
+//! The reloads of a program that is up: replace, then retire, one slot after the other. Those of
+//! different slots go on side by side; one that finds another at its slots follows it, and hurries it.
+//! A machine over the slots: it starts, signals and tells nothing itself.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::backoff::Failures;
-use super::event::WorkerKey;
+use super::drain_limits::DrainLimits;
+use super::event::{MasterAction, note};
 use super::exit::ExitReason;
-use super::patience::Patience;
-use super::rounds::{Round, Rounds, Step, Watcher, queue};
-use super::slot::{Outlook, Worker};
-use super::supervisor::{Phase, Supervisor};
-use super::tally::Tally;
+use super::slot::{Outlook, SlotId, SlotWorker, Slots, WorkerKey};
+use super::stop::Tally;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
-use crate::control::report::Step as Shown;
-use crate::control::request::Manner;
+use crate::control::request::Answer;
 use crate::limit::finite;
 use crate::service::Reload;
 use crate::terminal::units::{self, plural};
 
-impl Supervisor {
-    /// Begins a reload, or has it follow those that are in its way.
-    pub(super) fn reload(
+/// The reloads under way, and the one that waits for them.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    /// No two have a slot in common.
+    under_way: Vec<Round>,
+    /// What was asked for meanwhile of slots that one of them has, merged into one.
+    next: Option<Round>,
+}
+
+/// One reload: of the whole program, or of the slots that were named.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// How long connections get: the longest that was asked for by the callers it was merged from.
+    limits: DrainLimits,
+    /// What those asked for that wait for it to end: the shortest of it.
+    hurry: DrainLimits,
+    slots: BTreeSet<SlotId>,
+    /// Those to come.
+    due: BTreeSet<SlotId>,
+    /// The slots it leaves as they are.
+    staying: BTreeSet<SlotId>,
+    watchers: Vec<Watcher>,
+    awaited: Awaited,
+    /// What happened to connections.
+    pub(super) tally: Tally,
+    replaced: usize,
+    /// What was told of the program that its successors run.
+    told: Vec<String>,
+}
+
+/// A caller that waits for a reload.
+#[derive(Debug)]
+struct Watcher {
+    answers: Answers,
+    /// Whether all that was named stays as it is: it was not asked for by mistake.
+    in_vain: bool,
+}
+
+/// What a reload waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// The next slot is due.
+    Nothing,
+    /// The successor must get ready.
+    Successor(WorkerKey),
+    /// The old processes of this slot must end.
+    End(SlotId),
+}
+
+impl Awaited {
+    fn slot(self) -> Option<SlotId> {
+        match self {
+            Self::Nothing => None,
+            Self::Successor(key) => Some(key.slot),
+            Self::End(slot) => Some(slot),
+        }
+    }
+}
+
+impl Reloads {
+    /// Returns whether no reload is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Returns the one that is at work on this slot.
+    pub(super) fn at(&self, slot: SlotId) -> Option<&Round> {
+        self.under_way.iter().find(|round| round.concerns(slot))
+    }
+
+    /// Returns the one that is at work on this slot.
+    pub(super) fn at_mut(&mut self, slot: SlotId) -> Option<&mut Round> {
+        self.under_way.iter_mut().find(|round| round.concerns(slot))
+    }
+
+    /// A reload was asked for: it begins, or follows those that are in its way.
+    pub(super) fn asked(
         &mut self,
-        manner: Manner,
-        timeout: Option<Duration>,
-        only: Option<Vec<usize>>,
-        answers: Option<Answers>,
-    ) {
-        self.log_files.look_now();
-        let wish = Patience::of(manner, timeout);
-        let asked = self.round(wish, only, answers);
-        match &mut self.phase {
-            Phase::Stopping(_) => {
-                asked.done(ExitCode::Failed, "cannot reload: the program is stopping");
+        asked: Round,
+        slots: &mut Slots,
+        now: Instant,
+    ) -> Vec<MasterAction> {
+        let waiting = self.under_way.iter().chain(&self.next);
+        if !waiting.into_iter().any(|round| round.overlaps(&asked)) {
+            tracing::info!("reloading");
+            return self.begin(asked, slots);
+        }
+        tracing::info!("asked to reload meanwhile: it follows");
+        let wish = asked.limits;
+        let mut actions = asked.tell(match self.next {
+            Some(_) => "a reload is under way; this one joins the next",
+            None => "a reload is under way; another one follows",
+        });
+        merge(&mut self.next, asked);
+        actions.extend(self.hurry(wish, slots, now));
+        actions
+    }
+
+    /// Begins a reload that nothing is in the way of.
+    pub(super) fn begin(&mut self, mut round: Round, slots: &Slots) -> Vec<MasterAction> {
+        let mut actions = vec![MasterAction::Reloading];
+        round.due.clone_from(&round.slots);
+        let staying: BTreeSet<_> = round.staying.iter().map(|&id| slots[id].service).collect();
+        for service in staying {
+            let text = format!("{}: stays, a reload does not replace it", slots[service].name);
+            actions.extend(round.tell(&text));
+        }
+        let workers = round.staying.iter().flat_map(|&id| &slots[id].workers);
+        actions.extend(workers.filter(|worker| worker.is_ready()).map(SlotWorker::reload));
+        self.under_way.push(round);
+        actions
+    }
+
+    /// Shortens the drains of the reloads that the next one waits for to what its caller would wait:
+    /// a plain reload does not wait an hour for the visitors of a graceful one.
+    fn hurry(&mut self, wish: DrainLimits, slots: &mut Slots, now: Instant) -> Vec<MasterAction> {
+        let mut actions = Vec::new();
+        let Some(next) = &self.next else { return actions };
+        for round in self.under_way.iter_mut().filter(|round| round.overlaps(next)) {
+            let limit = |round: &Round, slot| round.limit(slots.drain_limit(slot));
+            let before: Vec<_> = round.open().map(|slot| (slot, limit(round, slot))).collect();
+            round.hurry = round.hurry.and_shorter(wish);
+            let after = before.iter().map(|&(slot, before)| (before, limit(round, slot)));
+            let shortened = after.filter(|(before, after)| after < before);
+            let Some(longest) = shortened.map(|(_, after)| after).max() else { continue };
+            let longest = units::limit(longest);
+            tracing::info!(limit = longest, "a reload is hurried by another one");
+            actions.extend(round.tell(&format!(
+                "hurried by another reload: connections get {longest} at most from now on"
+            )));
+            let Awaited::End(slot) = round.awaited else { continue };
+            let (limit, stop_limit) = (limit(round, slot), slots.config.stop_limit);
+            for worker in slots[slot].workers.iter_mut().filter(|worker| worker.is_draining()) {
+                if worker.deadline() > Some(now + finite(limit)) {
+                    actions.push(worker.drain(now, limit, stop_limit));
+                }
             }
-            Phase::Starting(starting) => {
-                tracing::info!(?manner, "asked to reload during the start: it follows");
-                asked.tell("the program is starting; this reload follows");
-                queue(&mut starting.next, asked);
+        }
+        actions
+    }
+
+    /// Goes as far as the reloads under way can go now.
+    pub(super) fn advance(&mut self, slots: &mut Slots) -> Vec<MasterAction> {
+        let mut actions = Vec::new();
+        let mut at = 0;
+        // Those that begin meanwhile come last.
+        while let Some(round) = self.under_way.get_mut(at) {
+            if let Awaited::End(slot) = round.awaited
+                && !slots[slot].workers.iter().any(SlotWorker::is_leaving)
+            {
+                round.replaced += 1;
+                round.awaited = Awaited::Nothing;
             }
-            Phase::Up(rounds) if rounds.is_in_the_way_of(&asked) => {
-                tracing::info!(?manner, "asked to reload meanwhile: it follows");
-                asked.tell(match rounds.next {
-                    Some(_) => "a reload is under way; this one joins the next",
-                    None => "a reload is under way; another one follows",
-                });
-                queue(&mut rounds.next, asked);
-                self.hurry_reloads(wish);
+            if round.awaited != Awaited::Nothing {
+                at += 1;
+            } else if let Some(slot) = round.due.pop_first() {
+                let key = slots.next_process(slot);
+                round.awaited = Awaited::Successor(key);
+                actions.push(MasterAction::Start(key));
+            } else {
+                let (round, next) = self.end(at, slots);
+                actions.extend(round.finished());
+                actions.extend(next);
             }
-            Phase::Up(_) => {
-                tracing::info!(?manner, "reloading");
-                self.begin_round(asked);
-            }
+        }
+        actions
+    }
+
+    /// A process was started.
+    pub(super) fn started(&self, key: WorkerKey, slots: &mut Slots) {
+        let slot = &mut slots[key.slot];
+        if self.of_successor(key).is_some() && slot.outlook != Outlook::Running {
+            // A person who reloads after a crash loop has changed something.
+            slot.failures = Failures::default();
         }
     }
 
+    /// A process is ready: if it is a successor, those before it retire.
+    pub(super) fn ready(
+        &mut self,
+        key: WorkerKey,
+        slots: &mut Slots,
+        now: Instant,
+    ) -> Option<Vec<MasterAction>> {
+        let at = self.of_successor(key)?;
+        let round = self.under_way.get_mut(at)?;
+        round.awaited = Awaited::End(key.slot);
+        let limit = round.limit(slots.drain_limit(key.slot));
+        let (stop_limit, slot) = (slots.config.stop_limit, &mut slots[key.slot]);
+        let mut actions = Vec::new();
+        for worker in &mut slot.workers {
+            if worker.key != key && !worker.is_leaving() {
+                tracing::info!(slot = slot.name, pid = worker.pid, ?limit, "retiring");
+                actions.push(worker.drain(now, limit, stop_limit));
+            }
+        }
+        Some(actions)
+    }
+
+    /// A process has ended, or was not started: if it is a successor, its reload fails. The reason
+    /// says what became of it.
+    pub(super) fn failed(
+        &mut self,
+        key: WorkerKey,
+        slots: &Slots,
+        reason: impl FnOnce() -> String,
+    ) -> Option<Vec<MasterAction>> {
+        let at = self.of_successor(key)?;
+        let reason = reason();
+        tracing::error!(reason, "the reload failed");
+        let (round, next) = self.end(at, slots);
+        let rest = match round.due.len() {
+            0 => String::new(),
+            rest => format!("; {} not reloaded", plural(rest, "more slot", "more slots")),
+        };
+        let text = format!("the reload failed: {reason}{rest}");
+        Some(round.done(ExitCode::Failed, &text).chain(next).collect())
+    }
+
+    /// Ends the reloads under way, and those to come, because the program stops.
+    pub(super) fn abandon(&mut self) -> Vec<MasterAction> {
+        let rounds = self.under_way.drain(..).chain(self.next.take());
+        rounds.flat_map(|round| round.abandon()).collect()
+    }
+
+    /// Returns the place of the one whose successor this process is.
+    fn of_successor(&self, key: WorkerKey) -> Option<usize> {
+        self.under_way.iter().position(|round| round.awaited == Awaited::Successor(key))
+    }
+
+    /// Takes a reload out, and begins the next one if that waited for it alone.
+    fn end(&mut self, at: usize, slots: &Slots) -> (Round, Vec<MasterAction>) {
+        let ended = self.under_way.remove(at);
+        let waits = |next: &Round| self.under_way.iter().any(|round| round.overlaps(next));
+        let Some(next) = self.next.take_if(|next| !waits(next)) else {
+            return (ended, Vec::new());
+        };
+        tracing::info!("reloading once more, as asked meanwhile");
+        (ended, self.begin(next, slots))
+    }
+}
+
+impl Round {
     /// Returns the reload of these slots, or of all.
-    fn round(
-        &self,
-        patience: Patience,
-        only: Option<Vec<usize>>,
+    pub(super) fn new(
+        limits: DrainLimits,
+        only: Option<Vec<SlotId>>,
         answers: Option<Answers>,
-    ) -> Round {
+        all: &Slots,
+    ) -> Self {
         let is_named = only.is_some();
-        let named = only.unwrap_or_else(|| (0..self.slots.len()).collect());
+        let named = only.unwrap_or_else(|| all.ids().collect());
         let (slots, staying): (BTreeSet<_>, BTreeSet<_>) =
-            named.into_iter().partition(|&position| self.is_replaced(position));
+            named.into_iter().partition(|&id| all.service(id).reload == Reload::Replace);
         let in_vain = is_named && slots.is_empty();
-        Round {
-            patience,
-            hurry: Patience::default(),
+        Self {
+            limits,
+            hurry: DrainLimits::default(),
             slots,
             due: BTreeSet::new(),
             staying,
             watchers: answers.into_iter().map(|answers| Watcher { answers, in_vain }).collect(),
-            step: Step::Next,
+            awaited: Awaited::Nothing,
             tally: Tally::default(),
             replaced: 0,
             told: Vec::new(),
         }
     }
 
-    /// Returns whether a reload replaces the processes of this slot.
-    fn is_replaced(&self, position: usize) -> bool {
-        let service = self.slots.get(position).and_then(|slot| self.services.get(slot.service));
-        service.is_some_and(|service| service.reload == Reload::Replace)
+    fn overlaps(&self, other: &Self) -> bool {
+        !self.slots.is_disjoint(&other.slots)
     }
 
-    /// Begins a reload that nothing is in the way of.
-    pub(super) fn begin_round(&mut self, mut round: Round) {
-        self.notify.reloading();
-        self.hooks.reloading();
-        round.due.clone_from(&round.slots);
-        let slots = round.staying.iter().filter_map(|&position| self.slots.get(position));
-        let staying: BTreeSet<_> = slots.map(|slot| slot.service).collect();
-        for service in staying.iter().filter_map(|&service| self.services.get(service)) {
-            round.tell(&format!("{}: stays, a reload does not replace it", service.name));
-        }
-        for &position in &round.staying {
-            let Some(slot) = self.slots.get_mut(position) else { continue };
-            slot.workers.iter_mut().filter(|worker| worker.is_ready()).for_each(Worker::reload);
-        }
-        if let Phase::Up(rounds) = &mut self.phase {
-            rounds.under_way.push(round);
-        }
+    /// Returns whether it is at work on this slot.
+    fn concerns(&self, slot: SlotId) -> bool {
+        self.awaited.slot().map_or_else(|| self.slots.contains(&slot), |at| at == slot)
     }
 
-    /// Shortens the drains of the reloads that the next one waits for to what its caller would wait:
-    /// a plain reload does not wait an hour for the visitors of a graceful one.
-    fn hurry_reloads(&mut self, wish: Patience) {
-        let Phase::Up(Rounds { under_way, next: Some(next) }) = &mut self.phase else { return };
-        let (now, stop_limit) = (Instant::now(), self.config.stop_limit);
-        for round in under_way.iter_mut().filter(|round| round.overlaps(next)) {
-            let own = |position: usize| {
-                let slot = self.slots.get(position)?;
-                self.services.get(slot.service)?.drain_limit
-            };
-            let own = |position| own(position).unwrap_or(self.config.drain_limit);
-            let before: Vec<_> = round.open().map(|slot| (slot, round.limit(own(slot)))).collect();
-            round.hurry = round.hurry.and_shorter(wish);
-            let shortened =
-                before.into_iter().map(|(slot, was)| (slot, was, round.limit(own(slot))));
-            let shortened: Vec<_> = shortened.filter(|(_, was, limit)| limit < was).collect();
-            let Some(&(_, _, longest)) = shortened.iter().max_by_key(|(_, _, limit)| *limit) else {
-                continue;
-            };
-            let longest = units::limit(longest);
-            tracing::info!(limit = longest, "a reload is hurried by another one");
-            round.tell(&format!(
-                "hurried by another reload: connections get {longest} at most from now on"
-            ));
-            let Step::Retiring(position) = round.step else { continue };
-            let limit = round.limit(own(position));
-            let Some(slot) = self.slots.get_mut(position) else { continue };
-            for worker in slot.workers.iter_mut().filter(|worker| worker.is_draining()) {
-                if worker.deadline() > Some(now + finite(limit)) {
-                    worker.drain(limit, stop_limit);
-                }
+    /// Returns the slots whose connections have not had their limit yet.
+    fn open(&self) -> impl Iterator<Item = SlotId> {
+        self.awaited.slot().into_iter().chain(self.due.iter().copied())
+    }
+
+    /// Returns how long connections get, in a service with this limit of its own.
+    fn limit(&self, own: Duration) -> Duration {
+        let asked = self.limits.longest(own);
+        self.hurry.shortest(own).map_or(asked, |hurry| asked.min(hurry))
+    }
+
+    /// Returns where those who wait for it are answered.
+    pub(super) fn watchers(&self) -> impl Iterator<Item = &Answers> {
+        self.watchers.iter().map(|watcher| &watcher.answers)
+    }
+
+    pub(super) fn tell(&self, text: &str) -> Vec<MasterAction> {
+        self.watchers().map(|watcher| note(watcher, text)).collect()
+    }
+
+    /// Tells each of these lines, unless an earlier successor had it told.
+    pub(super) fn note(&mut self, lines: Vec<String>) -> Vec<MasterAction> {
+        let mut actions = Vec::new();
+        for line in lines {
+            if !self.told.contains(&line) {
+                actions.extend(self.tell(&line));
+                self.told.push(line);
             }
         }
+        actions
     }
 
-    /// Goes as far as the reloads under way can go now.
-    pub(super) fn advance_reloads(&mut self) {
-        let mut at = 0;
-        while matches!(&self.phase, Phase::Up(rounds) if at < rounds.under_way.len()) {
-            if self.advance_round(at) {
-                at += 1;
-            }
-        }
+    pub(super) fn abandon(&self) -> Vec<MasterAction> {
+        self.done(ExitCode::Failed, "the reload was given up: the program stops").collect()
     }
 
-    /// Goes as far as this reload can go now; returns whether it goes on after that.
-    fn advance_round(&mut self, at: usize) -> bool {
-        loop {
-            let Some(round) = self.round_at(at) else { return false };
-            match round.step {
-                Step::Starting(_) => return true,
-                Step::Retiring(slot) => {
-                    let slot = self.slots.get(slot);
-                    if slot.is_some_and(|slot| slot.workers.iter().any(Worker::is_leaving)) {
-                        return true;
-                    }
-                    if let Some(round) = self.round_at(at) {
-                        round.replaced += 1;
-                        round.step = Step::Next;
-                    }
-                }
-                Step::Next => match round.due.pop_first() {
-                    None => {
-                        self.finish_round(at);
-                        return false;
-                    }
-                    Some(slot) => match self.replace(slot) {
-                        Ok(key) => {
-                            if let Some(round) = self.round_at(at) {
-                                round.step = Step::Starting(key);
-                            }
-                        }
-                        Err(reason) => {
-                            self.fail_round(at, &reason);
-                            return false;
-                        }
-                    },
-                },
-            }
-        }
+    pub(super) fn done(&self, code: ExitCode, text: &str) -> impl Iterator<Item = MasterAction> {
+        self.watchers().map(move |watcher| {
+            MasterAction::Answer(watcher.clone(), Answer::Done { code, text: text.to_owned() })
+        })
     }
 
-    fn round_at(&mut self, at: usize) -> Option<&mut Round> {
-        let Phase::Up(rounds) = &mut self.phase else { return None };
-        rounds.under_way.get_mut(at)
-    }
-
-    fn replace(&mut self, position: usize) -> Result<WorkerKey, String> {
-        let was = self.slots.get(position).map(|slot| slot.outlook);
-        let key = self.start_worker(position)?;
-        if let Some(slot) = self.slots.get_mut(position)
-            && was != Some(Outlook::Running)
-        {
-            // Whoever reloads after a crash loop has changed something.
-            slot.failures = Failures::default();
-        }
-        Ok(key)
-    }
-
-    /// A process is ready: if it is a successor, those before it retire.
-    pub(super) fn successor_ready(&mut self, key: WorkerKey) {
-        let stop_limit = self.config.stop_limit;
-        let Phase::Up(rounds) = &mut self.phase else { return };
-        let Some(at) = rounds.of_successor(key) else { return };
-        let Some(round) = rounds.under_way.get_mut(at) else { return };
-        round.step = Step::Retiring(key.slot);
-        let Some(slot) = self.slots.get_mut(key.slot) else { return };
-        let own = self.services.get(slot.service).and_then(|service| service.drain_limit);
-        let limit = round.limit(own.unwrap_or(self.config.drain_limit));
-        let mut pid = 0;
-        for worker in &mut slot.workers {
-            if worker.generation == key.generation {
-                pid = worker.pid;
-            } else if !worker.is_leaving() {
-                tracing::info!(slot = slot.name, pid = worker.pid, ?limit, "retiring");
-                worker.drain(limit, stop_limit);
-            }
-        }
-        self.progress(key.slot, pid, Shown::Ready, None, None);
-    }
-
-    /// Ends the reload whose successor the process was that ended; returns whether there is one.
-    pub(super) fn successor_ended(&mut self, key: WorkerKey, reason: &ExitReason) -> bool {
-        let Phase::Up(rounds) = &self.phase else { return false };
-        let Some(at) = rounds.of_successor(key) else { return false };
-        let slot = self.slots.get(key.slot);
-        let name = slot.map_or("", |slot| slot.name.as_str());
-        let old = slot.and_then(|slot| slot.workers.first());
-        let kept = old.map_or_else(
-            || "no process serves this slot".to_owned(),
-            |old| format!("the old process goes on (pid {})", old.pid),
-        );
-        let text = format!("{name}: the successor {}; {kept}", successor_problem(reason));
-        self.fail_round(at, &text);
-        true
-    }
-
-    fn fail_round(&mut self, at: usize, reason: &str) {
-        tracing::error!(reason, "the reload failed");
-        let Some(round) = self.end_round(at) else { return };
-        let rest = match round.due.len() {
-            0 => String::new(),
-            rest => format!("; {} not reloaded", plural(rest, "more slot", "more slots")),
-        };
-        round.done(ExitCode::Failed, &format!("the reload failed: {reason}{rest}"));
-    }
-
-    fn finish_round(&mut self, at: usize) {
-        let Some(round) = self.end_round(at) else { return };
-        tracing::info!(replaced = round.replaced, "reloaded");
-        let text = match round.replaced {
+    fn finished(&self) -> Vec<MasterAction> {
+        tracing::info!(replaced = self.replaced, "reloaded");
+        let text = match self.replaced {
             0 => "nothing to reload: every service stays".to_owned(),
             count => {
                 let replaced = plural(count, "process", "processes");
-                format!("reloaded: {replaced} replaced, {}", round.tally)
+                format!("reloaded: {replaced} replaced, {}", self.tally)
             }
         };
-        for Watcher { answers, in_vain } in &round.watchers {
-            if *in_vain {
-                answers.done(ExitCode::Failed, "nothing was replaced: `restart` does that");
+        let done = |watcher: &Watcher| {
+            let (code, text) = if watcher.in_vain {
+                (ExitCode::Failed, "nothing was replaced: `restart` does that".to_owned())
             } else {
-                answers.done(ExitCode::Ok, text.clone());
-            }
-        }
-    }
-
-    /// Takes a reload out, and begins the next one if that waited for it alone.
-    fn end_round(&mut self, at: usize) -> Option<Round> {
-        let Phase::Up(rounds) = &mut self.phase else { return None };
-        let ended = rounds.under_way.remove(at);
-        if let Some(next) = rounds.due() {
-            tracing::info!("reloading once more, as asked meanwhile");
-            self.begin_round(next);
-        }
-        Some(ended)
-    }
-
-    /// Ends the reloads under way, and those to come, because the program stops.
-    pub(super) fn abandon_reloads(&mut self) {
-        let (under_way, next) = match &mut self.phase {
-            Phase::Up(rounds) => (std::mem::take(&mut rounds.under_way), rounds.next.take()),
-            Phase::Starting(starting) => (Vec::new(), starting.next.take()),
-            Phase::Stopping(_) => return,
+                (ExitCode::Ok, text.clone())
+            };
+            MasterAction::Answer(watcher.answers.clone(), Answer::Done { code, text })
         };
-        for round in under_way.into_iter().chain(next) {
-            round.done(ExitCode::Failed, "the reload was given up: the program stops");
-        }
+        self.watchers.iter().map(done).collect()
     }
 }
 
-fn successor_problem(reason: &ExitReason) -> String {
-    match reason {
+/// Has a reload wait, with those that wait already: the gentler manner and the longer limit count, so
+/// that no connection gets less than was asked for.
+pub(super) fn merge(next: &mut Option<Round>, asked: Round) {
+    match next {
+        Some(next) => {
+            next.limits = next.limits.and_longer(asked.limits);
+            next.slots.extend(asked.slots);
+            next.staying.extend(asked.staying);
+            next.watchers.retain(|watcher| !watcher.answers.is_gone());
+            next.watchers.extend(asked.watchers);
+        }
+        None => *next = Some(asked),
+    }
+}
+
+/// Returns what is told of a successor that has ended.
+pub(super) fn successor_problem(slots: &Slots, slot: SlotId, reason: &ExitReason) -> String {
+    let slot = &slots[slot];
+    let kept = slot.workers.first().map_or_else(
+        || "no process serves this slot".to_owned(),
+        |old| format!("the old process goes on (pid {})", old.pid),
+    );
+    let problem = match reason {
         ExitReason::FailedToStart(_) | ExitReason::Panicked(_) => reason.to_string(),
         other => format!("did not start: {other}"),
-    }
+    };
+    format!("{}: the successor {problem}; {kept}", slot.name)
 }
+
+#[cfg(test)]
+#[path = "reload_tests.rs"]
+mod tests;

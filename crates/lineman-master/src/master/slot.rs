@@ -1,42 +1,193 @@
-//! A slot and the processes in it: their states, deadlines and what is known of their end.
+//! The slots and the processes in them, as values: states, deadlines, what is known of an end. The
+//! master's machines read and change them; there is no process, no socket and no clock in here.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fmt;
-use std::os::fd::OwnedFd;
+use std::ops::{Index, IndexMut};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, pidfd_send_signal};
-use tokio::sync::oneshot;
-
 use super::backoff::Failures;
-use super::event::WorkerKey;
+use super::event::MasterAction;
 use super::exit::{Evidence, ExitReason};
-use super::listeners::Listener;
-use crate::control::frame::Outbox;
-use crate::control::message::{FromWorker, ToWorker};
+use super::lending::{Loan, Reach};
+use crate::config::Config;
+use crate::control::message::ToWorker;
 use crate::limit::finite;
+use crate::service::Description;
+use crate::service::sketch::{Sketch, differences};
+use crate::terminal::plain::one_line;
+use crate::terminal::units::plural;
 
 /// How much longer than a limit the master waits before it acts, so that a worker that keeps the
 /// limit is not caught by a scheduler's delay.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// The most questions a worker may leave unanswered; each is a caller that waits a second at most.
-const QUESTIONS: usize = 256;
+/// Names a slot for the master's life; made by [`Slots`] alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SlotId(usize);
+
+/// Names a service for the master's life; made by [`Slots`] alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ServiceId(usize);
+
+/// Names one process for the master's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct WorkerKey {
+    pub(super) slot: SlotId,
+    /// The process's number within the slot.
+    pub(super) generation: u64,
+}
+
+/// Every slot of every service. None comes or goes, so that an id leads to a slot always.
+#[derive(Debug)]
+pub(super) struct Slots {
+    pub(super) config: Config,
+    services: Vec<Description>,
+    all: Vec<Slot>,
+}
+
+impl Index<SlotId> for Slots {
+    type Output = Slot;
+
+    fn index(&self, id: SlotId) -> &Slot {
+        &self.all[id.0]
+    }
+}
+
+impl IndexMut<SlotId> for Slots {
+    fn index_mut(&mut self, id: SlotId) -> &mut Slot {
+        &mut self.all[id.0]
+    }
+}
+
+impl Index<ServiceId> for Slots {
+    type Output = Description;
+
+    fn index(&self, id: ServiceId) -> &Description {
+        &self.services[id.0]
+    }
+}
+
+impl Slots {
+    /// Returns the slots of these services; none has run yet.
+    pub(super) fn new(config: Config, services: Vec<Description>) -> Self {
+        let mut slots = Vec::new();
+        for (position, service) in services.iter().enumerate() {
+            let slot = |index| Slot::new(&service.name, ServiceId(position), index);
+            slots.extend((0..service.count).map(slot));
+        }
+        Self { config, services, all: slots }
+    }
+
+    /// Returns the ids of all slots, those of a service one after the other.
+    pub(super) fn ids(&self) -> impl DoubleEndedIterator<Item = SlotId> + Clone + use<> {
+        (0..self.all.len()).map(SlotId)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
+        self.ids().zip(&self.all)
+    }
+
+    pub(super) fn services(&self) -> impl Iterator<Item = (ServiceId, &Description)> {
+        (0..).map(ServiceId).zip(&self.services)
+    }
+
+    /// Returns what a program of these services wants otherwise, a line for people each; nothing of one
+    /// that is too old to say.
+    pub(super) fn drift(&self, wanted: &[Sketch]) -> Vec<String> {
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let had: Vec<_> = self.services.iter().map(Sketch::of).collect();
+        let lines = differences(&had, wanted);
+        lines.iter().map(|line| one_line(line).into_owned()).collect()
+    }
+
+    /// Returns the service of a slot.
+    pub(super) fn service(&self, id: SlotId) -> &Description {
+        &self[self[id].service]
+    }
+
+    /// Returns the slots of a service.
+    pub(super) fn of(&self, service: ServiceId) -> impl Iterator<Item = &Slot> {
+        self.all.iter().filter(move |slot| slot.service == service)
+    }
+
+    /// Returns how long a drain of this slot may take as a rule.
+    pub(super) fn drain_limit(&self, id: SlotId) -> Duration {
+        self.service(id).drain_limit.unwrap_or(self.config.drain_limit)
+    }
+
+    pub(super) fn worker(&mut self, key: WorkerKey) -> Option<&mut SlotWorker> {
+        self[key.slot].workers.iter_mut().find(|worker| worker.key == key)
+    }
+
+    pub(super) fn workers(&self) -> impl Iterator<Item = &SlotWorker> {
+        self.all.iter().flat_map(|slot| &slot.workers)
+    }
+
+    /// Returns the key of a slot's next process, which is to be started.
+    pub(super) fn next_process(&mut self, slot: SlotId) -> WorkerKey {
+        self[slot].generation += 1;
+        WorkerKey { slot, generation: self[slot].generation }
+    }
+
+    /// Returns whether a process of this service is ready.
+    pub(super) fn serves(&self, service: ServiceId) -> bool {
+        self.of(service).any(Slot::is_ready)
+    }
+
+    /// Returns the slots that a person names by a service or slot; `None` when no name was given, and
+    /// the names there are when there is none of this one.
+    pub(super) fn named(&self, wanted: Option<&str>) -> Result<Option<Vec<SlotId>>, String> {
+        let Some(wanted) = wanted else { return Ok(None) };
+        let is_named = |slot: &Slot| slot.name == wanted || self[slot.service].name == wanted;
+        let named = self.iter().filter(|(_, slot)| is_named(slot));
+        let named: Vec<SlotId> = named.map(|(id, _)| id).collect();
+        if named.is_empty() {
+            let mut known: Vec<&str> = self.services.iter().map(|service| &*service.name).collect();
+            // Its service may be right, and only the number wrong.
+            if let Some((of, _)) = wanted.rsplit_once('/') {
+                let slots = self.all.iter().filter(|slot| self[slot.service].name == of);
+                known.extend(slots.map(|slot| &*slot.name));
+            }
+            return Err(format!("no service or slot {wanted:?}; there are: {}", known.join(", ")));
+        }
+        Ok(Some(named))
+    }
+
+    /// Returns one line that says how much of the program serves.
+    pub(super) fn condition(&self) -> String {
+        let services = self.services().filter(|(service, _)| self.serves(*service)).count();
+        let processes = self.all.iter().filter(|slot| slot.is_ready()).count();
+        let failed = self.all.iter().filter(|slot| slot.outlook == Outlook::Failed).count();
+        let (of_services, of_slots) = (self.services.len(), self.all.len());
+        let mut text =
+            format!("{services}/{of_services} services ready, {processes}/{of_slots} processes");
+        if failed > 0 {
+            text.push_str(", failed: ");
+            text.push_str(&plural(failed, "slot", "slots"));
+        }
+        text
+    }
+
+    /// Returns when something is due at a slot, if anything is.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.all.iter().filter_map(Slot::deadline).min()
+    }
+}
 
 /// One slot: a place for one process of a service.
 #[derive(Debug)]
 pub(super) struct Slot {
     /// `service/index`.
     pub(super) name: String,
-    /// The service's position in the master's list.
-    pub(super) service: usize,
+    pub(super) service: ServiceId,
     /// The slot's number within the service.
     pub(super) index: usize,
-    /// Its sockets, in the order of the service's description.
-    pub(super) listeners: Vec<Listener>,
+    /// What its listeners have to do with those of its neighbours, in the order of the service's
+    /// description.
+    pub(super) listeners: Vec<Reach>,
     /// Its processes: the serving one first; during a reload two.
-    pub(super) workers: Vec<Worker>,
-    /// What becomes of it while it has no process.
+    pub(super) workers: Vec<SlotWorker>,
     pub(super) outlook: Outlook,
     /// How many processes were started for it.
     pub(super) generation: u64,
@@ -46,18 +197,14 @@ pub(super) struct Slot {
     pub(super) last_exit: Option<LastExit>,
     /// Its failures since it was last healthy.
     pub(super) failures: Failures,
-    /// Who accepts at its listeners while it is down.
-    pub(super) lent_to: Option<WorkerKey>,
-    /// The listeners, by position, that this one has still to be given.
-    pub(super) unlent: BTreeSet<usize>,
+    /// The process of a neighbour that accepts at its listeners while it is down.
+    pub(super) loan: Option<Loan>,
 }
 
 /// How and when a process of a slot ended.
 #[derive(Debug, Clone)]
 pub(super) struct LastExit {
-    /// Why.
     pub(super) reason: ExitReason,
-    /// When.
     pub(super) at: Instant,
 }
 
@@ -74,34 +221,12 @@ pub(super) enum Outlook {
     Stopped,
 }
 
-/// The state of a slot or process as people see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SlotState {
-    /// The process was started and is not ready yet.
-    Starting,
-    /// The process serves.
-    Ready,
-    /// The process waits until its connections end.
-    Draining,
-    /// The process closes its connections, or was killed.
-    Stopping,
-    /// The process ended by itself; the next one starts after a pause.
-    BackingOff,
-    /// The process ended by itself too often.
-    Failed,
-    /// The program stops and the process is gone.
-    Stopped,
-}
-
-impl SlotState {
-    /// Returns its name in `status`.
+impl Outlook {
+    /// Returns the state of a slot without a process, as people see it.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Stopping => "stopping",
-            Self::BackingOff => "backing-off",
+            Self::Running => "starting",
+            Self::BackingOff(_) => "backing-off",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
         }
@@ -109,91 +234,63 @@ impl SlotState {
 }
 
 impl Slot {
-    /// Returns a slot that has not run yet.
-    pub(super) fn new(name: &str, service: usize, index: usize, listeners: Vec<Listener>) -> Self {
+    fn new(name: &str, service: ServiceId, index: usize) -> Self {
         Self {
             name: format!("{name}/{index}"),
             service,
             index,
-            listeners,
+            listeners: Vec::new(),
             workers: Vec::new(),
             outlook: Outlook::Running,
             generation: 0,
             restarts: 0,
             last_exit: None,
             failures: Failures::default(),
-            lent_to: None,
-            unlent: BTreeSet::new(),
+            loan: None,
         }
     }
 
-    /// Returns the state of a slot without a process.
-    pub(super) fn state(&self) -> SlotState {
-        match self.outlook {
-            Outlook::Running => SlotState::Starting,
-            Outlook::BackingOff(_) => SlotState::BackingOff,
-            Outlook::Failed => SlotState::Failed,
-            Outlook::Stopped => SlotState::Stopped,
-        }
-    }
-
-    /// Returns the process of this generation.
-    pub(super) fn worker(&mut self, generation: u64) -> Option<&mut Worker> {
-        self.workers.iter_mut().find(|worker| worker.generation == generation)
-    }
-
-    /// Takes the process of this generation out.
-    pub(super) fn remove(&mut self, generation: u64) -> Option<Worker> {
-        let position = self.workers.iter().position(|worker| worker.generation == generation)?;
+    /// Takes the process of this key out.
+    pub(super) fn remove(&mut self, key: WorkerKey) -> Option<SlotWorker> {
+        let position = self.workers.iter().position(|worker| worker.key == key)?;
         Some(self.workers.remove(position))
     }
 
     /// Remembers how a process ended. That one was asked to leave is no news, and hides no crash.
-    pub(super) fn note_exit(&mut self, reason: ExitReason) {
+    pub(super) fn note_exit(&mut self, reason: ExitReason, at: Instant) {
         let wanted = |reason: &ExitReason| *reason == ExitReason::Asked;
         if !wanted(&reason) || self.last_exit.as_ref().is_none_or(|last| wanted(&last.reason)) {
-            self.last_exit = Some(LastExit { reason, at: Instant::now() });
+            self.last_exit = Some(LastExit { reason, at });
         }
     }
 
     /// Returns whether a process of it serves.
     pub(super) fn is_ready(&self) -> bool {
-        self.workers.iter().any(Worker::is_ready)
+        self.workers.iter().any(SlotWorker::is_ready)
     }
 
     /// Returns whether no process of it serves or is about to: those that leave do not count.
     pub(super) fn is_vacant(&self) -> bool {
-        self.workers.iter().all(Worker::is_leaving)
+        self.workers.iter().all(SlotWorker::is_leaving)
     }
 
-    /// Returns when something is due, if anything is.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Instant> {
         let pause = match self.outlook {
             Outlook::BackingOff(until) if self.is_vacant() => Some(until),
             _ => None,
         };
-        self.workers.iter().filter_map(Worker::deadline).chain(pause).min()
+        self.workers.iter().filter_map(SlotWorker::deadline).chain(pause).min()
     }
 }
 
-/// One process.
-pub(super) struct Worker {
-    /// Its number within the slot.
-    pub(super) generation: u64,
-    /// Its process id.
+#[derive(Debug)]
+pub(super) struct SlotWorker {
+    pub(super) key: WorkerKey,
     pub(super) pid: u32,
-    /// A handle of the process: a signal through it cannot hit another one.
-    pub(super) handle: OwnedFd,
-    /// When it was started.
     pub(super) started: Instant,
-    /// What it does.
     pub(super) state: WorkerState,
     /// Since when it serves, or served: kept when it is told to leave, or killed.
     pub(super) ready_at: Option<Instant>,
-    /// The way to it.
-    pub(super) outbox: Outbox<ToWorker>,
-    /// Who waits for an answer of it, by token.
-    pub(super) questions: HashMap<u64, oneshot::Sender<FromWorker>>,
     /// What is known of its end before it comes.
     pub(super) evidence: Evidence,
     /// How many connections it cut when it left.
@@ -215,26 +312,41 @@ pub(super) enum WorkerState {
     Killed,
 }
 
-impl Worker {
-    /// Returns its name for events.
-    pub(super) fn key(&self, slot: usize) -> WorkerKey {
-        WorkerKey { slot, generation: self.generation }
+impl WorkerState {
+    /// Returns its name in `status`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Starting(_) => "starting",
+            Self::Ready => "ready",
+            Self::Draining(_) => "draining",
+            Self::Stopping(_) | Self::Killed => "stopping",
+        }
+    }
+}
+
+impl SlotWorker {
+    /// Returns a process that was started now.
+    pub(super) fn new(key: WorkerKey, pid: u32, now: Instant, ready_limit: Duration) -> Self {
+        Self {
+            key,
+            pid,
+            started: now,
+            state: WorkerState::Starting(now + finite(ready_limit)),
+            ready_at: None,
+            evidence: Evidence::default(),
+            cut: 0,
+        }
     }
 
-    /// Returns whether it serves.
     pub(super) fn is_ready(&self) -> bool {
         self.state == WorkerState::Ready
     }
 
     /// Returns whether it was told to leave.
     pub(super) fn is_leaving(&self) -> bool {
-        match self.state {
-            WorkerState::Starting(_) | WorkerState::Ready => false,
-            WorkerState::Draining(_) | WorkerState::Stopping(_) | WorkerState::Killed => true,
-        }
+        !matches!(self.state, WorkerState::Starting(_) | WorkerState::Ready)
     }
 
-    /// Returns whether it waits until its connections end.
     pub(super) fn is_draining(&self) -> bool {
         matches!(self.state, WorkerState::Draining(_))
     }
@@ -242,16 +354,6 @@ impl Worker {
     /// Returns whether it closes its connections without waiting.
     pub(super) fn is_stopping(&self) -> bool {
         matches!(self.state, WorkerState::Stopping(_) | WorkerState::Killed)
-    }
-
-    /// Returns its state as people see it.
-    pub(super) fn shown_state(&self) -> SlotState {
-        match self.state {
-            WorkerState::Starting(_) => SlotState::Starting,
-            WorkerState::Ready => SlotState::Ready,
-            WorkerState::Draining(_) => SlotState::Draining,
-            WorkerState::Stopping(_) | WorkerState::Killed => SlotState::Stopping,
-        }
     }
 
     /// Returns when something is due.
@@ -264,120 +366,68 @@ impl Worker {
         }
     }
 
-    /// Tells it that a reload leaves it as it is.
-    pub(super) fn reload(&mut self) {
-        self.tell(&ToWorker::Reload);
+    /// Has it told that a reload leaves it as it is.
+    pub(super) fn reload(&self) -> MasterAction {
+        MasterAction::Tell(self.key, ToWorker::Reload)
     }
 
-    /// Tells it to leave when its connections are gone; one that has been told gets another limit.
-    pub(super) fn drain(&mut self, limit: Duration, stop_limit: Duration) {
+    /// Has it leave when its connections are gone; one that has been told gets another limit.
+    pub(super) fn drain(
+        &mut self,
+        now: Instant,
+        limit: Duration,
+        stop_limit: Duration,
+    ) -> MasterAction {
         self.evidence.asked = true;
-        self.state = WorkerState::Draining(Instant::now() + finite(limit) + GRACE);
-        self.tell(&ToWorker::Drain { limit, stop_limit });
+        self.state = WorkerState::Draining(now + finite(limit) + GRACE);
+        MasterAction::Tell(self.key, ToWorker::Drain { limit, stop_limit })
     }
 
-    /// Tells it to close its connections and leave.
-    pub(super) fn stop(&mut self, stop_limit: Duration) {
+    /// Has it close its connections and leave.
+    pub(super) fn stop(&mut self, now: Instant, stop_limit: Duration) -> MasterAction {
         self.evidence.asked = true;
-        self.state = WorkerState::Stopping(Instant::now() + finite(stop_limit) + GRACE);
-        self.tell(&ToWorker::Stop { stop_limit });
+        self.state = WorkerState::Stopping(now + finite(stop_limit) + GRACE);
+        MasterAction::Tell(self.key, ToWorker::Stop { stop_limit })
     }
 
-    /// Kills it.
-    pub(super) fn kill(&mut self, reason: ExitReason) {
+    pub(super) fn kill(&mut self, reason: ExitReason) -> MasterAction {
         self.state = WorkerState::Killed;
         self.evidence.killed = Some(reason);
-        if let Err(error) = pidfd_send_signal(&self.handle, Signal::KILL) {
-            tracing::debug!(pid = self.pid, %error, "cannot kill");
-        }
-    }
-
-    /// Asks it something; the answer, if one comes, goes to `answer`.
-    pub(super) fn ask(
-        &mut self,
-        token: u64,
-        question: &ToWorker,
-        answer: oneshot::Sender<FromWorker>,
-    ) {
-        self.questions.retain(|_, waiting| !waiting.is_closed());
-        if self.questions.len() < QUESTIONS && self.tell(question) {
-            self.questions.insert(token, answer);
-        }
-    }
-
-    /// Tells it something. A full queue is a worker that does not read: it shows as busy, and one
-    /// that was told to leave is killed at its deadline.
-    fn tell(&self, message: &ToWorker) -> bool {
-        let told = self.outbox.send(message);
-        if let Err(error) = &told {
-            tracing::debug!(pid = self.pid, %error, "a worker was not told");
-        }
-        told.is_ok()
-    }
-}
-
-impl fmt::Debug for Worker {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = formatter.debug_struct("Worker");
-        debug.field("generation", &self.generation).field("pid", &self.pid);
-        debug.field("state", &self.state).finish_non_exhaustive()
+        MasterAction::Kill(self.key)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Child, Command};
-
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    use tokio::net::UnixStream;
-
     use super::*;
-    use crate::control::frame;
 
-    /// Returns a process that waits for its end, and what a master knows of it.
-    fn worker() -> (Child, Worker) {
-        let child = Command::new("sleep").arg("1000").spawn().unwrap();
-        let pid = Pid::from_child(&child);
-        let (ours, _) = UnixStream::pair().unwrap();
-        let (_, outbox) = frame::halves::<FromWorker, ToWorker>(ours);
-        let worker = Worker {
-            generation: 1,
-            pid: child.id(),
-            handle: pidfd_open(pid, PidfdFlags::empty()).unwrap(),
-            started: Instant::now(),
-            state: WorkerState::Ready,
-            ready_at: Some(Instant::now()),
-            outbox,
-            questions: HashMap::new(),
-            evidence: Evidence::default(),
-            cut: 0,
-        };
-        (child, worker)
-    }
-
-    #[tokio::test]
-    async fn a_process_that_the_watchdog_kills_has_been_ready_all_the_same() {
-        let (mut child, mut worker) = worker();
+    #[test]
+    fn a_process_that_the_watchdog_kills_has_been_ready_all_the_same() {
+        let now = Instant::now();
+        let key = WorkerKey { slot: SlotId(0), generation: 1 };
+        let mut worker = SlotWorker::new(key, 7, now, Duration::from_secs(1));
+        worker.state = WorkerState::Ready;
+        worker.ready_at = Some(now);
         let since = worker.ready_at;
-        worker.kill(ExitReason::Stuck("a handler".to_owned()));
+        let action = worker.kill(ExitReason::Stuck("a handler".to_owned()));
+        assert!(matches!(action, MasterAction::Kill(killed) if killed == key));
         assert!(!worker.is_ready());
         assert!(since.is_some());
         assert_eq!(worker.ready_at, since, "its failures are forgiven by how long it served");
-        child.wait().unwrap();
     }
 
     #[test]
     fn what_was_asked_for_hides_no_crash() {
-        let mut slot = Slot::new("echo", 0, 0, Vec::new());
+        let mut slot = Slot::new("echo", ServiceId(0), 0);
         let shown = |slot: &Slot| slot.last_exit.as_ref().map(|last| last.reason.to_string());
-        slot.note_exit(ExitReason::Asked);
+        slot.note_exit(ExitReason::Asked, Instant::now());
         assert_eq!(shown(&slot).unwrap(), "asked to leave");
         for (reason, expected) in [
             (ExitReason::Signal(9), "signal 9 (SIGKILL)"),
             (ExitReason::Asked, "signal 9 (SIGKILL)"),
             (ExitReason::Code(3), "exit code 3"),
         ] {
-            slot.note_exit(reason);
+            slot.note_exit(reason, Instant::now());
             assert_eq!(shown(&slot).unwrap(), expected);
         }
     }

@@ -1,5 +1,5 @@
 //! The file of a Unix socket: takes its place only from a dead one, gives it mode and owner before
-//! anybody can connect, and removes it when it is still ours. Called by `listeners` alone.
+//! a client can connect, and removes it when it is still ours. Called by `listeners` alone.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -15,7 +15,7 @@ use crate::os::user;
 use crate::service::SocketOptions;
 
 /// How long to wait for another program that is taking a place in the same folder; it needs less
-/// than a millisecond. Beyond it somebody holds the folder's lock for reasons of their own.
+/// than a millisecond. Beyond it another program holds the folder's lock for reasons of its own.
 const FOLDER_LIMIT: Duration = Duration::from_secs(1);
 
 /// The file of a bound socket, removed on drop.
@@ -117,11 +117,11 @@ fn clear(path: &Path, owner: Option<u32>) -> io::Result<()> {
             "a dead socket of {holder} is there: remove it, or choose another path"
         ));
     }
-    tracing::info!(path = %path.display(), "replacing a socket on which nobody listens");
+    tracing::info!(path = %path.display(), "replacing a socket on which no process listens");
     fs::remove_file(path)
 }
 
-/// Asks whether somebody listens; a socket of another kind counts as alive.
+/// Asks whether a process listens; a socket of another kind counts as alive.
 fn is_alive(path: &Path) -> io::Result<bool> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A full backlog is an answer as well, not something to wait for.
@@ -129,7 +129,7 @@ fn is_alive(path: &Path) -> io::Result<bool> {
     match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let problem = "a socket is there and we may not ask whether somebody listens on it";
+            let problem = "a socket is there and we may not ask whether a process listens on it";
             Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
         }
         Ok(()) | Err(_) => Ok(true),

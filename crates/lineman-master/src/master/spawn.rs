@@ -1,44 +1,46 @@
 //! Starts worker processes: the program's own file, with the slot in the environment and the sockets
-//! at fixed descriptor numbers.
+//! at fixed descriptor numbers. Called by `supervisor`; a process it started is a [`WorkerProcess`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::WorkerArguments;
 use super::activation;
-use super::early::Early;
-use super::event::{Event, WorkerKey};
-use super::exit::Evidence;
+use super::event::MasterEvent;
+use super::listeners::Listener;
 use super::log_file::LogFiles;
-use super::slot::{Slot, Worker, WorkerState};
+use super::slot::WorkerKey;
+use super::startup_output::StartupOutput;
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER};
-use crate::control::frame::{self, Inbox};
-use crate::control::message::FromWorker;
-use crate::limit::finite;
+use crate::control::frame::{self, Inbox, Outbox};
+use crate::control::message::{FromWorker, ToWorker};
 use crate::os::identity::Identity;
 
 /// How long after a process's end its last messages may take: they are in the socket already.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// The most questions a worker may leave unanswered; each is a caller that waits a second at most.
+const QUESTIONS: usize = 256;
+
 /// What a process is started from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Program<'a> {
-    /// The program's file.
+pub(super) struct Executable<'a> {
     pub(super) file: &'a Path,
-    /// Its arguments.
     pub(super) arguments: WorkerArguments,
     /// What its environment has beside the master's.
     pub(super) environment: &'a [(String, String)],
-    /// Who it runs as, if not as the master.
+    /// The user and group it runs as, if not those of the master.
     pub(super) identity: Option<&'a Identity>,
     /// Where log and printed output go.
     pub(super) log_files: &'a LogFiles,
@@ -46,49 +48,100 @@ pub(super) struct Program<'a> {
     pub(super) self_signed: Option<&'a Path>,
 }
 
-/// Starts the next process of the slot at `position` and returns it; the slot is not changed beyond
-/// its generation. Its listeners listen again, also when this fails: the next turn of the loop parks
-/// those that nobody reads (`lending`).
+/// One process, as the supervisor has it.
+pub(super) struct WorkerProcess {
+    pub(super) pid: u32,
+    /// A handle of the process: a signal through it cannot hit another one.
+    handle: OwnedFd,
+    pub(super) outbox: Outbox<ToWorker>,
+    /// Where answers of it are awaited, by token.
+    pub(super) questions: HashMap<u64, oneshot::Sender<FromWorker>>,
+}
+
+/// The processes that were started and whose end was not heard of yet.
+pub(super) type Processes = BTreeMap<WorkerKey, WorkerProcess>;
+
+impl WorkerProcess {
+    pub(super) fn new(pid: u32, handle: OwnedFd, outbox: Outbox<ToWorker>) -> Self {
+        Self { pid, handle, outbox, questions: HashMap::new() }
+    }
+
+    pub(super) fn kill(&self) {
+        if let Err(error) = pidfd_send_signal(&self.handle, Signal::KILL) {
+            tracing::debug!(pid = self.pid, %error, "cannot kill");
+        }
+    }
+
+    /// Asks it something; the answer, if one comes, goes to `answer`.
+    pub(super) fn ask(
+        &mut self,
+        token: u64,
+        question: &ToWorker,
+        answer: oneshot::Sender<FromWorker>,
+    ) {
+        self.questions.retain(|_, waiting| !waiting.is_closed());
+        if self.questions.len() < QUESTIONS && self.tell(question) {
+            self.questions.insert(token, answer);
+        }
+    }
+
+    /// Tells it something. A full queue is a worker that does not read: it shows as busy, and one
+    /// that was told to leave is killed at its deadline.
+    pub(super) fn tell(&self, message: &ToWorker) -> bool {
+        let told = self.outbox.send(message);
+        if let Err(error) = &told {
+            tracing::debug!(pid = self.pid, %error, "a worker was not told");
+        }
+        told.is_ok()
+    }
+}
+
+impl fmt::Debug for WorkerProcess {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("WorkerProcess").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+/// Starts this process of a slot. Its listeners listen again, also when this fails: the next turn of
+/// the loop parks those that no process reads (`lending`).
 pub(super) fn spawn(
-    program: Program<'_>,
-    slot: &mut Slot,
-    position: usize,
-    ready_limit: Duration,
-    events: &mpsc::Sender<Event>,
-) -> io::Result<Worker> {
-    slot.generation += 1;
-    let generation = slot.generation;
+    program: Executable<'_>,
+    slot: &str,
+    key: WorkerKey,
+    listeners: &[Listener],
+    events: &mpsc::Sender<MasterEvent>,
+) -> io::Result<WorkerProcess> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let ours = UnixStream::from_std(ours)?;
 
     let mut mappings = vec![FdMapping { parent_fd: theirs.into(), child_fd: CONTROL_DESCRIPTOR }];
-    for (child_fd, listener) in (FIRST_LISTENER..).zip(&slot.listeners) {
+    for (child_fd, listener) in (FIRST_LISTENER..).zip(listeners) {
         listener.unpark()?;
         mappings.push(FdMapping { parent_fd: listener.lend()?, child_fd });
     }
-    let (early, ends) = Early::new(program.log_files.stderr()?)?;
-    let stderr = FIRST_LISTENER + i32::try_from(slot.listeners.len()).map_err(io::Error::other)?;
+    let (output, ends) = StartupOutput::new(program.log_files.stderr()?)?;
+    let stderr = FIRST_LISTENER + i32::try_from(listeners.len()).map_err(io::Error::other)?;
     mappings.push(FdMapping { parent_fd: ends.later, child_fd: stderr });
     let mut command = std::process::Command::new(program.file);
     match program.arguments {
-        WorkerArguments::Slot => command.args([environment::WORKER_VERB, &slot.name]),
+        WorkerArguments::Slot => command.args([environment::WORKER_VERB, slot]),
         WorkerArguments::Same => command.args(std::env::args_os().skip(1)),
     };
     if let Some(identity) = program.identity {
         identity.put_on(&mut command);
     }
-    // After those of the user: whoever names one means it.
+    // After that of the identity: a variable that is named is meant.
     for (name, value) in program.environment {
         command.env(name, value);
     }
     command
-        .env(environment::SLOT.name, &slot.name)
+        .env(environment::SLOT.name, slot)
         .env(environment::MASTER.name, std::process::id().to_string())
-        .env(environment::GENERATION.name, generation.to_string())
-        .env(environment::LISTENERS.name, slot.listeners.len().to_string())
+        .env(environment::GENERATION.name, key.generation.to_string())
+        .env(environment::LISTENERS.name, listeners.len().to_string())
         .env(environment::STDERR.name, stderr.to_string())
-        .stderr(ends.early)
+        .stderr(ends.startup)
         .env_remove(environment::REPORT.name)
         .stdin(Stdio::null());
     program.log_files.put_on(&mut command)?;
@@ -96,7 +149,7 @@ pub(super) fn spawn(
         Some(folder) => command.env(environment::SELF_SIGNED.name, folder),
         None => command.env_remove(environment::SELF_SIGNED.name),
     };
-    activation::prepare(&mut command, &slot.listeners);
+    activation::prepare(&mut command, listeners);
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     let mut child = Command::from(command).spawn()?;
 
@@ -108,31 +161,19 @@ pub(super) fn spawn(
         }
     })?;
     let (inbox, outbox) = frame::halves(ours);
-    let key = WorkerKey { slot: position, generation };
     let pump = tokio::spawn(outbox.clone().pump());
     let events = events.clone();
     // Ends with the process it watches.
     tokio::spawn(async move {
-        let (status, said) = watch(key, child, inbox, early, &events).await;
+        let (status, said) = watch(key, child, inbox, output, &events).await;
         pump.abort();
-        forward(&events, Event::Exited { worker: key, status, said }).await;
+        forward(&events, MasterEvent::Exited { worker: key, status, said }).await;
     });
-    tracing::info!(slot = slot.name, pid, generation, "started");
-    Ok(Worker {
-        generation,
-        pid,
-        handle,
-        started: Instant::now(),
-        state: WorkerState::Starting(Instant::now() + finite(ready_limit)),
-        ready_at: None,
-        outbox,
-        questions: HashMap::new(),
-        evidence: Evidence::default(),
-        cut: 0,
-    })
+    tracing::info!(slot, pid, generation = key.generation, "started");
+    Ok(WorkerProcess::new(pid, handle, outbox))
 }
 
-fn handle(pid: u32) -> io::Result<std::os::fd::OwnedFd> {
+fn handle(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("the process id is out of range"))?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
@@ -143,13 +184,13 @@ async fn watch(
     worker: WorkerKey,
     mut child: Child,
     mut inbox: Inbox<FromWorker>,
-    mut early: Early,
-    events: &mpsc::Sender<Event>,
+    mut output: StartupOutput,
+    events: &mpsc::Sender<MasterEvent>,
 ) -> (Option<ExitStatus>, Option<String>) {
     let status = {
         // One future for the whole life: a message that waits for room in the queue is not in the
         // inbox any more, and would be gone with the future.
-        let said = async { tokio::join!(deliver(worker, &mut inbox, events), early.pass_on()) };
+        let said = async { tokio::join!(deliver(worker, &mut inbox, events), output.pass_on()) };
         let mut said = std::pin::pin!(said);
         tokio::select! {
             status = child.wait() => {
@@ -162,24 +203,28 @@ async fn watch(
             _ = &mut said => child.wait().await,
         }
     };
-    (status.ok(), early.said())
+    (status.ok(), output.said())
 }
 
-async fn deliver(worker: WorkerKey, inbox: &mut Inbox<FromWorker>, events: &mpsc::Sender<Event>) {
+async fn deliver(
+    worker: WorkerKey,
+    inbox: &mut Inbox<FromWorker>,
+    events: &mpsc::Sender<MasterEvent>,
+) {
     loop {
         match inbox.next().await {
-            Ok(Some(message)) => forward(events, Event::Said { worker, message }).await,
+            Ok(Some(message)) => forward(events, MasterEvent::Said { worker, message }).await,
             Ok(None) => return,
             Err(error) => {
                 let problem = error.to_string();
-                forward(events, Event::NotUnderstood { worker, problem }).await;
+                forward(events, MasterEvent::NotUnderstood { worker, problem }).await;
                 return;
             }
         }
     }
 }
 
-async fn forward(events: &mpsc::Sender<Event>, event: Event) {
+async fn forward(events: &mpsc::Sender<MasterEvent>, event: MasterEvent) {
     if events.send(event).await.is_err() {
         tracing::debug!("the master's loop has ended");
     }
@@ -191,6 +236,9 @@ mod tests {
     use std::os::unix::net::UnixStream as Pair;
 
     use super::*;
+    use crate::config::Config;
+    use crate::master::slot::Slots;
+    use crate::service::Description;
 
     #[tokio::test]
     async fn the_end_of_a_process_loses_no_message_that_waits_for_the_loop() {
@@ -203,16 +251,18 @@ mod tests {
         theirs.write_all(&body).unwrap();
         drop(theirs);
         let nowhere = std::fs::File::options().write(true).open("/dev/null").unwrap();
-        let (early, ends) = Early::new(nowhere.into()).unwrap();
+        let (output, ends) = StartupOutput::new(nowhere.into()).unwrap();
         drop(ends);
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let (pid, stdin) = (child.id().unwrap(), child.stdin.take());
 
         // A loop that has much to do.
         let (events, mut queue) = mpsc::channel(1);
-        events.try_send(Event::Tick).unwrap();
-        let key = WorkerKey { slot: 0, generation: 1 };
-        let watching = tokio::spawn(async move { watch(key, child, inbox, early, &events).await });
+        events.try_send(MasterEvent::Tick).unwrap();
+        let mut slots =
+            Slots::new(Config::new("echo".to_owned()), vec![Description::new("echo", "text")]);
+        let key = slots.next_process(slots.ids().next().unwrap());
+        let watching = tokio::spawn(async move { watch(key, child, inbox, output, &events).await });
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
@@ -221,10 +271,10 @@ mod tests {
         while Path::new(&format!("/proc/{pid}")).exists() {
             tokio::task::yield_now().await;
         }
-        assert!(matches!(queue.recv().await, Some(Event::Tick)));
+        assert!(matches!(queue.recv().await, Some(MasterEvent::Tick)));
         let next = queue.recv().await;
         assert!(
-            matches!(next, Some(Event::Said { message: FromWorker::Leaving { cut: 7 }, .. })),
+            matches!(next, Some(MasterEvent::Said { message: FromWorker::Leaving { cut: 7 }, .. })),
             "{next:?}"
         );
         watching.await.unwrap();

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::event::{Event, WorkerKey};
-use super::slot::{Slot, Worker};
-use super::supervisor::{Phase, Supervisor};
+use super::event::MasterEvent;
+use super::slot::{SlotId, SlotWorker, WorkerKey};
+use super::supervisor::Supervisor;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::message::FromWorker;
-use crate::control::report::{self, Listen, Service, Start, Status, Totals};
+use crate::control::report::{
+    ListenReport, ServiceReport, SlotReport, StartReport, StatusReport, Totals,
+};
 use crate::control::request::Answer;
 use crate::os::procfs;
 use crate::service::{Ports, Reload};
@@ -29,10 +31,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     /// Returns what `start` shows.
-    pub(super) fn start_report(&self) -> Start {
-        Start {
+    pub(super) fn start_report(&self) -> StartReport {
+        StartReport {
             lineman: env!("CARGO_PKG_VERSION").to_owned(),
-            program: self.config.name.clone(),
+            program: self.machine.slots.config.name.clone(),
             pid: self.holder.pid,
             services: self.service_reports(),
             self_signed: self.tls.fingerprint(),
@@ -41,12 +43,12 @@ impl Supervisor {
 
     /// Answers `status`: the workers are asked side by side, in a task of its own.
     pub(super) fn report_status(&mut self, answers: Answers) {
-        let report = Status {
+        let report = StatusReport {
             lineman: env!("CARGO_PKG_VERSION").to_owned(),
-            program: self.config.name.clone(),
+            program: self.machine.slots.config.name.clone(),
             executable: self.program.display().to_string(),
             pid: self.holder.pid,
-            state: self.phase.name().to_owned(),
+            state: self.machine.stage().name().to_owned(),
             started_at: self.holder.started_at,
             uptime_ms: millis(self.started.elapsed()),
             load: procfs::load(),
@@ -56,8 +58,8 @@ impl Supervisor {
             totals: Totals::default(),
         };
         let mut slots = Vec::new();
-        for position in 0..self.slots.len() {
-            for (entry, key) in self.slot_entries(position) {
+        for id in self.machine.slots.ids() {
+            for (entry, key) in self.slot_entries(id) {
                 let status = key.map(|key| self.ask_status(key));
                 slots.push((entry, status));
             }
@@ -69,7 +71,7 @@ impl Supervisor {
     /// Answers `connections` in slices, in a task of its own: a slice is asked for when the caller
     /// has taken the one before, so a caller that does not read costs two slices and no more.
     pub(super) fn list_connections(&mut self, wanted: Option<&str>, answers: Answers) {
-        let named = match self.slots_named(wanted) {
+        let named = match self.machine.slots.named(wanted) {
             Ok(named) => named,
             Err(unknown) => return answers.done(ExitCode::Failed, unknown),
         };
@@ -78,12 +80,10 @@ impl Supervisor {
             return answers.done(ExitCode::Failed, text);
         };
         let mut processes = Vec::new();
-        for (position, slot) in self.slots.iter().enumerate() {
-            if named.as_ref().is_none_or(|named| named.contains(&position)) {
+        for (id, slot) in self.machine.slots.iter() {
+            if named.as_ref().is_none_or(|named| named.contains(&id)) {
                 let workers = slot.workers.iter();
-                processes.extend(
-                    workers.map(|worker| (worker.key(position), slot.name.clone(), worker.pid)),
-                );
+                processes.extend(workers.map(|worker| (worker.key, slot.name.clone(), worker.pid)));
             }
         }
         // Ends with the last slice, or when the caller is gone.
@@ -94,36 +94,17 @@ impl Supervisor {
         });
     }
 
-    /// Returns the slots that a person names by a service or slot; `None` when no name was given, and
-    /// the names there are when there is none of this one.
-    pub(super) fn slots_named(&self, wanted: Option<&str>) -> Result<Option<Vec<usize>>, String> {
-        let Some(wanted) = wanted else { return Ok(None) };
-        let service = |slot: &Slot| self.services.get(slot.service).map(|service| &*service.name);
-        let slots = self.slots.iter().enumerate();
-        let named = slots.filter(|(_, slot)| slot.name == wanted || service(slot) == Some(wanted));
-        let named: Vec<usize> = named.map(|(position, _)| position).collect();
-        if named.is_empty() {
-            let mut known: Vec<&str> = self.services.iter().map(|service| &*service.name).collect();
-            // Its service may be right, and only the number wrong.
-            if let Some((of, _)) = wanted.rsplit_once('/') {
-                let slots = self.slots.iter().filter(|slot| service(slot) == Some(of));
-                known.extend(slots.map(|slot| &*slot.name));
-            }
-            return Err(format!("no service or slot {wanted:?}; there are: {}", known.join(", ")));
-        }
-        Ok(Some(named))
-    }
-
-    fn service_reports(&self) -> Vec<Service> {
-        let services = self.services.iter().enumerate();
-        services
-            .map(|(position, service)| {
-                let slots = || self.slots.iter().filter(move |slot| slot.service == position);
+    fn service_reports(&self) -> Vec<ServiceReport> {
+        let slots = &self.machine.slots;
+        slots
+            .services()
+            .map(|(id, service)| {
                 let mut listen = Vec::new();
                 for (nth, described) in service.listeners.iter().enumerate() {
                     let count = if described.ports == Ports::PerSlot { service.count } else { 1 };
-                    let sockets = slots().take(count).filter_map(|slot| slot.listeners.get(nth));
-                    listen.extend(sockets.map(|socket| Listen {
+                    let ids = slots.ids().filter(|slot| slots[*slot].service == id).take(count);
+                    let sockets = ids.filter_map(|slot| self.listeners.get(&slot)?.get(nth));
+                    listen.extend(sockets.map(|socket| ListenReport {
                         label: described.label.to_owned(),
                         address: socket.address().to_string(),
                         scheme: described.scheme.to_owned(),
@@ -134,27 +115,26 @@ impl Supervisor {
                     Reload::Replace => "replace",
                     Reload::Keep => "keep",
                 };
-                Service {
+                ServiceReport {
                     name: service.name.clone(),
                     kind: service.kind.to_owned(),
                     listen,
                     processes: service.count,
-                    ready: slots().filter(|slot| slot.is_ready()).count(),
+                    ready: slots.of(id).filter(|slot| slot.is_ready()).count(),
                     reload: reload.to_owned(),
                 }
             })
             .collect()
     }
 
-    fn slot_entries(&self, position: usize) -> Vec<(report::Slot, Option<WorkerKey>)> {
-        let Some(slot) = self.slots.get(position) else { return Vec::new() };
-        let service = self.services.get(slot.service).map(|service| service.name.clone());
-        let empty = report::Slot {
+    fn slot_entries(&self, id: SlotId) -> Vec<(SlotReport, Option<WorkerKey>)> {
+        let slot = &self.machine.slots[id];
+        let empty = SlotReport {
             name: slot.name.clone(),
-            service: service.unwrap_or_default(),
+            service: self.machine.slots.service(id).name.clone(),
             index: slot.index,
             pid: None,
-            state: slot.state().name().to_owned(),
+            state: slot.outlook.name().to_owned(),
             generation: slot.generation,
             uptime_ms: None,
             restarts: slot.restarts,
@@ -171,34 +151,23 @@ impl Supervisor {
         if slot.workers.is_empty() {
             return vec![(empty, None)];
         }
-        let entry = |worker: &Worker| {
-            let entry = report::Slot {
+        let entry = |worker: &SlotWorker| {
+            let entry = SlotReport {
                 pid: Some(worker.pid),
-                state: worker.shown_state().name().to_owned(),
-                generation: worker.generation,
+                state: worker.state.name().to_owned(),
+                generation: worker.key.generation,
                 uptime_ms: Some(millis(worker.started.elapsed())),
                 ..empty.clone()
             };
-            (entry, Some(worker.key(position)))
+            (entry, Some(worker.key))
         };
         slot.workers.iter().map(entry).collect()
     }
 }
 
-impl Phase {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Starting(_) => "starting",
-            Self::Up(rounds) if rounds.is_idle() => "up",
-            Self::Up(_) => "reloading",
-            Self::Stopping(_) => "stopping",
-        }
-    }
-}
-
 async fn finish_status(
-    mut status: Status,
-    slots: Vec<(report::Slot, Option<oneshot::Receiver<FromWorker>>)>,
+    mut status: StatusReport,
+    slots: Vec<(SlotReport, Option<oneshot::Receiver<FromWorker>>)>,
     answers: Answers,
 ) {
     let end = tokio::time::Instant::now() + ANSWER_LIMIT;
@@ -226,7 +195,7 @@ async fn finish_status(
 
 async fn list(
     processes: Vec<(WorkerKey, String, u32)>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<MasterEvent>,
     answers: Answers,
 ) {
     let longest = processes.iter().map(|(_, slot, _)| slot.chars().count()).max().unwrap_or(0);
@@ -234,7 +203,7 @@ async fn list(
         let mut from = Some(0);
         while let Some(begin) = from {
             let (answer, receiver) = oneshot::channel();
-            if events.send(Event::Slice { worker, from: begin, answer }).await.is_err() {
+            if events.send(MasterEvent::Slice { worker, from: begin, answer }).await.is_err() {
                 return;
             }
             let answer = tokio::time::timeout(ANSWER_LIMIT, receiver).await;

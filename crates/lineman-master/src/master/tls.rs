@@ -7,15 +7,13 @@ use std::time::Instant;
 use lineman_wire::ticket_keys::{NAME, ROTATION, TicketKey, TicketKeys};
 
 use super::Plan;
-use super::slot::Worker;
-use super::supervisor::Supervisor;
+use super::spawn::{Processes, WorkerProcess};
 use crate::Error;
 use crate::control::message::ToWorker;
 use crate::self_signed;
 
-/// The master's part of TLS.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(super) struct MasterTls {
     keys: TicketKeys,
     renewed: Instant,
     self_signed: Option<SelfSigned>,
@@ -27,7 +25,7 @@ struct SelfSigned {
     fingerprint: String,
 }
 
-impl Tls {
+impl MasterTls {
     /// Makes the first keys, and the certificate if the plan asks for one.
     pub(super) fn new(plan: &Plan) -> Result<Self, Error> {
         let make = || {
@@ -51,16 +49,15 @@ impl Tls {
         self.self_signed.as_ref().map(|made| made.fingerprint.clone())
     }
 
-    /// Gives the keys to a worker.
-    pub(super) fn give_keys(&self, worker: &Worker) {
+    pub(super) fn give_keys(&self, worker: &WorkerProcess) {
         if let Err(error) = worker.outbox.send(&ToWorker::TicketKeys { keys: self.keys.clone() }) {
             // Its clients make full handshakes until the next keys.
             tracing::warn!(pid = worker.pid, %error, "a worker was not given the keys of tickets");
         }
     }
 
-    /// Makes a new key when the newest is old enough, and tells these workers.
-    fn renew<'a>(&mut self, now: Instant, workers: impl Iterator<Item = &'a Worker>) {
+    /// Makes a new key when the newest is old enough, and tells all workers.
+    pub(super) fn renew(&mut self, now: Instant, workers: &Processes) {
         if now.saturating_duration_since(self.renewed) < ROTATION {
             return;
         }
@@ -69,7 +66,9 @@ impl Tls {
             Ok(()) => tracing::debug!("new keys for session tickets"),
             Err(error) => return tracing::error!(%error, "session tickets keep their keys"),
         }
-        workers.for_each(|worker| self.give_keys(worker));
+        for worker in workers.values() {
+            self.give_keys(worker);
+        }
     }
 }
 
@@ -83,44 +82,27 @@ fn random_key() -> Result<TicketKey, Error> {
     Ok(key)
 }
 
-impl Supervisor {
-    /// Makes a new key when the newest is old enough, and tells all workers.
-    pub(super) fn renew_ticket_keys(&mut self, now: Instant) {
-        self.tls.renew(now, self.slots.iter().flat_map(|slot| &slot.workers));
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::time::Duration;
 
     use tokio::net::UnixStream;
 
     use super::*;
+    use crate::config::Config;
     use crate::control::frame::{self, Inbox};
     use crate::control::message::FromWorker;
-    use crate::master::exit::Evidence;
-    use crate::master::slot::WorkerState;
+    use crate::master::slot::Slots;
+    use crate::service::Description;
 
     /// Returns a worker as the master knows it, and what it is told.
-    fn worker(now: Instant) -> (Worker, Inbox<ToWorker>) {
+    fn worker() -> (WorkerProcess, Inbox<ToWorker>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (_, outbox) = frame::halves::<FromWorker, ToWorker>(ours);
         let (inbox, _) = frame::halves::<ToWorker, FromWorker>(theirs);
-        let worker = Worker {
-            generation: 1,
-            pid: 1,
-            // Nobody signals it.
-            handle: std::fs::File::open("/dev/null").unwrap().into(),
-            started: now,
-            state: WorkerState::Ready,
-            ready_at: Some(now),
-            outbox,
-            questions: HashMap::new(),
-            evidence: Evidence::default(),
-            cut: 0,
-        };
+        // No test signals it.
+        let handle = std::fs::File::open("/dev/null").unwrap().into();
+        let worker = WorkerProcess::new(1, handle, outbox);
         (worker, inbox)
     }
 
@@ -134,13 +116,17 @@ mod tests {
     #[tokio::test]
     async fn every_six_hours_there_is_a_new_key_and_one_old_one_is_taken() {
         let start = Instant::now();
-        let mut master = Tls {
+        let mut master = MasterTls {
             keys: TicketKeys::first(random_key().unwrap()),
             renewed: start,
             self_signed: None,
         };
-        let (worker, mut inbox) = worker(start);
+        let (worker, mut inbox) = worker();
         master.give_keys(&worker);
+        let mut slots =
+            Slots::new(Config::new("echo".to_owned()), vec![Description::new("echo", "text")]);
+        let key = slots.next_process(slots.ids().next().unwrap());
+        let workers = Processes::from([(key, worker)]);
         let mut heard = hear(&mut inbox).await;
         assert_eq!(heard.previous, None);
 
@@ -150,9 +136,9 @@ mod tests {
             let due = hours(6 * turn);
             let early = due.checked_sub(Duration::from_nanos(1)).unwrap();
             let before = master.keys.clone();
-            master.renew(early, std::iter::once(&worker));
+            master.renew(early, &workers);
             assert_eq!(master.keys, before, "too early");
-            master.renew(due, std::iter::once(&worker));
+            master.renew(due, &workers);
             assert_ne!(master.keys, before);
             heard = hear(&mut inbox).await;
             assert_eq!(heard.previous.as_ref(), used.last());

@@ -15,7 +15,7 @@ use crate::terminal::log::{self, Streams};
 
 /// What the master wants of the process as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum LeaveOrder {
     /// Wait until the connections end by themselves, then leave.
     Drain {
         /// How long to wait.
@@ -28,11 +28,11 @@ pub(super) enum Order {
         /// How long the connections may take to go.
         stop_limit: Duration,
     },
-    /// The master is gone, and so is whoever would start a successor: leave as on a stop.
+    /// The master is gone, and with it what would start a successor: leave as on a stop.
     Orphaned,
 }
 
-impl fmt::Display for Order {
+impl fmt::Display for LeaveOrder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Drain { .. } => "drain",
@@ -43,11 +43,11 @@ impl fmt::Display for Order {
 }
 
 /// What a message of the master came to.
-enum Heard {
+enum MasterMessage {
     /// It was a question, and is answered, or something small, and is done.
     Handled,
     TicketKeys,
-    Order(Order),
+    LeaveOrder(LeaveOrder),
 }
 
 /// The talk with the master.
@@ -75,12 +75,12 @@ impl Conversation {
     ///
     /// # Errors
     /// The order that came instead.
-    pub(super) async fn ticket_keys(&mut self) -> Result<(), Order> {
+    pub(super) async fn ticket_keys(&mut self) -> Result<(), LeaveOrder> {
         loop {
             match self.next().await {
-                Heard::TicketKeys => return Ok(()),
-                Heard::Order(order) => return Err(order),
-                Heard::Handled => {}
+                MasterMessage::TicketKeys => return Ok(()),
+                MasterMessage::LeaveOrder(order) => return Err(order),
+                MasterMessage::Handled => {}
             }
         }
     }
@@ -89,15 +89,15 @@ impl Conversation {
     ///
     /// # Cancel safety
     /// No message is lost.
-    pub(super) async fn next_order(&mut self) -> Order {
+    pub(super) async fn next_order(&mut self) -> LeaveOrder {
         loop {
-            if let Heard::Order(order) = self.next().await {
+            if let MasterMessage::LeaveOrder(order) = self.next().await {
                 return order;
             }
         }
     }
 
-    async fn next(&mut self) -> Heard {
+    async fn next(&mut self) -> MasterMessage {
         match self.inbox.next().await {
             Ok(Some(ToWorker::Status { token })) => self.say(&self.status(token)),
             Ok(Some(ToWorker::Connections { token, from, limit })) => {
@@ -106,7 +106,7 @@ impl Conversation {
             }
             Ok(Some(ToWorker::TicketKeys { keys })) => {
                 self.inside.use_ticket_keys(keys);
-                return Heard::TicketKeys;
+                return MasterMessage::TicketKeys;
             }
             Ok(Some(ToWorker::Reload)) => {
                 spawn_local(self.inside.reload());
@@ -118,18 +118,18 @@ impl Conversation {
                 self.inside.return_listeners(&lender);
             }
             Ok(Some(ToWorker::Drain { limit, stop_limit })) => {
-                return Heard::Order(Order::Drain { limit, stop_limit });
+                return MasterMessage::LeaveOrder(LeaveOrder::Drain { limit, stop_limit });
             }
             Ok(Some(ToWorker::Stop { stop_limit })) => {
-                return Heard::Order(Order::Stop { stop_limit });
+                return MasterMessage::LeaveOrder(LeaveOrder::Stop { stop_limit });
             }
-            Ok(None) => return Heard::Order(Order::Orphaned),
+            Ok(None) => return MasterMessage::LeaveOrder(LeaveOrder::Orphaned),
             Err(error) => {
                 tracing::error!(%error, "the master is not understood");
-                return Heard::Order(Order::Orphaned);
+                return MasterMessage::LeaveOrder(LeaveOrder::Orphaned);
             }
         }
-        Heard::Handled
+        MasterMessage::Handled
     }
 
     /// Tells how many connections a drain still waits for.
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::control::frame;
     use crate::process::idle::Idle;
-    use crate::process::lag::Heartbeat;
+    use crate::process::lag::LoopBeat;
 
     /// Runs a test with a worker's end of the talk, and the master's way to it.
     async fn talk(test: impl AsyncFnOnce(Conversation, Outbox<ToWorker>)) {
@@ -188,7 +188,7 @@ mod tests {
             let (worker, master) = UnixStream::pair().unwrap();
             let (inbox, outbox) = frame::halves(worker);
             let (_, orders) = frame::halves::<FromWorker, ToWorker>(master);
-            let meter = Meter::start(Heartbeat::default());
+            let meter = Meter::start(LoopBeat::default());
             test(Conversation::new(inbox, outbox, Rc::new(Idle), meter), orders).await;
         };
         LocalSet::new().run_until(talk).await;
@@ -211,9 +211,9 @@ mod tests {
         talk(async |mut conversation, master| {
             let stop_limit = Duration::from_secs(1);
             master.send(&ToWorker::Stop { stop_limit }).unwrap();
-            assert_eq!(conversation.ticket_keys().await, Err(Order::Stop { stop_limit }));
+            assert_eq!(conversation.ticket_keys().await, Err(LeaveOrder::Stop { stop_limit }));
             drop(master);
-            assert_eq!(conversation.ticket_keys().await, Err(Order::Orphaned));
+            assert_eq!(conversation.ticket_keys().await, Err(LeaveOrder::Orphaned));
         })
         .await;
     }

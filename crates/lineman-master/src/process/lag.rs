@@ -29,9 +29,9 @@ const LONGEST: u64 = 60_000_000;
 /// Counts the ticks of the loop; another thread that sees it stand still knows that the loop is
 /// blocked.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heartbeat(Arc<AtomicU64>);
+pub(super) struct LoopBeat(Arc<AtomicU64>);
 
-impl Heartbeat {
+impl LoopBeat {
     fn beat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -51,7 +51,7 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Starts to measure this thread's loop, with a beat at each tick.
-    pub(super) fn start(heartbeat: Heartbeat) -> Self {
+    pub(super) fn start(heartbeat: LoopBeat) -> Self {
         let windows = Rc::new(RefCell::new(Windows::new(Instant::now())));
         let ticker = spawn_local(tick(Rc::clone(&windows), heartbeat));
         Self { windows, ticker }
@@ -70,7 +70,7 @@ impl Drop for Meter {
     }
 }
 
-async fn tick(windows: Rc<RefCell<Windows>>, heartbeat: Heartbeat) {
+async fn tick(windows: Rc<RefCell<Windows>>, heartbeat: LoopBeat) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -139,7 +139,7 @@ mod tests {
     async fn a_stall_is_the_maximum_and_the_ticks_it_swallowed_count() {
         let lag = LocalSet::new()
             .run_until(async {
-                let meter = Meter::start(Heartbeat::default());
+                let meter = Meter::start(LoopBeat::default());
                 sleep(PERIOD * 50 + PERIOD / 2).await;
                 // Nothing else runs meanwhile: the loop is blocked.
                 advance(Duration::from_secs(3)).await;
@@ -153,7 +153,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_is_well_beats_and_has_next_to_no_lag() {
-        let heartbeat = Heartbeat::default();
+        let heartbeat = LoopBeat::default();
         let lag = LocalSet::new()
             .run_until(async {
                 let meter = Meter::start(heartbeat.clone());

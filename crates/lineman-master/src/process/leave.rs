@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::conversation::{Conversation, Order};
+use super::conversation::{Conversation, LeaveOrder};
 use crate::limit::finite;
 use crate::program::Inside;
 
@@ -20,15 +20,17 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 ///
 /// A later stop, or the master's end, cuts a drain short; a later drain gives it another limit.
 pub(super) async fn leave(
-    order: Order,
+    order: LeaveOrder,
     inside: &dyn Inside,
     conversation: &mut Conversation,
 ) -> usize {
     inside.stop_accepting();
     let (stop_limit, drained) = match order {
-        Order::Drain { limit, stop_limit } => drain(limit, stop_limit, inside, conversation).await,
-        Order::Stop { stop_limit } => (stop_limit, false),
-        Order::Orphaned => (ORPHAN_LIMIT, false),
+        LeaveOrder::Drain { limit, stop_limit } => {
+            drain(limit, stop_limit, inside, conversation).await
+        }
+        LeaveOrder::Stop { stop_limit } => (stop_limit, false),
+        LeaveOrder::Orphaned => (ORPHAN_LIMIT, false),
     };
     let told = inside.close_all();
     // The master kills at the limit; half of it for the peers leaves the other half to the service.
@@ -40,7 +42,7 @@ pub(super) async fn leave(
     if timeout(half, inside.stopped()).await.is_err() {
         tracing::warn!(limit = ?half, "the service did not stop in time");
     }
-    // What a service keeps open after it has drained is its own: nobody was cut off.
+    // What a service keeps open after it has drained is its own: no connection was cut off.
     if drained { 0 } else { told }
 }
 
@@ -62,11 +64,11 @@ async fn drain(
             () = &mut drained => return (stop_limit, true),
             () = &mut limit => return (stop_limit, false),
             order = conversation.next_order() => match order {
-                Order::Stop { stop_limit } => return (stop_limit, false),
-                Order::Orphaned => return (ORPHAN_LIMIT, false),
-                // Whoever orders it again means the new limits: a stop may be in more of a hurry than
+                LeaveOrder::Stop { stop_limit } => return (stop_limit, false),
+                LeaveOrder::Orphaned => return (ORPHAN_LIMIT, false),
+                // The new limits of a second order count: a stop may be in more of a hurry than
                 // the reload before it, or in less.
-                Order::Drain { limit: anew, stop_limit: anew_after } => {
+                LeaveOrder::Drain { limit: anew, stop_limit: anew_after } => {
                     tracing::info!(limit = ?anew, "the drain has another limit");
                     limit.as_mut().reset(Instant::now() + finite(anew));
                     stop_limit = anew_after;
@@ -88,7 +90,7 @@ mod tests {
     use crate::control::frame;
     use crate::control::message::{FromWorker, ToWorker};
     use crate::process::idle::Idle;
-    use crate::process::lag::{Heartbeat, Meter};
+    use crate::process::lag::{LoopBeat, Meter};
 
     /// Returns how long a drain takes that has one limit at first and another one after a minute.
     async fn drain_with(first: Duration, second: Duration) -> Duration {
@@ -96,7 +98,7 @@ mod tests {
         let (worker, master) = UnixStream::pair().unwrap();
         let (inbox, outbox) = frame::halves(worker);
         let (_said, orders) = frame::halves::<FromWorker, ToWorker>(master);
-        let meter = Meter::start(Heartbeat::default());
+        let meter = Meter::start(LoopBeat::default());
         let mut conversation = Conversation::new(inbox, outbox, Rc::new(Idle), meter);
         spawn_local(async move {
             sleep(Duration::from_mins(1)).await;

@@ -1,6 +1,6 @@
 //! A worker process: adopts what the master handed over, runs one slot's service, and leaves in order.
 //!
-//! Called by `App::run` in processes the master started. It never signals anybody, and what it knows
+//! Called by `App::run` in processes the master started. It never signals a process, and what it knows
 //! of the master is a socket.
 
 mod inherited;
@@ -28,9 +28,9 @@ use crate::program::Program;
 use crate::service::sketch::Sketch;
 use crate::terminal::{Printer, log};
 use crate::{BoxError, Error, Result, os};
-use conversation::{Conversation, Order};
+use conversation::{Conversation, LeaveOrder};
 use inherited::Inheritance;
-use lag::{Heartbeat, Meter};
+use lag::{LoopBeat, Meter};
 
 /// How long a worker that ends tries to get its last message to the master.
 const LAST_WORD_LIMIT: Duration = Duration::from_millis(500);
@@ -118,14 +118,14 @@ async fn serve(
     let services = services.iter().map(Sketch::of).collect();
     let generation = inherited.slot.generation;
     let inside = program.inside(inherited)?;
-    let heartbeat = Heartbeat::default();
+    let heartbeat = LoopBeat::default();
     let meter = Meter::start(heartbeat.clone());
     let mut conversation = Conversation::new(inbox, outbox.clone(), Rc::clone(&inside), meter);
     let mut loop_task = spawn_local(inside.run());
 
-    let early = |order| tracing::info!(%slot, %order, "leaving before it was ready");
+    let leaves = |order| tracing::info!(%slot, %order, "leaving before it was ready");
     if let Err(order) = conversation.ticket_keys().await {
-        early(order);
+        leaves(order);
         return Ok(());
     }
     // Before any code of the program: its `on_start` may block as well.
@@ -135,7 +135,7 @@ async fn serve(
     tokio::select! {
         started = inside.start() => started?,
         order = conversation.next_order() => {
-            early(order);
+            leaves(order);
             return Ok(());
         }
         _ = &mut loop_task => return Err(table_stopped()),
@@ -147,7 +147,7 @@ async fn serve(
         order = conversation.next_order() => order,
         _ = &mut loop_task => return Err(table_stopped()),
     };
-    if let Order::Orphaned = order {
+    if let LeaveOrder::Orphaned = order {
         tracing::error!("the master is gone");
     }
     tracing::info!(%order, connections = inside.connections(), "leaving");
@@ -181,7 +181,7 @@ fn ignore_terminal_signals() -> Result<[Signal; 4], Error> {
     ])
 }
 
-/// Takes the signals that have the master reload, and says so: whoever signals every process of this
+/// Takes the signals that have the master reload, and says so: a signal to every process of this
 /// name means no harm, and their usual meaning is to end the process with all its connections.
 fn leave_reloads_to_the_master() -> Result<(), Error> {
     let signals = [

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::control::ExitCode;
 
 /// How long the orderly way out may take: twice what `leave` takes at most. The next master waits
-/// longer than this (`master/predecessor.rs`).
+/// longer than this (`master/bind_retry.rs`).
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Watches the master's end of `control` for the life of the process.
@@ -28,7 +28,7 @@ pub(super) fn watch(control: OwnedFd) {
     }
 }
 
-/// Waits until nobody has the other end: that is told without being asked for.
+/// Waits until no process has the other end: that is told without being asked for.
 fn wait_for_the_end(control: &OwnedFd) -> Result<(), Errno> {
     loop {
         match poll(&mut [PollFd::new(control, PollFlags::empty())], None) {

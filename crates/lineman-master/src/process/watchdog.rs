@@ -5,7 +5,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use super::lag::{Heartbeat, PERIOD};
+use super::lag::{LoopBeat, PERIOD};
 use crate::control::frame::Outbox;
 use crate::control::message::FromWorker;
 
@@ -14,7 +14,7 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 
 /// Watches the loop that beats, for the life of the process; `current` says which call is under way.
 pub(super) fn watch(
-    heartbeat: Heartbeat,
+    heartbeat: LoopBeat,
     limit: Duration,
     current: fn() -> Option<String>,
     outbox: Outbox<FromWorker>,

@@ -17,34 +17,34 @@ use tracing_subscriber::EnvFilter;
 use crate::control::environment::{self, Variable};
 pub(crate) use crate::control::message::Streams;
 pub use format::Format;
-use format::{Line, Who};
+use format::{LogLine, LogSource};
 use sink::Sink;
 pub(crate) use sink::{adopt, pass_on, write_to};
 
-/// What a library warns of that its peers can cause, a line for each frame they send: nobody's disk is
+/// What a library warns of that its peers can cause, a line for each frame they send: no disk is
 /// theirs to fill. A filter of the user's comes behind it.
 const QUIET: &str = "h2=error";
 
 /// What the master calls itself in the log.
 pub(crate) const MASTER: &str = "master";
 
-/// Starts the log of this process, which calls itself `who`: `master`, or a slot.
-pub(crate) fn start(who: &str, format: Format) {
+/// Starts the log of this process, `name` is `master`, or a slot.
+pub(crate) fn start(name: &str, format: Format) {
     let (filter, problem) = match filter() {
         Ok(filter) => (filter, None),
         Err(problem) => (filter_of("").unwrap_or_default(), Some(problem)),
     };
     let no_color =
         std::env::var_os(environment::NO_COLOR.name).is_some_and(|value| !value.is_empty());
-    let who = Who::this(who);
-    let sink = Sink::new(who.clone(), format);
+    let source = LogSource::this(name);
+    let sink = Sink::new(source.clone(), format);
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(!no_color && !sink.is_file() && io::stderr().is_terminal())
         .with_writer(sink)
         // Its own complaints go to `eprintln!`, which panics where stderr is what fails.
         .log_internal_errors(false)
-        .event_format(Line::new(who, format))
+        .event_format(LogLine::new(source, format))
         .finish();
     // Refused when the program has its own, which is what it wants then.
     tracing::subscriber::set_global_default(subscriber).unwrap_or_default();
@@ -74,7 +74,7 @@ fn filter_of(wanted: &str) -> Result<EnvFilter, String> {
         wanted => wanted,
     };
     let filter = match wanted.parse() {
-        // Whoever wants everything, or nothing, means it.
+        // A filter of everything, or of nothing, is meant.
         Ok(LevelFilter::OFF | LevelFilter::DEBUG | LevelFilter::TRACE) => wanted.to_owned(),
         _ => format!("{QUIET},{wanted}"),
     };

@@ -14,7 +14,7 @@ impl Printer {
         write(&mut io::stdout().lock(), text);
     }
 
-    /// Writes data of which more follows without end; returns whether somebody still reads.
+    /// Writes data of which more follows without end; returns whether it is still read.
     pub(crate) fn stream(text: &str) -> bool {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_ok()
@@ -50,6 +50,6 @@ fn write(stream: &mut dyn Write, text: &str) {
     if !text.ends_with('\n') {
         bytes.push(b'\n');
     }
-    // Nobody could be told.
+    // There is no one to tell.
     if stream.write_all(&bytes).and_then(|()| stream.flush()).is_err() {}
 }

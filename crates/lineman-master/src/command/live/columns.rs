@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::sample::{Comparison, Line, Rates};
+use super::sample::{Comparison, ProcessRow, Rates};
 use crate::command::status::{errors, shown_state};
 use crate::control::Stats;
 use crate::terminal::table::{Align, Table};
@@ -132,7 +132,7 @@ impl Column {
         Self::ALL.get(at).copied().unwrap_or(self)
     }
 
-    fn cell(self, line: &Line<'_>) -> String {
+    fn cell(self, line: &ProcessRow<'_>) -> String {
         let slot = line.slot;
         let of_stats = |show: fn(&Stats) -> String| slot.stats.as_ref().map(show);
         let of_rates = |show: fn(&Rates) -> String| line.rates.as_ref().map(show);
@@ -179,7 +179,7 @@ impl Column {
 
     /// Returns what numbers are sorted by; what is unknown is below everything.
     #[expect(clippy::cast_precision_loss, reason = "an order of size needs no fifteen digits")]
-    fn number(self, line: &Line<'_>) -> f64 {
+    fn number(self, line: &ProcessRow<'_>) -> f64 {
         let slot = line.slot;
         let whole = match self {
             Self::Slot | Self::State => None,
@@ -211,10 +211,10 @@ impl Default for Sorting {
 }
 
 impl Sorting {
-    fn order(self, one: &Line<'_>, other: &Line<'_>) -> Ordering {
+    fn order(self, one: &ProcessRow<'_>, other: &ProcessRow<'_>) -> Ordering {
         let order = match self.column {
             Column::Slot => {
-                let key = |line: &Line<'_>| (line.slot.service.clone(), line.slot.index);
+                let key = |line: &ProcessRow<'_>| (line.slot.service.clone(), line.slot.index);
                 key(one).cmp(&key(other))
             }
             Column::State => shown_state(one.slot).cmp(&shown_state(other.slot)),
@@ -225,7 +225,7 @@ impl Sorting {
     }
 
     /// Sorts the processes; those that are equal stay in the master's order.
-    pub(super) fn sort(self, lines: &mut [Line<'_>]) {
+    pub(super) fn sort(self, lines: &mut [ProcessRow<'_>]) {
         lines.sort_by(|one, other| self.order(one, other));
     }
 

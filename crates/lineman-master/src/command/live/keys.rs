@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(after('m', KeyModifiers::NONE), (Column::Messages, false));
         assert_eq!(after('m', KeyModifiers::NONE), (Column::Messages, true));
         assert_eq!(after('M', KeyModifiers::SHIFT), (Column::Memory, false));
-        assert_eq!(after('z', KeyModifiers::NONE), (Column::Memory, false), "nobody's letter");
+        assert_eq!(after('z', KeyModifiers::NONE), (Column::Memory, false), "no column's letter");
         assert_eq!(after('m', KeyModifiers::CONTROL), (Column::Memory, false), "Enter, to some");
         assert_eq!(after('s', KeyModifiers::NONE), (Column::Slot, false));
     }

@@ -1,5 +1,5 @@
 //! `status -d`: the status again and again, on a terminal as a table that is drawn over itself, for
-//! scripts as a line of JSON each time. It asks as `status` asks and signals nobody.
+//! scripts as a line of JSON each time. It asks as `status` asks and signals no process.
 
 mod sample;
 mod columns;
@@ -16,7 +16,7 @@ use crate::control::request::{Answer, Request};
 use crate::terminal::{Printer, screen};
 use sample::{Comparison, Sample};
 
-/// How often the view looks when nobody says.
+/// How often the view looks by default.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs `status -d`.
@@ -34,7 +34,7 @@ pub(super) fn live(folder: &RuntimeFolder, how: &arguments::Status) -> Outcome {
     stage::play(folder, interval)
 }
 
-/// Prints a line each time until nobody reads any more, or the master ends.
+/// Prints a line each time until they are not read any more, or the master ends.
 fn print(folder: &RuntimeFolder, interval: Duration) -> Outcome {
     let mut before = None;
     loop {

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::control::report::{Slot, Status, Totals};
+use crate::control::report::{SlotReport, StatusReport, Totals};
 
 /// The status at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
     /// What the master said.
-    pub(super) status: Status,
+    pub(super) status: StatusReport,
     /// When it said so.
     pub(super) taken: Instant,
 }
@@ -38,10 +38,10 @@ pub(super) struct Rates {
 
 /// One process, or one slot that has none.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Line<'a> {
+pub(super) struct ProcessRow<'a> {
     /// What the master says of it.
     #[serde(flatten)]
-    pub(super) slot: &'a Slot,
+    pub(super) slot: &'a SlotReport,
     /// What it did; `None` when it was not there at both looks, or did not answer.
     #[serde(flatten)]
     pub(super) rates: Option<Rates>,
@@ -51,9 +51,9 @@ pub(super) struct Line<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Comparison<'a> {
     /// The last one.
-    pub(super) status: &'a Status,
+    pub(super) status: &'a StatusReport,
     /// Its processes.
-    pub(super) lines: Vec<Line<'a>>,
+    pub(super) lines: Vec<ProcessRow<'a>>,
     /// The sums of the rates; `None` when there are none.
     pub(super) rates: Option<Rates>,
 }
@@ -64,12 +64,12 @@ impl<'a> Comparison<'a> {
         let seconds = before.map(|before| last.taken.saturating_duration_since(before.taken));
         let seconds = seconds.map(|time| time.as_secs_f64()).filter(|seconds| *seconds > 0.0);
         let before = before.iter().flat_map(|before| &before.status.slots);
-        let known: HashMap<_, &Slot> = before.map(|slot| (key(slot), slot)).collect();
-        let line = |slot: &'a Slot| {
+        let known: HashMap<_, &SlotReport> = before.map(|slot| (key(slot), slot)).collect();
+        let line = |slot: &'a SlotReport| {
             let old = known.get(&key(slot)).zip(seconds);
-            Line { slot, rates: old.and_then(|(old, time)| Rates::between(old, slot, time)) }
+            ProcessRow { slot, rates: old.and_then(|(old, time)| Rates::between(old, slot, time)) }
         };
-        let lines: Vec<Line<'_>> = last.status.slots.iter().map(line).collect();
+        let lines: Vec<ProcessRow<'_>> = last.status.slots.iter().map(line).collect();
         let rates = lines.iter().filter_map(|line| line.rates).reduce(Rates::plus);
         Self { status: &last.status, lines, rates }
     }
@@ -92,12 +92,12 @@ impl<'a> Comparison<'a> {
 }
 
 /// A process is the same as long as its slot and its number are.
-fn key(slot: &Slot) -> (&str, Option<u32>) {
+fn key(slot: &SlotReport) -> (&str, Option<u32>) {
     (&slot.name, slot.pid)
 }
 
 impl Rates {
-    fn between(before: &Slot, last: &Slot, seconds: f64) -> Option<Self> {
+    fn between(before: &SlotReport, last: &SlotReport, seconds: f64) -> Option<Self> {
         let (old, new) = (before.stats.as_ref()?, last.stats.as_ref()?);
         let rate = |old: u64, new: u64| per_second(new.saturating_sub(old), seconds);
         Some(Self {
@@ -134,14 +134,14 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    pub(in super::super) fn slot(index: usize, pid: u32, stats: Option<Stats>) -> Slot {
+    pub(in super::super) fn slot(index: usize, pid: u32, stats: Option<Stats>) -> SlotReport {
         let (last_exit, last_exit_ago_ms, gauges) = (None, None, BTreeMap::new());
         let slot = status::tests::slot(index, stats);
-        Slot { pid: Some(pid), restarts: 0, last_exit, last_exit_ago_ms, gauges, ..slot }
+        SlotReport { pid: Some(pid), restarts: 0, last_exit, last_exit_ago_ms, gauges, ..slot }
     }
 
-    pub(in super::super) fn sample(taken: Instant, slots: Vec<Slot>) -> Sample {
-        let status = Status {
+    pub(in super::super) fn sample(taken: Instant, slots: Vec<SlotReport>) -> Sample {
+        let status = StatusReport {
             lineman: "1.2.3".to_owned(),
             program: "chat".to_owned(),
             executable: "/bin/chat".to_owned(),

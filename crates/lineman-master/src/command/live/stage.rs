@@ -22,18 +22,18 @@ use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
 use crate::terminal::{screen, units};
 
-/// Events that wait; whoever has more of them waits himself.
+/// Events that wait; a source that has more of them waits.
 const WAITING: usize = 16;
 
 /// What the view is fed.
-enum Event {
+enum ViewEvent {
     /// A key was pressed, or the terminal has another size.
     Input(event::Event),
     /// The keyboard is gone.
     Unreadable(io::Error),
     /// The master was asked.
     Look(Box<Result<Sample, Failure>>),
-    /// Somebody wants this process to end.
+    /// A signal wants this process to end.
     Signal,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn play(folder: &RuntimeFolder, interval: Duration) -> Outcome {
     show(&mut terminal, first, &receiver)
 }
 
-fn show(terminal: &mut Terminal, first: Sample, events: &Receiver<Event>) -> Outcome {
+fn show(terminal: &mut Terminal, first: Sample, events: &Receiver<ViewEvent>) -> Outcome {
     let mut controls = Controls::default();
     let (mut before, mut last) = (None, first);
     let mut silence: Option<String> = None;
@@ -70,17 +70,17 @@ fn show(terminal: &mut Terminal, first: Sample, events: &Receiver<Event>) -> Out
             terminal.draw(&scene).map_err(|error| failed("draw on the terminal", &error))?;
         controls.scroll = controls.scroll.min(scrollable);
         match events.recv() {
-            Ok(Event::Input(input)) if controls.take(&input) == Wish::Quit => break,
-            Ok(Event::Input(_)) => {}
-            Ok(Event::Look(look)) => match *look {
+            Ok(ViewEvent::Input(input)) if controls.take(&input) == Wish::Quit => break,
+            Ok(ViewEvent::Input(_)) => {}
+            Ok(ViewEvent::Look(look)) => match *look {
                 Ok(sample) => {
                     silence = None;
                     before = Some(std::mem::replace(&mut last, sample));
                 }
                 Err(failure) => silence = Some(waiting(&failure, last.taken)),
             },
-            Ok(Event::Unreadable(error)) => return Err(failed("read keys", &error)),
-            Ok(Event::Signal) | Err(_) => break,
+            Ok(ViewEvent::Unreadable(error)) => return Err(failed("read keys", &error)),
+            Ok(ViewEvent::Signal) | Err(_) => break,
         }
     }
     Ok(ExitCode::Ok)
@@ -150,14 +150,14 @@ fn restore() {
     if ratatui::try_restore().is_err() {}
 }
 
-fn watch_keys(events: SyncSender<Event>) {
+fn watch_keys(events: SyncSender<ViewEvent>) {
     thread::spawn(move || {
         loop {
             let (event, is_last) = match event::read() {
-                Ok(input) => (Event::Input(input), false),
-                Err(error) => (Event::Unreadable(error), true),
+                Ok(input) => (ViewEvent::Input(input), false),
+                Err(error) => (ViewEvent::Unreadable(error), true),
             };
-            // Whoever does not listen has ended.
+            // A receiver that is gone has ended.
             if events.send(event).is_err() || is_last {
                 return;
             }
@@ -165,18 +165,18 @@ fn watch_keys(events: SyncSender<Event>) {
     });
 }
 
-fn watch_master(folder: RuntimeFolder, interval: Duration, events: SyncSender<Event>) {
+fn watch_master(folder: RuntimeFolder, interval: Duration, events: SyncSender<ViewEvent>) {
     thread::spawn(move || {
         loop {
             thread::sleep(interval);
-            if events.send(Event::Look(Box::new(look(&folder)))).is_err() {
+            if events.send(ViewEvent::Look(Box::new(look(&folder)))).is_err() {
                 return;
             }
         }
     });
 }
 
-fn watch_signals(events: SyncSender<Event>) -> io::Result<()> {
+fn watch_signals(events: SyncSender<ViewEvent>) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut terminate, mut interrupt, mut hangup) = {
         let _inside = runtime.enter();
@@ -191,8 +191,8 @@ fn watch_signals(events: SyncSender<Event>) -> io::Result<()> {
                 _ = hangup.recv() => {}
             }
         });
-        // Whoever does not listen has ended.
-        drop(events.send(Event::Signal));
+        // A receiver that is gone has ended.
+        drop(events.send(ViewEvent::Signal));
     });
     Ok(())
 }

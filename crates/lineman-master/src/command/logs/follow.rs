@@ -1,5 +1,5 @@
 //! `logs -f`: prints what is written, and goes over to the new file when the old one was moved away
-//! or deleted. Ends with Ctrl-C, or when nobody reads any more.
+//! or deleted. Ends with Ctrl-C, or when its output is not read any more.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::print;
-use super::tail::End;
+use super::tail::FileEnd;
 use crate::Error;
 use crate::terminal::log::lines::Chooser;
 
@@ -25,7 +25,7 @@ const OLD_FILE: Duration = Duration::from_secs(10);
 const LINE_LIMIT: usize = 1024 * 1024;
 
 /// Prints `end`, and what is written from then on to the file at `path`.
-pub(super) fn follow(path: &Path, file: File, end: End) -> Result<(), Error> {
+pub(super) fn follow(path: &Path, file: File, end: FileEnd) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

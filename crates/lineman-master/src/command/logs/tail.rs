@@ -15,8 +15,7 @@ const FURTHER: u64 = 4;
 
 /// The end of a log. The file is left where it was read to.
 #[derive(Debug)]
-pub(super) struct End {
-    /// The chosen lines.
+pub(super) struct FileEnd {
     pub(super) lines: VecDeque<Vec<u8>>,
     /// A last line that has no end yet.
     pub(super) rest: Vec<u8>,
@@ -24,7 +23,7 @@ pub(super) struct End {
     pub(super) chooser: Chooser,
 }
 
-impl End {
+impl FileEnd {
     /// Returns whether nothing is chosen.
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.rest.is_empty()
@@ -42,7 +41,7 @@ impl End {
 }
 
 /// Returns the last `count` lines that are chosen.
-pub(super) fn read(file: &mut File, count: usize, chooser: &Chooser) -> io::Result<End> {
+pub(super) fn read(file: &mut File, count: usize, chooser: &Chooser) -> io::Result<FileEnd> {
     let size = file.metadata()?.len();
     let mut window = WINDOW;
     loop {
@@ -55,7 +54,12 @@ pub(super) fn read(file: &mut File, count: usize, chooser: &Chooser) -> io::Resu
     }
 }
 
-fn read_from(file: &mut File, begin: u64, count: usize, mut chooser: Chooser) -> io::Result<End> {
+fn read_from(
+    file: &mut File,
+    begin: u64,
+    count: usize,
+    mut chooser: Chooser,
+) -> io::Result<FileEnd> {
     file.seek(SeekFrom::Start(begin))?;
     let mut reader = BufReader::new(file);
     if begin > 0 {
@@ -67,7 +71,7 @@ fn read_from(file: &mut File, begin: u64, count: usize, mut chooser: Chooser) ->
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line)?;
         if !line.ends_with(b"\n") {
-            return Ok(End { lines, rest: line, chooser });
+            return Ok(FileEnd { lines, rest: line, chooser });
         }
         if chooser.takes(&String::from_utf8_lossy(&line)) && count > 0 {
             if lines.len() == count {

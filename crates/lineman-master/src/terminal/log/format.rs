@@ -58,19 +58,19 @@ impl ValueEnum for Format {
 
 /// The process that writes.
 #[derive(Debug, Clone)]
-pub(super) struct Who {
+pub(super) struct LogSource {
     slot: String,
     pid: u32,
 }
 
-impl Who {
+impl LogSource {
     /// Returns this process, under the name of its slot, or `master`.
     pub(super) fn this(slot: &str) -> Self {
         Self { slot: slot.to_owned(), pid: std::process::id() }
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for LogSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}[{}]", self.slot, self.pid)
     }
@@ -78,22 +78,22 @@ impl fmt::Display for Who {
 
 /// Formats one event as one line.
 #[derive(Debug)]
-pub(super) struct Line {
-    who: Who,
+pub(super) struct LogLine {
+    source: LogSource,
     format: Format,
 }
 
-impl Line {
+impl LogLine {
     /// Returns the format of what this process writes.
-    pub(super) fn new(who: Who, format: Format) -> Self {
-        Self { who, format }
+    pub(super) fn new(source: LogSource, format: Format) -> Self {
+        Self { source, format }
     }
 
     /// Returns a line that is no event: what the log says about itself.
     pub(super) fn own(&self, message: &str) -> String {
         let level = Level::WARN;
         match self.format {
-            Format::Text => format!("{} {level} {} {message}\n", now(), self.who),
+            Format::Text => format!("{} {level} {} {message}\n", now(), self.source),
             Format::Json => {
                 let mut object = self.object(level, module_path!());
                 object.put("message", message.into());
@@ -102,9 +102,9 @@ impl Line {
         }
     }
 
-    fn object(&self, level: Level, target: &str) -> Object {
-        let Who { slot, pid } = &self.who;
-        let mut object = Object::default();
+    fn object(&self, level: Level, target: &str) -> JsonObject {
+        let LogSource { slot, pid } = &self.source;
+        let mut object = JsonObject::default();
         object.put("timestamp", now().into());
         object.put("level", level.as_str().into());
         object.put("target", target.into());
@@ -114,7 +114,7 @@ impl Line {
     }
 }
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for LogLine
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
@@ -128,16 +128,16 @@ where
         let level = *event.metadata().level();
         if self.format == Format::Json {
             let object = self.object(level, event.metadata().target());
-            let mut fields = Fields { object, of_master: self.who.slot == super::MASTER };
+            let mut fields = JsonFields { object, of_master: self.source.slot == super::MASTER };
             event.record(&mut fields);
             return writer.write_str(&fields.object.line());
         }
         SystemTime.format_time(&mut writer)?;
         if writer.has_ansi_escapes() && level <= Level::WARN {
             let color = if level == Level::ERROR { 31 } else { 33 };
-            write!(writer, " \x1b[{color}m{level}\x1b[0m {} ", self.who)?;
+            write!(writer, " \x1b[{color}m{level}\x1b[0m {} ", self.source)?;
         } else {
-            write!(writer, " {level} {} ", self.who)?;
+            write!(writer, " {level} {} ", self.source)?;
         }
         let mut fields = String::new();
         context.field_format().format_fields(Writer::new(&mut fields), event)?;
@@ -153,9 +153,9 @@ where
 
 /// One line of JSON: its keys in the order in which they came, the time first.
 #[derive(Debug, Default)]
-struct Object(Vec<(String, Value)>);
+struct JsonObject(Vec<(String, Value)>);
 
-impl Object {
+impl JsonObject {
     fn has(&self, key: &str) -> bool {
         self.0.iter().any(|(known, _)| known == key)
     }
@@ -176,19 +176,19 @@ impl Object {
     }
 }
 
-impl Serialize for Object {
+impl Serialize for JsonObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
     }
 }
 
 /// The fields of an event, beside the keys that every line has.
-struct Fields {
-    object: Object,
+struct JsonFields {
+    object: JsonObject,
     of_master: bool,
 }
 
-impl Fields {
+impl JsonFields {
     fn put(&mut self, field: &Field, value: Value) {
         let name = field.name();
         // Code of users must not pass itself off as another process; the master tells of others.
@@ -202,7 +202,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for JsonFields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         // Infinities are no numbers of JSON.
         let number = serde_json::Number::from_f64(value);
@@ -262,13 +262,13 @@ mod tests {
         }
     }
 
-    fn logged(who: &str, format: Format, log: impl FnOnce()) -> String {
+    fn logged(slot: &str, format: Format, log: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_writer(move || writer.clone())
-            .event_format(Line::new(Who::this(who), format))
+            .event_format(LogLine::new(LogSource::this(slot), format))
             .finish();
         tracing::subscriber::with_default(subscriber, log);
         let bytes = written.0.lock().unwrap().clone();

@@ -6,7 +6,7 @@ use super::MASTER;
 
 /// What a line of JSON must have to be chosen by.
 #[derive(Deserialize)]
-struct Object<'a> {
+struct JsonLine<'a> {
     #[serde(borrow)]
     slot: std::borrow::Cow<'a, str>,
 }
@@ -37,14 +37,16 @@ impl Chooser {
 
 fn is_about(line: &str, wanted: &str) -> bool {
     if line.starts_with('{') {
-        return serde_json::from_str::<Object<'_>>(line).is_ok_and(|line| fits(&line.slot, wanted));
+        return serde_json::from_str::<JsonLine<'_>>(line)
+            .is_ok_and(|line| fits(&line.slot, wanted));
     }
     // `TIME LEVEL SLOT[PID] MESSAGE`; a level may have colour around it, a slot may hold spaces.
     let Some((time, rest)) = line.split_once(' ') else { return false };
     let Some((level, rest)) = rest.split_once(' ') else { return false };
     let is_ours = time.ends_with('Z') && level.contains(['E', 'W', 'I', 'D', 'T']);
-    let Some((who, message)) = rest.split_once('[').filter(|_| is_ours) else { return false };
-    fits(who, wanted) || (who == MASTER && named(message).is_some_and(|slot| fits(&slot, wanted)))
+    let Some((source, message)) = rest.split_once('[').filter(|_| is_ours) else { return false };
+    fits(source, wanted)
+        || (source == MASTER && named(message).is_some_and(|slot| fits(&slot, wanted)))
 }
 
 /// Returns the slot that a line of the master names as a field.

@@ -1,5 +1,5 @@
 //! Where the lines go: stderr, or a file that may be exchanged at any time. A write that fails is
-//! counted and never reaches whoever logs: a full disk stops no service.
+//! counted and never reaches the code that logs: a full disk stops no service.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,16 +9,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::format::{Format, Line, Who};
+use super::format::{Format, LogLine, LogSource};
 use super::stderr::Stderr;
 use crate::control::message::Streams;
 use crate::terminal::units;
 
 /// The lines' way out of this process.
-static STATE: Mutex<State> = Mutex::new(State::new());
+static STATE: Mutex<LogState> = Mutex::new(LogState::new());
 
 #[derive(Debug)]
-struct State {
+struct LogState {
     target: Target,
     losses: Losses,
 }
@@ -52,7 +52,7 @@ pub(crate) fn write_to(file: File) {
 /// is lost counts as one.
 pub(crate) fn pass_on(said: &[u8]) {
     let mut state = state();
-    let State { target, losses } = &mut *state;
+    let LogState { target, losses } = &mut *state;
     if let Err(error) = write_all(target.begin(), said) {
         losses.count(error);
     }
@@ -71,20 +71,20 @@ pub(crate) fn adopt(file: BorrowedFd<'_>, streams: Streams) -> io::Result<()> {
     Ok(())
 }
 
-fn state() -> MutexGuard<'static, State> {
+fn state() -> MutexGuard<'static, LogState> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the writer of each line.
 #[derive(Debug)]
 pub(super) struct Sink {
-    line: Line,
+    line: LogLine,
 }
 
 impl Sink {
-    /// Returns the sink of the process that calls itself `who`.
-    pub(super) fn new(who: Who, format: Format) -> Self {
-        Self { line: Line::new(who, format) }
+    /// Returns the sink of this process.
+    pub(super) fn new(source: LogSource, format: Format) -> Self {
+        Self { line: LogLine::new(source, format) }
     }
 
     /// Returns whether the lines go to a file that is not stderr.
@@ -105,7 +105,7 @@ impl<'a> MakeWriter<'a> for Sink {
 impl Write for &Sink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = state();
-        let State { target, losses } = &mut *state;
+        let LogState { target, losses } = &mut *state;
         losses.put(target.begin(), line, &self.line);
         Ok(line.len())
     }
@@ -128,7 +128,7 @@ impl Target {
     }
 }
 
-impl State {
+impl LogState {
     const fn new() -> Self {
         Self { target: Target::Stderr(Stderr::new()), losses: Losses::new() }
     }
@@ -140,7 +140,7 @@ impl Losses {
     }
 
     /// Writes a line; before it, how many were lost, if some were.
-    fn put(&mut self, target: &mut dyn Write, line: &[u8], own: &Line) {
+    fn put(&mut self, target: &mut dyn Write, line: &[u8], own: &LogLine) {
         if let Some(reason) = &self.reason {
             let lost = units::plural(self.lost, "log line was", "log lines were");
             let notice = own.own(&format!("{lost} lost: {reason}"));
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn lines_that_are_lost_are_counted_and_said() {
         let mut losses = Losses::new();
-        let own = Line::new(Who::this("echo/0"), Format::Text);
+        let own = LogLine::new(LogSource::this("echo/0"), Format::Text);
         let mut disk = Disk { room: 9, taken: Vec::new() };
         for line in ["one\n", "two\n", "three\n", "four\n"] {
             losses.put(&mut disk, line.as_bytes(), &own);

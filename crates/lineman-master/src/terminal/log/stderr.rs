@@ -1,4 +1,4 @@
-//! Stderr as the log writes to it: a terminal or pipe that nobody reads costs lines, which `sink`
+//! Stderr as the log writes to it: a terminal or pipe that is not read costs lines, which `sink`
 //! counts, and holds up no loop. Whatever else the program prints there is not touched.
 
 use std::fs::File;
@@ -14,7 +14,7 @@ use rustix::stdio::stderr;
 
 /// How long a line may wait for a reader that is only slow. One that made a line wait in vain is not
 /// waited for again before it has read.
-const PATIENCE: Duration = Duration::from_millis(100);
+const READER_LIMIT: Duration = Duration::from_millis(100);
 
 /// What stderr is, and how its reader has been.
 #[derive(Debug)]
@@ -37,9 +37,9 @@ enum Way {
     /// A socket, which takes the wish with each call.
     Socket,
     /// A pipe or terminal of another user, which we may not open: asked before each write whether it
-    /// has room. Somebody who shares it may be quicker, and then a write waits.
+    /// has room. A process that shares it may be quicker, and then a write waits.
     Foreign,
-    /// A file, which never makes anybody wait.
+    /// A file, which takes every write.
     File,
 }
 
@@ -107,8 +107,8 @@ impl Way {
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.find_way();
-        let patience = if self.deaf { Duration::ZERO } else { PATIENCE };
-        let end = *self.end.get_or_insert_with(|| Instant::now() + patience);
+        let limit = if self.deaf { Duration::ZERO } else { READER_LIMIT };
+        let end = *self.end.get_or_insert_with(|| Instant::now() + limit);
         loop {
             match self.way.try_write(bytes) {
                 Ok(written) => {

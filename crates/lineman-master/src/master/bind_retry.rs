@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::event::{Event, Wish};
+use super::event::{MasterEvent, SignalMeaning};
 use crate::Error;
 use crate::control::answers::Answers;
 use crate::control::lock::Holder;
@@ -27,7 +27,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Unbound {
     /// The service that wants them, if it is a matter of one.
     pub(super) service: Option<String>,
-    /// What was refused.
     pub(super) error: Error,
 }
 
@@ -46,12 +45,12 @@ impl fmt::Display for Unbound {
     }
 }
 
-/// Runs `bind` until the addresses are free, as long as there is somebody to wait for. A wish to stop
+/// Runs `bind` until the addresses are free, as long as there are orphans to wait for. A wish to stop
 /// ends the wait.
-pub(super) async fn outlive<T>(
+pub(super) async fn bind_when_free<T>(
     left_by: Option<&Holder>,
     report: &Answers,
-    events: &mut mpsc::Receiver<Event>,
+    events: &mut mpsc::Receiver<MasterEvent>,
     mut bind: impl FnMut() -> Result<T, Unbound>,
 ) -> Result<T, Unbound> {
     let end = Instant::now() + LIMIT;
@@ -83,9 +82,10 @@ fn is_in_use(error: &Error) -> bool {
 }
 
 /// Resolves when a signal wants a stop; before there is a loop, nothing else can come that matters.
-async fn stop_wished(events: &mut mpsc::Receiver<Event>) {
+async fn stop_wished(events: &mut mpsc::Receiver<MasterEvent>) {
     while let Some(event) = events.recv().await {
-        if matches!(event, Event::Signal(Wish::Stop | Wish::StopGracefully)) {
+        if matches!(event, MasterEvent::Signal(SignalMeaning::Stop | SignalMeaning::StopGracefully))
+        {
             return;
         }
     }

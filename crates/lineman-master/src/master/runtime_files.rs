@@ -1,5 +1,5 @@
-//! Keeps the way to a running master open: what somebody deletes from its runtime folder (a cleaner of
-//! old files, a hand) is made again, or the commands would say that nothing runs. It never touches what
+//! Keeps the way to a running master open: files of its runtime folder that are deleted, by a cleaner of
+//! old files or by hand, are made again, or the commands would say that nothing runs. It never touches what
 //! another master has put there.
 
 use std::convert::Infallible;
@@ -17,7 +17,7 @@ use crate::error::chain;
 /// How often the folder is looked at: a `stat` takes a microsecond.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Looks after the folder for the master's life; a new socket goes to whoever serves it.
+/// Looks after the folder for the master's life; a new socket goes to the task that serves it.
 pub(super) async fn keep(
     folder: &RuntimeFolder,
     lock: &mut Lock,

@@ -1,5 +1,5 @@
 //! What a worker's process says on stderr before it is one: the loader's errors, a panic or a message
-//! of the program's `main`. It goes where the log goes, and its end is kept for whoever waits.
+//! of the program's `main`. It goes where the log goes, and its end is kept for the callers that wait.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,9 +13,8 @@ use crate::terminal::log;
 /// The most that is kept: the end of it, where the reason stands.
 const KEPT: usize = 2000;
 
-/// The reading end.
 #[derive(Debug)]
-pub(super) struct Early {
+pub(super) struct StartupOutput {
     /// The pipe; `None` from its end on.
     pipe: Option<Receiver>,
     kept: Vec<u8>,
@@ -25,18 +24,18 @@ pub(super) struct Early {
 #[derive(Debug)]
 pub(super) struct Ends {
     /// Its stderr until it is a worker.
-    pub(super) early: OwnedFd,
+    pub(super) startup: OwnedFd,
     /// Its stderr afterwards.
     pub(super) later: OwnedFd,
 }
 
-impl Early {
+impl StartupOutput {
     /// Returns both sides for a process whose stderr will be `later`.
     pub(super) fn new(later: OwnedFd) -> io::Result<(Self, Ends)> {
-        let (ours, early) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (ours, startup) = pipe_with(PipeFlags::CLOEXEC)?;
         let pipe = Receiver::from_owned_fd(ours)?;
         let ours = Self { pipe: Some(pipe), kept: Vec::new() };
-        Ok((ours, Ends { early, later }))
+        Ok((ours, Ends { startup, later }))
     }
 
     /// Passes everything on; ends when the process is a worker, or is gone.
@@ -55,7 +54,7 @@ impl Early {
 
     /// Returns the end of what was said, in one line.
     pub(super) fn said(&self) -> Option<String> {
-        // It may be anything, and ends on somebody's terminal.
+        // It may be anything, and ends on a person's terminal.
         let text = String::from_utf8_lossy(&self.kept);
         let text = text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -73,12 +72,12 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_what_was_said_is_kept_in_one_line() {
         let nowhere = File::options().write(true).open("/dev/null").unwrap();
-        let (mut early, ends) = Early::new(nowhere.into()).unwrap();
-        rustix::io::write(&ends.early, &[b'x'; 3000]).unwrap();
-        rustix::io::write(&ends.early, b"\n  no such \x1b[31mlibrary\n\nso it ends\n").unwrap();
+        let (mut output, ends) = StartupOutput::new(nowhere.into()).unwrap();
+        rustix::io::write(&ends.startup, &[b'x'; 3000]).unwrap();
+        rustix::io::write(&ends.startup, b"\n  no such \x1b[31mlibrary\n\nso it ends\n").unwrap();
         drop(ends);
-        early.pass_on().await;
-        let said = early.said().unwrap();
+        output.pass_on().await;
+        let said = output.said().unwrap();
         assert!(said.ends_with("x; no such \u{fffd}[31mlibrary; so it ends"), "{said}");
         assert!(said.chars().count() <= KEPT, "{}", said.len());
     }
@@ -86,9 +85,9 @@ mod tests {
     #[tokio::test]
     async fn silence_is_nothing() {
         let nowhere = File::options().write(true).open("/dev/null").unwrap();
-        let (mut early, ends) = Early::new(nowhere.into()).unwrap();
+        let (mut output, ends) = StartupOutput::new(nowhere.into()).unwrap();
         drop(ends);
-        early.pass_on().await;
-        assert_eq!(early.said(), None);
+        output.pass_on().await;
+        assert_eq!(output.said(), None);
     }
 }

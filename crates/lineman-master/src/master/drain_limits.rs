@@ -1,4 +1,4 @@
-//! How long a reload lets connections end by themselves: the wishes of all who asked, put together.
+//! How long a reload lets connections end by themselves: what all callers asked for, put together.
 //! A pure value; `reload` acts on it.
 
 use std::time::Duration;
@@ -11,17 +11,17 @@ const GRACEFUL_LIMIT: Duration = Duration::from_hours(1);
 
 /// The limits that were asked for; none by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Patience {
-    /// Somebody asked plainly: each service's own limit.
+pub(super) struct DrainLimits {
+    /// A caller asked plainly: each service's own limit.
     plain: bool,
-    /// Somebody asked with `-g`.
+    /// A caller asked with `-g`.
     graceful: bool,
-    /// Somebody gave a limit.
+    /// A caller gave a limit.
     given: Option<Duration>,
 }
 
-impl Patience {
-    /// Returns the wish of one who asked in this manner.
+impl DrainLimits {
+    /// Returns what a caller asked for in this manner.
     pub(super) fn of(manner: Manner, timeout: Option<Duration>) -> Self {
         match (timeout, manner) {
             (Some(limit), _) => Self { given: Some(limit), ..Self::default() },
@@ -30,24 +30,24 @@ impl Patience {
         }
     }
 
-    /// Returns both wishes, to take the [`Patience::longest`] of.
+    /// Returns both, to take the [`DrainLimits::longest`] of.
     pub(super) fn and_longer(self, other: Self) -> Self {
         let given = self.given.max(other.given);
         Self { plain: self.plain | other.plain, graceful: self.graceful | other.graceful, given }
     }
 
-    /// Returns both wishes, to take the [`Patience::shortest`] of.
+    /// Returns both, to take the [`DrainLimits::shortest`] of.
     pub(super) fn and_shorter(self, other: Self) -> Self {
         let given = self.given.into_iter().chain(other.given).min();
         Self { given, ..self.and_longer(other) }
     }
 
-    /// Returns the limit of whoever is in the least hurry; `own` is that of the service.
+    /// Returns the longest limit that was asked for; `own` is that of the service.
     pub(super) fn longest(self, own: Duration) -> Duration {
         self.wishes(own).max().unwrap_or(own)
     }
 
-    /// Returns the limit of whoever is in the greatest hurry, if anybody asked.
+    /// Returns the shortest limit that was asked for, if any was.
     pub(super) fn shortest(self, own: Duration) -> Option<Duration> {
         self.wishes(own).min()
     }
@@ -65,18 +65,18 @@ mod tests {
 
     const OWN: Duration = Duration::from_secs(30);
 
-    fn seconds(seconds: u64) -> Patience {
-        Patience::of(Manner::Plain, Some(Duration::from_secs(seconds)))
+    fn seconds(seconds: u64) -> DrainLimits {
+        DrainLimits::of(Manner::Plain, Some(Duration::from_secs(seconds)))
     }
 
     #[test]
-    fn of_those_who_wait_the_most_patient_counts() {
+    fn the_longest_limit_of_callers_that_ask_together_counts() {
         let (plain, graceful) =
-            (Patience::of(Manner::Plain, None), Patience::of(Manner::Graceful, None));
+            (DrainLimits::of(Manner::Plain, None), DrainLimits::of(Manner::Graceful, None));
         let cases = [
             (plain, plain, OWN),
             (plain, graceful, GRACEFUL_LIMIT),
-            // A limit by hand does not shorten that of a service for somebody else.
+            // A limit by hand does not shorten that of a service for another caller.
             (plain, seconds(5), OWN),
             (plain, seconds(60), Duration::from_mins(1)),
             (seconds(60), seconds(5), Duration::from_mins(1)),
@@ -89,11 +89,11 @@ mod tests {
     }
 
     #[test]
-    fn of_those_who_hurry_the_least_patient_counts() {
+    fn the_shortest_limit_of_callers_that_hurry_counts() {
         let (plain, graceful) =
-            (Patience::of(Manner::Plain, None), Patience::of(Manner::Graceful, None));
-        assert_eq!(Patience::default().shortest(OWN), None);
-        assert_eq!(Patience::default().and_shorter(plain).shortest(OWN), Some(OWN));
+            (DrainLimits::of(Manner::Plain, None), DrainLimits::of(Manner::Graceful, None));
+        assert_eq!(DrainLimits::default().shortest(OWN), None);
+        assert_eq!(DrainLimits::default().and_shorter(plain).shortest(OWN), Some(OWN));
         assert_eq!(plain.and_shorter(graceful).shortest(OWN), Some(OWN));
         assert_eq!(seconds(60).and_shorter(seconds(5)).shortest(OWN), Some(Duration::from_secs(5)));
         assert_eq!(seconds(60).and_shorter(plain).shortest(OWN), Some(OWN));

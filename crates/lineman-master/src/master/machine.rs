@@ -1,0 +1,498 @@
+//! What the master knows and decides, as one value: it is told what happened and when, and returns
+//! what is to be done. Called by `supervisor` alone; there is no process, no socket and no clock in here.
+
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use super::drain_limits::DrainLimits;
+use super::event::{MasterAction, SignalMeaning, note, progress};
+use super::exit::ExitReason;
+use super::hooks::WorkerExit;
+use super::lending;
+use super::notify::ShownState;
+use super::reload::{Reloads, Round, successor_problem};
+use super::slot::{Outlook, SlotId, SlotWorker, Slots, WorkerKey, WorkerState};
+use super::start::Starting;
+use super::stop::{self, Stop, Tally};
+use crate::control::ExitCode;
+use crate::control::answers::Answers;
+use crate::control::message::FromWorker;
+use crate::control::report::Step;
+use crate::control::request::{Manner, Probe};
+use crate::service::sketch::Sketch;
+use crate::terminal::plain::one_line;
+
+/// The pause after a reload's successor has failed where nothing served before: it has just failed
+/// for a person who watches, and at once it would only fail again.
+const AFTER_RELOAD: Duration = Duration::from_secs(1);
+
+/// The slots, and the machine that is at work on them.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) slots: Slots,
+    phase: MasterPhase,
+    /// What the program of the last process that got ready wants otherwise.
+    drift: Vec<String>,
+    /// Returns a number between 0 and 1 that spreads the ends of back-offs.
+    jitter: fn() -> f64,
+}
+
+/// What the master as a whole is doing.
+#[derive(Debug)]
+enum MasterPhase {
+    /// Not every slot has been ready yet.
+    Starting(Starting),
+    /// Everything has been ready once.
+    Up(Reloads),
+    Stopping(Stop),
+}
+
+impl Machine {
+    /// Returns the state before anything was started. The start is reported to `report`.
+    pub(super) fn new(slots: Slots, report: Answers, jitter: fn() -> f64, now: Instant) -> Self {
+        let phase = MasterPhase::Starting(Starting::new(&slots, report, now));
+        Self { slots, phase, drift: Vec::new(), jitter }
+    }
+
+    /// Begins with the first slot.
+    pub(super) fn begin(&mut self) -> Option<MasterAction> {
+        let MasterPhase::Starting(starting) = &mut self.phase else { return None };
+        starting.start_next(&mut self.slots)
+    }
+
+    /// Returns what people and the service manager see of it.
+    pub(super) fn stage(&self) -> ShownState {
+        match &self.phase {
+            MasterPhase::Starting(_) => ShownState::Starting,
+            MasterPhase::Up(reloads) if reloads.is_idle() => ShownState::Up,
+            MasterPhase::Up(_) => ShownState::Reloading,
+            MasterPhase::Stopping(_) => ShownState::Stopping,
+        }
+    }
+
+    /// Answers a probe. Every master that answers is live. Ready is a program that has been up as a
+    /// whole, that was not told to stop, and that has a ready process for every service now: a reload
+    /// does not change that, a service whose last process crashed does until its successor is ready.
+    pub(super) fn health(&self, probe: Probe) -> (ExitCode, String) {
+        let missing = self.slots.services().find(|(service, _)| !self.slots.serves(*service));
+        let not_ready = |why: &str| (ExitCode::Failed, format!("not ready: {why}"));
+        match (probe, self.stage(), missing) {
+            (Probe::Live, ..) => (ExitCode::Ok, "live".to_owned()),
+            (Probe::Ready, stage @ (ShownState::Starting | ShownState::Stopping), _) => {
+                not_ready(stage.name())
+            }
+            (Probe::Ready, ShownState::Up | ShownState::Reloading, Some((_, service))) => {
+                not_ready(&format!("{} has no ready process", service.name))
+            }
+            (Probe::Ready, ShownState::Up | ShownState::Reloading, None) => {
+                (ExitCode::Ok, format!("ready: {}", self.slots.condition()))
+            }
+        }
+    }
+
+    /// Returns when the next [`Machine::advance`] is due.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let stop = match &self.phase {
+            MasterPhase::Stopping(stop) => stop.deadline(now),
+            MasterPhase::Starting(_) | MasterPhase::Up(_) => None,
+        };
+        self.slots.deadline().into_iter().chain(stop).min()
+    }
+
+    /// Acts on deadlines, and goes as far as the machine at work can go now.
+    pub(super) fn advance(&mut self, now: Instant) -> Vec<MasterAction> {
+        let ids = self.slots.ids();
+        let mut actions: Vec<_> = ids.flat_map(|id| self.expire(id, now)).collect();
+        actions.extend(match &mut self.phase {
+            MasterPhase::Starting(_) => self.finish_start(now),
+            MasterPhase::Up(reloads) => reloads.advance(&mut self.slots),
+            MasterPhase::Stopping(stop) => stop.advance(&mut self.slots, now),
+        });
+        actions
+    }
+
+    /// Lends, takes back and parks listeners; called when what [`Machine::advance`] wanted is done.
+    pub(super) fn tend_listeners(&mut self, now: Instant) -> Vec<MasterAction> {
+        let serves = match &self.phase {
+            MasterPhase::Starting(_) => false,
+            MasterPhase::Up(_) => true,
+            MasterPhase::Stopping(stop) => stop.still_serves(now),
+        };
+        if serves { lending::advance(&mut self.slots, now) } else { Vec::new() }
+    }
+
+    /// A listener was handed over, or was not.
+    pub(super) fn lent(
+        &mut self,
+        lender: SlotId,
+        nth: usize,
+        is_done: bool,
+    ) -> Option<MasterAction> {
+        lending::lent(&mut self.slots, lender, nth, is_done)
+    }
+
+    fn expire(&mut self, id: SlotId, now: Instant) -> Vec<MasterAction> {
+        let (ready_limit, stop_limit) =
+            (self.slots.config.ready_limit, self.slots.config.stop_limit);
+        let slot = &mut self.slots[id];
+        let due = slot.workers.iter_mut().filter(|worker| worker.deadline() <= Some(now));
+        let act = |worker: &mut SlotWorker| match worker.state {
+            WorkerState::Starting(_) => Some(worker.kill(ExitReason::NotReady(ready_limit))),
+            WorkerState::Draining(_) => Some(worker.stop(now, stop_limit)),
+            WorkerState::Stopping(_) => Some(worker.kill(ExitReason::KilledAfterLimit)),
+            WorkerState::Ready | WorkerState::Killed => None,
+        };
+        let mut actions: Vec<_> = due.filter_map(act).collect();
+        if matches!(slot.outlook, Outlook::BackingOff(until) if until <= now) && slot.is_vacant() {
+            actions.push(self.restart(id));
+        }
+        actions
+    }
+
+    fn finish_start(&mut self, now: Instant) -> Vec<MasterAction> {
+        let MasterPhase::Starting(starting) = &mut self.phase else { return Vec::new() };
+        let Some((up, reload)) = starting.finish(&self.slots, now) else { return Vec::new() };
+        let (mut reloads, mut actions) = (Reloads::default(), vec![up]);
+        if let Some(round) = reload {
+            tracing::info!("reloading, as asked during the start");
+            actions.extend(reloads.begin(round, &self.slots));
+            actions.extend(reloads.advance(&mut self.slots));
+        }
+        self.phase = MasterPhase::Up(reloads);
+        actions
+    }
+
+    /// A process was started, with this number, or was not.
+    pub(super) fn started(
+        &mut self,
+        key: WorkerKey,
+        outcome: Result<u32, String>,
+        now: Instant,
+    ) -> Vec<MasterAction> {
+        let pid = match outcome {
+            Ok(pid) => pid,
+            Err(reason) => return self.not_started(key, &reason, now),
+        };
+        if let MasterPhase::Up(reloads) = &self.phase {
+            reloads.started(key, &mut self.slots);
+        }
+        let ready_limit = self.slots.config.ready_limit;
+        let slot = &mut self.slots[key.slot];
+        // Not before: one that cannot be started leaves the slot as it was, failed or in its back-off.
+        slot.outlook = Outlook::Running;
+        slot.workers.push(SlotWorker::new(key, pid, now, ready_limit));
+        let mut actions = self.progress(key.slot, pid, Step::Starting, None, None);
+        if let MasterPhase::Starting(starting) = &mut self.phase {
+            actions.extend(starting.start_next(&mut self.slots));
+        }
+        actions
+    }
+
+    fn not_started(&mut self, key: WorkerKey, reason: &str, now: Instant) -> Vec<MasterAction> {
+        match &mut self.phase {
+            MasterPhase::Starting(_) => return self.fail_start(reason, now),
+            MasterPhase::Up(reloads) => {
+                let failed = reloads.failed(key, &self.slots, || reason.to_owned());
+                if let Some(mut actions) = failed {
+                    actions.extend(reloads.advance(&mut self.slots));
+                    return actions;
+                }
+            }
+            MasterPhase::Stopping(_) => {}
+        }
+        tracing::error!(reason, "cannot start a worker");
+        self.replace_crashed(key.slot, None, true, now).into_iter().collect()
+    }
+
+    /// A worker said something. Answers to questions are not for the machine.
+    pub(super) fn said(
+        &mut self,
+        key: WorkerKey,
+        message: FromWorker,
+        now: Instant,
+    ) -> Vec<MasterAction> {
+        let name = self.slots[key.slot].name.clone();
+        let restarts_stuck = self.slots.config.watchdog.restart;
+        let Some(worker) = self.slots.worker(key) else { return Vec::new() };
+        let pid = worker.pid;
+        match message {
+            FromWorker::Ready { services } => {
+                let mut actions = self.compare(key.slot, &services);
+                actions.extend(self.ready(key, now));
+                return actions;
+            }
+            FromWorker::Failed { reason } => {
+                worker.evidence.failed = Some(one_line(&reason).into_owned());
+            }
+            FromWorker::Panicked { message, location } => {
+                let (message, location) = (one_line(&message), one_line(&location));
+                let (message, location) = (&*message, &*location);
+                tracing::warn!(slot = name, pid, message, location, "a worker panicked");
+                worker.evidence.panicked = Some(format!("{message} at {location}"));
+            }
+            FromWorker::Stuck { still, doing } => {
+                let doing = one_line(&doing).into_owned();
+                tracing::error!(slot = name, pid, ?still, doing, "a worker's loop is blocked");
+                if restarts_stuck {
+                    return vec![worker.kill(ExitReason::Stuck(doing))];
+                }
+            }
+            FromWorker::Draining { left } => {
+                let remaining = worker.deadline().map(|end| end.saturating_duration_since(now));
+                return self.progress(key.slot, pid, Step::Draining, Some(left), remaining);
+            }
+            FromWorker::Leaving { cut } => worker.cut = cut,
+            FromWorker::Status { .. } | FromWorker::Rows { .. } => {}
+        }
+        Vec::new()
+    }
+
+    /// A worker sent what is no message.
+    pub(super) fn not_understood(&mut self, key: WorkerKey, problem: &str) -> Option<MasterAction> {
+        let worker = self.slots.worker(key)?;
+        tracing::error!(pid = worker.pid, problem, "a worker is not understood");
+        Some(worker.kill(ExitReason::NotUnderstood))
+    }
+
+    /// Tells of what the program of a new process wants otherwise than the one that is running: a
+    /// reload replaces processes and nothing else.
+    fn compare(&mut self, slot: SlotId, wanted: &[Sketch]) -> Vec<MasterAction> {
+        let drift = self.slots.drift(wanted);
+        if drift != self.drift {
+            for line in &drift {
+                tracing::warn!("{line}");
+            }
+        }
+        self.drift.clone_from(&drift);
+        let MasterPhase::Up(reloads) = &mut self.phase else { return Vec::new() };
+        reloads.at_mut(slot).map(|round| round.note(drift)).unwrap_or_default()
+    }
+
+    fn ready(&mut self, key: WorkerKey, now: Instant) -> Vec<MasterAction> {
+        let Some(worker) = self.slots.worker(key) else { return Vec::new() };
+        // A worker that was told to leave while it started may have said this before it heard.
+        if !matches!(worker.state, WorkerState::Starting(_)) {
+            return Vec::new();
+        }
+        worker.state = WorkerState::Ready;
+        worker.ready_at = Some(now);
+        worker.evidence.was_ready = true;
+        let (pid, took) = (worker.pid, now.saturating_duration_since(worker.started));
+        let slot = &mut self.slots[key.slot];
+        tracing::info!(slot = slot.name, pid, ?took, "ready");
+        // The serving one comes first.
+        slot.workers.sort_by_key(|worker| !worker.is_ready() || worker.key != key);
+        let MasterPhase::Up(reloads) = &mut self.phase else { return Vec::new() };
+        let Some(mut actions) = reloads.ready(key, &mut self.slots, now) else { return Vec::new() };
+        actions.extend(self.progress(key.slot, pid, Step::Ready, None, None));
+        actions
+    }
+
+    /// A worker has ended; `said` is what it said on stderr before it was a worker.
+    pub(super) fn exited(
+        &mut self,
+        key: WorkerKey,
+        status: Option<ExitStatus>,
+        said: Option<String>,
+        now: Instant,
+    ) -> Vec<MasterAction> {
+        let slot = &mut self.slots[key.slot];
+        let Some(mut worker) = slot.remove(key) else { return Vec::new() };
+        worker.evidence.said = said;
+        let asked = worker.is_leaving() && worker.evidence.asked;
+        let (pid, cut, ready) = (worker.pid, worker.cut, worker.ready_at);
+        let uptime = now.saturating_duration_since(worker.started);
+        let reason = ExitReason::tell(status, worker.evidence);
+        if asked {
+            tracing::info!(slot = slot.name, pid, %reason, cut, ?uptime, "ended");
+        } else {
+            tracing::error!(slot = slot.name, pid, %reason, ?uptime, "ended by itself");
+        }
+        slot.note_exit(reason.clone(), now);
+        let is_vacant = slot.is_vacant();
+        let (slot, of_exit) = (slot.name.clone(), reason.clone());
+        let exit = WorkerExit { slot, pid, reason: of_exit, uptime, asked };
+        let mut actions = vec![MasterAction::Exited(exit)];
+        let what = if reason.was_forced() { Step::Killed } else { Step::Ended };
+        actions.extend(self.progress(key.slot, pid, what, None, None));
+        if let Some(tally) = self.tally(key.slot) {
+            tally.add(cut, &reason);
+        }
+        if asked {
+            actions.extend(self.note_death(key.slot, pid, &reason));
+        }
+        let mut is_successor = false;
+        if let MasterPhase::Up(reloads) = &mut self.phase {
+            let slots = &self.slots;
+            let problem = || successor_problem(slots, key.slot, &reason);
+            let failed = reloads.failed(key, slots, problem);
+            is_successor = failed.is_some();
+            actions.extend(failed.into_iter().flatten());
+        }
+        if asked || !is_vacant {
+            return actions;
+        }
+        match &self.phase {
+            MasterPhase::Starting(_) => {
+                let name = &self.slots[key.slot].name;
+                actions.extend(self.fail_start(&format!("{name}: {reason}"), now));
+            }
+            MasterPhase::Stopping(stop) if !stop.still_serves(now) => {}
+            MasterPhase::Stopping(_) | MasterPhase::Up(_) => {
+                actions.extend(self.replace_crashed(key.slot, ready, is_successor, now));
+            }
+        }
+        actions
+    }
+
+    /// Gives a slot whose process ended by itself its next one, now or later.
+    fn replace_crashed(
+        &mut self,
+        id: SlotId,
+        ready: Option<Instant>,
+        after_reload: bool,
+        now: Instant,
+    ) -> Option<MasterAction> {
+        let jitter = (self.jitter)();
+        let slot = &mut self.slots[id];
+        let Some(pause) = slot.failures.count(now, ready, jitter) else {
+            let text = "failed: it ended too often, a reload tries again";
+            tracing::error!(slot = slot.name, "{text}");
+            slot.outlook = Outlook::Failed;
+            return None;
+        };
+        let pause = if after_reload && pause.is_zero() { AFTER_RELOAD } else { pause };
+        if pause.is_zero() {
+            return Some(self.restart(id));
+        }
+        tracing::warn!(slot = slot.name, ?pause, "backing off");
+        slot.outlook = Outlook::BackingOff(now + pause);
+        None
+    }
+
+    fn restart(&mut self, id: SlotId) -> MasterAction {
+        self.slots[id].restarts += 1;
+        MasterAction::Start(self.slots.next_process(id))
+    }
+
+    pub(super) fn wished(&mut self, wish: SignalMeaning, now: Instant) -> Vec<MasterAction> {
+        tracing::info!(?wish, "signal");
+        match (wish, &self.phase) {
+            (SignalMeaning::Stop, MasterPhase::Stopping(stop)) if stop.is_at_once() => {
+                stop::kill_all(&mut self.slots)
+            }
+            (SignalMeaning::Stop, _) => self.stop(Manner::Plain, None, None, now),
+            (SignalMeaning::StopGracefully, _) => self.stop(Manner::Graceful, None, None, now),
+            (SignalMeaning::Reload, _) => self.reload(Manner::Plain, None, None, None, now),
+            (SignalMeaning::ReloadGracefully, _) => {
+                self.reload(Manner::Graceful, None, None, None, now)
+            }
+        }
+    }
+
+    /// Begins a reload of these slots, or of all, or has it follow those that are in its way.
+    pub(super) fn reload(
+        &mut self,
+        manner: Manner,
+        timeout: Option<Duration>,
+        only: Option<Vec<SlotId>>,
+        answers: Option<Answers>,
+        now: Instant,
+    ) -> Vec<MasterAction> {
+        let asked = Round::new(DrainLimits::of(manner, timeout), only, answers, &self.slots);
+        match &mut self.phase {
+            MasterPhase::Stopping(_) => {
+                asked.done(ExitCode::Failed, "cannot reload: the program is stopping").collect()
+            }
+            MasterPhase::Starting(starting) => starting.reload(asked),
+            MasterPhase::Up(reloads) => reloads.asked(asked, &mut self.slots, now),
+        }
+    }
+
+    /// Stops the program; a stop that is under way is joined, and hurried if this one is in more of
+    /// a hurry.
+    pub(super) fn stop(
+        &mut self,
+        manner: Manner,
+        timeout: Option<Duration>,
+        answers: Option<Answers>,
+        now: Instant,
+    ) -> Vec<MasterAction> {
+        let (mut actions, delay, failure) = match &mut self.phase {
+            MasterPhase::Stopping(stop) => {
+                return stop.join(manner, timeout, answers, &mut self.slots, now);
+            }
+            MasterPhase::Starting(starting) => {
+                let failure = "stopped before everything was up".to_owned();
+                (starting.abandon(), Duration::ZERO, Some(failure))
+            }
+            MasterPhase::Up(reloads) if manner == Manner::Graceful => {
+                (reloads.abandon(), self.slots.config.drain_delay, None)
+            }
+            MasterPhase::Up(reloads) => (reloads.abandon(), Duration::ZERO, None),
+        };
+        tracing::info!(?manner, "stopping");
+        let (mut stop, told) = Stop::begin(manner, timeout, delay, answers, now);
+        stop.failure = failure;
+        self.phase = MasterPhase::Stopping(stop);
+        actions.extend(told);
+        actions
+    }
+
+    /// Tears everything down because a service did not start.
+    fn fail_start(&mut self, reason: &str, now: Instant) -> Vec<MasterAction> {
+        tracing::error!(reason, "cannot start");
+        let actions = self.stop(Manner::Plain, None, None, now);
+        if let MasterPhase::Stopping(Stop { failure: Some(text), .. }) = &mut self.phase {
+            reason.clone_into(text);
+        }
+        actions
+    }
+
+    fn tally(&mut self, slot: SlotId) -> Option<&mut Tally> {
+        match &mut self.phase {
+            MasterPhase::Stopping(stop) => Some(&mut stop.tally),
+            MasterPhase::Up(reloads) => reloads.at_mut(slot).map(|round| &mut round.tally),
+            MasterPhase::Starting(_) => None,
+        }
+    }
+
+    /// Returns where the callers are answered that watch what becomes of this slot.
+    fn watchers(&self, slot: SlotId) -> Vec<&Answers> {
+        match &self.phase {
+            MasterPhase::Stopping(stop) => stop.watchers.iter().collect(),
+            MasterPhase::Up(reloads) => {
+                reloads.at(slot).into_iter().flat_map(Round::watchers).collect()
+            }
+            MasterPhase::Starting(_) => Vec::new(),
+        }
+    }
+
+    fn progress(
+        &self,
+        slot: SlotId,
+        pid: u32,
+        step: Step,
+        left: Option<usize>,
+        remaining: Option<Duration>,
+    ) -> Vec<MasterAction> {
+        let name = &self.slots[slot].name;
+        let tell = |watcher| progress(watcher, name, pid, step, left, remaining);
+        self.watchers(slot).into_iter().map(tell).collect()
+    }
+
+    /// Tells of a process that had been told to leave and died before it had: its connections got no
+    /// close frame.
+    fn note_death(&self, slot: SlotId, pid: u32, reason: &ExitReason) -> Vec<MasterAction> {
+        if matches!(reason, ExitReason::Asked | ExitReason::KilledAfterLimit) {
+            return Vec::new();
+        }
+        let name = &self.slots[slot].name;
+        let text = format!("{name} (pid {pid}): ended before it had left: {reason}");
+        self.watchers(slot).into_iter().map(|watcher| note(watcher, &text)).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;
