@@ -13,7 +13,7 @@ use lineman_client::{ClientId, Cluster, Error};
 use lineman_wire::link::{Codec, Command, Reply};
 use lineman_wire::php::Value;
 
-/// Lists these gateways to whoever asks with the right key.
+/// Lists these gateways to every peer that asks with the right key.
 fn register(gateways: &[SocketAddr]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! How an error is said in one line; for whoever logs one or prints it. It changes none.
+//! How an error is said in one line, for logs and terminals. It changes none.
 
 use std::error::Error;
 

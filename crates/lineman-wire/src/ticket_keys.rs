@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// How often the master makes a new key. A ticket is good for this long at least and twice this long
-/// at most; whoever steals a key reads what was resumed within (TLS 1.2 alone: in TLS 1.3 a resumed
+/// at most; a thief of a key reads what was resumed within (TLS 1.2 alone: in TLS 1.3 a resumed
 /// session makes new secrets). rustls's own ticketer rotates as often.
 pub const ROTATION: Duration = Duration::from_hours(6);
 

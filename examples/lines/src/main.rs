@@ -20,7 +20,7 @@ impl Protocol for Lines {
         Ok(())
     }
 
-    // Whoever sends more without ending the line is closed.
+    // A peer that sends more without ending the line is closed.
     fn max_message_size(&self) -> usize {
         4096
     }

@@ -48,7 +48,7 @@ fn router() -> Router {
         .layer(CompressionLayer::new())
 }
 
-/// A session: counts the visits of whoever has its cookie.
+/// A session: counts the visits of the browser that has its cookie.
 async fn visits(session: Session) -> Result<String, StatusCode> {
     let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
     let visits = session.get::<u32>("visits").await.map_err(failed)?.unwrap_or_default() + 1;

@@ -20,7 +20,10 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 /// Compares the drawing with the manifests.
 pub(super) fn check(files: &[File]) -> Vec<Problem> {
     let Some(page) = files.iter().find(|file| file.path == PAGE) else { return Vec::new() };
-    let Some((line, drawn)) = drawn(&page.text) else { return Vec::new() };
+    let Some((line, drawn)) = drawn(&page.text) else {
+        let text = format!("the drawing of the crates is missing: a block that {FENCE} opens");
+        return vec![Problem { path: PAGE.to_owned(), line: 1, text }];
+    };
     let built = built(files);
     let names: BTreeSet<&String> = drawn.keys().chain(built.keys()).collect();
     let differing = names.into_iter().filter(|name| drawn.get(*name) != built.get(*name));

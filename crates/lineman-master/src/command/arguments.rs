@@ -23,7 +23,7 @@ const RUNTIME_DIR_HELP: &str = "Folder of pid file, lock and control socket [def
 const RELOAD_HELP: &str = "The old processes get the drain limit for their connections (30s unless \
     the program says otherwise), an hour with -g, or what --timeout says.\n\n\
     A reload that finds another one at work on the same processes follows it, and hurries it: what \
-    drains there gets no longer than this one gives, and whoever waits for it is told. Reloads that \
+    drains there gets no longer than this one gives, and the first one's caller is told. Reloads that \
     wait for their turn become one, with the longest of their limits. Reloads of different services \
     go on side by side. During a start, a reload waits until everything is up.";
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::spawn::{Processes, WorkerProcess};
+use super::spawn::{WorkerProcess, WorkerProcesses};
 use crate::Error;
 use crate::control::environment;
 use crate::control::message::ToWorker;
@@ -125,7 +125,7 @@ impl LogFiles {
 
     /// Moves files away that have grown too long, opens those again that are no longer where they
     /// were, and hands them to the workers.
-    pub(super) fn tend(&mut self, now: Instant, workers: &Processes) {
+    pub(super) fn tend(&mut self, now: Instant, workers: &WorkerProcesses) {
         if self.next_look > now {
             return;
         }

@@ -59,7 +59,7 @@ pub(super) struct WorkerProcess {
 }
 
 /// The processes that were started and whose end was not heard of yet.
-pub(super) type Processes = BTreeMap<WorkerKey, WorkerProcess>;
+pub(super) type WorkerProcesses = BTreeMap<WorkerKey, WorkerProcess>;
 
 impl WorkerProcess {
     pub(super) fn new(pid: u32, handle: OwnedFd, outbox: Outbox<ToWorker>) -> Self {

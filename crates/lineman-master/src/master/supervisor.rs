@@ -18,7 +18,7 @@ use super::machine::Machine;
 use super::notify::Notify;
 use super::orphans::Orphans;
 use super::slot::{ServiceId, SlotId, Slots, WorkerKey};
-use super::spawn::Processes;
+use super::spawn::WorkerProcesses;
 use super::status::{LISTS, SLICE};
 use super::tls::MasterTls;
 use super::{Plan, Sockets, WorkerArguments, backoff, spawn};
@@ -38,7 +38,7 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Supervisor {
     pub(super) machine: Machine,
-    processes: Processes,
+    processes: WorkerProcesses,
     pub(super) listeners: BTreeMap<SlotId, Vec<Listener>>,
     pub(super) program: PathBuf,
     pub(super) holder: Holder,
@@ -82,7 +82,7 @@ impl Supervisor {
         let started = Instant::now();
         Ok(Self {
             machine: Machine::new(slots, report, backoff::jitter, started),
-            processes: Processes::new(),
+            processes: WorkerProcesses::new(),
             listeners,
             program: plan.program.clone(),
             holder,

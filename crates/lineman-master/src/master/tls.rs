@@ -7,7 +7,7 @@ use std::time::Instant;
 use lineman_wire::ticket_keys::{NAME, ROTATION, TicketKey, TicketKeys};
 
 use super::Plan;
-use super::spawn::{Processes, WorkerProcess};
+use super::spawn::{WorkerProcess, WorkerProcesses};
 use crate::Error;
 use crate::control::message::ToWorker;
 use crate::self_signed;
@@ -57,7 +57,7 @@ impl MasterTls {
     }
 
     /// Makes a new key when the newest is old enough, and tells all workers.
-    pub(super) fn renew(&mut self, now: Instant, workers: &Processes) {
+    pub(super) fn renew(&mut self, now: Instant, workers: &WorkerProcesses) {
         if now.saturating_duration_since(self.renewed) < ROTATION {
             return;
         }
@@ -126,7 +126,7 @@ mod tests {
         let mut slots =
             Slots::new(Config::new("echo".to_owned()), vec![Description::new("echo", "text")]);
         let key = slots.next_process(slots.ids().next().unwrap());
-        let workers = Processes::from([(key, worker)]);
+        let workers = WorkerProcesses::from([(key, worker)]);
         let mut heard = hear(&mut inbox).await;
         assert_eq!(heard.previous, None);
 

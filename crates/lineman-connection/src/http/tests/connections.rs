@@ -33,7 +33,7 @@ fn a_drain_fails_no_request() {
         assert!(last(answer.clone()), "what is under way is answered: {answer}");
         say(&mut idle, GET).await;
         assert!(last(rest(&mut idle).await), "and so is one more request");
-        // Whoever stays is waited for, on a clock that stands still while somebody looks.
+        // A peer that stays is waited for, on a clock that stands still meanwhile.
         drop((idle, busy));
         until_peers(&table, 1).await;
         assert_eq!(table.close_all(&CloseReason::GoingAway), 0, "hyper has it, not the slab");
