@@ -26,6 +26,8 @@ const STRANGERS: [(&str, &[&str]); 3] = [
             "Json",
             "business",
             "Business",
+            "cluster",
+            "mesh",
         ],
     ),
     ("crates/lineman-gateway/src/business", &["gateway", "Gateway", "SlowClient"]),

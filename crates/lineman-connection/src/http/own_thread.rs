@@ -362,7 +362,9 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(full("never")))
             }
         }));
-        let answer = service.unwrap().call(());
+        // The thread ends with its last handle.
+        let mut service = service.unwrap();
+        let answer = service.call(());
         within(began.notified()).await;
         drop(answer);
         within(ended.notified()).await;
