@@ -192,7 +192,7 @@ fn a_register_hears_something_in_time_or_hangs_up() {
         pinging.write(b"{\"event\":\"ping\"}\n").await;
         assert!(silent.is_closed().await);
         seconds(20..=30, came);
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         pinging.write(b"{\"event\":\"worker_connect\",\"secret_key\":\"\"}\n").await;
         pinging.read_to(b"\n").await;
 
@@ -236,7 +236,7 @@ async fn over_its_rate() -> (Process, Peer, Peer) {
     let gateway = Process::start(Gateway::text("unused").limits(limits)).await;
     let business = link(&gateway, Some(1)).await;
     let mut client = Peer::connect(gateway.addresses[0]).await;
-    let lines: String = (1..=LAST).map(|number| format!("{number}\n")).collect();
+    let lines = numbers();
     client.write(lines.as_bytes()).await;
     (gateway, business, client)
 }
@@ -306,7 +306,7 @@ fn a_client_over_its_rate_is_not_given_up_while_it_has_more_to_say() {
         let gateway = Process::start(gateway).await;
         let mut business = link(&gateway, Some(1)).await;
         let mut client = Peer::connect(gateway.addresses[0]).await;
-        let lines: String = (1..=LAST).map(|number| format!("{number}\n")).collect();
+        let lines = numbers();
         client.write(lines.as_bytes()).await;
         let messages = messages_until(&mut business, says_last).await;
         assert_eq!(messages, (1..=LAST).collect::<Vec<_>>());
@@ -413,4 +413,10 @@ fn gateways_on_this_machine_may_be_silent_for_ever() {
             assert_eq!(business.gauges()["links"], 1);
         }
     });
+}
+
+/// Returns the numbers up to the last one, a line each.
+fn numbers() -> String {
+    let lines: Vec<String> = (1..=LAST).map(|number| number.to_string()).collect();
+    lines.join("\n") + "\n"
 }

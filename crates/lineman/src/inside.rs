@@ -35,11 +35,11 @@ impl Program for App {
     }
 
     fn problems(&self) -> Vec<String> {
-        let problem = |service: &Box<dyn Service>| {
+        let problems = self.services.iter().filter_map(|service| {
             let error = service.check().err()?;
             Some(format!("{}: {}", service.description().name, chain(&*error)))
-        };
-        self.services.iter().filter_map(problem).collect()
+        });
+        problems.collect()
     }
 
     fn blocking_threads(&self) -> usize {

@@ -46,8 +46,9 @@ pub mod service;
 mod inside;
 mod error;
 
-/// Lineman's verbs and flags as data for clap: for programs with flags of their own.
 pub mod cli {
+    //! Lineman's verbs and flags as data for clap: for programs with flags of their own.
+    //!
     //! A program with flags has [`Arguments`](crate::cli::Arguments) beside them:
     //!
     //! ```no_run

@@ -19,12 +19,15 @@ use crate::tls::Session;
 /// Takes a message in the handler's place.
 pub(super) type Forward<D> = Rc<dyn Fn(&Connection<D>, <D as Driver>::Inbound)>;
 
+/// Makes the successor of an entry.
+type Succeed<D> = Box<dyn FnOnce(&Rc<Entry<D>>)>;
+
 /// What a connection is about to become.
 pub(super) enum Change<D: Driver> {
     /// TLS begins in mid-stream.
     Tls(Box<Session>),
     /// Another protocol, with other handlers.
-    Protocol(Box<dyn FnOnce(&Rc<Entry<D>>)>),
+    Protocol(Succeed<D>),
 }
 
 /// What goes on when a connection changes its protocol.

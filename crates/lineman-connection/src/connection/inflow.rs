@@ -10,7 +10,7 @@ use super::life::State;
 
 /// A reason not to decode, and to read ahead at most. Several may hold at once; each is lifted by
 /// what set it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub(super) enum Hold {
     /// A handler is at work in a task.
@@ -29,6 +29,9 @@ pub(super) enum Hold {
 /// for the peer's own may be among what is not read.
 const WHILE_OPEN: u8 = Hold::Paused as u8 | Hold::Throttled as u8 | Hold::Piped as u8;
 
+/// Those that another process can lift.
+const MOVED: [Hold; 2] = [Hold::Paused, Hold::Throttled];
+
 /// How long the peer has been silent, in beats.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Silence {
@@ -45,8 +48,7 @@ enum Silence {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SavedInflow {
     unread: Vec<u8>,
-    paused: bool,
-    throttled: bool,
+    holds: Vec<Hold>,
     ending: bool,
     ended: bool,
     silence: Silence,
@@ -202,8 +204,7 @@ impl Inflow {
     pub(super) fn save(&self) -> SavedInflow {
         SavedInflow {
             unread: self.unread.borrow().to_vec(),
-            paused: self.is_held(Hold::Paused),
-            throttled: self.is_held(Hold::Throttled),
+            holds: MOVED.into_iter().filter(|&hold| self.is_held(hold)).collect(),
             ending: self.ending.get(),
             ended: self.ended.get(),
             silence: self.silence.get(),
@@ -215,10 +216,8 @@ impl Inflow {
     pub(super) fn restore(saved: &SavedInflow) -> Self {
         let inflow = Self::default();
         inflow.keep(BytesMut::from(&saved.unread[..]));
-        for (hold, held) in [(Hold::Paused, saved.paused), (Hold::Throttled, saved.throttled)] {
-            if held {
-                inflow.hold(hold);
-            }
+        for &hold in &saved.holds {
+            inflow.hold(hold);
         }
         inflow.readable.set(true);
         inflow.ending.set(saved.ending);
@@ -255,7 +254,9 @@ mod tests {
 
     fn held_by(holds: &[Hold]) -> Inflow {
         let inflow = Inflow::default();
-        holds.iter().for_each(|&hold| assert!(inflow.hold(hold)));
+        for &hold in holds {
+            assert!(inflow.hold(hold));
+        }
         inflow
     }
 

@@ -66,7 +66,9 @@ impl<D: Driver> Entry<D> {
         let sources = std::mem::take(&mut extra_now.kept.sources);
         let partners = std::mem::take(&mut extra_now.kept.partners);
         drop(extra);
-        sources.into_iter().for_each(|source| self.table.pipe_drained(source));
+        for source in sources {
+            self.table.pipe_drained(source);
+        }
         for partner in partners {
             self.table.close(partner, CloseReason::Local);
         }

@@ -78,7 +78,7 @@ macro_rules! scalars {
     )*};
 }
 
-impl<'a, 'b> ser::Serializer for &'a mut Writer<'b> {
+impl ser::Serializer for &mut Writer<'_> {
     type Ok = ();
     type Error = Error;
     type SerializeSeq = Self;

@@ -133,9 +133,10 @@ fn periods<C: Outlet>(policy: &Policy<C::Form>) -> Vec<Periodic<C>> {
     let sweep = SWEEP.min(policy.no_business_limit / 2).max(SWEEP / 100);
     let beat = part_of(policy.heartbeat.period());
     let ping = part_of(policy.link_ping_interval);
-    let periods: [(_, fn() -> Input<C>); 3] =
-        [(Some(sweep), || Input::Sweep), (beat, || Input::Beat), (ping, || Input::PingLinks)];
-    periods.into_iter().filter_map(|(period, input)| Some((period?, input))).collect()
+    let mut periods: Vec<Periodic<C>> = vec![(sweep, || Input::Sweep)];
+    periods.extend(beat.map(|period| (period, (|| Input::Beat) as fn() -> Input<C>)));
+    periods.extend(ping.map(|period| (period, (|| Input::PingLinks) as fn() -> Input<C>)));
+    periods
 }
 
 fn every<C: Outlet>(period: Duration, shell: &Rc<Shell<C>>, input: fn() -> Input<C>) -> Timer {

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 /// How long anything may take that a test waits for: above every period of a service, for the tests
 /// whose clock is paused.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// A service that runs, with a listener for each that it asked for.
 pub(crate) struct Process {
