@@ -13,10 +13,10 @@ use crate::report::{Series, table};
 use crate::{Effort, Kind};
 
 /// Compares echo servers.
-pub(crate) fn echo(effort: &Effort) -> anyhow::Result<()> {
+pub(crate) fn echo(effort: &Effort, clients: usize) -> anyhow::Result<()> {
     for in_flight in [1, 16] {
-        let shape = Shape { clients: 200, in_flight, rooms: None };
-        let title = format!("echo: 200 connections, 64-byte messages, {in_flight} in flight");
+        let shape = Shape { clients, in_flight, rooms: None };
+        let title = format!("echo: {clients} connections, 64-byte messages, {in_flight} in flight");
         contest(&title, "messages/s", Kind::Echo, shape, effort)?;
     }
     Ok(())

@@ -23,8 +23,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// 200 connections, 64-byte messages echoed, with one and with sixteen in flight on each.
-    Echo(Effort),
+    /// 64-byte messages echoed, with one and with sixteen in flight on each connection.
+    Echo {
+        #[command(flatten)]
+        effort: Effort,
+        /// How many connections there are.
+        #[arg(long, default_value_t = 200)]
+        connections: usize,
+    },
     /// 100 connections in 10 rooms: each message goes to the ten members of its sender's room.
     Chat(Effort),
     /// Counts the instructions of an echo with callgrind, which has to be installed.
@@ -55,7 +61,7 @@ enum Kind {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().bench {
-        Bench::Echo(effort) => contest::echo(&effort),
+        Bench::Echo { effort, connections } => contest::echo(&effort, connections),
         Bench::Chat(effort) => contest::chat(&effort),
         Bench::Instructions => instructions::echo(),
         Bench::Floor { kind, listen } => floor::run(kind, listen),

@@ -34,7 +34,7 @@ use crate::connection::stats::Counters;
 /// short beside other tasks.
 ///
 /// More than this, and the buffers of a turn's answers do not stay in the processor's cache:
-/// `cargo xtask bench echo` with 1,000 connections.
+/// `cargo xtask bench echo --connections 1000`.
 const EVENTS: usize = 128;
 
 thread_local! {
