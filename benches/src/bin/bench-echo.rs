@@ -1,5 +1,5 @@
-//! The echo server that `bench echo` measures: what design and README show, on a port of the
-//! bench's choice.
+//! The echo server that `bench echo` measures: the README's, on a port of the bench's
+//! choice.
 
 use lineman::prelude::*;
 

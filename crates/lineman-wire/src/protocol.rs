@@ -17,7 +17,8 @@ pub type Result<T = (), E = BoxError> = std::result::Result<T, E>;
 /// Bytes to messages for one connection.
 ///
 /// A value of the type is made for each connection and lives as long as it does, so it may keep
-/// state between messages; keep it small, an idle connection owns nothing else.
+/// state between messages; keep it small, an idle connection owns nothing else. A panic in one of its
+/// calls ends the process: what a peer sent must meet no index and no unchecked arithmetic.
 ///
 /// ```
 /// use bytes::BytesMut;

@@ -1,25 +1,39 @@
 //! A protocol with a handshake and a farewell of its own: a device says `LOGIN name key` first, and lines
-//! afterwards; it is pinged when it is silent. Try it with `nc 127.0.0.1 1235` and `LOGIN lamp secret`.
+//! afterwards; it answers `PING` with `PONG`, and leaves with `BYE`. Start it with
+//! `cargo run --bin login -- start`, then try `nc 127.0.0.1 1235` and `LOGIN lamp secret`.
 
 use std::time::Duration;
 
 use lineman::connection::{CannotMove, Driver, Farewell, Limits, Opening, Step};
 use lineman::prelude::*;
+use lineman::worker::Peers;
 
-/// A line of more bytes closes the connection.
+/// A longer line closes the connection, whole or not.
 const LONGEST: usize = 4096;
 
 /// What a device asks to come in with.
-struct Login {
+pub(crate) struct Login {
     name: String,
     key: String,
 }
 
 impl Opening for Login {}
 
+/// Refuses a device; any other error of a handler is our own failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct WrongKey;
+
+impl std::fmt::Display for WrongKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the key is wrong")
+    }
+}
+
+impl std::error::Error for WrongKey {}
+
 /// Whether the device is in.
 #[derive(Default)]
-struct Device {
+pub(crate) struct Device {
     is_in: bool,
 }
 
@@ -49,16 +63,19 @@ impl Driver for Device {
         let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
             return Ok(Step::Wait);
         };
+        if end > LONGEST {
+            return Err(CloseReason::TooBig);
+        }
         let line = input.split_to(end + 1);
         let line = std::str::from_utf8(&line).map_err(|_| Self::wrong("a line is no UTF-8"))?;
         let mut words = line.split_whitespace();
-        match (words.next(), words.next(), words.next()) {
-            (Some("LOGIN"), Some(name), Some(key)) if !self.is_in => {
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("LOGIN"), Some(name), Some(key), None) if !self.is_in => {
                 Ok(Step::Opening(Login { name: name.to_owned(), key: key.to_owned() }))
             }
-            _ if !self.is_in => Err(Self::wrong("the first line is no LOGIN")),
-            (Some("PONG"), None, None) => Ok(Step::Pong(Bytes::new())),
-            (Some("BYE"), None, None) => {
+            _ if !self.is_in => Err(Self::wrong("begin with LOGIN name key")),
+            (Some("PONG"), None, ..) => Ok(Step::Pong(Bytes::new())),
+            (Some("BYE"), None, ..) => {
                 Ok(Step::Closed(CloseReason::Peer { code: None, reason: "BYE".to_owned() }))
             }
             _ => Ok(Step::Message(line.trim_end().to_owned())),
@@ -72,7 +89,7 @@ impl Driver for Device {
     }
 
     fn refuse(&mut self, error: &lineman::BoxError) -> Option<CloseReason> {
-        Some(Self::wrong(&error.to_string()))
+        error.is::<WrongKey>().then(|| Self::wrong(&error.to_string()))
     }
 
     fn encode(&mut self, line: String, output: &mut BytesMut) -> Result {
@@ -110,12 +127,14 @@ impl Driver for Device {
     }
 }
 
-fn main() -> Result {
-    Worker::driver("0.0.0.0:1235", Device::default)
+/// Serves devices on this address.
+pub(crate) fn devices(address: &str) -> Worker<Peers<Device>> {
+    Worker::driver(address, Device::default)
+        .name("devices")
         .heartbeat(Duration::from_secs(30))
         .on_open(async |connection, login: Login| {
             if login.key != "secret" {
-                return Err("the key is wrong".into());
+                return Err(WrongKey.into());
             }
             connection.set_data(login.name);
             Ok(())
@@ -124,5 +143,8 @@ fn main() -> Result {
             let name = connection.with_data(|name: &mut String| name.clone()).unwrap_or_default();
             connection.send(format!("{name}: {line}"))
         })
-        .run()
+}
+
+fn main() -> Result {
+    devices("0.0.0.0:1235").run()
 }

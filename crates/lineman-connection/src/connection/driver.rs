@@ -163,7 +163,8 @@ pub trait Driver: Sized + 'static {
         rest > 0
     }
 
-    /// Returns how many undecoded bytes one message may hold.
+    /// Returns how many bytes of a message that has not ended may wait. A whole one that came in one read
+    /// is not measured: [`Driver::decode`] may refuse it.
     fn max_undecoded(&self) -> usize {
         usize::MAX
     }
