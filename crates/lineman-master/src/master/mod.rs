@@ -25,7 +25,7 @@ mod event;
 mod slot;
 mod spawn;
 mod startup_output;
-pub(crate) mod program;
+pub(crate) mod executable;
 mod listeners;
 mod lending;
 pub(crate) mod log_file;
@@ -125,7 +125,7 @@ impl Plan {
             services,
             folder,
             log: Wanted::default(),
-            program: program::resolve()?,
+            program: executable::resolve()?,
             workers: WorkerArguments::Slot,
             self_signed: false,
             given: Vec::new(),
