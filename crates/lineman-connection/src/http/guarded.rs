@@ -1,7 +1,6 @@
 //! What stands between hyper and the service on one connection: rules and bounds first, then the
 //! service, and what it must not do to the connection: panic, or answer for a body it never got.
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
@@ -14,6 +13,7 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use lineman_wire::panic_text;
 use tower::{Service, ServiceExt};
 
 use super::answer::{Answer, answer, empty, refuse};
@@ -130,7 +130,7 @@ where
         let status = match &answered {
             Ok(_) => fault.and_then(|fault| fault.status()),
             Err(panic) => {
-                tracing::error!(%peer, panic = text(&**panic), "HTTP service panicked");
+                tracing::error!(%peer, panic = panic_text(&**panic), "HTTP service panicked");
                 Some(StatusCode::INTERNAL_SERVER_ERROR)
             }
         };
@@ -147,9 +147,4 @@ where
         }
         Ok(response)
     }
-}
-
-fn text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic without a message")
 }
