@@ -14,14 +14,14 @@ use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use lineman_wire::panic_text;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
+use super::WebService;
 use super::answer::{Answer, answer, empty, refuse};
 use super::body::{Body, Fault};
 use super::rules::{Verdict, judge};
 use super::upgrade::Upgrades;
 use super::watch::{Exchange, Spoken, Watch};
-use crate::BoxError;
 use crate::activity::{self, Activity};
 use crate::connection::{Address, Front};
 use crate::tls::TlsInfo;
@@ -41,18 +41,12 @@ pub(super) struct Guarded<S> {
 
 type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<Answer<B>>, Infallible>>>>;
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Guarded<S>
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    S::Future: 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<Answer<B>>;
+impl<S: WebService> hyper::service::Service<Request<Incoming>> for Guarded<S> {
+    type Response = Response<Answer<S::Content>>;
     type Error = Infallible;
-    type Future = Answering<B>;
+    type Future = Answering<S::Content>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Answering<B> {
+    fn call(&self, mut request: Request<Incoming>) -> Answering<S::Content> {
         let exchange = Exchange::begin(&self.watch);
         let spoken = self.watch.spoken;
         let verdict = judge(&mut request, &self.watch.limits);
@@ -107,18 +101,13 @@ fn ready<B: http_body::Body + 'static>(response: Response<Answer<B>>) -> Answeri
     Box::pin(std::future::ready(Ok(response)))
 }
 
-fn serve<S, B>(
+fn serve<S: WebService>(
     service: S,
     request: Request<Incoming>,
     exchange: Exchange,
     peer: Address,
     watch: &Rc<Watch>,
-) -> impl Future<Output = Result<Response<Answer<B>>, Infallible>> + use<S, B>
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    S::Future: 'static,
-    B: http_body::Body + 'static,
-{
+) -> impl Future<Output = Result<Response<Answer<S::Content>>, Infallible>> + use<S> {
     let watch = Rc::clone(watch);
     async move {
         // An empty body cannot fail.
