@@ -1,5 +1,6 @@
-//! How an error is said in one line, for logs and terminals. It changes none.
+//! How an error or a panic is said in one line, for logs and terminals. It changes none.
 
+use std::any::Any;
 use std::error::Error;
 
 /// Returns an error and its causes in one line: `cannot start: no such file`.
@@ -16,4 +17,10 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Returns what a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic without a message")
 }

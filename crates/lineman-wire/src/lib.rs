@@ -23,5 +23,5 @@ pub mod stats;
 pub mod ticket_keys;
 pub mod error;
 
-pub use error::chain;
+pub use error::{chain, panic_text};
 pub use protocol::{BoxError, Protocol, Result};

@@ -3,65 +3,76 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Makes, of one list of counters, the sums and how those of several processes are added.
+/// Gives the list of counters to a macro: the sums are made of it here, and the cells of a table.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! counters {
+    ($make:ident) => {
+        $make! {
+            /// Connections accepted so far.
+            accepted,
+            /// Bytes received from peers.
+            bytes_in,
+            /// Bytes given to the kernel.
+            bytes_out,
+            /// Messages handed to handlers, and HTTP requests.
+            messages_in,
+            /// Messages accepted by `send`, and answers to HTTP requests.
+            messages_out,
+            /// Messages refused because a send queue was full.
+            refused,
+            /// Handlers that returned an error or panicked.
+            handler_errors,
+            /// Connections closed because of what the peer sent, and malformed datagrams.
+            protocol_errors,
+            /// Datagrams dropped: too many handlers waited, or the kernel did not take an answer.
+            datagrams_dropped,
+            /// Handshakes given up: too slow, or too many under way.
+            handshakes_failed,
+            /// Connections refused at the bound of `Limits::connections`.
+            limited_connections,
+            /// Connections refused at the bound of their address.
+            limited_addresses,
+            /// Connections refused because too many were new.
+            limited_arrivals,
+            /// Times a peer sent more messages than its rate.
+            limited_messages,
+            /// Times a peer sent more bytes than its rate.
+            limited_bytes,
+            /// Peers closed because they were silent.
+            heartbeats_missed,
+            /// Times accepting paused for a moment, as the process was out of descriptors.
+            accept_pauses,
+        }
+    };
+}
+
+/// Makes the sums of the list of counters, and how those of several processes are added.
 macro_rules! stats {
     ($($(#[$about:meta])* $name:ident,)*) => {
         /// The sums of one worker process since it started.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct Stats {
+            /// Connections open now, outgoing ones and HTTP requests included.
+            pub connections: u64,
+            /// Bytes that wait in send queues.
+            pub queued_bytes: u64,
             $($(#[$about])* pub $name: u64,)*
         }
 
         impl Stats {
             /// Adds the sums of another process.
             pub fn add(&mut self, other: &Self) {
+                self.connections += other.connections;
+                self.queued_bytes += other.queued_bytes;
                 $(self.$name += other.$name;)*
             }
         }
     };
 }
 
-stats! {
-    /// Connections open now, outgoing ones and HTTP requests included.
-    connections,
-    /// Bytes that wait in send queues.
-    queued_bytes,
-    /// Connections accepted so far.
-    accepted,
-    /// Bytes received from peers.
-    bytes_in,
-    /// Bytes given to the kernel.
-    bytes_out,
-    /// Messages handed to handlers, and HTTP requests.
-    messages_in,
-    /// Messages accepted by `send`, and answers to HTTP requests.
-    messages_out,
-    /// Messages refused because a send queue was full.
-    refused,
-    /// Handlers that returned an error or panicked.
-    handler_errors,
-    /// Connections closed because of what the peer sent, and malformed datagrams.
-    protocol_errors,
-    /// Datagrams dropped: too many handlers waited, or the kernel did not take an answer.
-    datagrams_dropped,
-    /// Handshakes given up: too slow, or too many under way.
-    handshakes_failed,
-    /// Connections refused at the bound of `Limits::connections`.
-    limited_connections,
-    /// Connections refused at the bound of their address.
-    limited_addresses,
-    /// Connections refused because too many were new.
-    limited_arrivals,
-    /// Times a peer sent more messages than its rate.
-    limited_messages,
-    /// Times a peer sent more bytes than its rate.
-    limited_bytes,
-    /// Peers closed because they were silent.
-    heartbeats_missed,
-    /// Times accepting paused for a moment, as the process was out of descriptors.
-    accept_pauses,
-}
+counters!(stats);
 
 /// One line of `connections`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use lineman_wire::panic_text;
 
 use super::handler::{Event, Handler, Turn};
 use super::{CloseReason, Connection, Driver};
@@ -239,10 +240,8 @@ fn go_on<D: Driver>(
         match AssertUnwindSafe(future).catch_unwind().await {
             Ok(result) => connection.finished(result),
             Err(panic) => {
-                let turn = panicked(&connection, &*panic);
-                if let Turn::Done(result) = turn {
-                    connection.finished(result);
-                }
+                panicked(&connection, &*panic);
+                connection.finished(Ok(()));
             }
         }
     });
@@ -260,11 +259,7 @@ fn signal<D: Driver, H>(connection: &Connection<D>, handler: Option<&H>, run: im
 
 /// A panic costs its own connection and nothing else.
 fn panicked<D: Driver>(connection: &Connection<D>, panic: &(dyn Any + Send)) -> Turn {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panic without a message".to_owned());
+    let text = panic_text(panic).to_owned();
     tracing::error!(connection = connection.id(), peer = %connection.peer_addr(), panic = text, "handler panicked");
     connection.count_handler_error();
     connection.close(CloseReason::HandlerPanicked(text));

@@ -7,14 +7,13 @@ pub use lineman_wire::stats::{Row, Stats};
 use super::reason::Limit;
 use crate::tls::Version;
 
-/// Makes the cells of the counters, and the sums from them: a cell each, for messages are counted one
-/// by one.
-macro_rules! counters {
-    ($($name:ident,)*) => {
+/// Makes a cell of each counter, for messages are counted one by one, and the sums from them.
+macro_rules! cells {
+    ($($(#[$about:meta])* $name:ident,)*) => {
         /// The sums as the table keeps them.
         #[derive(Debug, Default)]
         pub(super) struct Counters {
-            $(pub(super) $name: Cell<u64>,)*
+            $($(#[$about])* pub(super) $name: Cell<u64>,)*
         }
 
         impl Counters {
@@ -26,25 +25,7 @@ macro_rules! counters {
     };
 }
 
-counters! {
-    accepted,
-    bytes_in,
-    bytes_out,
-    messages_in,
-    messages_out,
-    refused,
-    handler_errors,
-    protocol_errors,
-    datagrams_dropped,
-    handshakes_failed,
-    limited_connections,
-    limited_addresses,
-    limited_arrivals,
-    limited_messages,
-    limited_bytes,
-    heartbeats_missed,
-    accept_pauses,
-}
+lineman_wire::counters!(cells);
 
 impl Counters {
     pub(super) fn limited(&self, limit: Limit) -> &Cell<u64> {

@@ -1,7 +1,6 @@
 //! What stands between hyper and the service on one connection: rules and bounds first, then the
 //! service, and what it must not do to the connection: panic, or answer for a body it never got.
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
@@ -14,14 +13,15 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tower::{Service, ServiceExt};
+use lineman_wire::panic_text;
+use tower::ServiceExt;
 
+use super::WebService;
 use super::answer::{Answer, answer, empty, refuse};
 use super::body::{Body, Fault};
 use super::rules::{Verdict, judge};
 use super::upgrade::Upgrades;
 use super::watch::{Exchange, Spoken, Watch};
-use crate::BoxError;
 use crate::activity::{self, Activity};
 use crate::connection::{Address, Front};
 use crate::tls::TlsInfo;
@@ -41,18 +41,12 @@ pub(super) struct Guarded<S> {
 
 type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<Answer<B>>, Infallible>>>>;
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Guarded<S>
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    S::Future: 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<Answer<B>>;
+impl<S: WebService> hyper::service::Service<Request<Incoming>> for Guarded<S> {
+    type Response = Response<Answer<S::Content>>;
     type Error = Infallible;
-    type Future = Answering<B>;
+    type Future = Answering<S::Content>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Answering<B> {
+    fn call(&self, mut request: Request<Incoming>) -> Answering<S::Content> {
         let exchange = Exchange::begin(&self.watch);
         let spoken = self.watch.spoken;
         let verdict = judge(&mut request, &self.watch.limits);
@@ -107,18 +101,13 @@ fn ready<B: http_body::Body + 'static>(response: Response<Answer<B>>) -> Answeri
     Box::pin(std::future::ready(Ok(response)))
 }
 
-fn serve<S, B>(
+fn serve<S: WebService>(
     service: S,
     request: Request<Incoming>,
     exchange: Exchange,
     peer: Address,
     watch: &Rc<Watch>,
-) -> impl Future<Output = Result<Response<Answer<B>>, Infallible>> + use<S, B>
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    S::Future: 'static,
-    B: http_body::Body + 'static,
-{
+) -> impl Future<Output = Result<Response<Answer<S::Content>>, Infallible>> + use<S> {
     let watch = Rc::clone(watch);
     async move {
         // An empty body cannot fail.
@@ -130,7 +119,7 @@ where
         let status = match &answered {
             Ok(_) => fault.and_then(|fault| fault.status()),
             Err(panic) => {
-                tracing::error!(%peer, panic = text(&**panic), "HTTP service panicked");
+                tracing::error!(%peer, panic = panic_text(&**panic), "HTTP service panicked");
                 Some(StatusCode::INTERNAL_SERVER_ERROR)
             }
         };
@@ -147,9 +136,4 @@ where
         }
         Ok(response)
     }
-}
-
-fn text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic without a message")
 }

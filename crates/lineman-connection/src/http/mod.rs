@@ -36,6 +36,30 @@ pub use limits::Limits;
 use upgrade::Upgrades;
 use watch::Spoken;
 
+/// What can serve HTTP: every `tower::Service` that takes a request and returns a response, cannot fail
+/// (`Error = Infallible`) and is cloned for each connection. An axum `Router` is one. Nothing else
+/// implements it.
+pub trait WebService<R = Request<Body>>:
+    Service<
+        R,
+        Response = Response<<Self as WebService<R>>::Content>,
+        Error = Infallible,
+        Future: 'static,
+    > + Clone
+    + 'static
+{
+    /// The body of its responses.
+    type Content: http_body::Body<Error: Into<BoxError>> + 'static;
+}
+
+impl<R, S, B> WebService<R> for S
+where
+    S: Service<R, Response = Response<B>, Error = Infallible, Future: 'static> + Clone + 'static,
+    B: http_body::Body<Error: Into<BoxError>> + 'static,
+{
+    type Content = B;
+}
+
 /// An HTTP service that a worker or a gateway serves, by itself or beside its own protocol.
 ///
 /// The request's extensions hold the client's [`Address`](crate::connection::Address), for axum's `Extension<Address>`.
@@ -48,13 +72,7 @@ pub struct Http {
 
 impl Http {
     /// Wraps a `tower::Service`; it is cloned for each connection.
-    pub fn new<S, B>(service: S) -> Self
-    where
-        S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-        S::Future: 'static,
-        B: http_body::Body + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn new(service: impl WebService) -> Self {
         let (limits, upgrades) = (Rc::default(), Upgrades::default());
         Self { service: Rc::new(serve::Mounted { service }), limits, upgrades }
     }
@@ -65,16 +83,7 @@ impl Http {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn on_own_thread<S, B>(service: S) -> io::Result<Self>
-    where
-        S: Service<Request<Body>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
-        S::Future: 'static,
-        B: http_body::Body + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn on_own_thread(service: impl WebService + Send) -> io::Result<Self> {
         Ok(Self::new(own_thread::OwnThread::start(service)?))
     }
 

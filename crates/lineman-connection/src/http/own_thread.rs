@@ -19,8 +19,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tower::{Service, ServiceExt};
 
-use crate::BoxError;
-use crate::LocalFuture;
+use super::WebService;
+use crate::{BoxError, LocalFuture};
 
 /// Requests that may wait for the thread; further ones are answered 503. Only a thread that is blocked
 /// has any: what runs there is bounded by the connections.
@@ -56,13 +56,7 @@ enum Piece {
 
 impl<R: Send + 'static> OwnThread<R> {
     /// Starts the thread; it ends with the last clone of the handle.
-    pub(super) fn start<S, B>(service: S) -> io::Result<Self>
-    where
-        S: Service<R, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: 'static,
-        B: http_body::Body + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub(super) fn start(service: impl WebService<R> + Send) -> io::Result<Self> {
         let (calls, waiting) = mpsc::channel(WAITING);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("http".to_owned()).spawn(move || {
@@ -107,26 +101,14 @@ impl<R: 'static> Service<R> for OwnThread<R> {
 }
 
 /// The thread: a task for each request, whose panic ends nothing else.
-async fn serve<R, S, B>(service: S, mut calls: mpsc::Receiver<RemoteCall<R>>)
-where
-    R: 'static,
-    S: Service<R, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    S::Future: 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<BoxError>,
-{
+async fn serve<R: 'static>(service: impl WebService<R>, mut calls: mpsc::Receiver<RemoteCall<R>>) {
     let service = Rc::new(service);
     while let Some(call) = calls.recv().await {
         tokio::task::spawn_local(handle(Rc::clone(&service), call));
     }
 }
 
-async fn handle<R, S, B>(service: Rc<S>, call: RemoteCall<R>)
-where
-    S: Service<R, Response = Response<B>, Error = Infallible> + Clone,
-    B: http_body::Body,
-    B::Error: Into<BoxError>,
-{
+async fn handle<R, S: WebService<R>>(service: Rc<S>, call: RemoteCall<R>) {
     let RemoteCall { request, mut answer } = call;
     let Ok(response) = tokio::select! {
         biased;

@@ -1,7 +1,6 @@
 //! One connection's task: hyper, until the connection ends, is to be left alone, or asks to become a
 //! WebSocket. A drain lets what is under way finish.
 
-use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
@@ -10,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,16 +16,13 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::either::Either;
-use tower::Service;
 
-use super::body::Body;
 use super::counted::Counted;
 use super::guarded::Guarded;
-
 use super::socket::Socket;
 use super::upgrade::Upgrading;
 use super::watch::{Sign, Spoken, Watch};
-use super::{Takeover, Terms};
+use super::{Takeover, Terms, WebService};
 use crate::BoxError;
 use crate::connection::{
     Address, Admission, Guest, Layers, Shutdown, Stream, Table, Transit, Transport,
@@ -56,13 +51,7 @@ pub(super) struct Mounted<S> {
     pub(super) service: S,
 }
 
-impl<S, B> Takeover for Mounted<S>
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    S::Future: 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<S: WebService> Takeover for Mounted<S> {
     fn take(&self, table: &Table, transit: Transit, spoken: Spoken, terms: Terms) {
         let Terms { front, limits, upgrades } = terms;
         let bytes = transit.take_unread().freeze();
@@ -165,36 +154,24 @@ enum Overdue {
     Idle,
 }
 
-async fn serve<S, B>(
+async fn serve<S: WebService>(
     place: Place,
     socket: Socket<Asynchronous>,
     service: Guarded<S>,
     watch: &Watch,
-) -> Result<(), BoxError>
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    S::Future: 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<BoxError>,
-{
+) -> Result<(), BoxError> {
     match watch.spoken {
         Spoken::Http1 => serve_1(place, socket, service, watch).await,
         Spoken::Http2 => serve_2(place, socket, service, watch).await,
     }
 }
 
-async fn serve_1<S, B>(
+async fn serve_1<S: WebService>(
     place: Place,
     socket: Socket<Asynchronous>,
     service: Guarded<S>,
     watch: &Watch,
-) -> Result<(), BoxError>
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    S::Future: 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<BoxError>,
-{
+) -> Result<(), BoxError> {
     let peer = service.peer.clone();
     let limits = &watch.limits;
     let mut connection = http1::Builder::new()
@@ -225,18 +202,12 @@ where
     Ok(socket.shutdown().await?)
 }
 
-async fn serve_2<S, B>(
+async fn serve_2<S: WebService>(
     place: Place,
     socket: Socket<Asynchronous>,
     service: Guarded<S>,
     watch: &Watch,
-) -> Result<(), BoxError>
-where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    S::Future: 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<BoxError>,
-{
+) -> Result<(), BoxError> {
     let header_size = u32::try_from(watch.limits.header_size).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())

@@ -55,19 +55,15 @@ impl Proxy {
         };
         let credentials = self.credentials.as_ref();
         let credentials = credentials.map(|(user, password)| (user.as_str(), password.as_str()));
-        let proxy = self.address.clone();
-        Ok(match self.kind {
-            Kind::Socks5 => {
-                let dialogue = Socks5::new(host, *port, credentials);
-                let dialogue = dialogue.map_err(|error| error.to_string())?;
-                Box::new(Dialogue { proxy, dialogue })
-            }
-            Kind::Http => {
-                let dialogue = HttpConnect::new(host, *port, credentials);
-                let dialogue = dialogue.map_err(|error| error.to_string())?;
-                Box::new(Dialogue { proxy, dialogue })
-            }
-        })
+        let steps = match self.kind {
+            Kind::Socks5 => Socks5::new(host, *port, credentials)
+                .map(Steps::Socks5)
+                .map_err(|error| error.to_string())?,
+            Kind::Http => HttpConnect::new(host, *port, credentials)
+                .map(Steps::Http)
+                .map_err(|error| error.to_string())?,
+        };
+        Ok(Box::new(Dialogue { proxy: self.address.clone(), steps }))
     }
 }
 
@@ -83,52 +79,22 @@ impl fmt::Debug for Proxy {
 }
 
 /// A dialogue with the proxy of that address.
-struct Dialogue<T> {
+struct Dialogue {
     proxy: String,
-    dialogue: T,
+    steps: Steps,
 }
 
-/// What the two dialogues of `lineman-wire` have in common.
-trait Steps {
-    fn start(&mut self, output: &mut BytesMut);
-    fn advance(
-        &mut self,
-        input: &mut BytesMut,
-        output: &mut BytesMut,
-    ) -> Result<Option<()>, String>;
+enum Steps {
+    Socks5(Socks5),
+    Http(HttpConnect),
 }
 
-impl Steps for Socks5 {
-    fn start(&mut self, output: &mut BytesMut) {
-        self.start(output);
-    }
-
-    fn advance(
-        &mut self,
-        input: &mut BytesMut,
-        output: &mut BytesMut,
-    ) -> Result<Option<()>, String> {
-        self.advance(input, output).map_err(|error| error.to_string())
-    }
-}
-
-impl Steps for HttpConnect {
-    fn start(&mut self, output: &mut BytesMut) {
-        self.start(output);
-    }
-
-    fn advance(
-        &mut self,
-        input: &mut BytesMut,
-        output: &mut BytesMut,
-    ) -> Result<Option<()>, String> {
-        self.advance(input, output).map_err(|error| error.to_string())
-    }
-}
-
-impl<T: Steps> Prelude for Dialogue<T> {
+impl Prelude for Dialogue {
     fn start(&mut self, output: &mut BytesMut) -> Result<(), CloseReason> {
-        self.dialogue.start(output);
+        match &mut self.steps {
+            Steps::Socks5(dialogue) => dialogue.start(output),
+            Steps::Http(dialogue) => dialogue.start(output),
+        }
         Ok(())
     }
 
@@ -137,7 +103,14 @@ impl<T: Steps> Prelude for Dialogue<T> {
         input: &mut BytesMut,
         output: &mut BytesMut,
     ) -> Result<Option<Passed>, CloseReason> {
-        let advanced = self.dialogue.advance(input, output);
+        let advanced = match &mut self.steps {
+            Steps::Socks5(dialogue) => {
+                dialogue.advance(input, output).map_err(|error| error.to_string())
+            }
+            Steps::Http(dialogue) => {
+                dialogue.advance(input, output).map_err(|error| error.to_string())
+            }
+        };
         let advanced = advanced.map_err(|problem| {
             CloseReason::ConnectFailed(format!("through {}: {problem}", self.proxy))
         })?;

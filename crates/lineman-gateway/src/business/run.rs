@@ -12,6 +12,7 @@ use lineman::BoxError;
 use lineman::activity::{self, Activity};
 use lineman::service::LocalFuture;
 use lineman_wire::link::{ClientId, Order};
+use lineman_wire::panic_text;
 
 use super::clients::{Begin, ClientEvent, LinkId, Outcome, Work};
 use super::core::Core;
@@ -208,10 +209,5 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, BoxError> {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> BoxError {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panic without a message".to_owned());
-    BoxError::from(format!("panicked: {text}"))
+    BoxError::from(format!("panicked: {}", panic_text(panic)))
 }

@@ -23,17 +23,15 @@ mod outlet;
 #[cfg(test)]
 mod tests;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
 use lineman::connection::{Driver, WebSocket};
-use lineman::http::{Body, Http};
+use lineman::http::{Http, WebService};
 use lineman::service::{Listening, Processes, Reload};
-use lineman::{App, BoxError, Result, websocket};
+use lineman::{App, Result, websocket};
 use lineman_wire::link::Secret;
 use lineman_wire::text::Text;
 
@@ -149,16 +147,7 @@ impl Gateway {
     /// while it blocks, requests wait, the 1,025th is answered 503; where it panics, that request is
     /// answered 500.
     #[must_use]
-    pub fn http<S, B>(mut self, service: S) -> Self
-    where
-        S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
-        S::Future: 'static,
-        B: http_body::Body + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn http(mut self, service: impl WebService + Send) -> Self {
         self.http = Some(Box::new(|| Http::on_own_thread(service)));
         self
     }

@@ -4,23 +4,21 @@
 mod datagrams;
 mod peers;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
 
-use http::{Request, Response};
 use lineman_wire::Protocol;
 use lineman_wire::framed::Framed;
 use lineman_wire::text::Text;
 
 use crate::connection::{Driver, Front, Handlers, WebSocket, websocket};
-use crate::http::{Body, Http};
+use crate::http::{Http, WebService};
 use crate::service::{
     Context, Description, Inner, Listen, Listening, LocalFuture, ProcessHooks, Processes, Running,
     Service, Socket, Traffic,
 };
 use crate::tls::Tls;
-use crate::{App, BoxError, Result, Table};
+use crate::{App, Result, Table};
 
 pub use datagrams::Datagrams;
 pub use peers::Peers;
@@ -93,15 +91,7 @@ impl Worker {
     }
 
     /// Serves HTTP/1.1 by way of hyper with a `tower::Service`, such as an axum `Router`.
-    pub fn http<S, B>(address: impl Into<String>, service: S) -> Worker<Plain>
-    where
-        S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + 'static,
-        S::Future: 'static,
-        B: http_body::Body + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn http(address: impl Into<String>, service: impl WebService) -> Worker<Plain> {
         let http = Some(Http::new(service));
         Worker { http, ..Self::with("http", "http", Some(address.into()), Plain::default()) }
     }

@@ -1,20 +1,18 @@
 //! Workers whose connections speak a protocol: handlers, and what only a WebSocket has.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Request, Response};
 
 use super::{Listens, Worker};
 use crate::connection::{
     CloseReason, Connection, Driver, Front, Handlers, Serve, WebSocket, boxed, boxed_with,
     messages, websocket,
 };
-use crate::http::{Body, Http};
+use crate::http::{Http, WebService};
 use crate::service::Socket;
-use crate::{BoxError, Result, Table};
+use crate::{Result, Table};
 
 /// A worker's connections speak a protocol, and handlers get their messages.
 pub struct Peers<D: Driver> {
@@ -157,15 +155,7 @@ impl Worker<Peers<WebSocket>> {
     ///
     /// Not called `http`, which would make [`Worker::http`] ambiguous.
     #[must_use]
-    pub fn with_http<S, B>(mut self, service: S) -> Self
-    where
-        S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + 'static,
-        S::Future: 'static,
-        B: http_body::Body + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn with_http(mut self, service: impl WebService) -> Self {
         self.http = Some(Http::new(service));
         self
     }
