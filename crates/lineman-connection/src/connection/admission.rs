@@ -14,6 +14,9 @@ use super::limits::Limits;
 use super::rate::Bucket;
 use super::reason::Limit;
 
+/// Handshakes that are done and may stand on the list beside those under way.
+const SPARE: usize = 64;
+
 /// The connections of one listener in this process.
 pub(crate) struct Population {
     most: usize,
@@ -28,7 +31,7 @@ pub(crate) struct Population {
     half_open: RefCell<VecDeque<EntryId>>,
 }
 
-/// The place of a connection that lives outside the table; it is free again when this is dropped.
+/// The place of a connection on its way; it is free again when this is dropped.
 pub(crate) struct Admission {
     population: Rc<Population>,
     address: Option<IpAddr>,
@@ -50,7 +53,7 @@ impl Population {
     }
 
     /// Counts a handshake under way. Beyond the bound it returns the oldest one, which gives way: a
-    /// flood at a listener displaces its own, never an open connection and no other listener's.
+    /// flood at a listener displaces its own half-open connections, and no other listener's.
     pub(super) fn begin_handshake(
         &self,
         id: EntryId,
@@ -60,8 +63,8 @@ impl Population {
         let mut half_open = self.half_open.borrow_mut();
         half_open.push_back(id);
         if self.handshakes.get() <= self.most_handshakes {
-            // Those that are done leave the list when it has grown to twice what can be under way.
-            if half_open.len() > self.most_handshakes.saturating_mul(2) {
+            // Those that are done leave the list when it has grown to twice what is under way.
+            if half_open.len() > self.handshakes.get().saturating_mul(2) + SPARE {
                 half_open.retain(|&id| is_under_way(id));
             }
             return None;

@@ -182,7 +182,7 @@ impl<D: Driver> Entry<D> {
         });
         let mut transport = self.transport.take();
         let socket = transport.as_mut().map(Transport::stream_mut);
-        self.table.forget(self.id.key, self.serve.weight, socket);
+        self.table.forget(self.id.key, self.weight, socket);
         self.serve.population.leave(self.counted_for());
         self.outflow.clear();
         self.inflow.take_unread();

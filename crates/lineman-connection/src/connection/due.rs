@@ -71,6 +71,11 @@ impl Due {
         self.0.as_ref()?.at[deadline as usize]
     }
 
+    #[cfg(test)]
+    pub(super) fn owns_nothing(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Returns all of them, with the time that is left until each.
     pub(super) fn left(&self, now: Instant) -> Vec<(Deadline, Duration)> {
         let left = |deadline| Some((deadline, self.at(deadline)?.saturating_duration_since(now)));
@@ -92,6 +97,10 @@ impl Due {
     pub(super) fn rearm(&mut self) -> Rearm {
         let earliest = self.earliest().map(|(at, _)| at);
         let Some(times) = &mut self.0 else { return Rearm::default() };
+        if earliest.is_none() && times.armed.is_none() {
+            self.0 = None;
+            return Rearm::default();
+        }
         if times.armed.map(|(_, at)| at) == earliest {
             return Rearm::default();
         }

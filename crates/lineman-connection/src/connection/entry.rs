@@ -47,6 +47,8 @@ pub(super) struct EntryId {
 pub(crate) struct Entry<D: Driver> {
     pub(super) id: EntryId,
     pub(super) table: Table,
+    /// What it counts as, whatever serves it.
+    pub(super) weight: Weight,
     /// When it came, in the table's milliseconds.
     pub(super) came_ms: u64,
     /// Its socket with the layers; `None` before an outgoing one has its socket, and at the end.
@@ -102,12 +104,13 @@ impl<D: Driver> Entry<D> {
         transit: Transit,
     ) -> Self {
         let Transit { facts, transport, inflow, outflow, end_by, kept } = transit;
-        let Facts { number, came_ms, counters, peer, admission } = facts;
+        let Facts { number, weight, came_ms, counters, peer, admission } = facts;
         let life = Life::new(state);
         life.set_counted(admission.settle(&serve.population));
         let entry = Self {
             id: EntryId { key, number },
             table: table.clone(),
+            weight,
             came_ms,
             transport: RefCell::new(transport),
             origin: peer,
@@ -301,7 +304,7 @@ impl<D: Driver> AnyEntry for Entry<D> {
     }
 
     fn weight(&self) -> Weight {
-        self.serve.weight
+        self.weight
     }
 
     fn life(&self) -> &Life {

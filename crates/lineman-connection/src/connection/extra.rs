@@ -20,15 +20,7 @@ use crate::tls::Session;
 pub(super) type Forward<D> = Rc<dyn Fn(&Connection<D>, <D as Driver>::Inbound)>;
 
 /// Makes the successor of an entry.
-type Succeed<D> = Box<dyn FnOnce(&Rc<Entry<D>>)>;
-
-/// What a connection is about to become.
-pub(super) enum Change<D: Driver> {
-    /// TLS begins in mid-stream.
-    Tls(Box<Session>),
-    /// Another protocol, with other handlers.
-    Protocol(Succeed<D>),
-}
+pub(super) type Succeed<D> = Box<dyn FnOnce(&Rc<Entry<D>>)>;
 
 /// What goes on when a connection changes its protocol.
 #[derive(Default)]
@@ -41,6 +33,12 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    pub(super) fn add_partner(&mut self, partner: EntryId) {
+        if !self.partners.contains(&partner) {
+            self.partners.push(partner);
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.data.is_none() && self.sources.is_empty() && self.partners.is_empty()
     }
@@ -54,7 +52,10 @@ pub(super) struct Extra<D: Driver> {
     pub(super) reason: Option<CloseReason>,
     /// Where messages go instead of to the handler.
     pub(super) forward: Option<Forward<D>>,
-    pub(super) change: Option<Change<D>>,
+    /// TLS that is to begin in mid-stream.
+    pub(super) session: Option<Box<Session>>,
+    /// What is to go on with another protocol; TLS that was asked for begins before.
+    pub(super) successor: Option<Succeed<D>>,
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
 }
@@ -66,7 +67,8 @@ impl<D: Driver> Default for Extra<D> {
             peer: None,
             reason: None,
             forward: None,
-            change: None,
+            session: None,
+            successor: None,
             messages: None,
             bytes: None,
         }

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::entry::Weight;
 use super::handle::Counters;
 use super::stats::{Row, tls_name};
 use super::table::Table;
@@ -36,7 +37,7 @@ impl Guest {
         transport: &Transport,
         protocol: &'static str,
     ) -> (Rc<Self>, Admission) {
-        let Facts { number, came_ms, counters, peer, admission } = facts;
+        let Facts { number, weight: _, came_ms, counters, peer, admission } = facts;
         let guest = table.insert_guest(|key| Self {
             number,
             came_ms,
@@ -61,7 +62,8 @@ impl Guest {
     /// Returns what it goes on with as an entry.
     pub(crate) fn facts(&self, peer: Address, admission: Admission) -> Facts {
         let (number, came_ms, counters) = (self.number, self.came_ms, self.counters.get());
-        Facts { number, came_ms, counters, peer, admission }
+        let weight = Weight::Peer;
+        Facts { number, weight, came_ms, counters, peer, admission }
     }
 
     pub(crate) fn table(&self) -> &Table {

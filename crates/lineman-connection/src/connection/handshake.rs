@@ -8,6 +8,7 @@ use super::due::Deadline;
 use super::entry::Entry;
 use super::handler::Event;
 use super::life::State;
+use super::outflow::Ending;
 use super::{Address, CloseReason, Driver, Opening};
 
 impl<D: Driver> Entry<D> {
@@ -63,6 +64,10 @@ impl<D: Driver> Entry<D> {
         self.life.become_now(State::Open);
         self.leave_handshake();
         self.dispatch(event);
+        // An end that was asked for before a change of protocol.
+        if self.life.is_open() && self.outflow.end() == Ending::Asked {
+            if D::HALF_CLOSES { self.touch() } else { self.begin_close(CloseReason::Local) }
+        }
     }
 
     /// The handler agrees to the handshake.

@@ -180,7 +180,7 @@ impl<D: Driver> Accept for Rc<Serve<D>> {
         let admission = Admission::new(&self.population, address);
         let (prelude, session) = self.fresh_layers(&peer);
         let transport = Transport::new(stream, prelude, session);
-        let transit = Transit::new(table.facts(peer, admission), transport);
+        let transit = Transit::new(table.facts(peer, admission, self.weight), transport);
         insert(table, self, State::Preparing, transit)?.begin();
         Ok(())
     }
@@ -278,7 +278,7 @@ pub(super) fn insert<D: Driver>(
     state: State,
     mut transit: Transit,
 ) -> io::Result<Rc<Entry<D>>> {
-    table.insert(serve.weight, |key, _| {
+    table.insert(transit.facts.weight, |key, _| {
         if let Some(transport) = &mut transit.transport {
             table.watch(key, transport.stream_mut())?;
         }
@@ -348,7 +348,7 @@ impl Table {
     ) -> io::Result<Connection<D>> {
         serve.population.enter(None);
         let admission = Admission::new(&serve.population, None);
-        let transit = Transit::new(self.facts(peer, admission), transport);
+        let transit = Transit::new(self.facts(peer, admission, serve.weight), transport);
         let entry = insert(self, serve, State::Connecting, transit)?;
         // Its maker knows of it before any event, and has to hear that it failed.
         entry.life.announce();

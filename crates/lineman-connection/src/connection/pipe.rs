@@ -3,15 +3,18 @@
 use std::rc::Rc;
 
 use super::entry::Entry;
+use super::extra::Kept;
 use super::inflow::Hold;
+use super::table::Table;
 use super::{CloseReason, Connection, Driver};
 
 impl<D: Driver> Connection<D> {
     /// Sends each further message of this connection on to `other`, instead of to the handler.
     ///
     /// While the other's send queue is at its bound, this connection is not read. When either is
-    /// gone the other is closed, with what it has still to send sent; a change of protocol does not
-    /// end that, but messages of the new protocol go to its handlers. For both directions pipe both.
+    /// gone the other is closed, with what it has still to send sent. A change of protocol does not end
+    /// that, but messages of the new protocol go to its handlers, and the next message for a target that
+    /// changed its own closes both. For both directions pipe both.
     /// [`Raw`](lineman_wire::raw::Raw) is the protocol for bytes that are sent on as they are.
     ///
     /// ```no_run
@@ -26,18 +29,17 @@ impl<D: Driver> Connection<D> {
     where
         D::Inbound: Into<E::Outbound>,
     {
+        // One that is gone tells nothing any more, and would keep the other.
+        if self.entry().life.is_closed() || other.entry().life.is_closed() {
+            self.close(CloseReason::Local);
+            return other.close(CloseReason::Local);
+        }
         let target = other.clone();
         self.entry().extra(|extra| {
             extra.forward = Some(Rc::new(move |source, message| send_on(source, &target, message)));
-            extra.kept.partners.push(other.entry().id);
+            extra.kept.add_partner(other.entry().id);
         });
-        other.entry().extra(|extra| extra.kept.partners.push(self.entry().id));
-        // One that is gone already tells nothing any more.
-        if other.entry().life.is_closed() {
-            self.close(CloseReason::Local);
-        } else if self.entry().life.is_closed() {
-            other.close(CloseReason::Local);
-        }
+        other.entry().extra(|extra| extra.kept.add_partner(self.entry().id));
     }
 }
 
@@ -63,14 +65,21 @@ impl<D: Driver> Entry<D> {
         let mut extra = self.extra.borrow_mut();
         let Some(extra_now) = extra.as_mut() else { return };
         extra_now.forward = None;
-        let sources = std::mem::take(&mut extra_now.kept.sources);
-        let partners = std::mem::take(&mut extra_now.kept.partners);
+        let kept = std::mem::take(&mut extra_now.kept);
         drop(extra);
-        for source in sources {
-            self.table.pipe_drained(source);
+        self.table.end_pipes(kept);
+    }
+}
+
+impl Table {
+    /// Ends the pipes of a connection that is gone: what waited for room there goes on, and the other
+    /// ends are closed.
+    pub(super) fn end_pipes(&self, kept: Kept) {
+        for source in kept.sources {
+            self.pipe_drained(source);
         }
-        for partner in partners {
-            self.table.close(partner, CloseReason::Local);
+        for partner in kept.partners {
+            self.close(partner, CloseReason::Local);
         }
     }
 }

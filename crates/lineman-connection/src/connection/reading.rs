@@ -125,9 +125,12 @@ impl<D: Driver> Entry<D> {
         if received.up && self.life.state() == State::Preparing {
             self.begin_protocol();
         } else if received.up {
-            // TLS in mid-stream: what was sent meanwhile has waited for it.
-            self.leave_handshake();
+            // TLS in mid-stream: what was sent meanwhile has waited for it, and so has a successor.
+            if self.life.is_open() {
+                self.leave_handshake();
+            }
             self.touch();
+            self.read_again();
         }
         Ok(())
     }
@@ -185,6 +188,14 @@ impl<D: Driver> Entry<D> {
         match step {
             Ok(Step::Wait) => return false,
             Ok(Step::Again) => {}
+            Ok(Step::Opening(_) | Step::Opened | Step::Foreign)
+                if self.life.state() != State::Handshake =>
+            {
+                input.clear();
+                let problem = "its handshake is done".to_owned();
+                self.begin_close(CloseReason::Protocol { code: 1002, problem });
+                return false;
+            }
             Ok(Step::Ping(_) | Step::Pong(_)) if !self.life.is_open() => {}
             Ok(Step::Ping(payload)) => {
                 self.serve.handler.on_ping(&Connection::of(self), &payload);
@@ -264,8 +275,8 @@ impl<D: Driver> Entry<D> {
         if self.life.is_closed() {
             return;
         }
-        if self.inflow.may_change(self.life.state()) {
-            return self.change();
+        if self.inflow.may_change(self.life.state()) && self.change() {
+            return;
         }
         if self.inflow.has_ended() && self.may_decode() {
             return self.peer_ended();

@@ -94,6 +94,9 @@ impl<D: Driver> Entry<D> {
         if self.inflow.is_held(Hold::Busy) {
             return Err(CannotMove("its handler is at work"));
         }
+        if self.inflow.is_held(Hold::Changing) {
+            return Err(CannotMove("it changes to another protocol"));
+        }
         let transport = self.transport.borrow();
         let transport = transport.as_ref().ok_or(CannotMove("it has no socket"))?;
         let now = Instant::now();
@@ -149,6 +152,7 @@ impl Record {
         serve.population.enter(address);
         let facts = Facts {
             number: self.number,
+            weight: serve.weight,
             came_ms: table.now_ms().saturating_sub(self.age_ms),
             counters: self.counters,
             admission: Admission::new(&serve.population, address),
@@ -160,6 +164,9 @@ impl Record {
             ..Transit::new(facts, transport)
         };
         let entry = insert(table, serve, self.state, transit)?;
+        if told.is_some() || self.reason.is_some() {
+            entry.extra(|extra| (extra.peer, extra.reason) = (told, self.reason));
+        }
         let understood = entry.driver.borrow_mut().restore(&self.driver, entry.limits());
         if let Err(error) = understood {
             entry.finish(CloseReason::Broken(error.to_string()));
@@ -170,9 +177,6 @@ impl Record {
         }
         if self.half_open {
             entry.enter_handshake();
-        }
-        if told.is_some() || self.reason.is_some() {
-            entry.extra(|extra| (extra.peer, extra.reason) = (told, self.reason));
         }
         if let Some(extra) = entry.extra.borrow_mut().as_mut() {
             extra.restore_rates(self.rates, Instant::now());

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::due::Deadline;
-use super::entry::{AnyEntry, Entry};
-use super::extra::{Change, Kept};
+use super::entry::{AnyEntry, Entry, Weight};
+use super::extra::{Extra, Kept};
 use super::handle::Counters;
 use super::inflow::{Hold, Inflow};
 use super::life::State;
 use super::listener::{Serve, insert};
-use super::outflow::Outflow;
+use super::outflow::{Ending, Outflow};
 use super::table::Table;
 use super::transport::{Failure, Transport};
 use super::{Address, CloseReason, Connection, Driver};
@@ -25,6 +25,7 @@ use crate::tls::Session;
 pub(crate) struct Facts {
     /// Its number, unique in the process.
     pub(crate) number: u64,
+    pub(crate) weight: Weight,
     /// When it came, in the table's milliseconds.
     pub(crate) came_ms: u64,
     pub(crate) counters: Counters,
@@ -84,7 +85,7 @@ impl Transit {
     /// Returns one of a listener of its own.
     #[cfg(test)]
     pub(crate) fn alone(table: &Table, transport: Transport, peer: Address) -> Self {
-        Self::new(table.facts(peer, Admission::alone()), transport)
+        Self::new(table.facts(peer, Admission::alone(), Weight::Peer), transport)
     }
 
     /// Takes out what was read and not used.
@@ -109,7 +110,8 @@ impl<D: Driver> Connection<D> {
             let problem = "start_tls needs tls_on_demand".to_owned();
             return Err(Error::Configuration { service: D::name().to_owned(), problem });
         };
-        self.entry().change_to(Change::Tls(Box::new(acceptor.session())));
+        let session = Box::new(acceptor.session());
+        self.entry().change_by(|extra| extra.session = Some(session));
         Ok(())
     }
 
@@ -121,29 +123,41 @@ impl<D: Driver> Connection<D> {
     /// counters and data stay, and so does an end that was asked for.
     pub fn change_protocol<E: Driver>(&self, serve: &Rc<Serve<E>>) {
         let serve = Rc::clone(serve);
-        self.entry().change_to(Change::Protocol(Box::new(move |entry| entry.succeed(&serve))));
+        self.entry().change_by(|extra| {
+            extra.successor = Some(Box::new(move |entry| entry.succeed(&serve)));
+        });
     }
 }
 
 impl<D: Driver> Entry<D> {
-    fn change_to(self: &Rc<Self>, change: Change<D>) {
-        self.extra(|extra| extra.change = Some(change));
+    fn change_by(self: &Rc<Self>, ask: impl FnOnce(&mut Extra<D>)) {
+        self.extra(ask);
         self.inflow.hold(Hold::Changing);
         self.read_again();
     }
 
-    /// Nothing holds the change any more: TLS begins, or the successor takes over.
-    pub(super) fn change(self: &Rc<Self>) {
+    /// Nothing else holds the change any more: TLS begins, or the successor takes over; returns whether
+    /// either did, or neither is wanted any more.
+    pub(super) fn change(self: &Rc<Self>) -> bool {
+        let is_open = self.life.is_open();
+        let session = self.extra(|extra| extra.session.take());
+        // A successor speaks once TLS is up: the hold stays until then.
+        let waits = session.is_some() || !self.can_speak();
+        if is_open && waits && self.extra(|extra| extra.successor.is_some()) {
+            if let Some(session) = session {
+                self.secure(*session);
+                return true;
+            }
+            return false;
+        }
         self.inflow.lift(Hold::Changing);
-        let change = self.extra(|extra| extra.change.take());
-        if !self.life.is_open() {
-            return self.read_again();
+        let successor = self.extra(|extra| extra.successor.take());
+        match (session, successor) {
+            (Some(session), _) if is_open => self.secure(*session),
+            (None, Some(succeed)) if is_open => succeed(self),
+            _ => self.read_again(),
         }
-        match change {
-            Some(Change::Tls(session)) => self.secure(*session),
-            Some(Change::Protocol(succeed)) => succeed(self),
-            None => {}
-        }
+        true
     }
 
     fn secure(self: &Rc<Self>, session: Session) {
@@ -178,13 +192,25 @@ impl<D: Driver> Entry<D> {
 
     /// The first bytes are not of this protocol: the connection leaves the table with them.
     pub(super) fn hand_over(self: &Rc<Self>, input: &mut BytesMut) {
+        if self.outflow.end() != Ending::Open {
+            return self.begin_close(CloseReason::Local);
+        }
         let Some(fallback) = self.serve.fallback.clone() else {
             return self.begin_close(CloseReason::Refused(426));
         };
+        // What was sent before, in another protocol, leaves first.
+        let sealed = match self.transport.borrow_mut().as_mut() {
+            Some(transport) => transport.take_in(&mut self.outflow.queue.borrow_mut()),
+            None => return,
+        };
+        if let Err(error) = sealed {
+            return self.finish(CloseReason::Broken(error.to_string()));
+        }
         let Some(mut transit) = self.depart(CloseReason::BecameHttp) else { return };
         transit.inflow.keep(input.split());
         let socket = transit.transport.as_mut().map(Transport::stream_mut);
-        self.table.forget(self.id.key, self.serve.weight, socket);
+        self.table.forget(self.id.key, self.weight, socket);
+        self.table.end_pipes(std::mem::take(&mut transit.kept));
         fallback.take(&self.table, transit, Rc::<Serve<D>>::clone(&self.serve));
     }
 
@@ -193,6 +219,7 @@ impl<D: Driver> Entry<D> {
         let transport = self.transport.take()?;
         let facts = Facts {
             number: self.id.number,
+            weight: self.weight,
             came_ms: self.came_ms,
             counters: self.counters.get(),
             peer: self.peer(),

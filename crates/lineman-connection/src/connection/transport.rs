@@ -208,6 +208,26 @@ impl Transport {
         layers.start()
     }
 
+    /// Takes everything that waits into the layers, in the wire's form: it leaves before what another
+    /// server of the connection writes.
+    pub(super) fn take_in(&mut self, queue: &mut SendQueue) -> io::Result<()> {
+        if queue.is_empty() {
+            return Ok(());
+        }
+        let layers = self.layers.get_or_insert_default();
+        while !queue.is_empty() {
+            let chunk = queue.chunk();
+            if let Some(session) = &mut layers.tls {
+                session.seal(chunk, &mut layers.sealed).map_err(io::Error::other)?;
+            } else {
+                layers.sealed.extend_from_slice(chunk);
+            }
+            let length = chunk.len();
+            queue.written(length);
+        }
+        Ok(())
+    }
+
     /// Reads once, and appends what is the protocol's to `plain`. `raw` is an empty buffer to work in.
     pub(super) fn receive(
         &mut self,

@@ -27,6 +27,7 @@ use crate::BoxError;
 use crate::connection::{
     Address, Admission, Guest, Layers, Shutdown, Stream, Table, Transit, Transport,
 };
+use crate::limit::finite;
 use crate::tls::{self, TlsInfo};
 
 /// The largest piece that hyper reads or gathers for a write: as much as the table reads at once.
@@ -70,14 +71,17 @@ impl<S: WebService> Takeover for Mounted<S> {
             front,
         };
         tokio::task::spawn_local(async move {
-            let ended = match asynchronous(transport, guest) {
-                Ok(stream) => {
-                    let socket = Socket::new(stream, bytes, Rc::clone(&watch));
-                    serve(place, socket, service, &watch).await
+            let served = async {
+                let (mut stream, unsent) = asynchronous(transport, guest)?;
+                if !unsent.is_empty() {
+                    // What another protocol had to say on this connection.
+                    let limit = finite(watch.limits.answer_stall);
+                    tokio::time::timeout(limit, stream.write_all(&unsent)).await??;
                 }
-                Err(error) => Err(error.into()),
+                let socket = Socket::new(stream, bytes, Rc::clone(&watch));
+                serve(place, socket, service, &watch).await
             };
-            if let Err(error) = ended {
+            if let Err(error) = served.await {
                 tracing::debug!(%peer, %error, "HTTP connection ended");
             }
         });
@@ -101,7 +105,8 @@ pub(super) type Asynchronous = Either<Plain, tls::Stream<Plain>>;
 
 type Plain = Counted<Either<TcpStream, UnixStream>>;
 
-fn asynchronous(transport: Transport, guest: Rc<Guest>) -> io::Result<Asynchronous> {
+/// Returns it, and what is to be written first where no TLS does that.
+fn asynchronous(transport: Transport, guest: Rc<Guest>) -> io::Result<(Asynchronous, BytesMut)> {
     let (stream, layers) = transport.into_parts();
     let is_tcp = matches!(stream, Stream::Tcp(_));
     let socket = OwnedFd::from(stream);
@@ -113,11 +118,11 @@ fn asynchronous(transport: Transport, guest: Rc<Guest>) -> io::Result<Asynchrono
     let io = Counted::new(io, guest);
     let Layers { tls, raw: undecrypted, sealed: unsent, .. } = *layers.unwrap_or_default();
     Ok(match tls {
-        None => Either::Left(io),
+        None => (Either::Left(io), unsent),
         Some(session) => {
             let unread = BytesMut::new();
             let parts = tls::Parts { io, session, undecrypted, unread, unsent };
-            Either::Right(tls::Stream::new(parts))
+            (Either::Right(tls::Stream::new(parts)), BytesMut::new())
         }
     })
 }
@@ -293,6 +298,9 @@ fn go_back(
     let (transport, decrypted) = synchronous(stream)?;
     unread.extend_from_slice(&decrypted);
     let table = place.guest.table().clone();
+    if table.is_closing() {
+        return Err("the process goes away".into());
+    }
     let Some(admission) = place.admission.take() else { return Ok(()) };
     let facts = place.guest.facts(peer, admission);
     // The entry gets the place that becomes free: a list in slices meets the connection once.

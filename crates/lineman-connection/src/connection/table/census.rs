@@ -14,7 +14,8 @@ use crate::timer;
 const SLICE: usize = 4096;
 
 impl Table {
-    /// Returns how many peers are connected: links between our own processes do not count.
+    /// Returns how many peers are connected: links between our own processes and connections that the
+    /// program made do not count.
     pub fn len(&self) -> usize {
         self.0.peers.get()
     }
@@ -66,12 +67,17 @@ impl Table {
         *self.0.shutdown.borrow() == Shutdown::Serving
     }
 
+    /// Returns whether everything is being closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.0.shutdown.borrow() == Shutdown::Closing
+    }
+
     /// Resolves when no peer is connected; once everything is being closed, when no outgoing
     /// connection is left either.
     pub async fn emptied(&self) {
-        let is_closing = || *self.0.shutdown.borrow() == Shutdown::Closing;
-        self.until(|table| table.is_empty() && (!is_closing() || table.0.outgoing.get() == 0))
-            .await;
+        let is_empty =
+            |table: &Self| table.is_empty() && (!table.is_closing() || table.0.outgoing.get() == 0);
+        self.until(is_empty).await;
     }
 
     /// Resolves when nothing waits to be sent, on links either.

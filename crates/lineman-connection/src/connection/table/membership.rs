@@ -22,10 +22,15 @@ use crate::connection::{Address, Admission, CloseReason, Guest};
 
 impl Table {
     /// Returns what a new connection is called.
-    pub(in crate::connection) fn facts(&self, peer: Address, admission: Admission) -> Facts {
+    pub(in crate::connection) fn facts(
+        &self,
+        peer: Address,
+        admission: Admission,
+        weight: Weight,
+    ) -> Facts {
         let number = self.0.next_number.replace(self.0.next_number.get() + 1);
         let (came_ms, counters) = (self.now_ms(), OfConnection::default());
-        Facts { number, came_ms, counters, peer, admission }
+        Facts { number, weight, came_ms, counters, peer, admission }
     }
 
     /// Reserves a place, and fills it with what `make` has registered under it.

@@ -33,7 +33,7 @@ fn begun<D: Driver>(
     let address = from.ip();
     serve.population.admit(address).expect("room");
     let (prelude, session) = serve.fresh_layers(&from);
-    let facts = table.facts(from, Admission::new(&serve.population, address));
+    let facts = table.facts(from, Admission::new(&serve.population, address), serve.weight);
     let transit = Transit::new(facts, Transport::new(socket, prelude, session));
     let entry = listener::insert(table, serve, State::Preparing, transit);
     let entry = entry.expect("a place");

@@ -1,6 +1,7 @@
 //! Faults of a connection's state that were found one by one, each with its tests; here are those of
 //! rates and pauses. `pairs` has the whole kind as tables.
 
+mod changes;
 mod half_closes;
 mod in_mid_stream;
 mod pipes;
