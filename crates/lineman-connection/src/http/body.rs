@@ -33,11 +33,6 @@ pub struct Body {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fault(Arc<AtomicU16>);
 
-/// A body came to a halt, or is slower than any line.
-#[derive(Debug, thiserror::Error)]
-#[error("the request's body came too slowly")]
-struct TooSlow;
-
 impl Fault {
     fn set(&self, status: StatusCode) {
         self.0.store(status.as_u16(), Ordering::Relaxed);
@@ -67,7 +62,7 @@ impl http_body::Body for Body {
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) else {
             ready!(this.pace.poll_overdue(context));
             this.fault.set(StatusCode::REQUEST_TIMEOUT);
-            return Poll::Ready(Some(Err(TooSlow.into())));
+            return Poll::Ready(Some(Err("the request's body came too slowly".into())));
         };
         match &frame {
             Some(Ok(frame)) => this.pace.went_on(frame.data_ref().map_or(0, Bytes::len)),

@@ -74,7 +74,7 @@ impl Http {
     /// Wraps a `tower::Service`; it is cloned for each connection.
     pub fn new(service: impl WebService) -> Self {
         let (limits, upgrades) = (Rc::default(), Upgrades::default());
-        Self { service: Rc::new(serve::Mounted { service }), limits, upgrades }
+        Self { service: Rc::new(service), limits, upgrades }
     }
 
     /// Wraps a `tower::Service` that runs on a thread of its own: what blocks or panics there costs

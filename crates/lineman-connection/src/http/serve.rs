@@ -48,11 +48,7 @@ const PONG: Duration = Duration::from_secs(20);
 /// How long an idle HTTP/2 peer may take to agree to the end.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-pub(super) struct Mounted<S> {
-    pub(super) service: S,
-}
-
-impl<S: WebService> Takeover for Mounted<S> {
+impl<S: WebService> Takeover for S {
     fn take(&self, table: &Table, transit: Transit, spoken: Spoken, terms: Terms) {
         let Terms { front, limits, upgrades } = terms;
         let bytes = transit.take_unread().freeze();
@@ -63,7 +59,7 @@ impl<S: WebService> Takeover for Mounted<S> {
         let watch = Rc::new(Watch::new(limits, spoken, Rc::clone(&guest)));
         let tls = transport.tls().map(|info| Arc::new(TlsInfo::clone(info)));
         let service = Guarded {
-            service: self.service.clone(),
+            service: self.clone(),
             watch: Rc::clone(&watch),
             upgrades,
             peer: peer.clone(),

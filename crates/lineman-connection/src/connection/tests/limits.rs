@@ -2,24 +2,11 @@
 
 use std::time::Duration;
 
-use lineman_wire::text::Text;
-
 use super::*;
 
 /// Serves lines: they are echoed, and what ended a connection is logged.
 fn echo(table: &Table, log: &Log, limits: Limits) -> SocketAddr {
-    let closed = log.clone();
-    let handlers = Handlers {
-        message: Some(messages(async |connection: Connection<Text>, line: String| {
-            connection.send(line)
-        })),
-        close: Some(boxed_with(async move |_: Connection<Text>, reason: CloseReason| {
-            closed.add(reason.to_string());
-            Ok(())
-        })),
-        ..Handlers::default()
-    };
-    serve(table, Serve::peers(Text::default, Rc::new(handlers)).limits(limits))
+    serve(table, Serve::peers(Text::default, Rc::new(echoing(log))).limits(limits))
 }
 
 #[test]

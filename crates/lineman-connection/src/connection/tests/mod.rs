@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use lineman_wire::text::Text;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
@@ -84,6 +85,21 @@ impl Log {
                 None => self.1.notified().await,
             }
         }
+    }
+}
+
+/// Returns handlers that echo lines, and log what ended a connection.
+fn echoing(log: &Log) -> Handlers<Text> {
+    let closed = log.clone();
+    Handlers {
+        message: Some(messages(async |connection: Connection<Text>, line: String| {
+            connection.send(line)
+        })),
+        close: Some(boxed_with(async move |_: Connection<Text>, reason: CloseReason| {
+            closed.add(reason.to_string());
+            Ok(())
+        })),
+        ..Handlers::default()
     }
 }
 

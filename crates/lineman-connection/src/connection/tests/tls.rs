@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use lineman_wire::raw::Raw;
-use lineman_wire::text::Text;
 
 use super::*;
 use crate::tls::tests::Files;
@@ -34,17 +33,9 @@ fn front(files: &Files) -> Front {
 }
 
 fn echo(table: &Table, front: Front, log: &Log) -> SocketAddr {
-    let closed = log.clone();
     let handlers = Handlers {
         connect: Some(boxed(async |connection: Connection<Text>| connection.send("welcome"))),
-        message: Some(messages(async |connection: Connection<Text>, line: String| {
-            connection.send(line)
-        })),
-        close: Some(boxed_with(async move |_: Connection<Text>, reason: CloseReason| {
-            closed.add(reason.to_string());
-            Ok(())
-        })),
-        ..Handlers::default()
+        ..echoing(log)
     };
     serve(table, Serve::peers(Text::default, Rc::new(handlers)).front(front))
 }
