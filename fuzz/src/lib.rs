@@ -1,8 +1,9 @@
-//! What each fuzz target does with its bytes, shared with the test that replays the seeds.
+//! What each fuzz target of lineman-wire does with its bytes, shared with the test that replays the seeds.
 //!
 //! `fuzz_targets/` calls these under libFuzzer, `crates/lineman-wire/tests/seeds.rs` includes this
 //! file and runs `seeds/<target>/*` through them. A target panics if a decoder does, or if its
-//! answer depends on how the bytes were cut into pieces.
+//! answer depends on how the bytes were cut into pieces. Targets of what is not public are in their
+//! crates, in modules called `fuzzing`.
 
 use std::{fmt::Debug, net::IpAddr};
 
@@ -51,6 +52,11 @@ const TARGETS: [Target; 19] = [
     ("socks5", socks5_dialogue),
     ("http_connect", http_connect_dialogue),
 ];
+
+/// Returns the names of all targets.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TARGETS.iter().map(|(name, _)| *name)
+}
 
 /// Runs the target of that name.
 ///

@@ -16,6 +16,9 @@ mod control;
 mod terminal;
 mod self_signed;
 mod error;
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 
 pub use error::Error;
 use lineman_os::{self as os, limit};

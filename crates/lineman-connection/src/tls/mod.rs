@@ -42,6 +42,9 @@ mod record;
 mod info;
 mod stream;
 mod tickets;
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -36,7 +36,7 @@ const fn suite(number: u16, name: &'static str, aead: Aead, secret_length: usize
     Suite { number, name, version, aead, secret_length }
 }
 
-static SUITES: [Suite; 9] = [
+pub(super) static SUITES: [Suite; 9] = [
     suite(0x1301, "TLS_AES_128_GCM_SHA256", Aead::Aes128Gcm, 32),
     suite(0x1302, "TLS_AES_256_GCM_SHA384", Aead::Aes256Gcm, 48),
     suite(0x1303, "TLS_CHACHA20_POLY1305_SHA256", Aead::Chacha20Poly1305, 32),

@@ -1,6 +1,6 @@
 //! The command line's end of the master's socket: asks once and reads answers line by line.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -56,14 +56,19 @@ impl Call {
     /// Returns the next answer, or `None` when the master is gone. When none came in time
     /// ([`io::ErrorKind::TimedOut`]) it may be called again.
     pub(crate) fn next(&mut self) -> io::Result<Option<Answer>> {
-        match self.lines.read_until(b'\n', &mut self.line) {
-            // Half a line is the last thing of a master that is gone.
-            Ok(_) if self.line.last() != Some(&b'\n') => Ok(None),
-            Ok(_) => Ok(Some(serde_json::from_slice(&std::mem::take(&mut self.line))?)),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(timed_out()),
-            Err(error) => Err(error),
-        }
+        read(&mut self.lines, &mut self.line)
+    }
+}
+
+/// Reads one answer; `line` keeps what has come of it until it is there as a whole.
+pub(crate) fn read(lines: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<Answer>> {
+    match lines.read_until(b'\n', line) {
+        // Half a line is the last thing of a master that is gone.
+        Ok(_) if line.last() != Some(&b'\n') => Ok(None),
+        Ok(_) => Ok(Some(serde_json::from_slice(&std::mem::take(line))?)),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(timed_out()),
+        Err(error) => Err(error),
     }
 }
 

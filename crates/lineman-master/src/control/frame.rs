@@ -27,7 +27,7 @@ const PREFIX: usize = 4;
 
 /// The largest frame: 512 rows of `connections` are about 150 KB, and a length beyond this is no
 /// length but a sign that the two ends lost step.
-const MAX_FRAME: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_FRAME: usize = 4 * 1024 * 1024;
 
 /// The most unsent bytes: two of the largest frames. A peer that lets it come to this has stopped
 /// reading, and what it is told further would only tell it again.
@@ -303,7 +303,7 @@ impl SharedOutbox {
     }
 }
 
-fn encode<M: Serialize>(message: &M, buffer: &mut BytesMut) -> io::Result<()> {
+pub(crate) fn encode<M: Serialize>(message: &M, buffer: &mut BytesMut) -> io::Result<()> {
     let body = serde_json::to_vec(message)?;
     let length = body.len() + PREFIX;
     let prefix = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME);
@@ -313,7 +313,7 @@ fn encode<M: Serialize>(message: &M, buffer: &mut BytesMut) -> io::Result<()> {
     Ok(())
 }
 
-fn decode<M: DeserializeOwned>(buffer: &mut BytesMut) -> io::Result<Option<M>> {
+pub(crate) fn decode<M: DeserializeOwned>(buffer: &mut BytesMut) -> io::Result<Option<M>> {
     let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
     let length = u32::from_be_bytes(*prefix) as usize;
     if !(PREFIX..=MAX_FRAME).contains(&length) {

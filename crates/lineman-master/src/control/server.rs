@@ -8,8 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Take};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinSet;
@@ -20,7 +22,7 @@ use super::request::{Answer, Request};
 use crate::Error;
 
 /// The longest request, in bytes: all known ones are below 200.
-const REQUEST_LIMIT: u64 = 4096;
+pub(crate) const REQUEST_LIMIT: u64 = 4096;
 
 /// How long a caller may take to ask: the command line does so at once.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
@@ -195,7 +197,8 @@ async fn pass_on(receiver: &mut Receiver, writer: &mut OwnedWriteHalf) {
     }
 }
 
-async fn read(reader: &mut BufReader<Take<OwnedReadHalf>>) -> io::Result<Request> {
+/// Reads the one request of a caller.
+pub(crate) async fn read(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).await?;
     Ok(serde_json::from_str(&line)?)

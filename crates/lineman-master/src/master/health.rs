@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet, yield_now};
@@ -48,7 +49,7 @@ const HEAD_LIMIT: Duration = Duration::from_secs(1);
 const LOOP_LIMIT: Duration = Duration::from_secs(3);
 
 /// The longest head of a request, in bytes.
-const HEAD: usize = 8 * 1024;
+pub(crate) const HEAD: usize = 8 * 1024;
 
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
 const REST: Duration = Duration::from_millis(100);
@@ -168,7 +169,12 @@ impl Probes {
     }
 }
 
-async fn answer(stream: TcpStream, events: mpsc::Sender<MasterEvent>, asked: Arc<AtomicBool>) {
+/// Serves one probe.
+pub(crate) async fn answer<Event: From<Asked>>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    events: mpsc::Sender<Event>,
+    asked: Arc<AtomicBool>,
+) {
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
         let events = events.clone();
@@ -188,9 +194,9 @@ async fn answer(stream: TcpStream, events: mpsc::Sender<MasterEvent>, asked: Arc
     }
 }
 
-async fn respond(
+async fn respond<Event: From<Asked>>(
     request: &HttpRequest<Incoming>,
-    events: &mpsc::Sender<MasterEvent>,
+    events: &mpsc::Sender<Event>,
 ) -> Response<Full<Bytes>> {
     let probe = match request.uri().path() {
         "/live" => Probe::Live,
@@ -213,10 +219,13 @@ async fn respond(
 }
 
 /// Asks the loop as the command line does.
-async fn ask(probe: Probe, events: &mpsc::Sender<MasterEvent>) -> Option<(ExitCode, String)> {
+async fn ask<Event: From<Asked>>(
+    probe: Probe,
+    events: &mpsc::Sender<Event>,
+) -> Option<(ExitCode, String)> {
     let (answers, mut receiver) = Answers::channel();
     let asked = Asked { request: Request::Health { probe }, answers };
-    events.send(MasterEvent::Asked(asked)).await.ok()?;
+    events.send(asked.into()).await.ok()?;
     while let Some(answer) = receiver.recv().await {
         if let Answer::Done { code, text } = answer {
             return Some((code, text));

@@ -1,0 +1,4 @@
+//! Fuzzes the target of the same name, see `crates/lineman-connection/src/tls/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| lineman_connection::tls::fuzzing::records(data));
