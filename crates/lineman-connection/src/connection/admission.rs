@@ -224,4 +224,66 @@ mod tests {
         tokio::time::advance(std::time::Duration::from_millis(100)).await;
         assert_eq!(population.admit(None), Ok(()));
     }
+
+    fn entry(number: u64) -> EntryId {
+        EntryId { key: 0, number }
+    }
+
+    #[test]
+    fn the_oldest_handshake_that_is_under_way_gives_way_beyond_the_bound() {
+        let population = Population::new(&Limits { handshakes: 2, ..Limits::default() });
+        let all = |_| true;
+        assert_eq!(population.begin_handshake(entry(1), all), None);
+        assert_eq!(population.begin_handshake(entry(2), all), None);
+        assert_eq!(population.begin_handshake(entry(3), all), Some(entry(1)));
+        population.end_handshake();
+        // The second is done, and did not say so to the list.
+        population.end_handshake();
+        assert_eq!(population.begin_handshake(entry(4), |id| id.number > 2), None);
+        let oldest = population.begin_handshake(entry(5), |id| id.number > 2);
+        assert_eq!(oldest, Some(entry(3)));
+        assert_eq!(population.begin_handshake(entry(6), |_| false), None, "all are done");
+        assert!(population.half_open.borrow().is_empty());
+    }
+
+    #[test]
+    fn the_list_of_handshakes_is_as_long_as_twice_their_bound() {
+        let population = Population::new(&Limits { handshakes: 2, ..Limits::default() });
+        let mut lengths = Vec::new();
+        for number in 1..=6 {
+            let is_last = |id: EntryId| id.number == number;
+            assert_eq!(population.begin_handshake(entry(number), is_last), None);
+            population.end_handshake();
+            lengths.push(population.half_open.borrow().len());
+        }
+        assert_eq!(lengths, [1, 2, 3, 4, 1, 2]);
+        assert_eq!(population.handshakes.get(), 0);
+    }
+
+    #[test]
+    fn a_place_is_counted_by_its_own_population_until_it_is_given_back() {
+        let limits = Limits { connections_per_address: 2, ..Limits::default() };
+        let (old, new) = (Population::new(&limits), Population::new(&limits));
+        let count = |population: &Population| {
+            let addresses = population.addresses.borrow();
+            (population.connections.get(), addresses.get(&[127, 0, 0, 1].into()).copied())
+        };
+        for _ in 0..2 {
+            assert_eq!(old.admit(address(1)), Ok(()));
+        }
+        assert_eq!((count(&old), count(&new)), ((2, Some(2)), (0, None)));
+        // One stays, and one goes to another listener.
+        assert!(Admission::new(&old, address(1)).settle(&old));
+        assert!(Admission::new(&old, address(1)).settle(&new));
+        assert_eq!((count(&old), count(&new)), ((1, Some(1)), (1, Some(1))));
+        new.leave(address(1));
+        old.leave(address(1));
+        assert_eq!((count(&old), count(&new)), ((0, None), (0, None)));
+        old.enter(None);
+        assert!(!Admission::new(&old, None).settle(&new));
+        assert_eq!((count(&old), count(&new)), ((0, None), (1, None)));
+        let unbounded = Population::new(&Limits::default());
+        unbounded.enter(address(1));
+        assert_eq!(count(&unbounded), (1, None), "addresses that are not bounded are not kept");
+    }
 }

@@ -318,4 +318,54 @@ mod tests {
         inflow.heard();
         assert_eq!(inflow.beat(), SilenceAction::Wait);
     }
+
+    /// What an incoming side knows of the socket.
+    fn known(inflow: &Inflow) -> (usize, bool, bool, bool) {
+        (inflow.unread_len(), inflow.is_readable(), inflow.is_ending(), inflow.has_ended())
+    }
+
+    #[test]
+    fn bytes_edge_and_end_are_taken_over_and_holds_are_not() {
+        let cases = [(true, false, false), (false, true, false), (false, false, true)];
+        for (readable, ending, ended) in cases {
+            let old = held_by(&[Hold::Busy, Hold::Changing]);
+            old.keep(BytesMut::from("rest"));
+            old.set_readable(readable);
+            old.ending.set(ending);
+            old.ended.set(ended);
+            let new = Inflow::default();
+            new.take_over(&old);
+            assert_eq!(known(&new), (4, readable, ending, ended));
+            assert!(new.may_decode(State::Open));
+            assert_eq!((old.unread_len(), &new.take_unread()[..]), (0, &b"rest"[..]));
+        }
+    }
+
+    #[test]
+    fn what_is_written_down_comes_back_but_for_what_this_process_alone_can_lift() {
+        for hold in HOLDS {
+            let old = held_by(&[hold]);
+            old.keep(BytesMut::from("rest"));
+            let new = Inflow::restore(&old.save());
+            let moves = matches!(hold, Hold::Paused | Hold::Throttled);
+            assert_eq!(new.holds.get(), if moves { hold as u8 } else { 0 }, "{hold:?}");
+            assert_eq!(known(&new), (4, true, false, false), "the kernel may have more");
+        }
+        let old = Inflow::default();
+        old.end_comes();
+        assert_eq!(known(&Inflow::restore(&old.save())), (0, true, true, false));
+        old.end();
+        assert_eq!((old.beat(), old.beat()), (SilenceAction::Wait, SilenceAction::Ping));
+        let new = Inflow::restore(&old.save());
+        assert_eq!(known(&new), (0, true, true, true));
+        assert_eq!(new.beat(), SilenceAction::GiveUp, "it was pinged before");
+    }
+
+    #[test]
+    fn it_is_listed_once() {
+        let inflow = Inflow::default();
+        assert!(inflow.list() && !inflow.list());
+        inflow.unlist();
+        assert!(inflow.list());
+    }
 }

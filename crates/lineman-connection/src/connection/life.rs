@@ -151,4 +151,39 @@ mod tests {
         assert!(life.enter_handshakes() && !life.enter_handshakes());
         assert!(life.leave_handshakes() && !life.leave_handshakes());
     }
+
+    #[test]
+    fn a_state_has_its_name_and_its_place_before_or_after_the_beginning_of_the_end() {
+        let expected = [
+            (State::Connecting, "connecting", true),
+            (State::Preparing, "preparing", true),
+            (State::Handshake, "handshake", true),
+            (State::Deciding, "handshake", true),
+            (State::Open, "open", true),
+            (State::Closing, "closing", false),
+            (State::Lingering, "lingering", false),
+            (State::Closed, "closed", false),
+        ];
+        for (state, name, before) in expected {
+            assert_eq!((state.name(), state.is_before_the_end()), (name, before));
+            let life = Life::new(state);
+            assert_eq!((life.is_open(), life.is_closed()), (name == "open", name == "closed"));
+        }
+    }
+
+    #[test]
+    fn what_is_owed_is_noted_one_by_one() {
+        let life = Life::new(State::Open);
+        let owed = |life: &Life| [life.is_announced(), life.is_half_open(), life.is_counted()];
+        assert_eq!(owed(&life), [false, false, false]);
+        life.announce();
+        assert_eq!(owed(&life), [true, false, false]);
+        assert!(life.enter_handshakes());
+        assert_eq!(owed(&life), [true, true, false]);
+        life.set_counted(true);
+        assert_eq!(owed(&life), [true, true, true]);
+        life.set_counted(false);
+        assert!(life.leave_handshakes());
+        assert_eq!(owed(&life), [true, false, false]);
+    }
 }

@@ -143,4 +143,37 @@ mod tests {
         assert!(outflow.fill() && !outflow.fill());
         assert!(outflow.drain() && !outflow.drain());
     }
+
+    /// What an outgoing side is on its way to.
+    fn known(outflow: &Outflow) -> (usize, Ending, bool, bool) {
+        (outflow.queued(), outflow.end(), outflow.full.get(), outflow.awaits())
+    }
+
+    #[test]
+    fn what_waits_and_an_end_are_taken_over_and_written_down() {
+        for (full, awaits) in [(true, false), (false, true)] {
+            let old = Outflow::default();
+            old.queue.borrow_mut().tail().extend_from_slice(b"rest");
+            assert!(old.ask_end());
+            old.full.set(full);
+            old.set_awaits(awaits);
+            let moved = Outflow::restore(&old.save());
+            assert_eq!(known(&moved), (4, Ending::Asked, full, awaits));
+            let new = Outflow::default();
+            new.take_over(&old);
+            // The farewell is of the old protocol.
+            assert_eq!(known(&new), (4, Ending::Asked, full, false));
+            assert_eq!(old.queued(), 0);
+            new.clear();
+            assert_eq!(new.queued(), 0);
+        }
+    }
+
+    #[test]
+    fn it_is_listed_once() {
+        let outflow = Outflow::default();
+        assert!(outflow.list() && !outflow.list());
+        outflow.unlist();
+        assert!(outflow.list());
+    }
 }

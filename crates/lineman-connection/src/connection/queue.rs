@@ -239,4 +239,62 @@ mod tests {
             assert_eq!(queue.chunk(), b"x");
         }
     }
+
+    #[test]
+    fn a_message_is_shared_from_its_size_on_and_an_empty_one_takes_no_place() {
+        for (size, pieces) in [(SHARE_FROM - 1, 1), (SHARE_FROM, 2)] {
+            let mut queue = SendQueue::default();
+            queue.tail().extend_from_slice(b"before");
+            queue.share(vec![7; size].into(), &mut Pool::default());
+            assert_eq!((queue.len(), queue.pieces()), (6 + size, pieces));
+        }
+        let mut queue = SendQueue::default();
+        queue.share(Bytes::new(), &mut Pool::default());
+        assert!(queue.is_empty());
+        assert_eq!((queue.pieces(), queue.chunk()), (0, &b""[..]));
+    }
+
+    #[test]
+    fn as_many_pieces_are_gathered_as_there_are_slices_for() {
+        let (queue, expected) = filled();
+        assert_eq!(queue.to_vec(), expected);
+        for room in 0..=queue.pieces() + 1 {
+            let mut slices = vec![IoSlice::new(&[]); room];
+            assert_eq!(queue.gather(&mut slices), room.min(queue.pieces()));
+        }
+    }
+
+    #[test]
+    fn the_pool_keeps_buffers_of_ordinary_size_and_so_many() {
+        let mut pool = Pool::default();
+        pool.give(BytesMut::new());
+        pool.give(BytesMut::with_capacity(POOLED + 1));
+        assert_eq!(pool.buffers.len(), 0, "nothing, and too much");
+        pool.give(BytesMut::with_capacity(POOLED));
+        assert_eq!((pool.buffers.len(), pool.take().capacity()), (1, POOLED));
+        assert_eq!((pool.buffers.len(), pool.take().capacity()), (0, Pool::SIZE));
+        for _ in 0..=Pool::KEPT {
+            pool.give(BytesMut::with_capacity(Pool::SIZE));
+        }
+        assert_eq!(pool.buffers.len(), Pool::KEPT);
+    }
+
+    #[test]
+    fn a_queue_takes_one_buffer_of_the_pool_and_gives_it_back_empty() {
+        let mut pool = Pool::default();
+        let mut queue = SendQueue::default();
+        queue.prepare(&mut pool);
+        queue.tail().extend_from_slice(b"waits");
+        queue.release(&mut pool);
+        assert_eq!((queue.len(), pool.buffers.len()), (5, 0), "it is in use");
+        queue.prepare(&mut pool);
+        assert_eq!(queue.chunk(), b"waits");
+        queue.written(5);
+        queue.release(&mut pool);
+        assert_eq!((queue.tail.capacity(), pool.buffers.len()), (0, 1));
+        assert!(pool.take().is_empty());
+        let (mut queue, _) = filled();
+        queue.clear();
+        assert_eq!((queue.len(), queue.pieces()), (0, 0));
+    }
 }

@@ -116,4 +116,28 @@ mod tests {
         tokio::time::advance(Duration::from_millis(500)).await;
         assert_eq!(bucket.spend(1), Some(Duration::from_millis(1)));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn zero_is_taken_as_one() {
+        assert_eq!(Rate::per_second(0), Rate::per_second(1));
+        assert_eq!(Rate::per_second(5).burst(0), Rate::per_second(5).burst(1));
+        let mut bucket = Bucket::new(Rate::per_second(0).burst(0));
+        assert!(bucket.take(1) && !bucket.take(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn savings_and_debts_are_told_and_gone_on_with() {
+        let rate = Rate::per_second(1000).burst(10);
+        let mut old = Bucket::new(rate);
+        assert_eq!(old.saved(Instant::now()), 10_000_000);
+        for (spent, saved) in [(4, 6_000_000), (6, 0), (7, -7_000_000)] {
+            old.spend(spent);
+            assert_eq!(old.saved(Instant::now()), saved);
+            let mut new = Bucket::new(rate);
+            new.restore(saved, Instant::now());
+            assert_eq!(new.saved(Instant::now()), saved);
+        }
+        tokio::time::advance(Duration::from_millis(8)).await;
+        assert!(old.take(1) && !old.take(1), "7 of 8 milliseconds paid the debt");
+    }
 }

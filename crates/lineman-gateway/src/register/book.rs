@@ -159,3 +159,92 @@ impl Book {
         self.gateways.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn book(key: &str) -> Book {
+        Book::new(Secret::new(key), LIMIT)
+    }
+
+    fn gateway(address: &str) -> String {
+        format!(r#"{{"event":"gateway_connect","address":"{address}","secret_key":"k"}}"#)
+    }
+
+    const BUSINESS: &str = r#"{"event":"worker_connect","secret_key":"k"}"#;
+    const PING: &str = r#"{"event":"ping"}"#;
+
+    fn listed(book: &Book) -> String {
+        book.list().replace(r#"{"event":"broadcast_addresses","addresses":"#, "")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn businesses_hear_of_gateways_in_the_order_in_which_they_came() {
+        let (mut book, now) = (book("k"), Instant::now());
+        (1..=5).for_each(|peer| book.connected(peer, now));
+        assert_eq!(book.heard(4, BUSINESS), Reaction::TellPeer);
+        assert_eq!(listed(&book), "[]}");
+        assert_eq!(book.heard(3, &gateway("1.1.1.1:1")), Reaction::TellAll);
+        assert_eq!(book.heard(1, &gateway("2.2.2.2:2")), Reaction::TellAll);
+        assert_eq!(book.heard(2, BUSINESS), Reaction::TellPeer);
+        assert_eq!(book.heard(5, &gateway("1.1.1.1:1")), Reaction::TellAll);
+        assert_eq!(listed(&book), r#"["1.1.1.1:1","2.2.2.2:2"]}"#, "each address once");
+        assert_eq!((book.gateway_count(), book.businesses()), (3, vec![2, 4]));
+        // One that moves is listed last, and once.
+        assert_eq!(book.heard(3, &gateway("3.3.3.3:3")), Reaction::TellAll);
+        assert_eq!(listed(&book), r#"["2.2.2.2:2","1.1.1.1:1","3.3.3.3:3"]}"#);
+        assert_eq!(book.gateway_count(), 3);
+        assert_eq!(book.gone(5), Reaction::TellAll);
+        assert_eq!(listed(&book), r#"["2.2.2.2:2","3.3.3.3:3"]}"#);
+        assert_eq!((book.gone(4), book.gone(4)), (Reaction::Nothing, Reaction::Nothing));
+        assert_eq!((book.gateway_count(), book.businesses()), (2, vec![2]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_the_key_or_with_another_language_no_peer_is_entered() {
+        let mut book = book("other");
+        book.connected(1, Instant::now());
+        for line in [&*gateway("1.1.1.1:1"), BUSINESS] {
+            let reaction = book.heard(1, line);
+            let Reaction::Refuse(problem) = &reaction else { panic!("{reaction:?}") };
+            assert!(problem.ends_with("has a wrong secret key"), "{problem}");
+        }
+        assert_eq!(book.heard(1, "GET / HTTP/1.1"), Reaction::RefuseWith(BAD_REQUEST));
+        let unknown = r#"{"event":"unheard of"}"#;
+        assert!(matches!(book.heard(1, unknown), Reaction::Refuse(_)));
+        let not_for_us = r#"{"event":"broadcast_addresses","addresses":[]}"#;
+        assert!(matches!(book.heard(1, not_for_us), Reaction::Refuse(_)));
+        assert_eq!((book.gateway_count(), book.businesses()), (0, vec![]));
+        assert_eq!(book.gone(1), Reaction::Nothing);
+    }
+
+    /// Visits every peer once.
+    fn sweep(book: &mut Book, now: Instant) -> Vec<u64> {
+        let mut silent: Vec<_> = (0..32).flat_map(|_| book.too_silent(now)).collect();
+        silent.sort_unstable();
+        silent
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_nothing_is_found_and_no_other() {
+        let (mut book, begun) = (book("k"), Instant::now());
+        (1..=5).for_each(|peer| book.connected(peer, begun));
+        book.connected(6, begun + Duration::from_millis(1));
+        assert_eq!(book.heard(1, PING), Reaction::Nothing);
+        book.heard(2, BUSINESS);
+        book.heard(3, &gateway("1.1.1.1:1"));
+        book.gone(4);
+        let almost = begun + LIMIT - Duration::from_millis(1);
+        assert_eq!(sweep(&mut book, almost), Vec::<u64>::new());
+        assert_eq!(sweep(&mut book, begun + LIMIT), [5]);
+        assert_eq!(book.heard(2, PING), Reaction::Nothing, "it is a business all the same");
+        assert_eq!((book.gateway_count(), book.businesses()), (1, vec![2]));
+        assert_eq!(sweep(&mut book, begun + 2 * LIMIT), [5, 6]);
+        assert_eq!(period(LIMIT), Duration::from_secs(5));
+        (1..=6).for_each(|peer| drop(book.gone(peer)));
+        assert!(book.silent.is_empty() && book.peers.is_empty());
+    }
+}

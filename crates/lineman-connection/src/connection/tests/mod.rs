@@ -1,9 +1,11 @@
 //! The table on real sockets of the loopback: one runtime holds the server and its clients.
 
 mod bounds;
+mod census;
 mod datagrams;
 mod faults;
 mod features;
+mod handle;
 mod limits;
 mod negotiation;
 mod order;

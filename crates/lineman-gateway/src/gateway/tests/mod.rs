@@ -5,6 +5,7 @@ mod orders;
 mod pairs;
 mod bounds;
 mod golden;
+mod heartbeats;
 
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
