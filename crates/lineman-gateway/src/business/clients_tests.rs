@@ -191,3 +191,19 @@ fn a_client_that_comes_back_while_its_handler_runs_is_ours_again() {
     test.check(&["1:a", "1:b"]);
     assert_eq!(test.clients.len(), 1);
 }
+
+#[test]
+fn clients_are_held_however_often_their_link_is_lost() {
+    let mut test = Test::new();
+    let first = test.message(1, "a");
+    test.run_all(first);
+    test.clients.hold(gateway());
+    test.clients.hold(gateway());
+    test.clients.hold(SocketAddr::from(([127, 0, 0, 2], 2900)));
+    assert!(test.message(1, "b").is_none(), "it is not known whether the gateway is dead");
+    assert_eq!(test.clients.waiting(), 1);
+    for event in test.clients.close_all(gateway(), LINK) {
+        test.run_all(Some(event));
+    }
+    test.check(&["1:a", "1:b", "1:lost"]);
+}

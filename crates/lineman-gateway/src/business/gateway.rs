@@ -137,6 +137,17 @@ mod tests {
     }
 
     #[test]
+    fn either_bound_stops_reading_and_both_have_to_be_half_free() {
+        let mut load = Load::default();
+        assert!(!load.add(MAX_WAITING_BYTES - 1));
+        assert!(load.add(1), "the bound of bytes is met");
+        assert!(!load.add(1), "and was before");
+        assert!(!load.remove(MAX_WAITING_BYTES / 2), "one byte more than half waits");
+        assert!(load.remove(1));
+        assert!(!load.remove(1), "it is read already");
+    }
+
+    #[test]
     fn handled_events_are_told_in_batches() {
         let mut handled = Handled::default();
         assert_eq!(handled.report(), None);

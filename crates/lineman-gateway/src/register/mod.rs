@@ -5,6 +5,8 @@
 
 mod book;
 mod handler;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

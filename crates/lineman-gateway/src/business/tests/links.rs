@@ -87,3 +87,30 @@ fn a_gateway_that_is_listed_no_more_is_forgotten_with_its_link() {
         cluster.until(|core| core.gateways.borrow().is_empty()).await;
     });
 }
+
+#[test]
+fn a_gateway_that_is_listed_again_keeps_its_link() {
+    run(Some("e1"), async |cluster| {
+        let link = || {
+            let gateways = cluster.core.gateways.borrow();
+            gateways[&cluster.address].link.as_ref().map(super::super::gateway::Link::id)
+        };
+        let before = link();
+        cluster.core.on_addresses(0, &[cluster.address.to_string()]);
+        assert!(before.is_some());
+        assert_eq!(link(), before);
+    });
+}
+
+#[test]
+fn a_gateway_that_is_listed_during_a_drain_is_not_linked() {
+    run(Some("e1"), async |cluster| {
+        let drained = cluster.drain();
+        cluster.gateway.log.until("Drain").await;
+        let (_other, address) = Fake::listen(&cluster.core.table, "127.0.0.1:0", Some("e9"));
+        cluster.core.on_addresses(0, &[cluster.address.to_string(), address.to_string()]);
+        assert!(cluster.core.gateways.borrow()[&address].link.is_none());
+        cluster.gateway.send(link::Event::Fence);
+        drained.await.unwrap();
+    });
+}

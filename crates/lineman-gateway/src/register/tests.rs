@@ -1,0 +1,135 @@
+//! The register and the way to it, on sockets of the loopback; the clock leaps over every pause.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
+use lineman::Table;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::discovery::{Announcement, Discovery, Heard};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A register whose key is `k`.
+struct Scene {
+    table: Table,
+    desk: Rc<Desk>,
+    address: SocketAddr,
+}
+
+fn run(test: impl AsyncFnOnce(Scene)) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().start_paused(true).build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let table = Table::new().unwrap();
+        let served = table.clone();
+        tokio::task::spawn_local(async move { served.run().await });
+        let desk = Rc::new(Desk::new(Secret::new("k"), LIMIT));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        table.listen(listener, Serve::links(Text::new, Rc::<Desk>::clone(&desk))).unwrap();
+        let scene = Scene { table, desk, address };
+        tokio::time::timeout(Duration::from_hours(1), test(scene)).await.expect("it ends");
+    });
+}
+
+/// What a business heard, in order.
+#[derive(Clone, Default)]
+struct Log(Rc<RefCell<Vec<String>>>, Rc<Notify>);
+
+impl Log {
+    fn heard(&self) -> Heard {
+        let log = self.clone();
+        Rc::new(move |register, addresses| {
+            log.0.borrow_mut().push(format!("{register}: {}", addresses.join(" ")));
+            log.1.notify_one();
+        })
+    }
+
+    /// Waits for the next list.
+    async fn next(&self) -> String {
+        loop {
+            if let Some(line) = self.0.borrow_mut().pop() {
+                return line;
+            }
+            self.1.notified().await;
+        }
+    }
+}
+
+impl Scene {
+    fn attend(&self, key: &str, announcement: &Announcement, log: &Log) -> Discovery {
+        let registers = [self.address.to_string()];
+        Discovery::start(&self.table, &registers, &Secret::new(key), announcement, &log.heard())
+    }
+
+    fn gauges(&self) -> (u64, u64) {
+        let gauges = self.desk.gauges();
+        (gauges["gateways"], gauges["businesses"])
+    }
+
+    async fn peer(&self) -> TcpStream {
+        let peer = TcpStream::connect(self.address).await.unwrap();
+        peer.set_nodelay(true).unwrap();
+        settle().await;
+        peer
+    }
+}
+
+/// Waits until nothing is left to do: the paused clock goes on only then.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+#[test]
+fn a_business_hears_of_gateways_that_come_and_go() {
+    run(async |scene| {
+        let (log, silent) = (Log::default(), Log::default());
+        let business = scene.attend("k", &Announcement::Business, &log);
+        assert_eq!(log.next().await, "0: ");
+        let address = "10.0.0.1:2900".to_owned();
+        let gateway = scene.attend("k", &Announcement::Gateway { address }, &silent);
+        assert_eq!(log.next().await, "0: 10.0.0.1:2900");
+        assert_eq!(scene.gauges(), (1, 1));
+        drop(gateway);
+        assert_eq!(log.next().await, "0: ");
+        drop(business);
+        settle().await;
+        assert_eq!(scene.gauges(), (0, 0));
+        assert!(silent.0.borrow().is_empty(), "a gateway is told nothing");
+    });
+}
+
+#[test]
+fn a_peer_without_the_key_is_refused_and_tries_again() {
+    run(async |scene| {
+        let log = Log::default();
+        let _business = scene.attend("wrong", &Announcement::Business, &log);
+        settle().await;
+        assert_eq!((scene.table.stats().accepted, scene.gauges()), (1, (0, 0)));
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let tried = scene.table.stats().accepted;
+        assert!((40..=121).contains(&tried), "{tried}");
+        assert!(log.0.borrow().is_empty());
+    });
+}
+
+#[test]
+fn silence_and_another_language_are_answered_with_an_end() {
+    run(async |scene| {
+        let (mut silent, mut other) = (scene.peer().await, scene.peer().await);
+        other.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let mut answer = String::new();
+        other.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("Bad request for Register service"), "{answer}");
+        (0..32).for_each(|_| scene.desk.check_silence());
+        settle().await;
+        assert!(silent.try_read(&mut [0]).is_err(), "it has time left");
+        tokio::time::sleep(LIMIT).await;
+        (0..32).for_each(|_| scene.desk.check_silence());
+        assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    });
+}
