@@ -171,7 +171,10 @@ pub fn health_probe(data: &[u8]) {
     let whole = probe(data, data.len().max(1));
     // At the limit of a head the sizes of the reads decide whether the last byte still fits.
     if data.len() < health::HEAD {
-        assert_eq!(probe(data, size), whole);
+        let split = probe(data, size);
+        // hyper closes at HTTP/2's preface without a word if that comes as a whole, else with a 400.
+        let are_refused = [&split, &whole].into_iter().all(is_refused);
+        assert!(split == whole || are_refused, "{split:?} and not {whole:?}");
     }
     let (answer, asked) = whole;
     assert!(answer.len() <= ANSWER_LIMIT, "{} bytes of an answer", answer.len());
@@ -186,11 +189,15 @@ pub fn health_probe(data: &[u8]) {
     }
 }
 
+fn is_refused((answer, asked): &(Vec<u8>, usize)) -> bool {
+    *asked == 0 && (answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "))
+}
+
 /// Returns what a probe is answered, but for the date, and how often the master's loop was asked.
 fn probe(data: &[u8], size: usize) -> (Vec<u8>, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let (events, mut loop_of_master) = mpsc::channel::<Asked>(1);
-    let mut stream = Stream { rest: data, size, written: Vec::new() };
+    let mut stream = Prober { rest: data, size, written: Vec::new() };
     let whole = Arc::new(AtomicBool::new(false));
     let served = health::answer(&mut stream, events, Arc::clone(&whole));
     let looped = async {
@@ -209,13 +216,13 @@ fn probe(data: &[u8], size: usize) -> (Vec<u8>, usize) {
 }
 
 /// A prober that has sent all it will and reads everything.
-struct Stream<'a> {
+struct Prober<'a> {
     rest: &'a [u8],
     size: usize,
     written: Vec<u8>,
 }
 
-impl AsyncRead for Stream<'_> {
+impl AsyncRead for Prober<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -229,7 +236,7 @@ impl AsyncRead for Stream<'_> {
     }
 }
 
-impl AsyncWrite for Stream<'_> {
+impl AsyncWrite for Prober<'_> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -254,9 +261,11 @@ mod tests {
 
     use super::*;
 
+    type Target = fn(&[u8]);
+
     #[test]
     fn every_seed_passes() {
-        let targets: [(&str, fn(&[u8])); 5] = [
+        let targets: [(&str, Target); 5] = [
             ("control_from_worker", control_from_worker),
             ("control_to_worker", control_to_worker),
             ("control_request", control_request),

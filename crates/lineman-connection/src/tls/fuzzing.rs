@@ -36,7 +36,7 @@ pub fn records(script: &[u8]) {
 
 /// What is the same however the bytes are cut.
 #[derive(Debug, PartialEq)]
-struct Outcome {
+struct Played {
     plain: BytesMut,
     closed: bool,
     error: Option<String>,
@@ -56,7 +56,7 @@ struct Play {
     wire: BytesMut,
     input: BytesMut,
     output: BytesMut,
-    outcome: Outcome,
+    outcome: Played,
     promised: Promised,
     /// What we sealed, how much of it without an error, and the most that may wait in `output`.
     sealed: Vec<u8>,
@@ -85,7 +85,7 @@ impl Play {
             wire: BytesMut::new(),
             input: BytesMut::new(),
             output: BytesMut::new(),
-            outcome: Outcome {
+            outcome: Played {
                 plain: BytesMut::new(),
                 closed: false,
                 error: None,
@@ -98,7 +98,7 @@ impl Play {
         }
     }
 
-    fn run(mut self, mut steps: &[u8]) -> Outcome {
+    fn run(mut self, mut steps: &[u8]) -> Played {
         while let Some((&[step, argument, length], rest)) = steps.split_first_chunk() {
             let (payload, behind) = rest.split_at(rest.len().min(usize::from(length)));
             steps = behind;
@@ -277,9 +277,9 @@ impl Play {
         }
     }
 
-    fn check(self) -> Outcome {
+    fn check(self) -> Played {
         let (outcome, promised) = (self.outcome, self.promised);
-        let Outcome { plain, closed, error, heard } = &outcome;
+        let Played { plain, closed, error, heard } = &outcome;
         assert!(promised.data.starts_with(plain), "what came out was not sealed like that");
         assert!(plain.len() >= promised.certain, "{} of {}", plain.len(), promised.certain);
         if !closed && error.is_none() {

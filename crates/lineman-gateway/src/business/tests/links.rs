@@ -93,7 +93,7 @@ fn a_gateway_that_is_listed_again_keeps_its_link() {
     run(Some("e1"), async |cluster| {
         let link = || {
             let gateways = cluster.core.gateways.borrow();
-            gateways[&cluster.address].link.as_ref().map(super::super::gateway::Link::id)
+            gateways[&cluster.address].link.as_ref().map(gateway::Link::id)
         };
         let before = link();
         cluster.core.on_addresses(0, &[cluster.address.to_string()]);
