@@ -7,15 +7,6 @@ use super::files::File;
 use super::rules::{crate_paths, words};
 use super::source::{code, of_crate, without_tests};
 
-/// This file, for what is wrong with its list.
-const HERE: &str = "xtask/src/tidy/circles.rs";
-
-/// Modules that import each other in circles and are to be untied: the crate, and its modules. This list
-/// only gets shorter.
-const TO_BE_UNTIED: [Knot; 0] = [];
-
-type Knot = (&'static str, &'static [&'static str]);
-
 /// A crate's modules, and one import for each of their arrows: file and line.
 #[derive(Debug, Default)]
 struct Graph<'a> {
@@ -25,10 +16,6 @@ struct Graph<'a> {
 
 /// Returns the circles among the modules of each crate.
 pub(super) fn check(files: &[File]) -> Vec<Problem> {
-    against(files, &TO_BE_UNTIED)
-}
-
-fn against(files: &[File], allowed: &[Knot]) -> Vec<Problem> {
     let mut crates: BTreeMap<&str, Vec<(&str, &File)>> = BTreeMap::new();
     for file in files {
         if let Some((name, within)) = of_crate(&file.path) {
@@ -38,25 +25,9 @@ fn against(files: &[File], allowed: &[Knot]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, files) in crates {
         let graph = Graph::of(&files);
-        let allowed: Vec<Knot> = allowed.iter().filter(|(of, _)| *of == name).copied().collect();
-        for knot in graph.knots() {
-            let is_in = |list: &Knot| knot.iter().all(|module| list.1.contains(module));
-            if !allowed.iter().any(is_in) {
-                problems.extend(graph.problem(name, &knot, &allowed));
-            }
-        }
-        problems.extend(allowed.iter().filter_map(|list| stale(&graph, *list)));
+        problems.extend(graph.knots().iter().filter_map(|knot| graph.problem(name, knot)));
     }
     problems
-}
-
-/// Modules on the list that are in no circle any more.
-fn stale(graph: &Graph<'_>, (name, modules): Knot) -> Option<Problem> {
-    let tied: BTreeSet<&str> = graph.knots().into_iter().flatten().collect();
-    let free: Vec<&str> =
-        modules.iter().filter(|module| !tied.contains(*module)).copied().collect();
-    let text = format!("in {name} no circle has {} any more: off the list", free.join(", "));
-    (!free.is_empty()).then(|| Problem { path: HERE.to_owned(), line: 1, text })
 }
 
 impl<'a> Graph<'a> {
@@ -145,14 +116,9 @@ impl<'a> Graph<'a> {
         tied.filter(|knot: &BTreeSet<&str>| !knot.is_empty()).collect()
     }
 
-    /// Says what the shortest circle is, and where each of its arrows comes from: a circle with a module
-    /// that no list has, if there is one.
-    fn problem(&self, name: &str, knot: &BTreeSet<&'a str>, allowed: &[Knot]) -> Option<Problem> {
-        let is_listed = |module: &&&str| allowed.iter().any(|(_, list)| list.contains(*module));
-        let unlisted = knot.iter().filter(|module| !is_listed(module));
-        let unlisted = unlisted.filter_map(|module| self.circle(module)).min_by_key(Vec::len);
-        let any = || knot.iter().filter_map(|module| self.circle(module)).min_by_key(Vec::len);
-        let circle = unlisted.or_else(any)?;
+    /// Says what the shortest circle of a knot is, and where each of its arrows comes from.
+    fn problem(&self, name: &str, knot: &BTreeSet<&'a str>) -> Option<Problem> {
+        let circle = knot.iter().filter_map(|module| self.circle(module)).min_by_key(Vec::len)?;
         let tied: Vec<&str> = knot.iter().copied().collect();
         let (circle_text, tied) = (circle.join(" -> "), tied.join(", "));
         let mut text = format!("{name}: a circle of modules: {circle_text} (all in one: {tied})");
@@ -181,13 +147,12 @@ fn module_path(within: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    fn found(files: &[(&str, &str)], allowed: &[Knot]) -> Vec<String> {
+    fn found(files: &[(&str, &str)]) -> Vec<String> {
         let files: Vec<File> = files
             .iter()
             .map(|(path, text)| File { path: format!("crates/a/src/{path}"), text: (*text).into() })
             .collect();
-        let problems = against(&files, allowed);
-        problems.into_iter().map(|problem| problem.text).collect()
+        check(&files).into_iter().map(|problem| problem.text).collect()
     }
 
     const TABLE: (&str, &str) = ("table/mod.rs", "use crate::timer::Timer;\n");
@@ -198,7 +163,7 @@ mod tests {
         let log = ("log/sink.rs", "fn f() { crate::table::g() }\n");
         let error = ("error.rs", "");
         assert_eq!(
-            found(&[TABLE, timer, log, error], &[]),
+            found(&[TABLE, timer, log, error]),
             [
                 "a: a circle of modules: log -> table -> timer -> log (all in one: log, table, timer)\n  \
               log -> table: crates/a/src/log/sink.rs:1\n  \
@@ -206,7 +171,7 @@ mod tests {
               timer -> log: crates/a/src/timer.rs:2"
             ]
         );
-        assert_eq!(found(&[TABLE, timer, error], &[]), Vec::<String>::new());
+        assert_eq!(found(&[TABLE, timer, error]), Vec::<String>::new());
     }
 
     #[test]
@@ -220,32 +185,18 @@ mod tests {
             ("timer.rs", "use crate::Table;\n"),
             ("timer.rs", "use crate::{Line, other};\n"),
         ] {
-            let found = found(&[root, TABLE, timer], &[]);
+            let found = found(&[root, TABLE, timer]);
             assert_eq!(found.len(), 1, "{timer:?}");
             assert!(found[0].starts_with(circle), "{found:?}");
         }
         let inside = ("timer/every.rs", "use super::table::Table;\nuse crate::timer::x;\n");
-        assert_eq!(found(&[root, TABLE, inside], &[]), Vec::<String>::new());
+        assert_eq!(found(&[root, TABLE, inside]), Vec::<String>::new());
     }
 
     #[test]
     fn what_tests_import_makes_no_circle() {
         let tested = "#[cfg(test)]\nmod tests {\n  use crate::table::Table;\n}\n";
         let files = [TABLE, ("timer.rs", tested), ("timer/tests.rs", "use crate::table::Table;\n")];
-        assert_eq!(found(&files, &[]), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_listed_knot_may_stay_and_may_not_grow() {
-        let timer = ("timer.rs", "use crate::table::Table;\n");
-        let listed: Knot = ("a", &["table", "timer"]);
-        assert_eq!(found(&[TABLE, timer], &[listed]), Vec::<String>::new());
-        let grown = ("timer.rs", "use crate::table::Table;\nuse crate::log;\n");
-        let log = ("log.rs", "use crate::timer;\n");
-        let text = "a: a circle of modules: log -> timer -> log";
-        let now = found(&[TABLE, grown, log], &[listed]);
-        assert!(now.len() == 1 && now[0].starts_with(text), "{now:?}");
-        let gone = "in a no circle has table, timer any more: off the list";
-        assert_eq!(found(&[TABLE, ("timer.rs", "")], &[listed]), [gone]);
+        assert_eq!(found(&files), Vec::<String>::new());
     }
 }
