@@ -23,11 +23,6 @@ async fn greeted(address: SocketAddr) -> TcpStream {
     peer
 }
 
-/// Waits until the table has nothing to do: the paused clock goes on only then.
-async fn settle() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}
-
 /// A peer, an outgoing connection and a link, each with its other end at a listener outside the table.
 struct Three {
     peer: TcpStream,

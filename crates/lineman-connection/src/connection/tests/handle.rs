@@ -33,11 +33,6 @@ async fn line(table: &Table, send_queue: usize) -> (TcpStream, Connection<Text>,
     (peer, connection, log)
 }
 
-/// Waits until the table has nothing to do: the paused clock goes on only then.
-async fn settle() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}
-
 fn refusal(result: crate::Result) -> SendError {
     let error = result.expect_err("refused");
     *error.downcast_ref().expect("a reason")

@@ -46,6 +46,11 @@ fn with_table_and_paused_clock<F: Future<Output = ()>>(test: impl FnOnce(Table) 
     run(Builder::new_current_thread().start_paused(true), test);
 }
 
+/// Waits until the table has nothing to do: the paused clock goes on only then.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 fn run<F: Future<Output = ()>>(builder: &mut Builder, test: impl FnOnce(Table) -> F) {
     let runtime = builder.enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {

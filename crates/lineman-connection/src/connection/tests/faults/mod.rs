@@ -22,11 +22,6 @@ fn paused<F: Future<Output = ()>>(test: impl FnOnce(Table) -> F) {
     });
 }
 
-/// Waits until the table has nothing to do: the paused clock goes on only then.
-async fn settle() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}
-
 /// Handlers that log each line and the end, echo while they may, and keep the connection.
 fn noting(log: &Log, kept: &Rc<RefCell<Option<Connection<Text>>>>) -> Rc<Handlers<Text>> {
     let (keep, heard, closed) = (Rc::clone(kept), log.clone(), log.clone());

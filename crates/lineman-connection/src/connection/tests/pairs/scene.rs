@@ -285,11 +285,6 @@ impl<D: Speech> Scene<D> {
     }
 }
 
-/// Waits until nothing is left to do: the paused clock goes on only then.
-pub(super) async fn settle() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}
-
 /// Returns the code of a close frame behind pings.
 fn close_code(bytes: &[u8]) -> Option<u16> {
     match bytes {
