@@ -49,6 +49,14 @@ impl Users {
     }
 }
 
+impl BoundListener {
+    fn new(recipe: Recipe, address: Endpoint, users: Users, socket: Socket) -> Self {
+        let socket = RefCell::new(Some(socket));
+        let (file, parked) = (RefCell::default(), Cell::new(false));
+        Self { recipe, address, users, file, socket, parked, given: false }
+    }
+}
+
 impl Listener {
     fn open(mut recipe: Recipe, users: Users) -> io::Result<Self> {
         let (socket, file) = recipe.open()?;
@@ -59,16 +67,10 @@ impl Listener {
                 Endpoint::from(*address)
             }
         };
-        let (file, socket) = (RefCell::new(file), RefCell::new(Some(socket)));
-        let parked = Cell::new(false);
+        let file = RefCell::new(file);
         Ok(Self(Rc::new(BoundListener {
-            recipe,
-            address,
-            users,
             file,
-            socket,
-            parked,
-            given: false,
+            ..BoundListener::new(recipe, address, users, socket)
         })))
     }
 
@@ -80,17 +82,8 @@ impl Listener {
             (None, endpoint) => (endpoint.clone(), BindAddress::Unix(endpoint)),
         };
         let recipe = Recipe::new(listen, place);
-        let (file, socket) = (RefCell::new(None), RefCell::new(Some(socket)));
-        let parked = Cell::new(false);
-        Ok(Self(Rc::new(BoundListener {
-            recipe,
-            address,
-            users,
-            file,
-            socket,
-            parked,
-            given: true,
-        })))
+        let listener = BoundListener::new(recipe, address, users, socket);
+        Ok(Self(Rc::new(BoundListener { given: true, ..listener })))
     }
 
     /// Returns the address in force.
