@@ -74,7 +74,7 @@ impl Http2 {
     /// Connects to `host:port` and says nothing yet.
     ///
     /// # Errors
-    /// When nobody listens there who agrees on HTTP/2.
+    /// When nothing listens there, or the server does not agree on HTTP/2.
     pub async fn silent(address: &str, authority: &Authority) -> Result<Self> {
         let stream = Box::new(Box::pin(dial(address, authority, &["h2"])).await?);
         ensure!(stream.get_ref().1.alpn_protocol() == Some(b"h2"), "HTTP/2 was not agreed on");

@@ -23,7 +23,7 @@ impl Raw {
     /// Connects to `host:port`.
     ///
     /// # Errors
-    /// When nobody listens.
+    /// When nothing listens there.
     pub async fn connect(address: &str) -> Result<Self> {
         let stream = within("a TCP connection", TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
@@ -33,7 +33,7 @@ impl Raw {
     /// Connects to `host:port` from an address of its own, such as `127.0.0.2`.
     ///
     /// # Errors
-    /// When nobody listens, or the address is not this machine's.
+    /// When nothing listens there, or the source address is not this machine's.
     pub async fn connect_from(source: &str, address: &str) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(source.parse()?, 0))?;
@@ -45,7 +45,7 @@ impl Raw {
     /// Connects to `host:port`; the kernel takes no more than `bytes` that this end has not read.
     ///
     /// # Errors
-    /// When nobody listens.
+    /// When nothing listens there.
     pub async fn connect_narrow(address: &str, bytes: usize) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         // Linux doubles what it is told.

@@ -184,7 +184,7 @@ async fn floods_of_control_frames_and_unread_answers_stay_within_the_bounds() ->
         number += 1;
     }
     while let Some(ended) = floods.try_join_next() {
-        assert_eq!(ended?, TEXT, "control frames cut nobody");
+        assert_eq!(ended?, TEXT, "control frames end no connection");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with connections, grouped by who is to blame; every module of this crate returns
+//! What can go wrong with connections, grouped by cause; every module of this crate returns
 //! these.
 
 mod tls;

@@ -1,4 +1,4 @@
-//! What can go wrong when code reaches for clients, grouped by who is to blame.
+//! What can go wrong when code reaches for clients, grouped by cause.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! What can go wrong with processes, grouped by who is to blame; every module of this crate returns
+//! What can go wrong with processes, grouped by cause; every module of this crate returns
 //! these.
 
 use std::io;

@@ -46,7 +46,7 @@ impl TicketKeys {
 
 impl fmt::Debug for TicketKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Keys are nobody's to read.
+        // Keys stay out of logs.
         formatter.write_str("TicketKey(..)")
     }
 }

@@ -1,4 +1,4 @@
-//! Pings to silent clients and on links: who is visited, who is left alone, who is given up.
+//! Pings to silent clients and on links: which of them are visited, left alone and given up.
 
 use lineman_wire::link::Command;
 
