@@ -201,6 +201,40 @@ fn a_bomb_is_stopped_while_it_is_inflated() {
 }
 
 #[test]
+fn a_few_bytes_of_an_unfinished_message_do_not_hold_it_inflated() {
+    let message = Message::from(vec![7; 10_000_000]);
+    let wire = encode(Role::Server, &ALONE, std::slice::from_ref(&message));
+    assert!(wire.len() < 12_000, "{} bytes", wire.len());
+    let (mut pool, limits) = (Pool::new(), Limits::default());
+    for deflate in [ALONE, CONTEXT] {
+        let mut decoder = Decoder::with_extensions(Role::Client, agreed(&deflate));
+        let mut input = BytesMut::new();
+        for piece in wire[..wire.len() - 1].chunks(3000) {
+            input.extend_from_slice(piece);
+            assert_eq!(decoder.decode_with(&mut pool, &mut input, &limits), Ok(None));
+            assert!(decoder.held() < 200_000, "{} bytes", decoder.held());
+        }
+        input.extend_from_slice(&wire[wire.len() - 1..]);
+        let event = decoder.decode_with(&mut pool, &mut input, &limits);
+        assert_eq!(event, Ok(Some(Event::Message(message.clone()))));
+    }
+}
+
+#[test]
+fn a_compressed_message_that_says_nothing_has_an_end_too() {
+    // Empty stored blocks, without end.
+    let limits = Limits { max_message_size: 10_000, ..Limits::default() };
+    let mut wire = frame(Opcode::Text, false, 4, &[0, 0, 0, 0xff, 0xff].repeat(100));
+    for _ in 0..100 {
+        wire.extend(frame(Opcode::Continuation, false, 0, &[0, 0, 0, 0xff, 0xff].repeat(100)));
+    }
+    let refused = (vec![], Some(Error::MessageTooBig { limit: 10_000 }));
+    for size in [usize::MAX, 7] {
+        assert_eq!(decode(Role::Client, &ALONE, limits, &wire, &[size]), refused);
+    }
+}
+
+#[test]
 fn an_idle_decoder_owns_no_window_without_takeover() {
     let (mut pool, limits) = (Pool::new(), Limits::default());
     for (deflate, movable) in [(ALONE, true), (CONTEXT, false)] {

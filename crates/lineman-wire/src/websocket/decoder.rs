@@ -90,7 +90,8 @@ impl Decoder {
     /// Does what [`Decoder::decode`] does, with inflaters that many connections take turns with.
     ///
     /// What is inflated is bounded while it is: beyond [`Limits::max_message_size`] no more than 8 KiB
-    /// are ever made, and text is checked as it comes out.
+    /// are ever made, and text is checked as it comes out. Of a message whose last byte has not come,
+    /// 64 KiB are inflated at most; what follows waits as it came.
     ///
     /// # Errors
     /// As [`Decoder::decode`].
@@ -143,6 +144,16 @@ impl Decoder {
     /// Returns how many bytes of an unfinished message it holds.
     pub fn buffered(&self) -> usize {
         self.unfinished.as_ref().map_or(0, |unfinished| unfinished.buffered())
+    }
+
+    /// Returns how many bytes of memory it holds for what is unfinished, an inflater's included.
+    pub fn held(&self) -> usize {
+        self.unfinished.as_ref().map_or(0, |unfinished| unfinished.held())
+    }
+
+    /// Drops an unfinished message: the next bytes have to begin a frame of a new one.
+    pub fn forget_unfinished(&mut self) {
+        self.unfinished = None;
     }
 
     /// Appends bytes that bring a new decoder of the same role to this one's state: what a

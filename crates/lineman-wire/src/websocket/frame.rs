@@ -81,6 +81,9 @@ impl Extensions {
     }
 }
 
+/// What a sender that flushes a small message now and then needs beyond its bytes.
+const BLOCK_ENDS: usize = 1024;
+
 /// What a frame is (RFC 6455, 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Opcode {
@@ -221,7 +224,7 @@ pub(crate) struct Reader<'a> {
 /// What counts of an unfinished message when its next frame arrives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Begun {
-    /// How much has come.
+    /// How much has come; of a compressed one, on the wire.
     pub(crate) size: usize,
     /// Whether it is compressed, so that a frame's length says nothing about the message's.
     pub(crate) compressed: bool,
@@ -251,13 +254,15 @@ impl Reader<'_> {
             .ok()
             .filter(|&length| length <= limit)
             .ok_or(Error::FrameTooBig { length: announced, limit })?;
-        let compressed = reserved != 0 || self.unfinished.is_some_and(|begun| begun.compressed);
-        // A compressed message is counted while it is inflated.
-        if opcode.is_control() || compressed {
+        if opcode.is_control() {
             return Ok(length);
         }
+        let compressed = reserved != 0 || self.unfinished.is_some_and(|begun| begun.compressed);
         let limit = self.limits.max_message_size;
-        if length > limit.saturating_sub(self.unfinished.map_or(0, |begun| begun.size)) {
+        // A compressed message is counted while it is inflated; on the wire its bytes are one eighth
+        // longer at most (RFC 1951, 3.2.6: nine bits for a byte), and the ends of a few blocks.
+        let most = if compressed { limit.saturating_add(limit / 8 + BLOCK_ENDS) } else { limit };
+        if length > most.saturating_sub(self.unfinished.map_or(0, |begun| begun.size)) {
             return Err(Error::MessageTooBig { limit });
         }
         Ok(length)

@@ -14,6 +14,13 @@ use super::{
     utf8::PartialText,
 };
 
+/// How much of a compressed message is inflated before all of it has come: text that is wrong early
+/// fails early, and a few bytes on the wire do not hold a message of the largest size.
+const AHEAD: usize = 64 * 1024;
+
+/// What zlib owns to inflate: its window and tables.
+const INFLATER: usize = 48 * 1024;
+
 /// The unfinished message, and the frame in whose middle the input ended. Control frames may come
 /// between fragments (RFC 6455, 5.4), so there can be both.
 #[derive(Debug, Default)]
@@ -22,6 +29,10 @@ pub(crate) struct Unfinished {
     frame: Option<PartialFrame>,
     inflater: Option<Inflater>,
     deflate: Deflated,
+    /// What came of a compressed message beyond [`AHEAD`], as it came.
+    deflated: Vec<u8>,
+    /// How long the frames of the compressed message are together.
+    deflated_len: usize,
 }
 
 /// What the bytes of the message have to go through, and which side owns the inflater.
@@ -76,6 +87,15 @@ impl Unfinished {
         self.message.is_none() && self.frame.is_none()
     }
 
+    /// Returns how many bytes of memory it owns, beside itself.
+    pub(crate) fn held(&self) -> usize {
+        let inflater = if self.inflater.is_some() { INFLATER } else { 0 };
+        self.message.as_ref().map_or(0, PartialMessage::capacity)
+            + self.frame.as_ref().map_or(0, |frame| frame.control.capacity())
+            + self.deflated.capacity()
+            + inflater
+    }
+
     pub(crate) fn is_inflating(&self) -> bool {
         self.inflater.is_some()
     }
@@ -87,7 +107,10 @@ impl Unfinished {
     /// Returns what a header's checks need of the unfinished message.
     pub(crate) fn begun(&self) -> Option<Begun> {
         let compressed = self.deflate != Deflated::No;
-        self.message.as_ref().map(|message| Begun { size: message.len(), compressed })
+        let size = |message: &PartialMessage| {
+            if compressed { self.deflated_len } else { message.len() }
+        };
+        self.message.as_ref().map(|message| Begun { size: size(message), compressed })
     }
 
     /// Returns how many bytes of payload are held.
@@ -107,6 +130,10 @@ impl Unfinished {
         if message.is_some() {
             self.message = message;
             self.begin_inflating(peer.filter(|_| header.reserved != 0), pool);
+            self.deflated_len = 0;
+        }
+        if self.deflate != Deflated::No && !header.opcode.is_control() {
+            self.deflated_len += header.length;
         }
         self.frame = Some(PartialFrame {
             last: header.last,
@@ -146,11 +173,14 @@ impl Unfinished {
         if frame.opcode.is_control() {
             frame.control.extend_from_slice(piece);
         } else if let Some(message) = &mut self.message {
+            let to_come = frame.last.then_some(frame.remaining);
             match &mut self.inflater {
                 Some(inflater) if self.deflate != Deflated::No => {
-                    inflater.push(piece, |chunk| message.push_bounded(chunk, limits))?;
+                    let ahead = AHEAD.saturating_sub(message.len());
+                    let take = |chunk: &[u8]| message.push_bounded(chunk, limits);
+                    inflate(inflater, &mut self.deflated, piece, to_come, ahead, take)?;
                 }
-                _ => message.push(piece, frame.last.then_some(frame.remaining))?,
+                _ => message.push(piece, to_come)?,
             }
         }
         input.advance(taken);
@@ -222,6 +252,26 @@ impl Unfinished {
     }
 }
 
+/// Inflates a piece of a message, or keeps it deflated until the last one has come; `to_come` is how
+/// many bytes follow it, if that is known.
+fn inflate(
+    inflater: &mut Inflater,
+    deflated: &mut Vec<u8>,
+    piece: &[u8],
+    to_come: Option<usize>,
+    ahead: usize,
+    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if to_come == Some(0) {
+        inflater.push(&std::mem::take(deflated), &mut take)?;
+        return inflater.push(piece, take);
+    }
+    let rest = inflater.push_up_to(ahead, piece, take)?;
+    deflated.reserve_exact(growth(deflated.capacity(), deflated.len(), rest.len(), to_come));
+    deflated.extend_from_slice(rest);
+    Ok(())
+}
+
 impl PartialFrame {
     /// Unmasks the next piece of the payload and moves on behind it.
     fn unmask(&mut self, piece: &mut [u8]) {
@@ -238,6 +288,13 @@ impl PartialMessage {
         match self {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Text(text) => text.capacity(),
+            Self::Binary(bytes) => bytes.capacity(),
         }
     }
 
@@ -351,10 +408,7 @@ mod tests {
     #[test]
     fn memory_of_an_inflated_message_stays_within_the_bound() {
         let limits = Limits { max_message_size: 1000, ..Limits::default() };
-        let capacity = |message: &PartialMessage| match message {
-            PartialMessage::Text(text) => text.capacity(),
-            PartialMessage::Binary(bytes) => bytes.capacity(),
-        };
+        let capacity = PartialMessage::capacity;
         for mut message in
             [PartialMessage::Binary(Vec::new()), PartialMessage::Text(PartialText::default())]
         {

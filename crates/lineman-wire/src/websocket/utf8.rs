@@ -21,7 +21,6 @@ impl PartialText {
         self.text.len() + usize::from(self.pending_len)
     }
 
-    #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.text.capacity()
     }

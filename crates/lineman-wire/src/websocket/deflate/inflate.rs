@@ -40,16 +40,29 @@ impl Inflater {
     /// Inflates the next piece of a message; `take` gets the chunks and may refuse.
     pub(crate) fn push(
         &mut self,
-        mut piece: &[u8],
-        mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+        piece: &[u8],
+        take: impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        self.push_up_to(usize::MAX, piece, take).map(drop)
+    }
+
+    /// Inflates until `most` bytes were made; returns the part of the piece that it did not come to.
+    pub(crate) fn push_up_to<'a>(
+        &mut self,
+        most: usize,
+        mut piece: &'a [u8],
+        mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<&'a [u8], Error> {
         let mut chunk = [0; CHUNK];
+        let mut room = most;
         // A full chunk may leave more behind, even of input that was consumed.
         let mut made = 0;
-        while !piece.is_empty() || made == CHUNK {
+        while room > 0 && (!piece.is_empty() || made == CHUNK) {
             let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
-            let outcome = self.stream.decompress(piece, &mut chunk, FlushDecompress::None);
+            let space = chunk.get_mut(..room.min(CHUNK)).unwrap_or_default();
+            let outcome = self.stream.decompress(piece, space, FlushDecompress::None);
             made = usize::try_from(self.stream.total_out() - before_out).unwrap_or(CHUNK);
+            room = room.saturating_sub(made);
             // Also before an error: what came before the fault may have a fault of its own.
             take(chunk.get(..made).unwrap_or_default())?;
             let status = outcome.map_err(|_| Error::InvalidDeflate)?;
@@ -63,7 +76,7 @@ impl Inflater {
                 return Err(Error::InvalidDeflate);
             }
         }
-        Ok(())
+        Ok(piece)
     }
 
     /// Ends a message of a sender that takes its context over.
