@@ -11,7 +11,7 @@ use crate::terminal::log::panics::Panic;
 /// empty as a rule, so this is for a master that hangs.
 const LIMIT: Duration = Duration::from_millis(100);
 
-/// Installs the hook; panics also go to the log, with a backtrace, instead of std's words on stderr.
+/// Installs the hook; panics also go to the log instead of std's words on stderr.
 pub(super) fn report_to(outbox: Outbox<FromWorker>) {
     panic::set_hook(Box::new(move |info| {
         let panic = Panic::of(info);
