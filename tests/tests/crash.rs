@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use lineman_testkit::{Client, Port, Program, Status};
+use lineman_testkit::{Client, Port, Program, Slot, Status};
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
 use lineman_tests::person::Person;
@@ -195,6 +195,74 @@ async fn a_slot_that_crashes_in_a_loop_is_marked_and_the_others_go_on() -> Resul
     tokio::fs::remove_file(&marker).await?;
     echo.program.run(&["reload", "--timeout", "100ms"]).await?.expect_code(0)?;
     assert!(echo.program.status().await?.slot("fragile/0")?.is_ready());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_crash_loop_ends_by_itself_when_its_cause_is_gone() -> Result<()> {
+    let echo = echo()?;
+    let marker = echo.program.folder().join("broken");
+    let echo = echo.knob("ECHO_BROKEN_IF", &marker).started().await?;
+    tokio::fs::write(&marker, "the cellar is flooded").await?;
+    echo.program.kill("echo/0").await?;
+    let failed = |status: &Status| status.slot("echo/0").is_ok_and(|slot| slot.state == "failed");
+    echo.program.until("the crash loop to be marked", failed).await?;
+    let shown = echo.program.run(&["status"]).await?.expect_code(6)?;
+    shown.expect_text("echo/0: failed 8 times in a row, next attempt in ")?;
+    echo.program.run(&["health"]).await?.expect_code(1)?.expect_text("no ready process")?;
+    tokio::fs::remove_file(&marker).await?;
+    let ready = |status: &Status| status.slot("echo/0").is_ok_and(Slot::is_ready);
+    echo.program.until("the slot to be back without a reload", ready).await?;
+    let mut client = echo.client().await?;
+    client.send_text("hello").await?;
+    assert_eq!(client.next_text().await?, "hello");
+    echo.program.run(&["status"]).await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_that_wishes_gives_up_with_a_code_for_its_supervisor() -> Result<()> {
+    let echo = echo()?;
+    let marker = echo.program.folder().join("broken");
+    let echo = echo.knob("ECHO_BROKEN_IF", &marker).knob("ECHO_GIVE_UP_AFTER", "2");
+    let foreground = echo.program.foreground().await?;
+    tokio::fs::write(&marker, "the cellar is flooded").await?;
+    echo.program.kill("echo/0").await?;
+    let ended = foreground.ended().await?.expect_code(7)?;
+    ended.expect_text("gave up: echo/0 ended 2 times in a row: failed to start: the cellar")?;
+    // The first start has nothing to come back to.
+    echo.program.run(&["start"]).await?.expect_code(1)?.expect_text("the cellar is flooded")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_crash_after_a_deploy_is_answered_with_what_served_last() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (binary, new) = (folder.path().join("served"), folder.path().join("new"));
+    tokio::fs::copy(built("echo_under_test", "lineman-tests")?, &binary).await?;
+    let port = Port::reserve()?;
+    let program = Program::new(&binary)?.env("ECHO_LISTEN", port.address());
+    // The verbs are those of a copy that is always there.
+    let verb = Program::new(built("echo_under_test", "lineman-tests")?)?;
+    let verb = verb.env("ECHO_LISTEN", port.address());
+    let verb = verb.env("LINEMAN_RUNTIME_DIR", program.folder());
+    program.start().await?;
+    tokio::fs::copy("/bin/false", &new).await?;
+    tokio::fs::rename(&new, &binary).await?;
+    for reload in [false, true] {
+        if reload {
+            verb.run(&["reload"]).await?.expect_code(1)?.expect_text("exit code 1")?;
+        }
+        let old = verb.kill("echo/0").await?;
+        let status = verb.replaced("echo/0", &old).await?;
+        let mut client = Client::connect(&port.ws()).await?;
+        client.send_text("who").await?;
+        let pid = client.next_text().await?;
+        assert_eq!(Some(pid.parse()?), status.slot("echo/0")?.pid);
+        let name = tokio::fs::read_to_string(format!("/proc/{pid}/comm")).await?;
+        assert_eq!(name, "served\n", "`ps` knows it");
+    }
+    verb.stop().await?;
     Ok(())
 }
 

@@ -85,6 +85,9 @@ pub struct Config {
     /// How long a graceful stop goes on accepting, and says that it is not ready, before it drains:
     /// load balancers notice meanwhile. Default 0.
     pub drain_delay: Duration,
+    /// After how many ends in a row of one slot's processes the program ends itself with exit code 7;
+    /// 0 is never. Default 0.
+    pub give_up_after: u32,
     /// `host:port` where the master answers health probes over HTTP. Default: nowhere; environment
     /// `LINEMAN_HEALTH`.
     pub health: Option<String>,
@@ -107,6 +110,7 @@ impl Config {
             stop_limit: Duration::from_secs(2),
             drain_limit: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
+            give_up_after: 0,
             health: None,
         }
     }

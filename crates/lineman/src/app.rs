@@ -93,6 +93,20 @@ impl App {
         self
     }
 
+    /// Ends the program, with exit code 7, when the processes of one slot have ended by themselves so
+    /// often in a row: for one whose supervisor acts on that. Default 0: never. A slot then gets its
+    /// next process later and later, after 30 s at most (5 s if the one before had been ready), for as
+    /// long as it takes; from the eighth failure on it is `failed` in `status`, which exits with 6. A
+    /// process that has been ready for ten seconds begins a new row, and so does a reload.
+    ///
+    /// The other processes close their connections with 1001, as on `stop`. A first start that fails
+    /// is not tried again, whatever this says.
+    #[must_use]
+    pub fn give_up_after(mut self, failures: u32) -> Self {
+        self.config.give_up_after = failures;
+        self
+    }
+
     /// Sets how long connections get to take their close frame at a stop, or at the end of a drain,
     /// before their process is killed. Default 2 s.
     #[must_use]

@@ -13,6 +13,7 @@
 //!   if that is `wait`, it waits until the file is gone; `ECHO_BROKEN_SLOT`: the slot of this number
 //!   alone does;
 //! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists;
+//! - `ECHO_GIVE_UP_AFTER`: after how many failures of a slot the program ends itself;
 //! - `ECHO_DELAY_MS`: the drain delay;
 //! - `ECHO_GROWN_IF`: while this file exists, the program describes one process of `echo` more, and a
 //!   service `another`;
@@ -97,6 +98,9 @@ fn main() -> Result {
     }
     if grown {
         app = app.service(Worker::task("another"));
+    }
+    if let Some(failures) = knob("ECHO_GIVE_UP_AFTER") {
+        app = app.give_up_after(failures);
     }
     if let Some(delay) = knob("ECHO_DELAY_MS") {
         app = app.drain_delay(Duration::from_millis(delay));

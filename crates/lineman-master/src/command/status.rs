@@ -205,6 +205,13 @@ pub(super) fn remarks(slot: &SlotReport) -> Vec<String> {
     if !counts.is_empty() {
         lines.push(format!("{}: {}", slot.name, counts.join(", ")));
     }
+    if slot.has_failed() {
+        let next = slot.next_start_in_ms.map_or_else(
+            || "the next attempt is under way".to_owned(),
+            |next| format!("next attempt in {}", units::duration(Duration::from_millis(next))),
+        );
+        lines.push(format!("{}: failed {} times in a row, {next}", slot.name, slot.failures));
+    }
     // A reload's exits are what was wanted.
     if let Some(reason) =
         slot.last_exit.as_ref().filter(|_| slot.restarts > 0 || slot.pid.is_none())
@@ -240,6 +247,8 @@ pub(super) mod tests {
             generation: 1,
             uptime_ms: Some(184_000),
             restarts: 2,
+            failures: 0,
+            next_start_in_ms: None,
             last_exit: Some("signal 9 (SIGKILL)".to_owned()),
             last_exit_ago_ms: Some(63_000),
             answered: stats.is_some(),
@@ -312,9 +321,15 @@ pub(super) mod tests {
     #[test]
     fn a_failed_slot_degrades_the_program() {
         let failed = SlotReport { pid: None, state: "failed".to_owned(), ..slot(1, None) };
-        let status = status_of(vec![slot(0, Some(Stats::default())), failed]);
+        let failed = SlotReport { failures: 9, next_start_in_ms: Some(12_000), ..failed };
+        let status = status_of(vec![slot(0, Some(Stats::default())), failed.clone()]);
         assert_eq!(code(&status), ExitCode::Degraded);
-        assert!(text(&status, None).contains("1 service, 1 process, 1 slot failed\n"));
+        let shown = text(&status, None);
+        assert!(shown.contains("1 service, 1 process, 1 slot failed\n"));
+        let line = "chat-gateway/1: failed 9 times in a row, next attempt in 12s\n";
+        assert!(shown.contains(line), "{shown}");
+        let attempt = SlotReport { state: "starting".to_owned(), next_start_in_ms: None, ..failed };
+        assert_eq!(code(&status_of(vec![attempt])), ExitCode::Degraded, "still");
         assert_eq!(code(&status_of(vec![slot(0, None)])), ExitCode::Ok);
     }
 

@@ -20,11 +20,13 @@ pub(crate) enum ExitCode {
     Killed,
     /// 6: running, but a slot has failed.
     Degraded,
+    /// 7: the program ended itself, as a slot failed as often as `App::give_up_after` lets it.
+    GaveUp,
 }
 
 impl ExitCode {
     /// All of them, for the help text.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -32,6 +34,7 @@ impl ExitCode {
         Self::AlreadyRunning,
         Self::Killed,
         Self::Degraded,
+        Self::GaveUp,
     ];
 
     /// Returns the number the process exits with.
@@ -44,6 +47,7 @@ impl ExitCode {
             Self::AlreadyRunning => 4,
             Self::Killed => 5,
             Self::Degraded => 6,
+            Self::GaveUp => 7,
         }
     }
 
@@ -57,6 +61,7 @@ impl ExitCode {
             Self::AlreadyRunning => "already running",
             Self::Killed => "stopped, but some processes had to be killed",
             Self::Degraded => "running, but a slot has failed (`status`)",
+            Self::GaveUp => "gave up: a slot failed too often",
         }
     }
 }

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Stats;
 
+/// So many ends of a slot's processes in a row are a crash loop. A fault that passes takes fewer, as the
+/// pauses before them are six seconds together.
+pub(crate) const CRASH_LOOP: u32 = 8;
+
 /// What `start` shows when everything is up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StartReport {
@@ -84,7 +88,8 @@ pub(crate) struct SlotReport {
     /// The slot's number within the service.
     pub(crate) index: usize,
     pub(crate) pid: Option<u32>,
-    /// `starting`, `ready`, `draining`, `stopping`, `backing-off`, `failed`, `stopped`.
+    /// `starting`, `ready`, `draining`, `stopping`, `backing-off`, `failed` (a crash loop: the next
+    /// attempt comes later and later), `stopped`.
     pub(crate) state: String,
     /// How many processes were started for the slot up to this one.
     pub(crate) generation: u64,
@@ -92,6 +97,12 @@ pub(crate) struct SlotReport {
     pub(crate) uptime_ms: Option<u64>,
     /// How often the slot's process had to be started again because it had ended by itself.
     pub(crate) restarts: u64,
+    /// How often in a row it did, before any of them had been ready for ten seconds.
+    #[serde(default)]
+    pub(crate) failures: u32,
+    /// When the slot gets its next process, in milliseconds from now; null when it has one.
+    #[serde(default)]
+    pub(crate) next_start_in_ms: Option<u64>,
     /// How the slot's last process ended that was not asked to leave; while there is none, `asked to
     /// leave`.
     pub(crate) last_exit: Option<String>,
@@ -144,9 +155,9 @@ pub(crate) struct Totals {
 }
 
 impl SlotReport {
-    /// Returns whether its process ended too often and none is started any more.
+    /// Returns whether its processes end in a loop: also while the next attempt is under way.
     pub(crate) fn has_failed(&self) -> bool {
-        self.state == "failed"
+        self.state == "failed" || self.state == "starting" && self.failures >= CRASH_LOOP
     }
 }
 

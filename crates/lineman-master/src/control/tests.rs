@@ -111,6 +111,7 @@ async fn all_that_the_command_line_asks_arrives() {
 async fn all_that_the_command_line_is_answered_arrives() {
     let codes = samples!(ExitCode {
         Ok {}, Failed {}, Usage {}, NotRunning {}, AlreadyRunning {}, Killed {}, Degraded {},
+        GaveUp {},
     });
     for code in codes {
         let (_, heard) = ask(Request::Status, answers(code)).await;
@@ -222,6 +223,8 @@ fn status() -> StatusReport {
         generation: 3,
         uptime_ms: Some(4),
         restarts: 5,
+        failures: 3,
+        next_start_in_ms: Some(12),
         last_exit: Some("signal 9 (SIGKILL)".to_owned()),
         last_exit_ago_ms: Some(6),
         answered: true,

@@ -74,7 +74,7 @@ pub(super) enum SignalMeaning {
 #[derive(Debug)]
 pub(super) enum MasterAction {
     /// Start this process; the outcome goes to `Machine::started`.
-    Start(WorkerKey),
+    Start(WorkerKey, Source),
     Tell(WorkerKey, ToWorker),
     Kill(WorkerKey),
     /// Hand a slot's listener to a process; the outcome goes to `Machine::lent`.
@@ -99,12 +99,22 @@ pub(super) enum MasterAction {
     Stopped(ProgramEnd),
 }
 
+/// Which executable a process is started from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// What the program's path leads to now.
+    Path,
+    /// The one that the slot's last ready process runs, or ran: a deploy takes effect with a reload,
+    /// which looks whether it gets ready, and not with a crash.
+    LastServed,
+}
+
 /// How the program ended.
 #[derive(Debug)]
 pub(super) struct ProgramEnd {
     /// What the master's process exits with.
     pub(super) code: ExitCode,
-    /// Why it did not start.
+    /// Why it did not start, or gave up.
     pub(super) failure: Option<String>,
 }
 

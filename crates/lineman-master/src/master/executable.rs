@@ -1,11 +1,22 @@
-//! Which file the workers are started from: the path the master was started with, resolved once.
+//! Which file the workers are started from: what the path leads to that the master was started with,
+//! resolved once, or, after a crash, what served last. Called by `supervisor` and `spawn`.
 
+use std::collections::BTreeMap;
 use std::env;
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
 
+use rustix::fs::OFlags;
+use rustix::io::fcntl_dupfd_cloexec;
+
+use super::event::Source;
+use super::slot::SlotId;
 use crate::Error;
 
 const RUNNING_IMAGE: &str = "/proc/self/exe";
@@ -25,6 +36,79 @@ pub(crate) fn resolve() -> Result<PathBuf, Error> {
     }
 }
 
+/// The executables in use.
+#[derive(Debug)]
+pub(super) struct Images {
+    path: PathBuf,
+    /// What the path led to last.
+    newest: Option<Rc<Image>>,
+    /// What each slot's last ready process runs, or ran.
+    served: BTreeMap<SlotId, Rc<Image>>,
+}
+
+impl Images {
+    /// Returns those of a program at `path`, none of which has been opened.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, newest: None, served: BTreeMap::new() }
+    }
+
+    /// Returns what a slot's next process is started from.
+    pub(super) fn open(&mut self, slot: SlotId, source: Source) -> io::Result<Rc<Image>> {
+        if let (Source::LastServed, Some(served)) = (source, self.served.get(&slot)) {
+            return Ok(Rc::clone(served));
+        }
+        let opened = Image::open(&self.path)?;
+        // The same one is held once.
+        let held = self.newest.take().filter(|newest| newest.is(&opened));
+        let image = held.unwrap_or_else(|| Rc::new(opened));
+        self.newest = Some(Rc::clone(&image));
+        Ok(image)
+    }
+
+    /// A process of this slot that was started from `image` is ready.
+    pub(super) fn served(&mut self, slot: SlotId, image: &Rc<Image>) {
+        self.served.insert(slot, Rc::clone(image));
+    }
+}
+
+/// An executable that is held open, so that it can be executed when its path leads elsewhere.
+#[derive(Debug)]
+pub(super) struct Image {
+    file: File,
+    facts: Metadata,
+}
+
+impl Image {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let path_only = i32::try_from(OFlags::PATH.bits()).map_err(io::Error::other)?;
+        let file = File::options().read(true).custom_flags(path_only).open(path)?;
+        Ok(Self { facts: file.metadata()?, file })
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        is_same(&self.facts, &other.facts)
+    }
+
+    /// Returns the command that executes it, and what must be held until that has begun. `free` and
+    /// the numbers above it are not used for descriptors of the command.
+    ///
+    /// It is executed by its path where that leads to it, as that is the name in `ps`.
+    pub(super) fn command(
+        &self,
+        path: &Path,
+        free: RawFd,
+    ) -> io::Result<(Command, Option<OwnedFd>)> {
+        if fs::metadata(path).is_ok_and(|there| is_same(&there, &self.facts)) {
+            return Ok((Command::new(path), None));
+        }
+        tracing::info!(path = %path.display(), "starting what served last, the path leads elsewhere");
+        let held = fcntl_dupfd_cloexec(&self.file, free)?;
+        let mut command = Command::new(format!("/proc/self/fd/{}", held.as_raw_fd()));
+        command.arg0(path);
+        Ok((command, Some(held)))
+    }
+}
+
 fn locate(name: &Path, search: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
     if name.as_os_str().as_encoded_bytes().contains(&b'/') {
         // Lexical, against the working directory: links stay what they are.
@@ -37,9 +121,13 @@ fn locate(name: &Path, search: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
 
 fn same_file(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
-        (Ok(one), Ok(other)) => one.dev() == other.dev() && one.ino() == other.ino(),
+        (Ok(one), Ok(other)) => is_same(&one, &other),
         _ => false,
     }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    one.dev() == other.dev() && one.ino() == other.ino()
 }
 
 fn exists(path: PathBuf) -> io::Result<PathBuf> {
@@ -49,6 +137,9 @@ fn exists(path: PathBuf) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::master::slot::Slots;
+    use crate::service::Description;
 
     #[test]
     fn a_bare_name_is_searched_and_a_path_is_not() {
@@ -56,6 +147,32 @@ mod tests {
         assert_eq!(locate(Path::new("status"), search), Some(PathBuf::from("/proc/self/status")));
         assert_eq!(locate(Path::new("no-such-program"), search), None);
         assert_eq!(locate(Path::new("/a/b"), search), Some(PathBuf::from("/a/b")));
+    }
+
+    #[test]
+    fn what_served_is_executed_when_its_path_leads_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, new) = (folder.path().join("program"), folder.path().join("new"));
+        fs::copy("/bin/echo", &path).unwrap();
+        let slots = Slots::new(
+            Config::new("echo".to_owned()),
+            vec![Description { count: 2, ..Description::new("echo", "text") }],
+        );
+        let [first, second] = slots.ids().collect::<Vec<_>>()[..] else { unreachable!() };
+        let mut images = Images::new(path.clone());
+        let old = images.open(first, Source::Path).unwrap();
+        images.served(first, &old);
+        assert!(Rc::ptr_eq(&old, &images.open(second, Source::Path).unwrap()));
+
+        fs::write(&new, "no program").unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert!(!Rc::ptr_eq(&old, &images.open(first, Source::Path).unwrap()));
+        let last = images.open(first, Source::LastServed).unwrap();
+        let (mut command, _held) = last.command(&path, 100).unwrap();
+        let output = command.arg("it works").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "it works\n");
+        // A slot where nothing has served yet has nothing else.
+        assert!(!Rc::ptr_eq(&old, &images.open(second, Source::LastServed).unwrap()));
     }
 
     #[test]

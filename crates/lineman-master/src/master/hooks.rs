@@ -21,6 +21,10 @@ pub struct WorkerExit {
     pub uptime: Duration,
     /// Whether it had been told to leave, by a stop or a reload.
     pub asked: bool,
+    /// How often in a row the slot's processes have ended by themselves, this one included, before
+    /// any of them had been ready for ten seconds. Eight are a crash loop: the slot is `failed`, and
+    /// gets its next process later and later, after 30 s at most.
+    pub failures: u32,
 }
 
 type OnExit = Box<dyn Fn(&WorkerExit)>;

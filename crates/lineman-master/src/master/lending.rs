@@ -76,7 +76,7 @@ pub(super) fn lent(
     if is_done && let Some(loan) = &mut slot.loan {
         loan.pending.remove(&nth);
     }
-    (!is_done && slot.outlook == Outlook::Failed)
+    (!is_done && matches!(slot.outlook, Outlook::Failed(_)))
         .then_some(MasterAction::Park { slot: lender, nth })
 }
 
@@ -103,12 +103,12 @@ fn borrower(slots: &Slots, id: SlotId) -> Option<WorkerKey> {
 fn parks(slots: &Slots, slot: &Slot, reach: Reach, now: Instant) -> bool {
     let mut neighbours = slots.of(slot.service);
     match (slot.outlook, reach) {
-        (Outlook::Failed, Reach::SameAddress) => slot.loan.is_none(),
+        (Outlook::Failed(_), Reach::SameAddress) => slot.loan.is_none(),
         // What waits there is for the slots that come back.
-        (Outlook::Failed, Reach::AllSlots) => {
-            neighbours.all(|neighbour| neighbour.outlook == Outlook::Failed)
+        (Outlook::Failed(_), Reach::AllSlots) => {
+            neighbours.all(|neighbour| matches!(neighbour.outlook, Outlook::Failed(_)))
         }
-        (Outlook::Failed, Reach::SameAddressDatagrams | Reach::OwnAddress) => true,
+        (Outlook::Failed(_), Reach::SameAddressDatagrams | Reach::OwnAddress) => true,
         (Outlook::BackingOff(until), Reach::SameAddressDatagrams) => {
             let is_long = until.saturating_duration_since(now) >= PARK_FROM;
             is_long && neighbours.any(Slot::is_ready)

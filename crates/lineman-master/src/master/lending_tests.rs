@@ -77,13 +77,16 @@ type Set = fn(&mut Master);
 #[test]
 fn where_no_process_will_accept_no_socket_listens() {
     let all = [Reach::AllSlots, Reach::SameAddress, Reach::SameAddressDatagrams, Reach::OwnAddress];
-    let failed: Set = |master| set(master, &["echo/0"], Outlook::Failed);
+    let failed: Set = |master| set(master, &["echo/0"], Outlook::Failed(master.now + seconds(9)));
     let cases: [(&str, Set, bool, &[usize]); 7] = [
         ("failed, with neighbours", failed, true, &[2, 3]),
         ("failed, and lending fails", failed, false, &[1, 2, 3]),
         (
             "all failed",
-            |master| set(master, &["echo/0", "echo/1", "echo/2"], Outlook::Failed),
+            |master| {
+                let until = master.now + seconds(9);
+                set(master, &["echo/0", "echo/1", "echo/2"], Outlook::Failed(until));
+            },
             true,
             &[0, 1, 2, 3],
         ),

@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::drain_limits::DrainLimits;
-use super::event::{MasterAction, SignalMeaning, note, progress};
+use super::event::{MasterAction, SignalMeaning, Source, note, progress};
 use super::exit::ExitReason;
 use super::hooks::WorkerExit;
 use super::lending;
@@ -143,7 +143,7 @@ impl Machine {
             WorkerState::Ready | WorkerState::Killed => None,
         };
         let mut actions: Vec<_> = due.filter_map(act).collect();
-        if matches!(slot.outlook, Outlook::BackingOff(until) if until <= now) && slot.is_vacant() {
+        if slot.outlook.next_start().is_some_and(|at| at <= now) && slot.is_vacant() {
             actions.push(self.restart(id));
         }
         actions
@@ -181,6 +181,9 @@ impl Machine {
         // Not before: one that cannot be started leaves the slot as it was, failed or in its back-off.
         slot.outlook = Outlook::Running;
         slot.workers.push(SlotWorker::new(key, pid, now, ready_limit));
+        if slot.failures.are_news() {
+            tracing::info!(slot = slot.name, pid, generation = key.generation, "started");
+        }
         let mut actions = self.progress(key.slot, pid, Step::Starting, None, None);
         if let MasterPhase::Starting(starting) = &mut self.phase {
             actions.extend(starting.start_next(&mut self.slots));
@@ -201,7 +204,9 @@ impl Machine {
             MasterPhase::Stopping(_) => {}
         }
         tracing::error!(reason, "cannot start a worker");
-        self.replace_crashed(key.slot, None, true, now).into_iter().collect()
+        let slot = &mut self.slots[key.slot];
+        let pause = not_at_once(slot.failures.count(None, (self.jitter)()));
+        self.replace_crashed(key.slot, pause, reason, now)
     }
 
     /// A worker said something. Answers to questions are not for the machine.
@@ -303,15 +308,24 @@ impl Machine {
         let (pid, cut, ready) = (worker.pid, worker.cut, worker.ready_at);
         let uptime = now.saturating_duration_since(worker.started);
         let reason = ExitReason::tell(status, worker.evidence);
+        let is_vacant = slot.is_vacant();
+        let mut pause = Duration::ZERO;
         if asked {
             tracing::info!(slot = slot.name, pid, %reason, cut, ?uptime, "ended");
         } else {
-            tracing::error!(slot = slot.name, pid, %reason, ?uptime, "ended by itself");
+            // Beside another process it is no failure of the slot.
+            if is_vacant {
+                slot.failures.forgive(ready, now);
+                pause = slot.failures.count(ready, (self.jitter)());
+            }
+            if slot.failures.are_news() {
+                tracing::error!(slot = slot.name, pid, %reason, ?uptime, "ended by itself");
+            }
         }
         slot.note_exit(reason.clone(), now);
-        let is_vacant = slot.is_vacant();
+        let failures = slot.failures.number();
         let (slot, of_exit) = (slot.name.clone(), reason.clone());
-        let exit = WorkerExit { slot, pid, reason: of_exit, uptime, asked };
+        let exit = WorkerExit { slot, pid, reason: of_exit, uptime, asked, failures };
         let mut actions = vec![MasterAction::Exited(exit)];
         let what = if reason.was_forced() { Step::Killed } else { Step::Ended };
         actions.extend(self.progress(key.slot, pid, what, None, None));
@@ -321,13 +335,13 @@ impl Machine {
         if asked {
             actions.extend(self.note_death(key.slot, pid, &reason));
         }
-        let mut is_successor = false;
         if let MasterPhase::Up(reloads) = &mut self.phase {
             let slots = &self.slots;
             let problem = || successor_problem(slots, key.slot, &reason);
-            let failed = reloads.failed(key, slots, problem);
-            is_successor = failed.is_some();
-            actions.extend(failed.into_iter().flatten());
+            if let Some(failed) = reloads.failed(key, slots, problem) {
+                actions.extend(failed);
+                pause = not_at_once(pause);
+            }
         }
         if asked || !is_vacant {
             return actions;
@@ -339,40 +353,50 @@ impl Machine {
             }
             MasterPhase::Stopping(stop) if !stop.still_serves(now) => {}
             MasterPhase::Stopping(_) | MasterPhase::Up(_) => {
-                actions.extend(self.replace_crashed(key.slot, ready, is_successor, now));
+                let reason = reason.to_string();
+                actions.extend(self.replace_crashed(key.slot, pause, &reason, now));
             }
         }
         actions
     }
 
-    /// Gives a slot whose process ended by itself its next one, now or later.
+    /// Gives a slot whose process ended by itself its next one, after this pause, for ever; unless the
+    /// program wishes to end after so many failures.
     fn replace_crashed(
         &mut self,
         id: SlotId,
-        ready: Option<Instant>,
-        after_reload: bool,
+        pause: Duration,
+        reason: &str,
         now: Instant,
-    ) -> Option<MasterAction> {
-        let jitter = (self.jitter)();
+    ) -> Vec<MasterAction> {
+        let most = self.slots.config.give_up_after;
         let slot = &mut self.slots[id];
-        let Some(pause) = slot.failures.count(now, ready, jitter) else {
-            let text = "failed: it ended too often, a reload tries again";
-            tracing::error!(slot = slot.name, "{text}");
-            slot.outlook = Outlook::Failed;
-            return None;
-        };
-        let pause = if after_reload && pause.is_zero() { AFTER_RELOAD } else { pause };
-        if pause.is_zero() {
-            return Some(self.restart(id));
+        let failures = slot.failures.number();
+        if (1..=failures).contains(&most) && matches!(self.phase, MasterPhase::Up(_)) {
+            let text = format!("{} ended {failures} times in a row: {reason}", slot.name);
+            tracing::error!("giving up: {text}");
+            return self.fail(ExitCode::GaveUp, &format!("gave up: {text}"), now);
         }
-        tracing::warn!(slot = slot.name, ?pause, "backing off");
-        slot.outlook = Outlook::BackingOff(now + pause);
-        None
+        if pause.is_zero() {
+            return vec![self.restart(id)];
+        }
+        let until = now + pause;
+        slot.outlook = if slot.failures.are_a_loop() {
+            if slot.failures.are_news() {
+                let text = "failed: a crash loop, tried again later and later, and by a reload";
+                tracing::error!(slot = slot.name, failures, reason, ?pause, "{text}");
+            }
+            Outlook::Failed(until)
+        } else {
+            tracing::warn!(slot = slot.name, ?pause, "backing off");
+            Outlook::BackingOff(until)
+        };
+        Vec::new()
     }
 
     fn restart(&mut self, id: SlotId) -> MasterAction {
         self.slots[id].restarts += 1;
-        MasterAction::Start(self.slots.next_process(id))
+        MasterAction::Start(self.slots.next_process(id), Source::LastServed)
     }
 
     pub(super) fn wished(&mut self, wish: SignalMeaning, now: Instant) -> Vec<MasterAction> {
@@ -424,7 +448,7 @@ impl Machine {
             }
             MasterPhase::Starting(starting) => {
                 let failure = "stopped before everything was up".to_owned();
-                (starting.abandon(), Duration::ZERO, Some(failure))
+                (starting.abandon(), Duration::ZERO, Some((ExitCode::Failed, failure)))
             }
             MasterPhase::Up(reloads) if manner == Manner::Graceful => {
                 (reloads.abandon(), self.slots.config.drain_delay, None)
@@ -442,9 +466,14 @@ impl Machine {
     /// Tears everything down because a service did not start.
     fn fail_start(&mut self, reason: &str, now: Instant) -> Vec<MasterAction> {
         tracing::error!(reason, "cannot start");
+        self.fail(ExitCode::Failed, reason, now)
+    }
+
+    /// Stops at once, to exit with this code.
+    fn fail(&mut self, code: ExitCode, reason: &str, now: Instant) -> Vec<MasterAction> {
         let actions = self.stop(Manner::Plain, None, None, now);
-        if let MasterPhase::Stopping(Stop { failure: Some(text), .. }) = &mut self.phase {
-            reason.clone_into(text);
+        if let MasterPhase::Stopping(stop) = &mut self.phase {
+            stop.failure = Some((code, reason.to_owned()));
         }
         actions
     }
@@ -491,6 +520,11 @@ impl Machine {
         let text = format!("{name} (pid {pid}): ended before it had left: {reason}");
         self.watchers(slot).into_iter().map(|watcher| note(watcher, &text)).collect()
     }
+}
+
+/// Returns the pause after a failure that would only come again at once.
+fn not_at_once(pause: Duration) -> Duration {
+    if pause.is_zero() { AFTER_RELOAD } else { pause }
 }
 
 #[cfg(test)]

@@ -205,28 +205,75 @@ fn a_start_that_fails_tears_down_what_has_started() {
     assert_eq!(master.ends("echo/0#1", 0).last().unwrap(), "stopped Failed no program");
 }
 
+/// Crashes this process of `echo/0`; returns whether it was followed at once, and the pause if not.
+fn crash(master: &mut Master, generation: u32) -> (bool, u128) {
+    let crashed = master.ends(&format!("echo/0#{generation}"), 11);
+    let pause = master.machine.deadline(master.now).map(|end| end - master.now);
+    (crashed.len() == 2, pause.map_or(0, |pause| pause.as_millis()))
+}
+
 #[test]
-fn crashes_are_answered_later_and_later_and_a_reload_tries_again() {
+fn crashes_are_answered_later_and_later_without_end_and_a_reload_tries_at_once() {
     let mut master = Master::up(vec![service("echo", 1)]);
-    let crash = |master: &mut Master, generation: u32| {
-        let crashed = master.ends(&format!("echo/0#{generation}"), 11);
-        let pause = master.machine.deadline(master.now).map(|end| end - master.now);
-        (crashed.len() == 2, pause.map_or(0, |pause| pause.as_millis()))
-    };
     assert!(crash(&mut master, 1).0, "at once");
-    for (generation, pause) in [(2, 100), (3, 200), (4, 400), (5, 800), (6, 1600), (7, 3200)] {
-        assert_eq!(crash(&mut master, generation), (false, pause));
-        master.later(Duration::from_millis(u64::try_from(pause).unwrap()));
+    assert_eq!(master.source, Some(Source::LastServed));
+    let pauses = [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000];
+    let (slot, wait) = (master.slot("echo/0"), |pause| Duration::from_millis(pause));
+    for (generation, pause) in (2..).zip(pauses.into_iter().chain([30_000; 100])) {
+        assert_eq!(crash(&mut master, generation), (false, u128::from(pause)));
+        let outlook = master.machine.slots[slot].outlook;
+        let until = master.now + wait(pause);
+        let is_loop = generation >= 8;
+        let expected = if is_loop { Outlook::Failed(until) } else { Outlook::BackingOff(until) };
+        assert_eq!(outlook, expected, "after {generation}");
+        let missing = "not ready: echo has no ready process".to_owned();
+        assert_eq!(master.machine.health(Probe::Ready), (ExitCode::Failed, missing));
+        let next = format!("start echo/0#{}", generation + 1);
+        assert_eq!(master.later(wait(pause)), [next]);
     }
-    assert_eq!(crash(&mut master, 8), (false, 0));
-    let (slot, none) = (master.slot("echo/0"), [""; 0]);
-    assert_eq!(master.machine.slots[slot].outlook, Outlook::Failed);
-    assert_eq!(master.machine.slots[slot].restarts, 7);
-    assert_eq!(master.later(seconds(3600)), none, "until a reload");
-    let missing = "not ready: echo has no ready process".to_owned();
-    assert_eq!(master.machine.health(Probe::Ready), (ExitCode::Failed, missing));
-    assert_eq!(master.reload("cli", PLAIN, None), ["reloading", "start echo/0#9"]);
-    assert_eq!(crash(&mut master, 9), (false, 1000), "it has failed for a person who watches");
+    assert_eq!(master.machine.slots[slot].restarts, 111);
+    assert!(master.machine.slots.condition().ends_with("failed: 1 slot"), "an attempt is none");
+    crash(&mut master, 112);
+    assert_eq!(master.reload("cli", PLAIN, None), ["reloading", "start echo/0#113"]);
+    assert_eq!(master.source, Some(Source::Path), "a reload looks what is there now");
+    assert_eq!(crash(&mut master, 113), (false, 1000), "it has failed for a person who watches");
+    master.check_rest("after it");
+}
+
+#[test]
+fn a_process_that_gets_ready_is_started_again_sooner_and_forgiven_when_it_is_healthy() {
+    let mut master = Master::up(vec![service("echo", 1)]);
+    for generation in 1..20 {
+        crash(&mut master, generation);
+        master.later(seconds(5));
+        master.ready(&format!("echo/0#{}", generation + 1));
+    }
+    let failures = |master: &Master| {
+        let slot = &master.machine.slots[master.slot("echo/0")];
+        (slot.failures(master.now), slot.has_failed())
+    };
+    assert_eq!(failures(&master), (19, false), "it serves");
+    master.later(seconds(10));
+    assert_eq!(failures(&master), (0, false));
+    assert!(crash(&mut master, 20).0, "as the first one");
+    assert_eq!(failures(&master), (1, false));
+}
+
+#[test]
+fn a_program_that_wishes_gives_up_and_says_so_with_its_code() {
+    let mut master = Master::up(vec![service("echo", 1), service("mail", 1)]);
+    master.machine.slots.config.give_up_after = 3;
+    for generation in 1..3 {
+        crash(&mut master, generation);
+        master.later(seconds(5));
+    }
+    assert_eq!(
+        master.ends("echo/0#3", 11),
+        ["exited echo/0: signal 11 (SIGSEGV)", "stop mail/0#1"]
+    );
+    let end = master.ends("mail/0#1", 0);
+    let reason = "gave up: echo/0 ended 3 times in a row: signal 11 (SIGSEGV)";
+    assert_eq!(end.last().unwrap(), &format!("stopped GaveUp {reason}"));
     master.check_rest("after it");
 }
 

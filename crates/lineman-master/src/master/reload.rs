@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Failures;
 use super::drain_limits::DrainLimits;
-use super::event::{MasterAction, note};
+use super::event::{MasterAction, Source, note};
 use super::exit::ExitReason;
 use super::slot::{Outlook, SlotId, SlotWorker, Slots, WorkerKey};
 use super::stop::Tally;
@@ -176,7 +176,7 @@ impl Reloads {
             } else if let Some(slot) = round.due.pop_first() {
                 let key = slots.next_process(slot);
                 round.awaited = Awaited::Successor(key);
-                actions.push(MasterAction::Start(key));
+                actions.push(MasterAction::Start(key, Source::Path));
             } else {
                 let (round, next) = self.end(at, slots);
                 actions.extend(round.finished());

@@ -158,7 +158,7 @@ impl Slots {
     pub(super) fn condition(&self) -> String {
         let services = self.services().filter(|(service, _)| self.serves(*service)).count();
         let processes = self.all.iter().filter(|slot| slot.is_ready()).count();
-        let failed = self.all.iter().filter(|slot| slot.outlook == Outlook::Failed).count();
+        let failed = self.all.iter().filter(|slot| slot.has_failed()).count();
         let (of_services, of_slots) = (self.services.len(), self.all.len());
         let mut text =
             format!("{services}/{of_services} services ready, {processes}/{of_slots} processes");
@@ -215,8 +215,8 @@ pub(super) enum Outlook {
     Running,
     /// It gets one at this time.
     BackingOff(Instant),
-    /// It crashed too often: nothing happens until a reload.
-    Failed,
+    /// As [`Outlook::BackingOff`], after so many failures that they are a crash loop.
+    Failed(Instant),
     /// The program stops.
     Stopped,
 }
@@ -227,8 +227,16 @@ impl Outlook {
         match self {
             Self::Running => "starting",
             Self::BackingOff(_) => "backing-off",
-            Self::Failed => "failed",
+            Self::Failed(_) => "failed",
             Self::Stopped => "stopped",
+        }
+    }
+
+    /// Returns when the slot gets its next process, if it has to wait for it.
+    pub(super) fn next_start(self) -> Option<Instant> {
+        match self {
+            Self::BackingOff(until) | Self::Failed(until) => Some(until),
+            Self::Running | Self::Stopped => None,
         }
     }
 }
@@ -274,11 +282,20 @@ impl Slot {
         self.workers.iter().all(SlotWorker::is_leaving)
     }
 
+    /// Returns whether its processes end in a loop, and none serves now.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures.are_a_loop() && !self.is_ready()
+    }
+
+    /// Returns how often in a row its processes have ended by themselves, unless it is healthy again.
+    pub(super) fn failures(&self, now: Instant) -> u32 {
+        let mut failures = self.failures;
+        failures.forgive(self.workers.iter().find_map(|worker| worker.ready_at), now);
+        failures.number()
+    }
+
     fn deadline(&self) -> Option<Instant> {
-        let pause = match self.outlook {
-            Outlook::BackingOff(until) if self.is_vacant() => Some(until),
-            _ => None,
-        };
+        let pause = self.outlook.next_start().filter(|_| self.is_vacant());
         self.workers.iter().filter_map(SlotWorker::deadline).chain(pause).min()
     }
 }

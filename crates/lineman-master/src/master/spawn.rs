@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::WorkerArguments;
 use super::activation;
 use super::event::MasterEvent;
+use super::executable::Image;
 use super::listeners::Listener;
 use super::log_file::LogFiles;
 use super::slot::WorkerKey;
@@ -36,7 +38,9 @@ const QUESTIONS: usize = 256;
 /// What a process is started from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Executable<'a> {
-    pub(super) file: &'a Path,
+    pub(super) image: &'a Rc<Image>,
+    /// The path it was opened at.
+    pub(super) path: &'a Path,
     pub(super) arguments: WorkerArguments,
     /// What its environment has beside the master's.
     pub(super) environment: &'a [(String, String)],
@@ -51,6 +55,8 @@ pub(super) struct Executable<'a> {
 /// One process, as the supervisor has it.
 pub(super) struct WorkerProcess {
     pub(super) pid: u32,
+    /// What it was started from.
+    pub(super) image: Rc<Image>,
     /// A handle of the process: a signal through it cannot hit another one.
     handle: OwnedFd,
     pub(super) outbox: Outbox<ToWorker>,
@@ -62,8 +68,13 @@ pub(super) struct WorkerProcess {
 pub(super) type WorkerProcesses = BTreeMap<WorkerKey, WorkerProcess>;
 
 impl WorkerProcess {
-    pub(super) fn new(pid: u32, handle: OwnedFd, outbox: Outbox<ToWorker>) -> Self {
-        Self { pid, handle, outbox, questions: HashMap::new() }
+    pub(super) fn new(
+        pid: u32,
+        image: Rc<Image>,
+        handle: OwnedFd,
+        outbox: Outbox<ToWorker>,
+    ) -> Self {
+        Self { pid, image, handle, outbox, questions: HashMap::new() }
     }
 
     pub(super) fn kill(&self) {
@@ -123,7 +134,7 @@ pub(super) fn spawn(
     let (output, ends) = StartupOutput::new(program.log_files.stderr()?)?;
     let stderr = FIRST_LISTENER + i32::try_from(listeners.len()).map_err(io::Error::other)?;
     mappings.push(FdMapping { parent_fd: ends.later, child_fd: stderr });
-    let mut command = std::process::Command::new(program.file);
+    let (mut command, _held) = program.image.command(program.path, stderr + 1)?;
     match program.arguments {
         WorkerArguments::Slot => command.args([environment::WORKER_VERB, slot]),
         WorkerArguments::Same => command.args(std::env::args_os().skip(1)),
@@ -169,8 +180,7 @@ pub(super) fn spawn(
         pump.abort();
         forward(&events, MasterEvent::Exited { worker: key, status, said }).await;
     });
-    tracing::info!(slot, pid, generation = key.generation, "started");
-    Ok(WorkerProcess::new(pid, handle, outbox))
+    Ok(WorkerProcess::new(pid, Rc::clone(program.image), handle, outbox))
 }
 
 fn handle(pid: u32) -> io::Result<OwnedFd> {

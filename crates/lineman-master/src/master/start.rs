@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::event::MasterAction;
+use super::event::{MasterAction, Source};
 use super::reload::{Round, merge};
 use super::slot::{SlotId, Slots};
 use crate::control::answers::Answers;
@@ -27,7 +27,7 @@ impl Starting {
 
     /// Goes on with the next slot: at first, and when the one before it was started.
     pub(super) fn start_next(&mut self, slots: &mut Slots) -> Option<MasterAction> {
-        self.due.pop().map(|slot| MasterAction::Start(slots.next_process(slot)))
+        self.due.pop().map(|slot| MasterAction::Start(slots.next_process(slot), Source::Path))
     }
 
     /// A reload was asked for: it follows.

@@ -1,7 +1,7 @@
 //! What the master says about itself: the start table, `status`, `connections`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -128,7 +128,8 @@ impl Supervisor {
     }
 
     fn slot_entries(&self, id: SlotId) -> Vec<(SlotReport, Option<WorkerKey>)> {
-        let slot = &self.machine.slots[id];
+        let (slot, now) = (&self.machine.slots[id], Instant::now());
+        let next_start = slot.outlook.next_start().filter(|_| slot.is_vacant());
         let empty = SlotReport {
             name: slot.name.clone(),
             service: self.machine.slots.service(id).name.clone(),
@@ -138,6 +139,8 @@ impl Supervisor {
             generation: slot.generation,
             uptime_ms: None,
             restarts: slot.restarts,
+            failures: slot.failures(now),
+            next_start_in_ms: next_start.map(|at| millis(at.saturating_duration_since(now))),
             last_exit: slot.last_exit.as_ref().map(|last| last.reason.to_string()),
             last_exit_ago_ms: slot.last_exit.as_ref().map(|last| millis(last.at.elapsed())),
             answered: false,

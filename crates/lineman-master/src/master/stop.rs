@@ -31,8 +31,9 @@ pub(super) struct Stop {
     told: usize,
     /// What happened to connections and processes.
     pub(super) tally: Tally,
-    /// Why the program stops, when it is because it did not start.
-    pub(super) failure: Option<String>,
+    /// Why the program stops, when it is because it did not start or gave up, and what the master
+    /// exits with then.
+    pub(super) failure: Option<(ExitCode, String)>,
 }
 
 /// What happened to the connections of processes that left in a stop or reload.
@@ -208,9 +209,10 @@ impl Stop {
         let Tally { cut, killed } = self.tally;
         tracing::info!(cut, killed, "stopped");
         let code = if killed > 0 { ExitCode::Killed } else { ExitCode::Ok };
-        let failure = self.failure.take();
-        let verdict =
-            ProgramEnd { code: failure.as_ref().map_or(code, |_| ExitCode::Failed), failure };
+        let verdict = match self.failure.take() {
+            Some((code, failure)) => ProgramEnd { code, failure: Some(failure) },
+            None => ProgramEnd { code, failure: None },
+        };
         let text = format!("stopped: {}", self.tally);
         let done = |watcher: &Answers| {
             MasterAction::Answer(watcher.clone(), Answer::Done { code, text: text.clone() })

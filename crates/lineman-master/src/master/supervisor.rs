@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::event::{MasterAction, MasterEvent, ProgramEnd, SignalMeaning};
+use super::event::{MasterAction, MasterEvent, ProgramEnd, SignalMeaning, Source};
+use super::executable::Images;
 use super::hooks::Hooks;
 use super::listeners::Listener;
 use super::log_file::LogFiles;
@@ -41,6 +42,7 @@ pub(super) struct Supervisor {
     processes: WorkerProcesses,
     pub(super) listeners: BTreeMap<SlotId, Vec<Listener>>,
     pub(super) program: PathBuf,
+    images: Images,
     pub(super) holder: Holder,
     pub(super) started: Instant,
     pub(super) events: mpsc::Sender<MasterEvent>,
@@ -85,6 +87,7 @@ impl Supervisor {
             processes: WorkerProcesses::new(),
             listeners,
             program: plan.program.clone(),
+            images: Images::new(plan.program.clone()),
             holder,
             started,
             events,
@@ -183,6 +186,9 @@ impl Supervisor {
             }
             return;
         }
+        if let (FromWorker::Ready { .. }, Some(process)) = (&message, self.processes.get(&worker)) {
+            self.images.served(worker.slot, &process.image);
+        }
         let actions = self.machine.said(worker, message, now);
         self.carry_out(actions);
     }
@@ -231,8 +237,8 @@ impl Supervisor {
     /// Carries out one action; returns what the machine wants after its outcome.
     fn carry_out_one(&mut self, action: MasterAction) -> Vec<MasterAction> {
         match action {
-            MasterAction::Start(key) => {
-                let outcome = self.start(key);
+            MasterAction::Start(key, source) => {
+                let outcome = self.start(key, source);
                 return self.machine.started(key, outcome, Instant::now());
             }
             MasterAction::Lend { lender, nth, to } => {
@@ -276,20 +282,24 @@ impl Supervisor {
     }
 
     /// Starts a process and returns its number.
-    fn start(&mut self, key: WorkerKey) -> Result<u32, String> {
+    fn start(&mut self, key: WorkerKey, source: Source) -> Result<u32, String> {
+        let image = self.images.open(key.slot, source);
         let slots = &self.machine.slots;
         let (slot, service) = (&slots[key.slot], slots.service(key.slot));
         let identity = self.identities.get(&slot.service);
-        let program = spawn::Executable {
-            file: &self.program,
-            arguments: self.workers,
-            environment: &service.environment,
-            identity,
-            log_files: &self.log_files,
-            self_signed: self.tls.self_signed_folder(),
-        };
         let listeners = self.listeners.get(&key.slot).map_or(&[][..], Vec::as_slice);
-        let process = spawn::spawn(program, &slot.name, key, listeners, &self.events);
+        let process = image.and_then(|image| {
+            let program = spawn::Executable {
+                image: &image,
+                path: &self.program,
+                arguments: self.workers,
+                environment: &service.environment,
+                identity,
+                log_files: &self.log_files,
+                self_signed: self.tls.self_signed_folder(),
+            };
+            spawn::spawn(program, &slot.name, key, listeners, &self.events)
+        });
         let process = process.map_err(|error| {
             let identity = identity.map_or_else(String::new, |identity| format!(" as {identity}"));
             format!("{}: cannot execute {}{identity}: {error}", slot.name, self.program.display())

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use super::event::{MasterAction, ProgramEnd, SignalMeaning};
+use super::event::{MasterAction, ProgramEnd, SignalMeaning, Source};
 use super::machine::Machine;
 use super::notify::ShownState;
 use super::slot::{SlotId, SlotWorker, Slots, WorkerKey, WorkerState};
@@ -31,6 +31,8 @@ pub(super) struct Master {
     pub(super) done: Vec<String>,
     pub(super) seen: usize,
     pub(super) stopped: bool,
+    /// What the last process was started from.
+    pub(super) source: Option<Source>,
 }
 
 pub(super) fn service(name: &str, count: usize) -> Description {
@@ -52,6 +54,7 @@ impl Master {
             done: Vec::new(),
             seen: 0,
             stopped: false,
+            source: None,
         }
     }
 
@@ -94,7 +97,8 @@ impl Master {
     pub(super) fn carry_out(&mut self, actions: impl IntoIterator<Item = MasterAction>) {
         for action in actions {
             let text = match action {
-                MasterAction::Start(key) => {
+                MasterAction::Start(key, source) => {
+                    self.source = Some(source);
                     let name = self.name(key);
                     let slot = &*self.machine.slots[key.slot].name;
                     let is_broken = self.broken.contains(&slot);

@@ -92,6 +92,7 @@ mod tests {
     use crate::config::Config;
     use crate::control::frame::{self, Inbox};
     use crate::control::message::FromWorker;
+    use crate::master::executable::Image;
     use crate::master::slot::Slots;
     use crate::service::Description;
 
@@ -102,7 +103,8 @@ mod tests {
         let (inbox, _) = frame::halves::<ToWorker, FromWorker>(theirs);
         // No test signals it.
         let handle = std::fs::File::open("/dev/null").unwrap().into();
-        let worker = WorkerProcess::new(1, handle, outbox);
+        let image = Image::open(Path::new("/dev/null")).unwrap().into();
+        let worker = WorkerProcess::new(1, image, handle, outbox);
         (worker, inbox)
     }
 

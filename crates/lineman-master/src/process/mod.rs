@@ -13,6 +13,8 @@ mod watchdog;
 #[cfg(test)]
 mod idle;
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -58,6 +60,7 @@ pub fn run(program: Box<dyn Program>) -> Result {
     // The master has checked what the environment says, and set this.
     let format = log::format_from_environment().ok().flatten().unwrap_or_default();
     log::start(&inheritance.slot(), format);
+    show_name();
     if let Err(error) = os::raise_open_files() {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
@@ -72,6 +75,16 @@ pub fn run(program: Box<dyn Program>) -> Result {
     let Err(error) = outcome else { return Ok(()) };
     tracing::error!(reason = chain(&*error), "cannot run");
     end(ExitCode::Failed)
+}
+
+/// Has `ps` and `pkill` know the process by the program's name. The kernel takes the name of the file it
+/// executes, and that is a number where the path leads elsewhere (`master/executable.rs`).
+fn show_name() {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    let Some(name) = path.as_deref().and_then(Path::file_name) else { return };
+    if let Err(error) = fs::write("/proc/self/comm", name.as_encoded_bytes()) {
+        tracing::debug!(%error, "the process keeps the name the kernel gave it");
+    }
 }
 
 #[expect(clippy::exit, reason = "the error is said; `main` would print it once more")]
