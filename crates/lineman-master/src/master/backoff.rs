@@ -12,7 +12,7 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The longest pause after one that had been ready: the program can be started, so one client may be
-/// what ends it, and nobody else is served in a pause.
+/// what ends it, and no client is served in a pause.
 const LONGEST_SERVED: Duration = Duration::from_secs(5);
 
 /// A process that served this long was healthy: what came before is forgotten.

@@ -1,16 +1,14 @@
 //! What the master knows and decides, as one value: it is told what happened and when, and returns
 //! what is to be done. Called by `supervisor` alone; there is no process, no socket and no clock in here.
 
-use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::drain_limits::DrainLimits;
-use super::event::{MasterAction, SignalMeaning, Source, note, progress};
+use super::event::{MasterAction, SignalMeaning, progress};
 use super::exit::ExitReason;
-use super::hooks::WorkerExit;
 use super::lending;
 use super::notify::ShownState;
-use super::reload::{Reloads, Round, successor_problem};
+use super::reload::{Reloads, Round};
 use super::slot::{Outlook, SlotId, SlotWorker, Slots, WorkerKey, WorkerState};
 use super::start::Starting;
 use super::stop::{self, Stop, Tally};
@@ -22,24 +20,20 @@ use crate::control::request::{Manner, Probe};
 use crate::service::sketch::Sketch;
 use crate::terminal::plain::one_line;
 
-/// The pause after a reload's successor has failed where nothing served before: it has just failed
-/// for a person who watches, and at once it would only fail again.
-const AFTER_RELOAD: Duration = Duration::from_secs(1);
-
 /// The slots, and the machine that is at work on them.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) slots: Slots,
-    phase: MasterPhase,
+    pub(super) phase: MasterPhase,
     /// What the program of the last process that got ready wants otherwise.
     drift: Vec<String>,
     /// Returns a number between 0 and 1 that spreads the ends of back-offs.
-    jitter: fn() -> f64,
+    pub(super) jitter: fn() -> f64,
 }
 
 /// What the master as a whole is doing.
 #[derive(Debug)]
-enum MasterPhase {
+pub(super) enum MasterPhase {
     /// Not every slot has been ready yet.
     Starting(Starting),
     /// Everything has been ready once.
@@ -191,24 +185,6 @@ impl Machine {
         actions
     }
 
-    fn not_started(&mut self, key: WorkerKey, reason: &str, now: Instant) -> Vec<MasterAction> {
-        match &mut self.phase {
-            MasterPhase::Starting(_) => return self.fail_start(reason, now),
-            MasterPhase::Up(reloads) => {
-                let failed = reloads.failed(key, &self.slots, || reason.to_owned());
-                if let Some(mut actions) = failed {
-                    actions.extend(reloads.advance(&mut self.slots));
-                    return actions;
-                }
-            }
-            MasterPhase::Stopping(_) => {}
-        }
-        tracing::error!(reason, "cannot start a worker");
-        let slot = &mut self.slots[key.slot];
-        let pause = not_at_once(slot.failures.count(None, (self.jitter)()));
-        self.replace_crashed(key.slot, pause, reason, now)
-    }
-
     /// A worker said something. Answers to questions are not for the machine.
     pub(super) fn said(
         &mut self,
@@ -293,112 +269,6 @@ impl Machine {
         actions
     }
 
-    /// A worker has ended; `said` is what it said on stderr before it was a worker.
-    pub(super) fn exited(
-        &mut self,
-        key: WorkerKey,
-        status: Option<ExitStatus>,
-        said: Option<String>,
-        now: Instant,
-    ) -> Vec<MasterAction> {
-        let slot = &mut self.slots[key.slot];
-        let Some(mut worker) = slot.remove(key) else { return Vec::new() };
-        worker.evidence.said = said;
-        let asked = worker.is_leaving() && worker.evidence.asked;
-        let (pid, cut, ready) = (worker.pid, worker.cut, worker.ready_at);
-        let uptime = now.saturating_duration_since(worker.started);
-        let reason = ExitReason::tell(status, worker.evidence);
-        let is_vacant = slot.is_vacant();
-        let mut pause = Duration::ZERO;
-        if asked {
-            tracing::info!(slot = slot.name, pid, %reason, cut, ?uptime, "ended");
-        } else {
-            // Beside another process it is no failure of the slot.
-            if is_vacant {
-                slot.failures.forgive(ready, now);
-                pause = slot.failures.count(ready, (self.jitter)());
-            }
-            if slot.failures.are_news() {
-                tracing::error!(slot = slot.name, pid, %reason, ?uptime, "ended by itself");
-            }
-        }
-        slot.note_exit(reason.clone(), now);
-        let failures = slot.failures.number();
-        let (slot, of_exit) = (slot.name.clone(), reason.clone());
-        let exit = WorkerExit { slot, pid, reason: of_exit, uptime, asked, failures };
-        let mut actions = vec![MasterAction::Exited(exit)];
-        let what = if reason.was_forced() { Step::Killed } else { Step::Ended };
-        actions.extend(self.progress(key.slot, pid, what, None, None));
-        if let Some(tally) = self.tally(key.slot) {
-            tally.add(cut, &reason);
-        }
-        if asked {
-            actions.extend(self.note_death(key.slot, pid, &reason));
-        }
-        if let MasterPhase::Up(reloads) = &mut self.phase {
-            let slots = &self.slots;
-            let problem = || successor_problem(slots, key.slot, &reason);
-            if let Some(failed) = reloads.failed(key, slots, problem) {
-                actions.extend(failed);
-                pause = not_at_once(pause);
-            }
-        }
-        if asked || !is_vacant {
-            return actions;
-        }
-        match &self.phase {
-            MasterPhase::Starting(_) => {
-                let name = &self.slots[key.slot].name;
-                actions.extend(self.fail_start(&format!("{name}: {reason}"), now));
-            }
-            MasterPhase::Stopping(stop) if !stop.still_serves(now) => {}
-            MasterPhase::Stopping(_) | MasterPhase::Up(_) => {
-                let reason = reason.to_string();
-                actions.extend(self.replace_crashed(key.slot, pause, &reason, now));
-            }
-        }
-        actions
-    }
-
-    /// Gives a slot whose process ended by itself its next one, after this pause, for ever; unless the
-    /// program wishes to end after so many failures.
-    fn replace_crashed(
-        &mut self,
-        id: SlotId,
-        pause: Duration,
-        reason: &str,
-        now: Instant,
-    ) -> Vec<MasterAction> {
-        let most = self.slots.config.give_up_after;
-        let slot = &mut self.slots[id];
-        let failures = slot.failures.number();
-        if (1..=failures).contains(&most) && matches!(self.phase, MasterPhase::Up(_)) {
-            let text = format!("{} ended {failures} times in a row: {reason}", slot.name);
-            tracing::error!("giving up: {text}");
-            return self.fail(ExitCode::GaveUp, &format!("gave up: {text}"), now);
-        }
-        if pause.is_zero() {
-            return vec![self.restart(id)];
-        }
-        let until = now + pause;
-        slot.outlook = if slot.failures.are_a_loop() {
-            if slot.failures.are_news() {
-                let text = "failed: a crash loop, tried again later and later, and by a reload";
-                tracing::error!(slot = slot.name, failures, reason, ?pause, "{text}");
-            }
-            Outlook::Failed(until)
-        } else {
-            tracing::warn!(slot = slot.name, ?pause, "backing off");
-            Outlook::BackingOff(until)
-        };
-        Vec::new()
-    }
-
-    fn restart(&mut self, id: SlotId) -> MasterAction {
-        self.slots[id].restarts += 1;
-        MasterAction::Start(self.slots.next_process(id), Source::LastServed)
-    }
-
     pub(super) fn wished(&mut self, wish: SignalMeaning, now: Instant) -> Vec<MasterAction> {
         tracing::info!(?wish, "signal");
         match (wish, &self.phase) {
@@ -463,22 +333,7 @@ impl Machine {
         actions
     }
 
-    /// Tears everything down because a service did not start.
-    fn fail_start(&mut self, reason: &str, now: Instant) -> Vec<MasterAction> {
-        tracing::error!(reason, "cannot start");
-        self.fail(ExitCode::Failed, reason, now)
-    }
-
-    /// Stops at once, to exit with this code.
-    fn fail(&mut self, code: ExitCode, reason: &str, now: Instant) -> Vec<MasterAction> {
-        let actions = self.stop(Manner::Plain, None, None, now);
-        if let MasterPhase::Stopping(stop) = &mut self.phase {
-            stop.failure = Some((code, reason.to_owned()));
-        }
-        actions
-    }
-
-    fn tally(&mut self, slot: SlotId) -> Option<&mut Tally> {
+    pub(super) fn tally(&mut self, slot: SlotId) -> Option<&mut Tally> {
         match &mut self.phase {
             MasterPhase::Stopping(stop) => Some(&mut stop.tally),
             MasterPhase::Up(reloads) => reloads.at_mut(slot).map(|round| &mut round.tally),
@@ -487,7 +342,7 @@ impl Machine {
     }
 
     /// Returns where the callers are answered that watch what becomes of this slot.
-    fn watchers(&self, slot: SlotId) -> Vec<&Answers> {
+    pub(super) fn watchers(&self, slot: SlotId) -> Vec<&Answers> {
         match &self.phase {
             MasterPhase::Stopping(stop) => stop.watchers.iter().collect(),
             MasterPhase::Up(reloads) => {
@@ -497,7 +352,7 @@ impl Machine {
         }
     }
 
-    fn progress(
+    pub(super) fn progress(
         &self,
         slot: SlotId,
         pid: u32,
@@ -509,22 +364,6 @@ impl Machine {
         let tell = |watcher| progress(watcher, name, pid, step, left, remaining);
         self.watchers(slot).into_iter().map(tell).collect()
     }
-
-    /// Tells of a process that had been told to leave and died before it had: its connections got no
-    /// close frame.
-    fn note_death(&self, slot: SlotId, pid: u32, reason: &ExitReason) -> Vec<MasterAction> {
-        if matches!(reason, ExitReason::Asked | ExitReason::KilledAfterLimit) {
-            return Vec::new();
-        }
-        let name = &self.slots[slot].name;
-        let text = format!("{name} (pid {pid}): ended before it had left: {reason}");
-        self.watchers(slot).into_iter().map(|watcher| note(watcher, &text)).collect()
-    }
-}
-
-/// Returns the pause after a failure that would only come again at once.
-fn not_at_once(pause: Duration) -> Duration {
-    if pause.is_zero() { AFTER_RELOAD } else { pause }
 }
 
 #[cfg(test)]

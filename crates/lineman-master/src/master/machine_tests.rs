@@ -1,6 +1,7 @@
 //! The machine as a whole: every event in every state comes to rest; starts, crashes, blocked workers.
 
 use super::*;
+use crate::master::event::Source;
 use crate::master::lending::Reach;
 use crate::master::test_master::{GRACEFUL, Happens, Master, PLAIN, seconds, service};
 use crate::service::{Description, StopOrder};

@@ -21,6 +21,7 @@
 
 mod supervisor;
 mod machine;
+mod crash;
 mod event;
 mod slot;
 mod spawn;
