@@ -142,6 +142,114 @@ fn accept_refuses_what_section_4_2_1_does() {
     }
 }
 
+/// RFC 6455, 4.1 has a key whose last digit ends in bits that mean nothing (RFC 4648, 3.5).
+#[test]
+fn a_key_is_sixteen_bytes_whatever_bits_are_left_over() {
+    for (key, fits) in [
+        ("AQIDBAUGBwgJCgsMDQ4PEC==", true),
+        ("AQIDBAUGBwgJCgsMDQ4PEA==", true),
+        ("AQIDBAUGBwgJCgsMDQ4P/+==", true),
+        ("AQIDBAUGBwgJCgsMDQ4PEC", false),
+        ("AQIDBAUGBwgJCgsMDQ4PEC=", false),
+        ("AQIDBAUGBwgJCgsMDQ4PEBE=", false),
+        ("AQIDBAUGBwgJCgsMDQ4P", false),
+        ("AQIDBAUGBwgJCgsMDQ4_-A==", false),
+    ] {
+        let request = request(&REQUEST.replace("dGhlIHNhbXBsZSBub25jZQ==", key));
+        assert_eq!(request.check().is_ok(), fits, "{key}");
+    }
+}
+
+/// RFC 9110, 7.8: the server sends 100 before 101.
+#[test]
+fn a_client_that_expects_100_gets_it_before_101() {
+    let with = |expect: &str| request(&REQUEST.replace("Origin: http://example.com", expect));
+    let answer = accept(&with("Expect: 100-Continue"), None, &[]).unwrap();
+    let answer = std::str::from_utf8(&answer).unwrap();
+    let start = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nUpgrade: ";
+    assert!(answer.starts_with(start), "{answer}");
+    for other in ["Expect: tea", "Expect: 100-continue\r\nExpect: tea", "Expect:"] {
+        let error = with(other).check().expect_err(other);
+        assert_eq!((&error, error.status()), (&HandshakeError::Expectation, 417));
+    }
+}
+
+/// Another application of the same site may have set a cookie in Latin-1.
+#[test]
+fn a_byte_that_is_no_text_hides_its_member_and_no_other() {
+    let spoil = |from: &str, to: &[u8]| {
+        let at = REQUEST.find(from).expect("it is there");
+        let bytes = [&REQUEST.as_bytes()[..at], to, &REQUEST.as_bytes()[at + from.len()..]];
+        let parsed = parse(&bytes.concat(), HandshakeLimits::default());
+        parsed.expect("is a request").expect("is whole")
+    };
+    let request = spoil("a=1;", b"a=1; city=K\xf6ln;");
+    assert_eq!(request.cookies().collect::<Vec<_>>(), [("a", "1"), ("b", "two")]);
+    let request = spoil("superchat", b"caf\xe9, superchat");
+    assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["chat", "superchat"]);
+    assert!(spoil("keep-alive,", b"keep-aliv\xe9,").is_upgrade());
+    assert!(spoil(": WebSocket", b": \xe9, websocket").is_upgrade());
+    // Of this list section 9.1 wants all or nothing.
+    let extensions = spoil("Origin:", b"Sec-WebSocket-Extensions: \xe9\r\nOrigin:");
+    assert_eq!(extensions.check(), Err(HandshakeError::Extensions));
+    let length = spoil("Origin:", b"Content-Length: \xe9\r\nOrigin:");
+    assert_eq!(length.check(), Err(HandshakeError::Body));
+}
+
+#[test]
+fn lines_of_cookies_are_one() {
+    let request = request(&REQUEST.replace("Origin:", "COOKIE: d=4\r\ncookie: e=5\r\nOrigin:"));
+    let expected = [("d", "4"), ("e", "5"), ("a", "1"), ("b", "two")];
+    assert_eq!(request.cookies().collect::<Vec<_>>(), expected);
+    assert_eq!(request.header("cookie"), Some("d=4; e=5; a=1; b=\"two\"; c"));
+    let names: Vec<&str> = request.headers().map(|(name, _)| name).collect();
+    assert_eq!(names.iter().filter(|name| name.eq_ignore_ascii_case("cookie")).count(), 1);
+    assert_eq!(names[4..6], ["COOKIE", "Origin"]);
+    assert!(request.head().ends_with(b"\r\n\r\n"), "the head is as it came");
+}
+
+/// What two servers in a row could read differently. `tests/tests/hostile_http.rs` has the same for
+/// hyper's parser.
+#[test]
+fn heads_that_can_be_read_in_two_ways_are_refused() {
+    for (what, from, to) in [
+        ("a bare line feed behind a field", "Origin:", "X: y\nOrigin:"),
+        ("a bare line feed behind the first line", "HTTP/1.1\r\n", "HTTP/1.1\n"),
+        ("a bare line feed before the first line", "GET", "\nGET"),
+        ("a bare line feed as the last line", "13\r\n\r\n", "13\r\n\n"),
+        ("a bare carriage return", "Origin:", "X: a\rOrigin:"),
+        ("two carriage returns", "13\r\n", "13\r\r\n"),
+        ("a folded line", "Origin:", "X: y\r\n Origin:"),
+        ("a line folded by a tab", "Origin:", "X: y\r\n\tOrigin:"),
+        ("space before a colon", "Origin:", "Origin :"),
+        ("space before the first field", "Host:", " Host:"),
+        ("NUL in a value", "Origin: ", "Origin: \0"),
+        ("another control character in a value", "Origin: ", "Origin: \x08"),
+        ("DEL in a value", "Origin: ", "Origin: \x7f"),
+        ("NUL in a name", "Origin:", "Ori\0gin:"),
+        ("a line without a colon", "Origin:", "X\r\nOrigin:"),
+        ("a field without a name", "Origin:", ": x\r\nOrigin:"),
+        ("two spaces in the first line", "GET ", "GET  "),
+        ("a tab in the first line", "GET ", "GET\t"),
+        ("a control character in the target", "/chat", "/ch\x01at"),
+    ] {
+        let changed = REQUEST.replacen(from, to, 1);
+        assert_ne!(changed, REQUEST);
+        let outcome = parse(changed.as_bytes(), HandshakeLimits::default());
+        let error = outcome.map(|request| request.map(|request| request.target().to_owned()));
+        assert_eq!(error.expect_err(what).status(), 400, "{what}");
+    }
+}
+
+#[test]
+fn a_hello_of_tls_is_named() {
+    for first in [b"\x16\x03\x01", b"\x15\x03\x01"] {
+        let error = parse(first, HandshakeLimits::default()).expect_err("is no HTTP");
+        assert_eq!((&error, error.status()), (&HandshakeError::Tls, 400));
+        assert!(error.to_string().contains("TLS"), "{error}");
+    }
+}
+
 #[test]
 fn a_length_of_zero_is_no_body() {
     let request = request(&REQUEST.replace("Origin: http://example.com", "Content-Length: 0"));

@@ -2,7 +2,11 @@
 
 use std::fmt::Write;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{GeneralPurpose, general_purpose::PAD},
+};
 use bytes::Bytes;
 
 use crate::websocket::{Deflate, Extensions, deflate::answer_to};
@@ -22,6 +26,14 @@ const RESERVED: [&str; 7] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+/// Base64 as a key has it. The last digit may have bits that mean nothing (RFC 4648, 3.5): RFC 6455's own
+/// example in 4.1 has some.
+const KEY: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
+
+/// Precedes the answer to a client that waits for it before it goes on.
+const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What a server answers with.
 ///
@@ -49,7 +61,8 @@ pub struct ServerHandshake<'a> {
 /// A request that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// The bytes of the answer, `101 Switching Protocols`.
+    /// The bytes of the answer, `101 Switching Protocols`; behind `100 Continue` if the request expects
+    /// that (RFC 9110, 7.8).
     pub answer: Bytes,
     /// What was negotiated; for [`Decoder`](crate::websocket::Decoder) and
     /// [`Encoder`](crate::websocket::Encoder).
@@ -64,8 +77,9 @@ impl ServerHandshake<'_> {
     /// cannot be sent. Answer with [`HandshakeError::response`] and close.
     pub fn accept(&self, request: &Request) -> Result<Accepted, HandshakeError> {
         let key = check(request)?;
+        let interim = if request.count("expect") > 0 { CONTINUE } else { "" };
         let mut answer = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "{interim}HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n",
             accept_value(key)
         );
@@ -147,6 +161,7 @@ pub(super) fn push_line(out: &mut String, name: &str, value: &str) {
 
 /// Checks what RFC 6455, 4.2.1 asks of the request, and returns its key.
 pub(super) fn check(request: &Request) -> Result<&str, HandshakeError> {
+    let lines = request.lines();
     if request.method() != "GET" {
         return Err(HandshakeError::Method);
     }
@@ -159,17 +174,20 @@ pub(super) fn check(request: &Request) -> Result<&str, HandshakeError> {
     if !request.is_upgrade() {
         return Err(HandshakeError::NotAnUpgrade);
     }
-    if request.count("sec-websocket-version") != 1
-        || request.header("sec-websocket-version") != Some("13")
-    {
+    if lines.only("sec-websocket-version") != Some(b"13") {
         return Err(HandshakeError::WebSocketVersion);
     }
-    let has_length = request.header("content-length").is_some_and(|length| length != "0");
-    if has_length || request.count("content-length") > 1 || request.count("transfer-encoding") > 0 {
+    let has_length = request.count("content-length") > 0;
+    let has_body = has_length && lines.only("content-length") != Some(b"0");
+    if has_body || request.count("transfer-encoding") > 0 {
         return Err(HandshakeError::Body);
     }
-    let key =
-        request.header("sec-websocket-key").filter(|_| request.count("sec-websocket-key") == 1);
-    key.filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16))
-        .ok_or(HandshakeError::Key)
+    if request.count("expect") > 0 && !lines.all_are("expect", "100-continue") {
+        return Err(HandshakeError::Expectation);
+    }
+    let key = request.header("sec-websocket-key").filter(|key| {
+        let is_only = request.count("sec-websocket-key") == 1;
+        is_only && KEY.decode(key).is_ok_and(|bytes| bytes.len() == 16)
+    });
+    key.ok_or(HandshakeError::Key)
 }

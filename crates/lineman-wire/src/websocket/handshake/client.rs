@@ -12,7 +12,7 @@ use super::{
     HandshakeError, HandshakeLimits,
     accept::{push_application_headers, push_line},
     accept_value, extensions,
-    head::{HeadScanner, Headers, is_field_value, is_token},
+    head::{HeadScanner, Headers, LineEnds, is_field_value, is_token},
 };
 
 /// Headers that the handshake sets itself.
@@ -147,9 +147,15 @@ impl ClientHandshake<'_> {
 }
 
 /// Finds and parses the head of the server's answer.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ResponseParser {
     scanner: HeadScanner,
+}
+
+impl Default for ResponseParser {
+    fn default() -> Self {
+        Self { scanner: HeadScanner::new(LineEnds::Lenient) }
+    }
 }
 
 impl ResponseParser {
@@ -169,7 +175,7 @@ impl ResponseParser {
         limits: &HandshakeLimits,
     ) -> Result<Option<Response>, HandshakeError> {
         let Some(end) = self.scanner.scan(input, limits)? else { return Ok(None) };
-        self.scanner = HeadScanner::default();
+        self.scanner = HeadScanner::new(LineEnds::Lenient);
         let head = Bytes::copy_from_slice(input.get(..end).unwrap_or_default());
         input.advance(end);
         let mut lines = vec![httparse::EMPTY_HEADER; limits.max_headers];

@@ -10,6 +10,13 @@ pub enum HandshakeError {
     /// The bytes are not HTTP/1.x.
     #[error("malformed http head: {0}")]
     Malformed(&'static str),
+    /// The peer speaks TLS where plain HTTP is spoken: `https://` or `wss://` to a port without a
+    /// certificate.
+    #[error(
+        "the peer speaks TLS, this port does not (hint: use http:// or ws://, or give the listener a \
+         certificate)"
+    )]
+    Tls,
     /// The head is larger than [`HandshakeLimits::max_head_size`](super::HandshakeLimits).
     #[error("http head is larger than {limit} bytes")]
     HeadTooLarge {
@@ -47,6 +54,9 @@ pub enum HandshakeError {
     /// The request has a body, which a WebSocket's never has.
     #[error("a request for a websocket has no body")]
     Body,
+    /// `Expect` asks for more than `100-continue` (RFC 9110, 10.1.1).
+    #[error("the only expectation that is met is 100-continue")]
+    Expectation,
 
     /// The server answered with another status than 101.
     #[error("the server answered with status {0} instead of 101")]
@@ -71,12 +81,14 @@ impl HandshakeError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Malformed(_)
+            | Self::Tls
             | Self::HttpVersion
             | Self::Host
             | Self::Key
             | Self::Extensions
             | Self::Body => 400,
             Self::Method => 405,
+            Self::Expectation => 417,
             Self::NotAnUpgrade | Self::WebSocketVersion => 426,
             Self::HeadTooLarge { .. } | Self::TooManyHeaders { .. } => 431,
             Self::Refused(_) | Self::Answer(_) => 502,
@@ -91,6 +103,7 @@ impl HandshakeError {
         let (phrase, more) = match status {
             400 => ("Bad Request", ""),
             405 => ("Method Not Allowed", "Allow: GET\r\n"),
+            417 => ("Expectation Failed", ""),
             // RFC 9110, 15.5.22 wants Upgrade; RFC 6455, 4.4 wants the version.
             426 => ("Upgrade Required", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
             431 => ("Request Header Fields Too Large", ""),

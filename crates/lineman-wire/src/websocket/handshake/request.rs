@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     HandshakeError, HandshakeLimits,
-    head::{HeadScanner, Headers},
+    head::{HeadScanner, Headers, LineEnds},
 };
 
 /// The version of HTTP that a request speaks.
@@ -36,9 +36,15 @@ pub enum Version {
 /// assert_eq!(&input[request.head().len()..], b"the body");
 /// # Ok::<(), lineman_wire::websocket::HandshakeError>(())
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RequestParser {
     scanner: HeadScanner,
+}
+
+impl Default for RequestParser {
+    fn default() -> Self {
+        Self { scanner: HeadScanner::new(LineEnds::Strict) }
+    }
 }
 
 impl RequestParser {
@@ -62,7 +68,7 @@ impl RequestParser {
         limits: &HandshakeLimits,
     ) -> Result<Option<Request>, HandshakeError> {
         let Some(end) = self.scanner.scan(input, limits)? else { return Ok(None) };
-        self.scanner = HeadScanner::default();
+        *self = Self::default();
         let head = Bytes::copy_from_slice(input.get(..end).unwrap_or_default());
         let mut lines = vec![httparse::EMPTY_HEADER; limits.max_headers];
         let mut parsed = httparse::Request::new(&mut lines);
@@ -147,19 +153,20 @@ impl Request {
         self.headers.all(name).next()
     }
 
-    /// Returns all header lines in their order, values as the bytes that came.
+    /// Returns all header lines in their order, values as the bytes that came. Several lines of cookies are
+    /// one, joined with `; `.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.headers.iter()
     }
 
-    /// Returns the first cookie of that name (RFC 6265, 5.4).
+    /// Returns the first cookie of that name that is UTF-8 (RFC 6265, 5.4).
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.cookies().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 
-    /// Returns the cookies as pairs of name and value, in their order (RFC 6265, 5.4).
+    /// Returns the cookies that are UTF-8 as pairs of name and value, in their order (RFC 6265, 5.4).
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
-        let pairs = self.headers.all("cookie").flat_map(|line| line.split(';'));
+        let pairs = self.headers.members("cookie", b';');
         pairs.filter_map(|pair| pair.split_once('=')).map(|(name, value)| {
             let value = value.trim();
             let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
