@@ -8,10 +8,6 @@ use bytes::BytesMut;
 
 use crate::websocket::{HandshakeError, HandshakeLimits, ResponseParser};
 
-/// How many interim answers (1xx) are skipped: a proxy has no reason for more than one, and each may
-/// have a whole head.
-const INTERIM: usize = 4;
-
 /// A request for a tunnel, until it is answered.
 ///
 /// ```
@@ -30,7 +26,6 @@ const INTERIM: usize = 4;
 pub struct HttpConnect {
     request: String,
     parser: ResponseParser,
-    interim: usize,
 }
 
 /// Why there is no tunnel.
@@ -81,7 +76,7 @@ impl HttpConnect {
             request.push_str("\r\n");
         }
         request.push_str("\r\n");
-        Ok(Self { request, parser: ResponseParser::new(), interim: 0 })
+        Ok(Self { request, parser: ResponseParser::new() })
     }
 
     /// Appends the request.
@@ -102,16 +97,13 @@ impl HttpConnect {
     ) -> Result<Option<()>, Error> {
         let _ = output;
         let limits = HandshakeLimits::default();
-        while let Some(response) = self.parser.parse(input, &limits)? {
-            match response.status() {
-                // A length in this answer is to be ignored: the tunnel begins behind the head.
-                200..=299 => return Ok(Some(())),
-                407 => return Err(Error::Credentials),
-                100 | 102..=199 if self.interim < INTERIM => self.interim += 1,
-                status => return Err(Error::Refused(status)),
-            }
+        let Some(response) = self.parser.parse(input, &limits)? else { return Ok(None) };
+        match response.status() {
+            // A length in this answer is to be ignored: the tunnel begins behind the head.
+            200..=299 => Ok(Some(())),
+            407 => Err(Error::Credentials),
+            status => Err(Error::Refused(status)),
         }
-        Ok(None)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The client's half of the handshake (RFC 6455, 4.1): the request, and what its answer must be.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::websocket::{
     Deflate, Extensions,
@@ -146,15 +146,24 @@ impl ClientHandshake<'_> {
     }
 }
 
+/// How many interim answers are passed over: a server has no reason for more than one or two, and each
+/// may have a whole head.
+const INTERIM: usize = 4;
+
 /// Finds and parses the head of the server's answer.
+///
+/// Interim answers (`100 Continue`, `103 Early Hints`; every 1xx but 101) are passed over, up to four: a
+/// client has to expect them even if it has not asked for one (RFC 9110, 15.2). A line that is folded
+/// is unfolded (RFC 9112, 5.2), and a bare line feed ends a line.
 #[derive(Debug, Clone)]
 pub struct ResponseParser {
     scanner: HeadScanner,
+    interim: usize,
 }
 
 impl Default for ResponseParser {
     fn default() -> Self {
-        Self { scanner: HeadScanner::new(LineEnds::Lenient) }
+        Self { scanner: HeadScanner::new(LineEnds::Lenient), interim: 0 }
     }
 }
 
@@ -165,7 +174,7 @@ impl ResponseParser {
     }
 
     /// Takes the answer's head off the front of `input` once it is whole; frames may follow it.
-    /// `None` means "wait for more bytes" and leaves `input` as it is.
+    /// `None` means "wait for more bytes"; what is left in `input` is to be there in the next call.
     ///
     /// # Errors
     /// Fails on what is no HTTP/1.x head or is larger than `limits` allow.
@@ -174,22 +183,16 @@ impl ResponseParser {
         input: &mut BytesMut,
         limits: &HandshakeLimits,
     ) -> Result<Option<Response>, HandshakeError> {
-        let Some(end) = self.scanner.scan(input, limits)? else { return Ok(None) };
-        self.scanner = HeadScanner::new(LineEnds::Lenient);
-        let head = Bytes::copy_from_slice(input.get(..end).unwrap_or_default());
-        input.advance(end);
-        let mut lines = vec![httparse::EMPTY_HEADER; limits.max_headers];
-        let mut parsed = httparse::Response::new(&mut lines);
-        match parsed.parse(&head) {
-            Ok(httparse::Status::Complete(_)) => {}
-            Ok(httparse::Status::Partial) => {
-                return Err(HandshakeError::Malformed("unfinished line"));
+        loop {
+            let Some(end) = self.scanner.scan(input, limits)? else { return Ok(None) };
+            self.scanner = HeadScanner::new(LineEnds::Lenient);
+            let response = Response::parse(&input.split_to(end), limits)?;
+            let is_interim = response.status != 101 && (100..200).contains(&response.status);
+            if !is_interim || self.interim >= INTERIM {
+                return Ok(Some(response));
             }
-            Err(error) => return Err(HandshakeError::from_parser(error, limits)),
+            self.interim += 1;
         }
-        let status = parsed.code.unwrap_or_default();
-        let headers = Headers::new(head.clone(), parsed.headers);
-        Ok(Some(Response { status, headers }))
     }
 }
 
@@ -201,6 +204,22 @@ pub struct Response {
 }
 
 impl Response {
+    fn parse(head: &[u8], limits: &HandshakeLimits) -> Result<Self, HandshakeError> {
+        let head = unfolded(head);
+        let mut lines = vec![httparse::EMPTY_HEADER; limits.max_headers];
+        let mut parsed = httparse::Response::new(&mut lines);
+        match parsed.parse(&head) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Partial) => {
+                return Err(HandshakeError::Malformed("unfinished line"));
+            }
+            Err(error) => return Err(HandshakeError::from_parser(error, limits)),
+        }
+        let status = parsed.code.unwrap_or_default();
+        let headers = Headers::new(head.clone(), parsed.headers);
+        Ok(Self { status, headers })
+    }
+
     /// Returns the HTTP status.
     pub fn status(&self) -> u16 {
         self.status
@@ -215,4 +234,26 @@ impl Response {
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.headers.iter()
     }
+}
+
+/// Returns the head with spaces in the place of each line end within a field's value (RFC 9112, 5.2). Behind
+/// the first line there is no field to go on: that is left for the parser to refuse.
+fn unfolded(head: &[u8]) -> Bytes {
+    let mut unfolded = BytesMut::from(head);
+    let first_line = head.iter().position(|byte| *byte == b'\n').map_or(head.len(), |at| at + 1);
+    let mut previous = [0; 2];
+    let mut folds = Vec::new();
+    for (at, byte) in head.iter().enumerate().skip(first_line) {
+        if matches!(byte, b' ' | b'\t') && previous[1] == b'\n' {
+            let length = if previous[0] == b'\r' { 2 } else { 1 };
+            folds.push(at.saturating_sub(length)..at);
+        }
+        previous = [previous[1], *byte];
+    }
+    for fold in folds {
+        if let Some(bytes) = unfolded.get_mut(fold) {
+            bytes.fill(b' ');
+        }
+    }
+    unfolded.freeze()
 }
