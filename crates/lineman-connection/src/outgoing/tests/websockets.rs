@@ -1,5 +1,7 @@
 //! Outgoing connections that speak WebSocket, with the table itself as their server.
 
+use lineman_wire::websocket::{HandshakeLimits, RequestParser};
+
 use super::*;
 use crate::connection::Handlers;
 use crate::websocket::{Deflate, Message, Refusal, Request};
@@ -67,6 +69,39 @@ fn a_refusal_is_a_failure_to_connect() {
         let _handle = outgoing.connect().expect("a good URL");
         let expected = format!("connect failed: 127.0.0.1:{port}: refused with status 403");
         assert_eq!(log.lines(1).await, [expected]);
+    });
+}
+
+/// RFC 9110, 15.2: interim answers come unasked. RFC 9112, 5.2: a folded line is unfolded.
+#[test]
+fn a_server_may_hint_before_it_answers() {
+    run(async || {
+        let (listener, address) = listen().await;
+        let log = Log::default();
+        let heard = log.clone();
+        let outgoing = Outgoing::websocket(format!("ws://{address}/")).on_message(
+            async move |_connection, message| {
+                heard.add(format!("{message:?}"));
+                Ok(())
+            },
+        );
+        let handle = outgoing.connect().expect("a good URL");
+        let mut server = accept(&listener).await;
+        let mut asked = String::new();
+        while !asked.ends_with("\r\n\r\n") {
+            asked += &hear(&mut server).await;
+        }
+        let request = RequestParser::new().parse(asked.as_bytes(), &HandshakeLimits::default());
+        let request = request.expect("good").expect("whole");
+        let answer = lineman_wire::websocket::accept(&request, None, &[]).expect("it is accepted");
+        let answer = String::from_utf8(answer.to_vec()).expect("text");
+        let folded = answer.replace("Connection: ", "Connection:\r\n ");
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+        say(&mut server, &[hints, &folded].concat()).await;
+        server.get_mut().write_all(b"\x81\x02hi").await.expect("written");
+        let lines = log.lines(1).await;
+        assert!(lines[0].contains("hi"), "{lines:?}");
+        handle.close();
     });
 }
 
