@@ -48,6 +48,16 @@ pub fn forwarded<'v>(
     walk(peer, elements.filter(|element| !element.is_empty()).map(node), is_trusted)
 }
 
+/// Returns the text of a header line. Of one that is no UTF-8 it is the members of its list, with `unknown`
+/// for those that are none: what a client made up must not hide what a proxy appended to it.
+pub fn texts(line: &[u8]) -> Vec<&str> {
+    if let Ok(text) = std::str::from_utf8(line) {
+        return vec![text];
+    }
+    let members = line.split(|byte| *byte == b',');
+    members.map(|member| std::str::from_utf8(member).unwrap_or("unknown")).collect()
+}
+
 fn walk(
     peer: IpAddr,
     mut hops: impl Iterator<Item = Option<IpAddr>>,

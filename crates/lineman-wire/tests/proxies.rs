@@ -6,7 +6,7 @@ mod pieces;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use lineman_wire::forwarded::{forwarded, x_forwarded_for};
+use lineman_wire::forwarded::{forwarded, texts, x_forwarded_for};
 use lineman_wire::proxy_protocol::{Addresses, Error, Header, MAX_SIZE, Ssl, decode};
 use pieces::in_pieces;
 use proptest::{collection::vec, prelude::*};
@@ -317,6 +317,23 @@ fn any_ssl() -> impl Strategy<Value = Ssl> {
             common_name,
         },
     )
+}
+
+/// A client that sends a byte of Latin-1 does not hide its address so.
+#[test]
+fn what_is_no_text_ends_the_walk_where_it_stands() {
+    let peer: IpAddr = "10.0.0.1".parse().unwrap();
+    let is_trusted = |ip: IpAddr| ip.to_string().starts_with("10.");
+    for (line, expected) in [
+        (&b"203.0.113.9"[..], "203.0.113.9"),
+        (b"\xe9, 203.0.113.9", "203.0.113.9"),
+        (b"6.6.6.6, \xe9, 10.0.0.2", "10.0.0.2"),
+        (b"203.0.113.9, 10.0.0.\xe9", "10.0.0.1"),
+    ] {
+        assert_eq!(x_forwarded_for(peer, texts(line), is_trusted).to_string(), expected);
+    }
+    let line = b"for=\"\xe9, for=203.0.113.9";
+    assert_eq!(forwarded(peer, texts(line), is_trusted).to_string(), "203.0.113.9");
 }
 
 proptest! {

@@ -13,6 +13,7 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use lineman_wire::forwarded::texts;
 use lineman_wire::panic_text;
 use tower::ServiceExt;
 
@@ -87,8 +88,7 @@ impl<S> Guarded<S> {
         let Some(proxies) = &self.front.proxies else { return Some(self.peer.clone()) };
         let lines = |name: &str| {
             let values = request.headers().get_all(name).iter();
-            // What is no text names no address, and ends what is believed.
-            values.map(|value| value.to_str().unwrap_or_default()).collect()
+            values.flat_map(|value| texts(value.as_bytes())).collect()
         };
         let told = proxies.client_of(&self.peer, lines).ok()?;
         let client = told.unwrap_or_else(|| self.peer.clone());

@@ -2,7 +2,7 @@
 //! frames its body, what it expects. Parsing and framing are hyper's.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 
@@ -18,12 +18,14 @@ pub(super) enum Verdict {
     Refuse(StatusCode),
 }
 
-/// Judges a request's head. An authority in the target takes the place of `Host` (RFC 9112, 3.2.2).
+/// Judges a request's head. An authority in the target takes the place of `Host` (RFC 9112, 3.2.2), and
+/// several lines of cookies become one (RFC 9113, 8.2.3).
 pub(super) fn judge<B>(request: &mut Request<B>, limits: &Limits) -> Verdict {
     let checks = [check_size, check_coding, check_expectation, check_length];
     if let Err(status) = checks.iter().try_for_each(|check| check(request.headers(), limits)) {
         return Verdict::Refuse(status);
     }
+    join_cookies(request.headers_mut());
     let target = if request.version() == Version::HTTP_2 { authority_of_2 } else { check_target };
     match target(request) {
         Err(status) => Verdict::Refuse(status),
@@ -70,6 +72,15 @@ fn check_length(headers: &HeaderMap, limits: &Limits) -> Result<(), StatusCode> 
     let length: Option<u64> = length.and_then(|text| text.trim().parse().ok());
     let too_large = length.is_some_and(|length| length > limits.body_size);
     if too_large { Err(StatusCode::PAYLOAD_TOO_LARGE) } else { Ok(()) }
+}
+
+fn join_cookies(headers: &mut HeaderMap) {
+    let values: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if values.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&values.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// RFC 9112, 3.2: the form of the target, and the host it means.
@@ -152,6 +163,17 @@ fn is_sound(authority: &Authority) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// HTTP/2 sends a line for each cookie, and frameworks read the first line alone.
+    #[test]
+    fn lines_of_cookies_are_one() {
+        let request = Request::builder().uri("/").header("host", "a");
+        let request = request.header("cookie", "a=1").header("cookie", &b"b=\xf6"[..]);
+        let mut request = request.header("cookie", "c=3; d=4").body(()).expect("a request");
+        assert_eq!(judge(&mut request, &Limits::default()), Verdict::Serve);
+        let cookies: Vec<_> = request.headers().get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, [&b"a=1; b=\xf6; c=3; d=4"[..]]);
+    }
 
     #[test]
     fn what_names_a_host() {

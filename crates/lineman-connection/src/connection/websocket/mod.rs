@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use lineman_wire::BoxError;
+use lineman_wire::forwarded::texts;
 use lineman_wire::websocket::{
     Decoder, Encoder, Error, Event, Extensions, HandshakeError, RequestParser, Role, encode_close,
     encode_message, encode_ping, encode_pong,
@@ -255,8 +256,7 @@ impl WebSocket {
 impl Opening for Request {
     fn values(&self, name: &str) -> Vec<&str> {
         let lines = self.headers().filter(|(header, _)| header.eq_ignore_ascii_case(name));
-        // What is no text names no address, and ends the walk.
-        lines.map(|(_, value)| std::str::from_utf8(value).unwrap_or("unknown")).collect()
+        lines.flat_map(|(_, value)| texts(value)).collect()
     }
 }
 
