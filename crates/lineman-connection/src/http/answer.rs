@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -13,10 +13,11 @@ use pin_project_lite::pin_project;
 use super::watch::{Exchange, Spoken};
 
 pin_project! {
-    /// The service's body, or none.
+    /// The service's body, or a text of ours.
     pub(super) struct Answer<B: Body> {
         #[pin]
         body: Option<B>,
+        text: Bytes,
         // What the service gave and hyper has not asked for.
         rest: Option<B::Data>,
         exchange: Exchange,
@@ -26,27 +27,38 @@ pin_project! {
 /// Passes on what the service answers.
 pub(super) fn answer<B: Body>(response: Response<B>, exchange: Exchange) -> Response<Answer<B>> {
     exchange.answered();
-    response.map(|body| Answer { body: Some(body), rest: None, exchange })
+    response.map(|body| Answer { body: Some(body), text: Bytes::new(), rest: None, exchange })
 }
 
-/// Answers with a status alone. Over HTTP/1 it is the connection's last answer: what follows the
+/// Answers with a status, in words too. Over HTTP/1 it is the connection's last answer: what follows the
 /// request cannot be trusted, or is not wanted.
 pub(super) fn refuse<B: Body>(
     status: StatusCode,
     spoken: Spoken,
     exchange: Exchange,
 ) -> Response<Answer<B>> {
-    let mut response = empty(status, exchange);
+    exchange.answered();
+    let response = in_words(status);
+    let mut response = response.map(|text| Answer { body: None, text, rest: None, exchange });
     if spoken == Spoken::Http1 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
+/// Returns an answer of a status and its name, for a person to read.
+pub(super) fn in_words(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(format!("{status}\n")));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
 /// Answers with a status and nothing else.
 pub(super) fn empty<B: Body>(status: StatusCode, exchange: Exchange) -> Response<Answer<B>> {
     exchange.answered();
-    let body = Answer { body: None, rest: None, exchange };
+    let body = Answer { body: None, text: Bytes::new(), rest: None, exchange };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response
@@ -62,6 +74,10 @@ impl<B: Body> Body for Answer<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
         this.exchange.went_on();
+        if !this.text.is_empty() {
+            this.exchange.gave();
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(this.text)))));
+        }
         let mut data = if let Some(rest) = this.rest.take() {
             rest
         } else {
@@ -82,11 +98,12 @@ impl<B: Body> Body for Answer<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
+        let is_over = self.text.is_empty() && self.rest.is_none();
+        is_over && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.as_ref().map_or(0, |rest| rest.remaining() as u64);
+        let rest = self.rest.as_ref().map_or(self.text.len(), Buf::remaining) as u64;
         let body = self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(body.lower().saturating_add(rest));

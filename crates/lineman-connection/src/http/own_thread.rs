@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tower::{Service, ServiceExt};
 
 use super::WebService;
+use super::answer::in_words;
 use crate::{BoxError, LocalFuture};
 
 /// Requests that may wait for the thread; further ones are answered 503. Only a thread that is blocked
@@ -90,11 +91,11 @@ impl<R: 'static> Service<R> for OwnThread<R> {
         };
         Box::pin(async move {
             if let Some(status) = refusal {
-                return Ok(empty(status));
+                return Ok(refusal_of(status));
             }
             Ok(answered.await.unwrap_or_else(|_| {
                 tracing::error!("HTTP service panicked");
-                empty(StatusCode::INTERNAL_SERVER_ERROR)
+                refusal_of(StatusCode::INTERNAL_SERVER_ERROR)
             }))
         })
     }
@@ -158,13 +159,15 @@ pub(super) struct Pieces {
     ended: bool,
 }
 
-/// Answers with a status alone.
-fn empty(status: StatusCode) -> Response<Pieces> {
-    let (_, receiver) = mpsc::channel(1);
-    let body = Pieces { receiver, left: SizeHint::with_exact(0), ended: true };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
+/// Answers with a status, in words too.
+fn refusal_of(status: StatusCode) -> Response<Pieces> {
+    in_words(status).map(|text| {
+        let (sender, receiver) = mpsc::channel(1);
+        let left = SizeHint::with_exact(text.len() as u64);
+        // It has room for one.
+        let ended = sender.try_send(Piece::LastFrame(Frame::data(text))).is_err();
+        Pieces { receiver, left, ended }
+    })
 }
 
 impl http_body::Body for Pieces {

@@ -196,8 +196,8 @@ async fn serve_1<S: WebService>(
     };
     let mut socket = connection.into_parts().io.into_inner();
     if let Overdue::InHead = silence {
-        let answer =
-            "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        let answer = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\
+            Content-Type: text/plain; charset=utf-8\r\nContent-Length: 20\r\n\r\n408 Request Timeout\n";
         socket.write_all(answer.as_bytes()).await?;
     }
     Ok(socket.shutdown().await?)

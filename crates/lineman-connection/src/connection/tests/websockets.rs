@@ -212,6 +212,55 @@ fn plain_http_goes_to_the_service_and_without_one_gets_426() {
     });
 }
 
+/// Whatever refuses a request says so to the person behind it, and that the connection ends.
+#[test]
+fn refusals_can_be_read() {
+    with_table(async |table| {
+        let refuse = |status: u16| {
+            let open = async move |connection: Connection<WebSocket>, _| {
+                connection.close(CloseReason::Refused(status));
+                Ok(())
+            };
+            let handlers = Handlers { open: Some(boxed_with(open)), ..Handlers::default() };
+            Serve::peers(WebSocket::server, Rc::new(handlers))
+        };
+        let limits = Limits { handshake_time: Duration::from_millis(50), ..Limits::default() };
+        let mut addresses = [403, 503].map(|status| serve(&table, refuse(status))).to_vec();
+        addresses.push(serve(&table, echo().limits(limits)));
+        addresses.extend([(); 5].map(|()| serve(&table, echo())));
+        let endless = format!("GET / HTTP/1.1\r\nCookie: {}", "c".repeat(17_000));
+        let no_upgrade = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (post, bad) = (REQUEST.replace("GET", "POST"), REQUEST.replace("Host", "Hose"));
+        let requests =
+            [REQUEST, REQUEST, "GET /", no_upgrade, &post, &bad, &endless, "\x16\x03\x01"];
+        let expected = [
+            ("403 Forbidden", "403 Forbidden"),
+            ("503 Service Unavailable", "503 Service Unavailable"),
+            ("408 Request Timeout", "408 Request Timeout"),
+            ("426 Upgrade Required", "ws://"),
+            ("405 Method Not Allowed", "GET"),
+            ("400 Bad Request", "host"),
+            ("431 Request Header Fields Too Large", "16384 bytes"),
+            ("400 Bad Request", "TLS"),
+        ];
+        for ((address, request), (status, told)) in
+            addresses.into_iter().zip(requests).zip(expected)
+        {
+            let mut peer = connect(address).await;
+            say(&mut peer, request).await;
+            let answer = String::from_utf8(rest(&mut peer).await).expect("text");
+            let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\nConnection: close")), "{head}");
+            assert!(head.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"), "{head}");
+            assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{answer}");
+            assert!(body.contains(told) && body.ends_with('\n'), "{body:?}");
+            // RFC 9110, 15.5.22 and RFC 6455, 4.4.
+            let upgrade = "close, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+            assert_eq!(head.contains(upgrade), status.starts_with("426"), "{head}");
+        }
+    });
+}
+
 #[test]
 fn a_handler_may_refuse_the_upgrade() {
     with_table(async |table| {

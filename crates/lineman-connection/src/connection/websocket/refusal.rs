@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
+use lineman_wire::websocket::HandshakeError;
 
 use crate::connection::CloseReason;
 
@@ -36,7 +37,7 @@ impl Refusal {
         Self { status, headers: Vec::new(), body: String::new() }
     }
 
-    /// Sets the text that the client gets. Default: none.
+    /// Sets the text that the client gets. Default: the status and its name, `403 Forbidden`.
     #[must_use]
     pub fn body(mut self, text: impl Into<String>) -> Self {
         self.body = text.into();
@@ -61,6 +62,12 @@ impl Refusal {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let reason = status.canonical_reason().unwrap_or_default();
         let mut answer = format!("HTTP/1.1 {} {reason}\r\nConnection: close\r\n", self.status);
+        let body = match (self.body.as_str(), status) {
+            // A 304 has none (RFC 9110, 15.4.5).
+            ("", StatusCode::NOT_MODIFIED) => String::new(),
+            ("", status) => format!("{} {reason}\n", status.as_u16()),
+            (text, _) => text.to_owned(),
+        };
         let mut has_type = false;
         for (name, value) in &self.headers {
             let fits = HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| !is_ours(&name))
@@ -72,11 +79,10 @@ impl Refusal {
             has_type |= name.eq_ignore_ascii_case("content-type");
             push(&mut answer, format_args!("{name}: {value}\r\n"));
         }
-        if !has_type && !self.body.is_empty() {
+        if !has_type && !body.is_empty() {
             answer.push_str("Content-Type: text/plain; charset=utf-8\r\n");
         }
-        push(&mut answer, format_args!("Content-Length: {}\r\n\r\n", self.body.len()));
-        answer.push_str(&self.body);
+        push(&mut answer, format_args!("Content-Length: {}\r\n\r\n{body}", body.len()));
         Bytes::from(answer)
     }
 }
@@ -103,12 +109,11 @@ impl std::error::Error for Refusal {}
 /// Returns the answer to a request that is not refused for what it says.
 pub(super) fn answer_to_reason(reason: &CloseReason) -> Bytes {
     let status = match reason {
+        CloseReason::Refused(426) => return HandshakeError::NotAnUpgrade.response(),
         CloseReason::HandshakeTimeout => 408,
         CloseReason::HandlerFailed(_) | CloseReason::HandlerPanicked(_) => 500,
         CloseReason::Refused(status) => *status,
         _ => 503,
     };
-    // RFC 9110 section 15.5.22: it says to what.
-    let refusal = Refusal::new(status);
-    if status == 426 { refusal.header("Upgrade", "websocket") } else { refusal }.answer()
+    Refusal::new(status).answer()
 }

@@ -175,6 +175,40 @@ fn every_request_is_answered_as_the_rfcs_say() {
     });
 }
 
+/// What the rules refuse is said in words; what hyper cannot parse has a status alone.
+#[test]
+fn refusals_can_be_read() {
+    with_table(async |table| {
+        let address = listen(&table, Http::new(Echo(Seen::default())));
+        for (request, status) in [
+            ("GET /a HTTP/1.1\r\n\r\n", "400 Bad Request"),
+            ("GET /a HTTP/1.1\r\nHost: h\r\nExpect: tea\r\n\r\n", "417 Expectation Failed"),
+            (
+                "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n",
+                "413 Payload Too Large",
+            ),
+            ("GET /a HT", "408 Request Timeout"),
+        ] {
+            let mut peer = connect(address).await;
+            say(&mut peer, request).await;
+            let answer = rest(&mut peer).await.to_ascii_lowercase();
+            let status = format!("{status}\n").to_ascii_lowercase();
+            let start = format!("http/1.1 {}\r\n", status.trim_end());
+            assert!(
+                answer.starts_with(&start) && answer.ends_with(&format!("\r\n\r\n{status}")),
+                "{answer}"
+            );
+            for line in ["connection: close", "content-type: text/plain; charset=utf-8"] {
+                assert!(answer.contains(&format!("\r\n{line}\r\n")), "{answer}");
+            }
+            assert!(
+                answer.contains(&format!("\r\ncontent-length: {}\r\n", status.len())),
+                "{answer}"
+            );
+        }
+    });
+}
+
 /// Byte by byte, the same comes out.
 #[test]
 fn any_split_of_the_bytes_gives_the_same_answers() {

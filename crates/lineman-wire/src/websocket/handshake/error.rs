@@ -40,7 +40,10 @@ pub enum HandshakeError {
     Host,
     /// The request does not ask for a WebSocket: no `Upgrade: websocket` or no
     /// `Connection: upgrade` (4.2.1).
-    #[error("this port speaks websocket: upgrade and connection headers are missing")]
+    #[error(
+        "here is a websocket and no page: connect with ws:// or wss:// (the request lacks \
+         \"Upgrade: websocket\" and \"Connection: Upgrade\")"
+    )]
     NotAnUpgrade,
     /// `Sec-WebSocket-Version` is not 13 (4.4).
     #[error("sec-websocket-version must be 13")]
