@@ -1,8 +1,9 @@
-//! Facts from `/proc`: load, memory, CPU time, start time. For `status`; what is missing is `None`.
+//! Facts from `/proc`: load, memory, CPU time, start time. For `status`, and for the budget of a worker;
+//! what is missing is `None`.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The kernel's clock ticks per second in `/proc/<pid>/stat`: fixed at 100 for user space on Linux.
@@ -59,6 +60,42 @@ pub fn backlog_limit() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
+/// Returns how much memory this process and its kin may use, in bytes: the machine's, or the limit of a
+/// control group they are in, if that is smaller.
+pub fn memory_limit() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_in(&text));
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let of_groups = limit_files(&groups).into_iter().filter_map(|file| {
+        // "max" is version 2's word for no limit; version 1 says a number above the machine's.
+        fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()
+    });
+    of_groups.chain(machine).min()
+}
+
+fn total_in(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Returns the files that may hold a limit: of each group in `/proc/self/cgroup`, and of those around it.
+fn limit_files(groups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let (root, name) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            some if some.split(',').any(|one| one == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let within = Path::new(path.trim_start_matches('/'));
+        files.extend(within.ancestors().map(|group| Path::new(root).join(group).join(name)));
+    }
+    files
+}
+
 fn usage_from(stat: &str) -> Option<Usage> {
     // The second field is the program's name in parentheses and may hold blanks and parentheses.
     let (_, rest) = stat.rsplit_once(')')?;
@@ -89,6 +126,28 @@ mod tests {
         assert!(ignores_hangup_in("Name:\tx\nSigIgn:\t0000000000001001\n"));
         assert!(!ignores_hangup_in("SigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n"));
         assert!(!ignores_hangup_in(""));
+    }
+
+    #[test]
+    fn the_limits_of_a_group_and_of_those_around_it_count() {
+        let files = |groups: &str| -> Vec<String> {
+            limit_files(groups).iter().map(|file| file.display().to_string()).collect()
+        };
+        assert_eq!(
+            files("0::/a/b\n"),
+            [
+                "/sys/fs/cgroup/a/b/memory.max",
+                "/sys/fs/cgroup/a/memory.max",
+                "/sys/fs/cgroup/memory.max"
+            ]
+        );
+        assert_eq!(
+            files("5:cpu:/x\n4:hugetlb,memory:/\n"),
+            ["/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        );
+        assert_eq!(files("nonsense\n"), [""; 0]);
+        assert_eq!(total_in("MemTotal:       16 kB\nMemFree: 1 kB\n"), Some(16 * 1024));
+        assert!(memory_limit().unwrap() > 0);
     }
 
     #[test]
