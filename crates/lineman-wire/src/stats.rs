@@ -41,6 +41,12 @@ macro_rules! counters {
             limited_bytes,
             /// Peers closed because they were silent.
             heartbeats_missed,
+            /// Connections that were not read for a while, as they held most of a budget that was half used.
+            budget_held,
+            /// Connections and requests refused because the budget was used to three quarters.
+            budget_refused,
+            /// Connections closed because they held most of a budget that was used up.
+            budget_closed,
             /// Times accepting paused for a moment, as the process was out of descriptors.
             accept_pauses,
         }
@@ -58,6 +64,8 @@ macro_rules! stats {
             pub connections: u64,
             /// Bytes that wait in send queues.
             pub queued_bytes: u64,
+            /// Bytes that are unfinished or unsent, as the budget counts them.
+            pub held_bytes: u64,
             $($(#[$about])* pub $name: u64,)*
         }
 
@@ -66,6 +74,7 @@ macro_rules! stats {
             pub fn add(&mut self, other: &Self) {
                 self.connections += other.connections;
                 self.queued_bytes += other.queued_bytes;
+                self.held_bytes += other.held_bytes;
                 $(self.$name += other.$name;)*
             }
         }

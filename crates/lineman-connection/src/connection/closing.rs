@@ -12,7 +12,7 @@ use super::inflow::Hold;
 use super::life::State;
 use super::outflow::Ending;
 use super::transport::Transport;
-use super::{CloseReason, Driver};
+use super::{CloseReason, Driver, Limit};
 
 /// How long the peer may take to end its side after we have ended ours. It has read the farewell by
 /// then or never will; Workerman lingers as long.
@@ -159,6 +159,9 @@ impl<D: Driver> Entry<D> {
                 self.table.add(|counters| &counters.handshakes_failed, 1);
                 self.begin_close(CloseReason::HandshakeTimeout);
             }
+            Deadline::Message if self.inflow.is_held(Hold::OverBudget) => {
+                self.begin_close(CloseReason::Limited(Limit::Budget));
+            }
             Deadline::Message => self.begin_close(CloseReason::MessageTimeout),
             Deadline::Rate => self.lift(Hold::Throttled),
             Deadline::End | Deadline::Close => self.finish_as_begun(),
@@ -186,6 +189,7 @@ impl<D: Driver> Entry<D> {
         self.serve.population.leave(self.counted_for());
         self.outflow.clear();
         self.inflow.take_unread();
+        self.weigh();
         self.end_pipes();
         if self.inflow.is_held(Hold::Busy) {
             self.life.owe_close();

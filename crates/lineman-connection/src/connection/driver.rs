@@ -163,6 +163,19 @@ pub trait Driver: Sized + 'static {
         rest > 0
     }
 
+    /// Returns how many bytes of memory it has for what is unfinished, for the process's budget. Default 0:
+    /// everything that is unfinished lies in the undecoded bytes.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// Returns the size in bytes of a message that was decoded, if that may be more than came: one that was
+    /// compressed, or came in pieces. Default 0.
+    fn size(message: &Self::Inbound) -> usize {
+        let _ = message;
+        0
+    }
+
     /// Returns how many bytes of a message that has not ended may wait. A whole one that came in one read
     /// is not measured: [`Driver::decode`] may refuse it.
     fn max_undecoded(&self) -> usize {

@@ -23,7 +23,10 @@ use super::stats::{Row, tls_name};
 use super::table::{Scratch, Table};
 use super::transit::{Facts, Transit};
 use super::transport::Transport;
-use super::{Address, CloseReason, Connection, Driver, Limits};
+use super::{Address, CloseReason, Connection, Driver, Limit, Limits};
+
+/// A message from this size on counts for the budget while its handler waits.
+const LARGE: usize = 16 * 1024;
 
 /// What a connection is to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,14 @@ pub(super) trait AnyEntry {
     fn life(&self) -> &Life;
     fn row(&self) -> Row;
     fn queued(&self) -> usize;
+    /// Returns how many bytes would be given back if it were closed.
+    fn holding(&self) -> usize;
+    /// The process holds too much: it is not read until [`AnyEntry::within_budget`]; returns whether that
+    /// is new.
+    fn over_budget(&self) -> bool;
+    fn within_budget(self: Rc<Self>);
+    /// Closes it, so that what it holds is given back.
+    fn shed(self: Rc<Self>);
     fn ready(self: Rc<Self>, readiness: Readiness, scratch: &mut Scratch);
     fn again(self: Rc<Self>, scratch: &mut Scratch);
     /// Looks after a connection whose listener has this heartbeat.
@@ -167,6 +178,7 @@ impl<D: Driver> Entry<D> {
     /// The task of a busy handler is done; what waited behind it goes on.
     pub(super) fn finished(self: &Rc<Self>, result: crate::Result) {
         self.inflow.lift(Hold::Busy);
+        self.set_at_work(0);
         self.settle(result);
         if !self.life.is_closed() {
             self.read_again();
@@ -209,6 +221,9 @@ impl<D: Driver> Entry<D> {
             self.table.release(&mut queue);
         }
         drop(queue);
+        if !drained || self.outflow.charged.get() > 0 {
+            self.weigh();
+        }
         match written {
             Ok(written) => {
                 self.count(|counters| counters.bytes_out += written as u64);
@@ -236,6 +251,38 @@ impl<D: Driver> Entry<D> {
             self.table.pipe_drained(source);
         }
         self.said_everything();
+    }
+
+    /// Charges the budget what it holds now, where it holds or has held something.
+    pub(super) fn weigh_incoming(&self) {
+        if self.outflow.charged.get() > 0 || self.incoming() > 0 {
+            self.weigh();
+        }
+    }
+
+    /// Charges the budget what it holds now.
+    pub(super) fn weigh(&self) {
+        let at_work = self.extra.borrow().as_ref().map_or(0, |extra| extra.at_work);
+        let sealed = self.transport.borrow().as_ref().map_or(0, Transport::pending);
+        let holds = self.incoming() + sealed + self.outflow.queue.borrow().held() + at_work;
+        let holds = u32::try_from(holds).unwrap_or(u32::MAX);
+        self.table.charge(self.outflow.charged.replace(holds), holds);
+    }
+
+    /// Returns the memory of what came and is no message yet.
+    fn incoming(&self) -> usize {
+        let layers = self.transport.borrow().as_ref().map_or(0, Transport::held);
+        self.inflow.unread_held() + layers + self.driver.borrow().held()
+    }
+
+    /// The handler is at work on a message of this size, or done with it.
+    pub(super) fn set_at_work(&self, size: usize) {
+        let is_new = size >= LARGE;
+        let was = self.extra.borrow().as_ref().is_some_and(|extra| extra.at_work > 0);
+        if is_new || was {
+            self.extra(|extra| extra.at_work = if is_new { size } else { 0 });
+            self.weigh();
+        }
     }
 
     /// Counts something of this connection.
@@ -314,6 +361,31 @@ impl<D: Driver> AnyEntry for Entry<D> {
     fn queued(&self) -> usize {
         let pending = self.transport.borrow().as_ref().map_or(0, Transport::pending);
         self.outflow.queued() + pending
+    }
+
+    fn holding(&self) -> usize {
+        let at_work = self.extra.borrow().as_ref().map_or(0, |extra| extra.at_work);
+        let alone = self.outflow.charged.get() as usize;
+        alone.saturating_sub(at_work) + self.outflow.queue.borrow().shared_len()
+    }
+
+    fn over_budget(&self) -> bool {
+        self.inflow.hold(Hold::OverBudget)
+    }
+
+    fn within_budget(self: Rc<Self>) {
+        self.lift(Hold::OverBudget);
+    }
+
+    fn shed(self: Rc<Self>) {
+        let reason = CloseReason::Limited(Limit::Budget);
+        // Behind what waits nothing is heard soon, and it is what has to go.
+        if self.queued() > 0 {
+            return self.finish(reason);
+        }
+        self.inflow.take_unread();
+        self.begin_close(reason);
+        self.weigh();
     }
 
     fn row(&self) -> Row {
@@ -403,6 +475,12 @@ impl<D: Driver> AnyEntry for Entry<D> {
 
     fn abort(self: Rc<Self>, reason: CloseReason) {
         self.finish(reason);
+    }
+}
+
+impl<D: Driver> Drop for Entry<D> {
+    fn drop(&mut self) {
+        self.table.charge(self.outflow.charged.get(), 0);
     }
 }
 

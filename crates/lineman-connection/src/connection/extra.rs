@@ -56,6 +56,8 @@ pub(super) struct Extra<D: Driver> {
     pub(super) session: Option<Box<Session>>,
     /// What is to go on with another protocol; TLS that was asked for begins before.
     pub(super) successor: Option<Succeed<D>>,
+    /// The size of the message that the handler is at work on, if it is large.
+    pub(super) at_work: usize,
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
 }
@@ -69,6 +71,7 @@ impl<D: Driver> Default for Extra<D> {
             forward: None,
             session: None,
             successor: None,
+            at_work: 0,
             messages: None,
             bytes: None,
         }

@@ -35,11 +35,15 @@ pub struct Counters {
     pub bytes_out: u64,
 }
 
+/// A queue that has grown so far within a turn is charged to the budget at once, not at its end.
+const GROWN: usize = 16 * 1024;
+
 /// Why a message was not taken. `send` returns it boxed: `error.is::<SendError>()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The send queue is at its bound; nothing was queued. `on_drain` tells when there is room.
+    /// The send queue is at its bound, or holds something and the process's budget is used up; nothing was
+    /// queued. `on_drain` tells when there is room.
     #[error("send queue is full: the peer reads more slowly than we send")]
     Full,
     /// The connection is closing or closed.
@@ -187,7 +191,11 @@ impl<D: Driver> Connection<D> {
 
     pub(super) fn may_send(&self) -> Result<(), SendError> {
         self.takes_messages()?;
-        if self.is_full() {
+        let is_spent = self.queued_bytes() > 0 && self.entry.table.is_spent();
+        if is_spent && !self.is_full() {
+            self.entry.outflow.fill();
+        }
+        if is_spent || self.is_full() {
             self.entry.table.add(|counters| &counters.refused, 1);
             return Err(SendError::Full);
         }
@@ -198,6 +206,9 @@ impl<D: Driver> Connection<D> {
         self.entry.table.add(|counters| &counters.messages_out, 1);
         self.entry.count(|counters| counters.messages_out += 1);
         self.entry.touch();
+        if queued >= GROWN {
+            self.entry.weigh();
+        }
         if queued >= self.entry.limits().send_queue && self.entry.outflow.fill() {
             self.entry.serve.handler.on_full(self);
         }

@@ -23,11 +23,17 @@ pub(super) enum Hold {
     Throttled = 8,
     /// The connection that its messages are piped to is full.
     Piped = 16,
+    /// The process holds too much, and this connection much of it. What was read is decoded: that ends
+    /// something, and a message that has begun keeps its deadline.
+    OverBudget = 32,
 }
 
 /// These concern the messages of an open connection: a handshake goes on, and so does a farewell,
 /// for the peer's own may be among what is not read.
 const WHILE_OPEN: u8 = Hold::Paused as u8 | Hold::Throttled as u8 | Hold::Piped as u8;
+
+/// What stops reading and not decoding.
+const READING_ALONE: u8 = Hold::OverBudget as u8;
 
 /// Those that another process can lift.
 const MOVED: [Hold; 2] = [Hold::Paused, Hold::Throttled];
@@ -113,14 +119,14 @@ impl Inflow {
 
     fn holds_in(&self, state: State) -> u8 {
         let counts = if state == State::Open { u8::MAX } else { !WHILE_OPEN };
-        self.holds.get() & counts
+        self.holds.get() & counts & !READING_ALONE
     }
 
     /// Returns whether the socket may be read: up to `read_ahead` bytes behind a handler at work.
     pub(super) fn may_read(&self, state: State, read_ahead: usize) -> bool {
         match state {
             State::Connecting | State::Closed => return false,
-            State::Open if self.holds.get() & WHILE_OPEN != 0 => return false,
+            State::Open if self.holds.get() & (WHILE_OPEN | READING_ALONE) != 0 => return false,
             State::Preparing
             | State::Handshake
             | State::Deciding
@@ -142,6 +148,11 @@ impl Inflow {
 
     pub(super) fn unread_len(&self) -> usize {
         self.unread.borrow().len()
+    }
+
+    /// Returns how much memory the undecoded bytes have.
+    pub(super) fn unread_held(&self) -> usize {
+        self.unread.borrow().capacity()
     }
 
     pub(super) fn set_readable(&self, readable: bool) {
@@ -277,6 +288,24 @@ mod tests {
                 assert_eq!(inflow.may_read(state, 0), reads && !stops, "{hold:?} {state:?}");
                 inflow.keep(BytesMut::from("x"));
                 assert_eq!(inflow.may_read(state, 1), reads && !stops, "{hold:?} {state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_over_budget_is_not_read_while_it_is_open_and_goes_on_otherwise() {
+        for state in STATES {
+            let inflow = held_by(&[Hold::OverBudget]);
+            let alive = !matches!(state, State::Connecting | State::Closed | State::Open);
+            assert_eq!((inflow.may_read(state, 1), inflow.may_decode(state)), (alive, true));
+            for other in HOLDS {
+                let both = held_by(&[Hold::OverBudget, other]);
+                let alone = held_by(&[other]);
+                assert_eq!(both.may_decode(state), alone.may_decode(state), "{other:?} {state:?}");
+                assert_eq!(both.may_change(state), alone.may_change(state), "{other:?} {state:?}");
+                assert_eq!(both.may_read(state, 1), alive && alone.may_read(state, 1));
+                assert!(both.lift(Hold::OverBudget));
+                assert_eq!(both.may_read(state, 1), alone.may_read(state, 1));
             }
         }
     }

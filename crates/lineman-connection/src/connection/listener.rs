@@ -169,6 +169,11 @@ pub(super) trait Accept {
 
 impl<D: Driver> Accept for Rc<Serve<D>> {
     fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()> {
+        // One that can be told does not cost much until it is.
+        let costs = !D::HANDSHAKE || self.front.tls.is_some();
+        if costs && self.weight == Weight::Peer && table.refuses_new() {
+            return Ok(());
+        }
         let proxies = self.front.proxies.as_ref();
         let counts = proxies.is_none_or(|proxies| !proxies.will_tell(&peer));
         let address = peer.ip().filter(|_| counts);

@@ -15,6 +15,7 @@ mod due;
 mod deadlines;
 mod queue;
 mod listener;
+mod budget;
 mod admission;
 mod lent;
 mod handshake;
@@ -45,6 +46,7 @@ mod tests;
 
 pub use address::Address;
 pub(crate) use admission::Admission;
+pub(crate) use budget::{Level, Share};
 pub use driver::{CannotMove, Driver, Farewell, Opening, Step};
 pub use front::Front;
 pub(crate) use guest::Guest;

@@ -37,6 +37,9 @@ pub(super) struct Outflow {
     full: Cell<bool>,
     /// The farewell wants an answer.
     awaits: Cell<bool>,
+    /// What the connection as a whole counts for in the process's budget. It is here because these four
+    /// bytes are free here.
+    pub(super) charged: Cell<u32>,
     /// In the table's list of entries to flush.
     listed: Cell<bool>,
 }

@@ -4,12 +4,18 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::budget::{Account, count};
+
 /// Below this a shared message is copied into the tail: one copied cache line or two is cheaper than
 /// an entry in `writev` and an atomic count.
-const SHARE_FROM: usize = 512;
+pub(super) const SHARE_FROM: usize = 512;
+
+/// What a piece costs in memory, beside its bytes if it is shared.
+const PER_PIECE: usize = 64;
 
 /// As many pieces as one `writev` takes; more would be a second system call anyway.
 pub(super) const PIECES: usize = 64;
@@ -31,6 +37,16 @@ impl SendQueue {
         self.pieces_len + self.tail.len()
     }
 
+    /// Returns the memory of what it holds alone; a payload of [`SHARE_FROM`] bytes or more counts by itself.
+    pub(super) fn held(&self) -> usize {
+        self.tail.len() + self.pieces.len() * PER_PIECE
+    }
+
+    /// Returns how many bytes lie in pieces that others may hold as well.
+    pub(super) fn shared_len(&self) -> usize {
+        self.pieces_len
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -42,6 +58,11 @@ impl SendQueue {
 
     /// Gives the tail a buffer of the pool, if it has none of its own.
     pub(super) fn prepare(&mut self, pool: &mut Pool) {
+        if self.tail.len() >= POOLED {
+            // What was written of a large buffer would be kept until all of it is.
+            let full = std::mem::take(&mut self.tail).freeze();
+            self.push(full, pool);
+        }
         if self.tail.capacity() == 0 {
             self.tail = pool.take();
         }
@@ -58,11 +79,18 @@ impl SendQueue {
         }
         if !self.tail.is_empty() {
             let before = self.tail.split().freeze();
-            self.pieces_len += before.len();
-            self.pieces.push_back(before);
+            self.push(before, pool);
         }
         self.pieces_len += bytes.len();
         self.pieces.push_back(bytes);
+    }
+
+    /// Queues what was the tail.
+    fn push(&mut self, before: Bytes, pool: &Pool) {
+        let counts = before.len() >= SHARE_FROM;
+        let before = if counts { count(&pool.account, None, before) } else { before };
+        self.pieces_len += before.len();
+        self.pieces.push_back(before);
     }
 
     /// Returns in how many places of memory the bytes lie.
@@ -126,6 +154,7 @@ impl SendQueue {
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     buffers: Vec<BytesMut>,
+    account: Arc<Account>,
 }
 
 impl Pool {
@@ -133,6 +162,10 @@ impl Pool {
     const KEPT: usize = 256;
     /// A first size that holds a few dozen chat messages.
     const SIZE: usize = 4096;
+
+    pub(super) fn new(account: &Arc<Account>) -> Self {
+        Self { buffers: Vec::new(), account: Arc::clone(account) }
+    }
 
     fn take(&mut self) -> BytesMut {
         self.buffers.pop().unwrap_or_else(|| BytesMut::with_capacity(Self::SIZE))
@@ -252,6 +285,21 @@ mod tests {
         queue.share(Bytes::new(), &mut Pool::default());
         assert!(queue.is_empty());
         assert_eq!((queue.pieces(), queue.chunk()), (0, &b""[..]));
+    }
+
+    #[test]
+    fn a_large_tail_becomes_pieces_that_are_given_back_one_by_one() {
+        let mut pool = Pool::default();
+        let mut queue = SendQueue::default();
+        for _ in 0..8 {
+            queue.prepare(&mut pool);
+            queue.tail().extend_from_slice(&vec![7; 40_000]);
+        }
+        assert_eq!((queue.len(), queue.pieces()), (320_000, 4));
+        let all = pool.account.used();
+        assert!(all > 240_000, "{all}");
+        queue.written(80_000);
+        assert_eq!(all - pool.account.used(), 80_128);
     }
 
     #[test]

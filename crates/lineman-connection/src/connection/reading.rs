@@ -8,13 +8,13 @@ use bytes::BytesMut;
 
 use super::driver::Step;
 use super::due::Deadline;
-use super::entry::Entry;
+use super::entry::{Entry, Weight};
 use super::handler::Event;
 use super::inflow::Hold;
 use super::life::State;
 use super::table::Scratch;
 use super::transport::{Failure, Received};
-use super::{CloseReason, Connection, Driver, Excess};
+use super::{CloseReason, Connection, Driver, Excess, Limit};
 
 /// One read takes at most this much: the size of the shared buffer. Larger reads save nothing
 /// measurable, and another connection waits meanwhile.
@@ -164,16 +164,19 @@ impl<D: Driver> Entry<D> {
             if !self.may_decode() {
                 return;
             }
+            let consumed;
             let (step, replied) = {
                 let mut queue = self.outflow.queue.borrow_mut();
                 let before = queue.tail().len();
+                let input_before = input.len();
                 let step = self.driver.borrow_mut().decode(input, queue.tail(), self.limits());
+                consumed = input_before - input.len();
                 (step, queue.tail().len() != before)
             };
             if replied {
                 self.touch();
             }
-            if !self.take_step(step, input) {
+            if !self.take_step(step, input, consumed) {
                 return;
             }
         }
@@ -184,6 +187,7 @@ impl<D: Driver> Entry<D> {
         self: &Rc<Self>,
         step: Result<Step<D>, CloseReason>,
         input: &mut BytesMut,
+        consumed: usize,
     ) -> bool {
         match step {
             Ok(Step::Wait) => return false,
@@ -209,8 +213,16 @@ impl<D: Driver> Entry<D> {
                 self.count(|counters| counters.messages_in += 1);
                 // What is unfinished behind it is another message, with a time of its own.
                 self.clear_due(Deadline::Message);
+                let size = D::size(&message).max(consumed);
                 self.deliver(message);
+                if self.inflow.is_held(Hold::Busy) {
+                    self.set_at_work(size);
+                }
                 self.spend(1, 0);
+            }
+            Ok(Step::Opening(_)) if self.weight == Weight::Peer && self.table.refuses_new() => {
+                self.begin_close(CloseReason::Limited(Limit::Budget));
+                return false;
             }
             Ok(Step::Opening(opening)) => {
                 if let Err(reason) = self.find_client(&opening) {
@@ -257,7 +269,10 @@ impl<D: Driver> Entry<D> {
         if own.is_empty() && !plain.is_empty() {
             self.inflow.keep(BytesMut::from(&plain[..]));
             plain.clear();
-        } else if !own.is_empty() {
+        } else if own.capacity() > own.len().saturating_mul(4) {
+            // A read made room for the shared buffer's size behind a few bytes.
+            self.inflow.keep(BytesMut::from(&own[..]));
+        } else {
             self.inflow.keep(own);
         }
         // Behind a hold there may be many whole messages.
@@ -275,6 +290,7 @@ impl<D: Driver> Entry<D> {
         if self.life.is_closed() {
             return;
         }
+        self.weigh_incoming();
         if self.inflow.may_change(self.life.state()) && self.change() {
             return;
         }

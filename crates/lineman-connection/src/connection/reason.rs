@@ -82,6 +82,9 @@ pub enum Limit {
     MessageRate,
     /// [`Limits::byte_rate`](super::Limits::byte_rate).
     ByteRate,
+    /// The process's budget of bytes that are unfinished or unsent,
+    /// [`Table::set_budget`](super::Table::set_budget).
+    Budget,
 }
 
 impl fmt::Display for Limit {
@@ -92,6 +95,7 @@ impl fmt::Display for Limit {
             Self::ConnectionRate => "too many new connections",
             Self::MessageRate => "too many messages",
             Self::ByteRate => "too many bytes",
+            Self::Budget => "the server holds too much",
         })
     }
 }

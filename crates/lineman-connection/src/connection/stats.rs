@@ -7,6 +7,13 @@ pub use lineman_wire::stats::{Row, Stats};
 use super::reason::Limit;
 use crate::tls::Version;
 
+/// What is counted when it is asked for.
+pub(super) struct Gauges {
+    pub(super) connections: u64,
+    pub(super) queued_bytes: u64,
+    pub(super) held_bytes: u64,
+}
+
 /// Makes a cell of each counter, for messages are counted one by one, and the sums from them.
 macro_rules! cells {
     ($($(#[$about:meta])* $name:ident,)*) => {
@@ -18,8 +25,9 @@ macro_rules! cells {
 
         impl Counters {
             /// Returns the sums, with what is counted when asked for.
-            pub(super) fn stats(&self, connections: u64, queued_bytes: u64) -> Stats {
-                Stats { connections, queued_bytes, $($name: self.$name.get(),)* }
+            pub(super) fn stats(&self, now: Gauges) -> Stats {
+                let Gauges { connections, queued_bytes, held_bytes } = now;
+                Stats { connections, queued_bytes, held_bytes, $($name: self.$name.get(),)* }
             }
         }
     };
@@ -35,6 +43,7 @@ impl Counters {
             Limit::ConnectionRate => &self.limited_arrivals,
             Limit::MessageRate => &self.limited_messages,
             Limit::ByteRate => &self.limited_bytes,
+            Limit::Budget => &self.budget_refused,
         }
     }
 }

@@ -237,6 +237,7 @@ impl<D: Driver> Entry<D> {
         self.leave_handshake();
         self.life.become_now(State::Closed);
         self.clear_all_due();
+        self.weigh();
         Some(Transit { kept, ..transit })
     }
 

@@ -111,6 +111,11 @@ impl Session {
         matches!(self.phase, Phase::Established(_))
     }
 
+    /// Returns whether something of a handshake has come, and not all of it.
+    pub(crate) fn is_shaking_hands(&self) -> bool {
+        matches!(self.phase, Phase::Handshake(_))
+    }
+
     /// Returns what was agreed on, once established.
     pub(crate) fn info(&self) -> Option<&Rc<TlsInfo>> {
         self.info.as_ref()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Item, Shutdown, Table};
 use crate::connection::CloseReason;
 use crate::connection::entry::{AnyEntry, Weight};
-use crate::connection::stats::{Row, Stats};
+use crate::connection::stats::{Gauges, Row, Stats};
 use crate::timer;
 
 /// Entries looked at in one go.
@@ -125,8 +125,9 @@ impl Table {
 
     /// Returns the sums since the process started.
     pub fn stats(&self) -> Stats {
-        let queued = self.entries().iter().map(|entry| entry.queued() as u64).sum();
-        self.0.counters.stats(self.len() as u64, queued)
+        let queued_bytes = self.entries().iter().map(|entry| entry.queued() as u64).sum();
+        let (connections, held_bytes) = (self.len() as u64, self.account().used() as u64);
+        self.0.counters.stats(Gauges { connections, queued_bytes, held_bytes })
     }
 
     pub(in crate::connection) fn now_ms(&self) -> u64 {

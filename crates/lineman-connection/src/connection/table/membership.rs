@@ -14,7 +14,7 @@ use super::{Arrivals, Item, Table};
 use crate::connection::entry::{AnyEntry, EntryId, Weight};
 use crate::connection::handle::Counters as OfConnection;
 use crate::connection::listener::Listener;
-use crate::connection::queue::SendQueue;
+use crate::connection::queue::{SHARE_FROM, SendQueue};
 use crate::connection::stats::Counters;
 use crate::connection::stream::Stream;
 use crate::connection::transit::Facts;
@@ -203,6 +203,7 @@ impl Table {
     }
 
     pub(in crate::connection) fn share(&self, queue: &mut SendQueue, bytes: Bytes) {
+        let bytes = if bytes.len() < SHARE_FROM { bytes } else { self.shared(bytes) };
         queue.share(bytes, &mut self.0.pool.borrow_mut());
     }
 

@@ -5,6 +5,7 @@
 //! knows nothing of protocols; it holds [`AnyEntry`]s.
 
 mod membership;
+mod relief;
 mod census;
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::Error;
 use crate::connection::Guest;
+use crate::connection::budget::Budget;
 use crate::connection::deadlines::Deadlines;
 use crate::connection::entry::{AnyEntry, Readiness};
 use crate::connection::listener::Listener;
@@ -108,6 +110,7 @@ struct Inner {
     /// The periods in which silent connections are looked after.
     beats: RefCell<Vec<Duration>>,
     pool: RefCell<Pool>,
+    budget: Budget,
     counters: Counters,
     /// When accepting paused last.
     paused: Cell<Option<Instant>>,
@@ -136,6 +139,7 @@ impl Table {
         let registry = poll.registry().try_clone().map_err(failed)?;
         let descriptor = registry.as_fd().try_clone_to_owned().map_err(failed)?;
         let readiness = crate::os::watch_readable(descriptor).map_err(failed)?;
+        let budget = Budget::new();
         let table = Self(Rc::new(Inner {
             poll: RefCell::new((poll, Events::with_capacity(EVENTS))),
             registry,
@@ -147,7 +151,8 @@ impl Table {
             again: RefCell::default(),
             accepting: RefCell::default(),
             beats: RefCell::default(),
-            pool: RefCell::default(),
+            pool: RefCell::new(Pool::new(&budget.account)),
+            budget,
             counters: Counters::default(),
             paused: Cell::new(None),
             next_number: Cell::new(1),
@@ -187,6 +192,9 @@ impl Table {
         self.serve_events(turns);
         self.serve_again(turns);
         self.flush(turns);
+        if self.relieve() {
+            self.flush(turns);
+        }
         self.0.in_turn.set(false);
         self.0.changed.notify_waiters();
         // Other tasks get their turn between two of ours; what is left wakes us at once. Asking again

@@ -1,6 +1,7 @@
 //! The table on real sockets of the loopback: one runtime holds the server and its clients.
 
 mod bounds;
+mod budget;
 mod census;
 mod datagrams;
 mod faults;

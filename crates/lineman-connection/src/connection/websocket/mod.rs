@@ -22,7 +22,7 @@ use self::client::Asking;
 use self::opening::Deciding;
 use self::options::Shared;
 use super::driver::{CannotMove, Driver, Farewell, Opening, Step};
-use super::{CloseReason, Limits};
+use super::{CloseReason, Limit, Limits};
 
 pub use self::client::ClientRequest;
 pub use self::opening::Accept;
@@ -332,7 +332,7 @@ impl Driver for WebSocket {
     }
 
     fn farewell(&mut self, reason: &CloseReason, output: &mut BytesMut) -> Farewell {
-        match &self.phase {
+        match &mut self.phase {
             Phase::Refused(answer) => {
                 output.extend_from_slice(answer);
                 Farewell::Said
@@ -343,14 +343,20 @@ impl Driver for WebSocket {
             }
             Phase::Asking(_) => Farewell::Said,
             Phase::Open(..) if self.sent_close => Farewell::Said,
-            Phase::Open(..) => {
+            Phase::Open(decoder, _) => {
+                let is_read = !matches!(
+                    reason,
+                    CloseReason::Protocol { .. }
+                        | CloseReason::TooBig
+                        | CloseReason::Limited(Limit::Budget)
+                );
+                if !is_read {
+                    decoder.forget_unfinished();
+                }
                 encode_close(Some(&close_frame(reason)), self.mask(), output);
                 self.sent_close = true;
-                match reason {
-                    // RFC 6455 section 7.1.7: a connection that has failed is not read any more.
-                    CloseReason::Protocol { .. } | CloseReason::TooBig => Farewell::Said,
-                    _ => Farewell::Awaits,
-                }
+                // RFC 6455 section 7.1.7: a connection that has failed is not read any more.
+                if is_read { Farewell::Awaits } else { Farewell::Said }
             }
         }
     }
@@ -365,6 +371,17 @@ impl Driver for WebSocket {
 
     fn restore(&mut self, saved: &[u8], limits: &Limits) -> Result<(), BoxError> {
         self.read(saved, limits)
+    }
+
+    fn held(&self) -> usize {
+        match &self.phase {
+            Phase::Open(decoder, _) => decoder.held(),
+            Phase::Request(_) | Phase::Deciding(_) | Phase::Refused(_) | Phase::Asking(_) => 0,
+        }
+    }
+
+    fn size(message: &Message) -> usize {
+        message.len()
     }
 
     fn unfinished(&self, rest: usize) -> bool {

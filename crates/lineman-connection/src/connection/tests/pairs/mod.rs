@@ -36,6 +36,8 @@ enum State {
     Changing,
     /// A handler that waits has asked for TLS.
     Securing,
+    /// Not read, as the process holds too much.
+    OverBudget,
     /// Closed by our code; the peer's answer, or its end, is awaited.
     Closing,
 }
@@ -62,7 +64,9 @@ enum Event {
 }
 
 use self::Event::{Bytes as More, Deadline, Drain, End, Heartbeat, Reload, Resume, Stop};
-use self::State::{Busy, Changing, Closing, Ending, HalfClosed, Paused, Securing, Throttled};
+use self::State::{
+    Busy, Changing, Closing, Ending, HalfClosed, OverBudget, Paused, Securing, Throttled,
+};
 
 /// Time for everything that ends by itself, the rate's delay and heartbeats included.
 const LONG: Duration = Duration::from_secs(605);
@@ -144,6 +148,14 @@ const TEXT: &[(State, Event, &str)] = &[
     (Closing, Heartbeat, "closed by us, gone in 1 s / -"),
     (Closing, Stop, "closed by us, gone in 1 s / -"),
     (Closing, Reload, "closed by us, gone in 1 s / -"),
+    (OverBudget, More, "- / more, probe"),
+    (OverBudget, End, "- / closed by peer, gone in 0 s"),
+    (OverBudget, Resume, "- / probe"),
+    (OverBudget, Drain, "drained / probe"),
+    (OverBudget, Deadline, "the server holds too much, gone in 9 s / -"),
+    (OverBudget, Heartbeat, "- / probe"),
+    (OverBudget, Stop, "server going away, gone in 1 s / -"),
+    (OverBudget, Reload, "- / probe"),
 ];
 
 /// The end of our side alone is none of its states: a WebSocket closes instead.
@@ -192,6 +204,14 @@ const WEBSOCKET: &[(State, Event, &str)] = &[
     (Closing, Heartbeat, "closed by us, gone in 2 s / - (told 1000)"),
     (Closing, Stop, "closed by us, gone in 2 s / - (told 1000)"),
     (Closing, Reload, "closed by us, gone in 2 s / - (told 1000)"),
+    (OverBudget, More, "- / more, probe"),
+    (OverBudget, End, "- / closed by peer, gone in 0 s"),
+    (OverBudget, Resume, "- / probe"),
+    (OverBudget, Drain, "drained / probe"),
+    (OverBudget, Deadline, "the server holds too much, gone in 9 s / - (told 1013)"),
+    (OverBudget, Heartbeat, "- / probe"),
+    (OverBudget, Stop, "server going away, gone in 2 s / - (told 1001)"),
+    (OverBudget, Reload, "- / probe"),
 ];
 
 /// Returns the story of a pair, told on a table of its own.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::super::*;
 use super::speech::Speech;
 use super::{Event, State};
+use crate::connection::entry::AnyEntry as _;
 use crate::tls::tests::Files;
 
 /// More than a Unix socket's buffer and the send queue's bound.
@@ -121,7 +122,11 @@ impl<D: Speech> Scene<D> {
                 self.secured = true;
                 self.say_with("secure", unfinished).await;
             }
-            State::Paused | State::HalfClosed | State::Ending | State::Closing => {
+            State::Paused
+            | State::OverBudget
+            | State::HalfClosed
+            | State::Ending
+            | State::Closing => {
                 self.begin_to_say(unfinished).await;
                 self.ask_for(state).await;
             }
@@ -135,6 +140,7 @@ impl<D: Speech> Scene<D> {
         }
         match state {
             State::Paused => self.connection.pause(),
+            State::OverBudget => assert!(self.connection.entry().over_budget(), "it was read"),
             State::HalfClosed | State::Ending => self.connection.end(),
             _ => self.connection.close(CloseReason::Local),
         }
@@ -191,6 +197,7 @@ impl<D: Speech> Scene<D> {
         self.notes.turn_page();
         match state {
             State::Paused => self.connection.resume(),
+            State::OverBudget => Rc::clone(self.connection.entry()).within_budget(),
             State::Busy | State::Changing | State::Securing => self.notes.gate.notify_one(),
             State::Ending => self.read_all().await,
             State::Throttled | State::HalfClosed | State::Closing => {}

@@ -1,0 +1,351 @@
+//! The budget: how many bytes the process may hold that are unfinished or unsent. They are counted where
+//! buffers grow and shrink; the table looks at the sum once a turn, and its `relief` acts on it.
+//!
+//! What one connection holds alone is charged by its entry. A payload that several queues may hold counts
+//! by itself, once, until its last holder drops it. No I/O and no clock.
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+
+use super::entry::EntryId;
+
+/// What a payload costs beside its bytes: a piece of a byte each would cost a hundred times its size.
+const PER_PAYLOAD: usize = 128;
+
+/// Payloads that were shared last: a loop over a room sends each of its clients one of these.
+const RECENT: usize = 8;
+
+/// How full the budget is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Everything goes on.
+    Calm,
+    /// Half: the largest holders are not read.
+    Tight,
+    /// Three quarters: new connections and requests are refused.
+    Crowded,
+    /// Used up: the largest holders are closed.
+    Spent,
+}
+
+/// The sum of the process; the threads of HTTP services write it too.
+#[derive(Debug)]
+pub(crate) struct Account {
+    used: AtomicUsize,
+    most: AtomicUsize,
+    /// Bodies of requests that wait for a calmer time.
+    waiting: Mutex<Vec<Waker>>,
+}
+
+impl Default for Account {
+    /// Returns one without a bound.
+    fn default() -> Self {
+        let most = AtomicUsize::new(usize::MAX);
+        Self { used: AtomicUsize::new(0), most, waiting: Mutex::default() }
+    }
+}
+
+impl Account {
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns whether nothing more is wanted.
+    pub(super) fn is_spent(&self) -> bool {
+        self.used() >= self.most()
+    }
+
+    pub(crate) fn level(&self) -> Level {
+        let (used, most) = (self.used(), self.most());
+        match used {
+            _ if used >= most => Level::Spent,
+            _ if used >= most / 4 * 3 => Level::Crowded,
+            _ if used >= most / 2 => Level::Tight,
+            _ => Level::Calm,
+        }
+    }
+
+    /// Has the task woken when there is room again.
+    pub(crate) fn wait(&self, context: &Context<'_>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        let waiting =
+            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The share of what is outside of the table: what one HTTP connection holds of its requests' bodies and its answers.
+#[derive(Debug)]
+pub(crate) struct Share {
+    account: Arc<Account>,
+    size: AtomicUsize,
+    cut: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Share {
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// Has its connection closed.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    /// Returns whether its connection is to be closed; has the task woken when it is.
+    pub(crate) fn is_cut(&self, context: &Context<'_>) -> bool {
+        self.waker.register(context.waker());
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Returns the bytes as a payload that counts for this holder until it is dropped.
+    pub(crate) fn count(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        let size = bytes.len() + PER_PAYLOAD;
+        self.size.fetch_add(size, Ordering::Relaxed);
+        count(&self.account, Some(Arc::clone(self)), bytes)
+    }
+}
+
+/// Bytes that count until they are dropped.
+struct Payload {
+    bytes: Bytes,
+    account: Arc<Account>,
+    holder: Option<Arc<Share>>,
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        let size = self.bytes.len() + PER_PAYLOAD;
+        self.account.subtract(size);
+        if let Some(holder) = &self.holder {
+            holder.size.fetch_sub(size, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Returns the bytes as a payload that counts until it is dropped.
+pub(super) fn count(account: &Arc<Account>, holder: Option<Arc<Share>>, bytes: Bytes) -> Bytes {
+    account.add(bytes.len() + PER_PAYLOAD);
+    Bytes::from_owner(Payload { bytes, account: Arc::clone(account), holder })
+}
+
+/// The budget of a table.
+pub(super) struct Budget {
+    pub(super) account: Arc<Account>,
+    /// Payloads as they came, and as they count. Emptied at the end of a turn.
+    recent: RefCell<Vec<(Bytes, Bytes)>>,
+    /// The sum at which the table looks again.
+    next: Cell<usize>,
+    /// Connections that are not read for the budget's sake.
+    pub(super) held: RefCell<Vec<EntryId>>,
+    holders: RefCell<Vec<Weak<Share>>>,
+    /// Whether anything was done about the sum since it was calm.
+    pub(super) is_acting: Cell<bool>,
+    /// Whether a task watches how long it stays crowded.
+    pub(super) is_watched: Cell<bool>,
+}
+
+impl Budget {
+    /// Returns one without a bound.
+    pub(super) fn new() -> Self {
+        Self {
+            account: Arc::default(),
+            recent: RefCell::default(),
+            next: Cell::new(usize::MAX),
+            held: RefCell::default(),
+            holders: RefCell::default(),
+            is_acting: Cell::new(false),
+            is_watched: Cell::new(false),
+        }
+    }
+
+    pub(super) fn set(&self, most: usize) {
+        self.account.most.store(most, Ordering::Relaxed);
+        self.next.set(most / 2);
+    }
+
+    /// A connection holds other bytes alone than before.
+    pub(super) fn change(&self, before: u32, now: u32) {
+        if now > before {
+            self.account.add((now - before) as usize);
+        } else {
+            self.account.subtract((before - now) as usize);
+        }
+    }
+
+    /// Returns a payload that counts once, in however many queues it is.
+    pub(super) fn share(&self, bytes: Bytes) -> Bytes {
+        let mut recent = self.recent.borrow_mut();
+        let is_same = |seen: &Bytes| seen.as_ptr() == bytes.as_ptr() && seen.len() == bytes.len();
+        if let Some((_, counted)) = recent.iter().find(|(seen, _)| is_same(seen)) {
+            return counted.clone();
+        }
+        let counted = count(&self.account, None, bytes.clone());
+        if recent.len() == RECENT {
+            recent.remove(0);
+        }
+        recent.push((bytes, counted.clone()));
+        counted
+    }
+
+    /// A turn is over: what was shared in it is held by the queues alone.
+    pub(super) fn end_turn(&self) {
+        let mut recent = self.recent.borrow_mut();
+        if !recent.is_empty() {
+            recent.clear();
+        }
+    }
+
+    /// Returns a holder for what is outside of the table.
+    pub(super) fn holder(&self) -> Arc<Share> {
+        let account = Arc::clone(&self.account);
+        let (size, cut) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let holder = Arc::new(Share { account, size, cut, waker: AtomicWaker::new() });
+        let mut holders = self.holders.borrow_mut();
+        if holders.len() == holders.capacity() {
+            holders.retain(|holder| holder.strong_count() > 0);
+        }
+        holders.push(Arc::downgrade(&holder));
+        holder
+    }
+
+    pub(super) fn holders(&self) -> Vec<Arc<Share>> {
+        self.holders.borrow().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Returns the level if the sum has come to where it is to be looked at; the next such place is one
+    /// part in 32 further on, so that a scan is paid for by what came.
+    pub(super) fn crossed(&self) -> Option<Level> {
+        let (used, most) = (self.account.used(), self.account.most());
+        if used < self.next.get() {
+            let is_calm = self.is_acting.get() && used < most / 16 * 7;
+            return is_calm.then_some(Level::Calm);
+        }
+        self.look_again_above(used);
+        Some(self.account.level())
+    }
+
+    /// Sets where the sum is looked at next.
+    fn look_again_above(&self, used: usize) {
+        let most = self.account.most();
+        let step = used.saturating_add(most / 32);
+        let border = [most / 4 * 3, most].into_iter().find(|&border| border > used);
+        self.next.set(border.map_or(step, |border| step.min(border)));
+    }
+
+    /// It is calm again: whatever waited goes on. Returns the connections that were not read.
+    pub(super) fn calm(&self) -> Vec<EntryId> {
+        self.is_acting.set(false);
+        self.next.set(self.account.most() / 2);
+        self.account.wake();
+        self.held.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(most: usize) -> Budget {
+        let budget = Budget::new();
+        budget.set(most);
+        budget
+    }
+
+    #[test]
+    fn each_level_is_met_once_and_each_thirty_second_part_beyond_it() {
+        let budget = budget(3200);
+        let mut seen = Vec::new();
+        for used in (0..3400).step_by(10) {
+            if let Some(level) = budget.crossed() {
+                seen.push((used, level));
+            }
+            budget.change(0, 10);
+        }
+        let first = |level| seen.iter().find(|(_, seen)| *seen == level).map(|&(used, _)| used);
+        assert_eq!(first(Level::Tight), Some(1600));
+        assert_eq!(first(Level::Crowded), Some(2400));
+        assert_eq!(first(Level::Spent), Some(3200));
+        assert!(seen.len() <= 20, "{seen:?}");
+    }
+
+    #[test]
+    fn it_is_calm_some_way_below_the_first_level() {
+        let budget = budget(1600);
+        budget.change(0, 800);
+        assert_eq!(budget.crossed(), Some(Level::Tight));
+        budget.is_acting.set(true);
+        budget.change(800, 750);
+        assert_eq!(budget.crossed(), None);
+        budget.change(750, 690);
+        assert_eq!(budget.crossed(), Some(Level::Calm));
+        budget.calm();
+        budget.change(690, 850);
+        assert_eq!(budget.crossed(), Some(Level::Tight));
+    }
+
+    #[test]
+    fn a_payload_counts_once_for_all_its_holders() {
+        let budget = budget(1_000_000);
+        let (one, two) = (Bytes::from(vec![1; 1000]), Bytes::from(vec![2; 1000]));
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            held.push(budget.share(one.clone()));
+            held.push(budget.share(two.clone()));
+        }
+        assert_eq!(budget.account.used(), 2 * (1000 + PER_PAYLOAD));
+        budget.end_turn();
+        held.truncate(1);
+        assert_eq!(budget.account.used(), 1000 + PER_PAYLOAD);
+        held.clear();
+        assert_eq!(budget.account.used(), 0);
+    }
+
+    #[test]
+    fn a_holder_is_listed_while_it_lives_and_knows_its_size() {
+        let budget = budget(1_000_000);
+        let holder = budget.holder();
+        let bytes = holder.count(Bytes::from(vec![0; 500]));
+        assert_eq!((holder.size(), budget.account.used()), (628, 628));
+        drop(bytes);
+        assert_eq!((holder.size(), budget.account.used()), (0, 0));
+        assert_eq!(budget.holders().len(), 1);
+        drop(holder);
+        assert_eq!(budget.holders().len(), 0);
+    }
+}
