@@ -94,6 +94,7 @@ impl<B: Body> Body for Answer<B> {
         let piece = data.copy_to_bytes(data.remaining().min(this.exchange.piece()));
         *this.rest = data.has_remaining().then_some(data);
         this.exchange.gave();
+        let piece = this.exchange.count(piece);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::limits::Limits;
 use crate::BoxError;
+use crate::connection::{Level, Share};
 use crate::limit::finite;
 
 /// The body of a request, bounded by [`Limits`].
@@ -27,7 +28,12 @@ pub struct Body {
     inner: Limited<Incoming>,
     pace: Pace,
     fault: Fault,
+    /// What counts its pieces.
+    holder: Option<Arc<Share>>,
 }
+
+/// Of a body as much is read whatever the process holds: most are smaller, and end.
+const FREE: u64 = 64 * 1024;
 
 /// What went wrong with a body, for the answer: a status, or 0.
 #[derive(Debug, Clone, Default)]
@@ -44,9 +50,29 @@ impl Fault {
 }
 
 impl Body {
-    pub(super) fn new(inner: Incoming, limits: &Limits, fault: Fault) -> Self {
+    pub(super) fn new(
+        inner: Incoming,
+        limits: &Limits,
+        fault: Fault,
+        holder: Option<Arc<Share>>,
+    ) -> Self {
         let size = usize::try_from(limits.body_size).unwrap_or(usize::MAX);
-        Self { inner: Limited::new(inner, size), pace: Pace::new(limits), fault }
+        Self { inner: Limited::new(inner, size), pace: Pace::new(limits), fault, holder }
+    }
+}
+
+impl Body {
+    /// Returns whether the process holds so much that a large body is not read.
+    fn has_to_wait(&self, context: &Context<'_>) -> bool {
+        let Some(holder) = self.holder.as_ref().filter(|_| self.pace.received >= FREE) else {
+            return false;
+        };
+        if holder.account().level() < Level::Tight {
+            return false;
+        }
+        holder.account().wait(context);
+        // It may have become calm on another thread before that.
+        holder.account().level() >= Level::Tight
     }
 }
 
@@ -59,6 +85,11 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if this.has_to_wait(context) {
+            ready!(this.pace.poll_overdue(context));
+            this.fault.set(StatusCode::SERVICE_UNAVAILABLE);
+            return Poll::Ready(Some(Err("the server holds too much to read the body".into())));
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) else {
             ready!(this.pace.poll_overdue(context));
             this.fault.set(StatusCode::REQUEST_TIMEOUT);
@@ -72,7 +103,11 @@ impl http_body::Body for Body {
             Some(Err(_)) => this.fault.set(StatusCode::BAD_REQUEST),
             None => {}
         }
-        Poll::Ready(frame)
+        let counted = |bytes: Bytes| match &this.holder {
+            Some(holder) => holder.count(bytes),
+            None => bytes,
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(counted))))
     }
 
     fn is_end_stream(&self) -> bool {

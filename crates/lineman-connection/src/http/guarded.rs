@@ -70,6 +70,9 @@ impl<S: WebService> hyper::service::Service<Request<Incoming>> for Guarded<S> {
                 return ready(refuse(status, spoken, exchange));
             }
         }
+        if self.watch.guest.table().refuses_new() {
+            return ready(refuse(StatusCode::SERVICE_UNAVAILABLE, spoken, exchange));
+        }
         let Some(client) = self.client(&request) else {
             return ready(refuse(StatusCode::BAD_REQUEST, spoken, exchange));
         };
@@ -112,8 +115,10 @@ fn serve<S: WebService>(
     async move {
         // An empty body cannot fail.
         let fault = (!request.body().is_end_stream()).then(Fault::default);
-        let request =
-            request.map(|body| Body::new(body, &watch.limits, fault.clone().unwrap_or_default()));
+        let request = request.map(|body| {
+            let holder = fault.is_some().then(|| Arc::clone(watch.holder()));
+            Body::new(body, &watch.limits, fault.clone().unwrap_or_default(), holder)
+        });
         let answered = AssertUnwindSafe(service.oneshot(request)).catch_unwind();
         let answered = activity::watched(Activity::Http, 0, answered).await;
         let status = match &answered {

@@ -253,6 +253,7 @@ where
                 Sign::Unheeded => return Finish::Cut("the peer heeds no farewell"),
                 Sign::HeadOverdue => return Finish::Silent(Overdue::InHead),
                 Sign::Idle => return Finish::Silent(Overdue::Idle),
+                Sign::OverBudget => return Finish::Cut("the process holds too much"),
                 Sign::AnswerStalled => return Finish::Cut("the peer takes nothing"),
             },
             // What is under way gets its answer, if it comes before the process ends.

@@ -1,21 +1,26 @@
 //! What happens on one HTTP connection, and by when something has to: hyper's timers know neither a
 //! request's first byte nor an answer that its peer does not take. Nothing here reads or writes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use super::limits::Limits;
 use super::upgrade::Upgrading;
-use crate::connection::Guest;
+use crate::connection::{Guest, Share};
 use crate::limit::finite;
 
 /// A frame of HTTP/2 (RFC 9113, 4.2): at the pace of [`Limits::answer_stall`], 270 bytes a second.
 const PIECE: usize = 16 * 1024;
+
+/// Smaller pieces of an answer leave with the next write, as a rule.
+const COUNTED: usize = 4096;
 
 /// Which HTTP a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub(super) enum Sign {
     Idle,
     /// An answer waits, and the peer takes nothing of it.
     AnswerStalled,
+    /// The process holds too much, and this connection much of it.
+    OverBudget,
 }
 
 /// The state of one connection; the socket, the service and the answers write it.
@@ -75,6 +82,8 @@ pub(super) struct Watch {
     /// Whether the socket has everything that hyper wrote.
     flushed: Cell<bool>,
     upgrade: RefCell<Option<Upgrading>>,
+    /// What the connection holds, once it has held something.
+    holder: OnceCell<Arc<Share>>,
 }
 
 impl Watch {
@@ -94,6 +103,7 @@ impl Watch {
             progress: Cell::new(Instant::now()),
             flushed: Cell::new(true),
             upgrade: RefCell::new(None),
+            holder: OnceCell::new(),
         }
     }
 
@@ -114,6 +124,11 @@ impl Watch {
         if !self.flushed.replace(true) && self.is_between() && !self.in_head.get() {
             self.since.set(Instant::now());
         }
+    }
+
+    /// Returns what counts the bodies of its requests and its answers.
+    pub(super) fn holder(&self) -> &Arc<Share> {
+        self.holder.get_or_init(|| self.guest.table().holder())
     }
 
     fn is_between(&self) -> bool {
@@ -154,6 +169,9 @@ impl Watch {
     pub(super) async fn sign(&self) -> Sign {
         let mut timer = pin!(sleep_until(Instant::now()));
         poll_fn(|context| {
+            if self.holder.get().is_some_and(|holder| holder.is_cut(context)) {
+                return Poll::Ready(Sign::OverBudget);
+            }
             loop {
                 if let Some(sign) = self.due_now() {
                     return Poll::Ready(sign);
@@ -234,6 +252,12 @@ impl Exchange {
 
     pub(super) fn piece(&self) -> usize {
         self.watch.piece()
+    }
+
+    /// A piece of the answer counts until it is sent, unless others hold its memory as well.
+    pub(super) fn count(&self, piece: Bytes) -> Bytes {
+        let counts = piece.len() >= COUNTED && piece.is_unique();
+        if counts { self.watch.holder().count(piece) } else { piece }
     }
 
     /// The peer has taken enough of the answer that its next piece is asked for.

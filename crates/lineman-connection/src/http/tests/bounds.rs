@@ -191,3 +191,75 @@ fn limits_of_time_may_be_endless() {
         }
     });
 }
+
+#[test]
+fn a_large_body_is_not_read_while_the_process_holds_too_much_and_small_ones_are() {
+    with_table(async |table| {
+        let seen = Seen::default();
+        let address = listen(&table, Http::new(Echo(seen.clone())));
+        table.set_budget(2_000_000);
+        let post = |length: usize| {
+            format!("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n")
+        };
+        let mut large = connect(address).await;
+        say(&mut large, post(3_000_000)).await;
+        let (mut reader, mut writer) = large.split();
+        let write = async {
+            // The kernel takes what is not read.
+            let _cut = writer.write_all(&vec![b'x'; 3_000_000]).await;
+        };
+        let others = async {
+            while table.stats().held_bytes < 1_000_000 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            sleep(seconds(1)).await;
+            let held = table.stats().held_bytes;
+            assert!(held < 1_400_000, "{held}");
+            let mut small = connect(address).await;
+            say(&mut small, [&post(2), "hi"].concat()).await;
+            assert_eq!(statuses(&hear(&mut small).await), [200]);
+            // What waits too long is told that it is not its own fault.
+            let mut answer = vec![0; 12];
+            reader.read_exact(&mut answer).await.expect("an answer");
+            assert_eq!(answer, b"HTTP/1.1 503");
+        };
+        tokio::join!(write, others);
+        while table.stats().held_bytes > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(seen.0.take(), ["POST /a h hi", "POST /a h broken"]);
+    });
+}
+
+#[test]
+fn requests_are_refused_when_the_budget_is_used_to_three_quarters() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |request: Request<Body>| {
+            let body = if request.uri().path() == "/large" {
+                "x".repeat(8_000_000)
+            } else {
+                String::new()
+            };
+            Ok::<_, Infallible>(Response::new(body))
+        });
+        let address = listen(&table, Http::new(service));
+        let mut slow = connect(address).await;
+        say(&mut slow, "GET /large HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        while table.stats().held_bytes < 8_000_000 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        table.set_budget(10_000_000);
+        let mut late = connect(address).await;
+        say(&mut late, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert_eq!(statuses(&rest(&mut late).await), [503]);
+        assert_eq!(table.stats().budget_refused, 1);
+        // After five seconds the one that takes nothing of its answer is closed for the others.
+        while table.stats().held_bytes > 0 {
+            sleep(seconds(1)).await;
+        }
+        assert_eq!(table.stats().budget_closed, 1);
+        let mut next = connect(address).await;
+        say(&mut next, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert_eq!(statuses(&hear(&mut next).await), [200]);
+    });
+}
