@@ -24,6 +24,7 @@ pub struct App {
     pub(crate) config: Config,
     pub(crate) services: Vec<Box<dyn Service>>,
     pub(crate) hooks: Rc<Hooks>,
+    pub(crate) budget: Option<usize>,
 }
 
 impl App {
@@ -35,7 +36,7 @@ impl App {
             .and_then(|path| Some(PathBuf::from(path).file_name()?.to_string_lossy().into_owned()))
             .unwrap_or_else(|| "lineman".to_owned());
         let config = Config::new(name);
-        Self { config, services: Vec::new(), hooks: Rc::default() }
+        Self { config, services: Vec::new(), hooks: Rc::default(), budget: None }
     }
 
     /// Sets the program's name, which names its runtime folder. Default: the file name it was called
@@ -52,6 +53,24 @@ impl App {
     #[must_use]
     pub fn service(mut self, service: impl Service) -> Self {
         self.services.push(Box::new(service));
+        self
+    }
+
+    /// Sets how many bytes each worker process may hold that are unfinished or unsent: what was received
+    /// and makes no message yet, messages of 16 KiB and more whose handler waits, send queues, handshakes
+    /// of TLS, bodies of HTTP.
+    ///
+    /// As it fills: at a half, the connections that hold most are not read; at three quarters, new
+    /// connections and requests are refused (503, or closed); when it is used up, or new ones were refused
+    /// for 5 s, the connections that hold most are closed (1013, where that can be said at once), and a
+    /// message for a peer that something waits for already is answered `SendError::Full`. Each is counted
+    /// in `status` and summed up in the log.
+    ///
+    /// Default: a quarter of the memory of the machine, or of the control group if that has less, in equal
+    /// parts for all worker processes of the program, but at least 32 MiB.
+    #[must_use]
+    pub fn budget(mut self, bytes: usize) -> Self {
+        self.budget = Some(bytes);
         self
     }
 
@@ -324,6 +343,7 @@ impl std::fmt::Debug for App {
             .field("config", &self.config)
             .field("services", &services)
             .field("hooks", &self.hooks)
+            .field("budget", &self.budget)
             .finish()
     }
 }

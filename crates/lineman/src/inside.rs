@@ -11,6 +11,7 @@ use std::rc::Rc;
 use lineman_connection::BLOCKING_THREADS;
 use lineman_master::master::hooks::Hooks;
 use lineman_master::program::{Inherited, Inside, Program};
+use lineman_os::procfs;
 use lineman_wire::chain;
 use lineman_wire::ticket_keys::TicketKeys;
 
@@ -52,6 +53,8 @@ impl Program for App {
             FromMaster::of_this_process().use_self_signed(certificate, key);
         }
         let table = Table::new()?;
+        let processes = self.services.iter().map(|service| service.description().count).sum();
+        table.set_budget(self.budget.unwrap_or_else(|| default_budget(processes)));
         let mut services = self.services.into_iter();
         let service = services.find(|service| service.description().name == slot.service);
         let service = service.ok_or_else(|| Error::Configuration {
@@ -68,6 +71,15 @@ impl Program for App {
         let waiting = RefCell::new(Some((service, context)));
         Ok(Rc::new(Serving { table, waiting, running: Rc::default() }))
     }
+}
+
+/// What a process may hold unless [`App::budget`] says: the kernel's buffers of the same connections, and what
+/// the program itself keeps, need the rest.
+fn default_budget(processes: usize) -> usize {
+    const LEAST: usize = 32 * 1024 * 1024;
+    let memory = procfs::memory_limit().and_then(|bytes| usize::try_from(bytes).ok());
+    let share = memory.unwrap_or_default() / 4 / processes.max(1);
+    share.max(LEAST)
 }
 
 /// A worker's table and the service of its slot.
