@@ -5,8 +5,8 @@ use core::net::{Ipv4Addr, SocketAddr};
 use bytes::{Bytes, BytesMut};
 use lineman_wire::link::register::{self, Line};
 use lineman_wire::link::{
-    Audience, Body, Client, ClientId, Codec, Command, Condition, Control, Error, Event, Field,
-    HEADER_LENGTH, Hello, Login, MAX_PACKET, Name, Order, Packet, Query, Reply, ReplyCodec,
+    Allowance, Audience, Body, Client, ClientId, Codec, Command, Condition, Control, Error, Event,
+    Field, HEADER_LENGTH, Hello, Login, MAX_PACKET, Name, Order, Packet, Query, Reply, ReplyCodec,
     Request, RequestHead, Secret, Select, flags, php_json,
 };
 use lineman_wire::{Protocol, php};
@@ -257,20 +257,32 @@ fn client() -> Client {
 
 #[test]
 fn the_extension_travels_in_packets() {
-    let hello = Hello { version: 1, epoch: "00ff".to_owned() };
+    let hello = Hello { version: 1, epoch: "00ff".to_owned(), share: None };
     let events =
         [Event::Hello(hello), Event::Adopt(client()), Event::Fence, Event::Synced, Event::Ping];
     for event in events {
         let packet = Packet::from(event.clone());
         assert_eq!(Event::try_from(packet).unwrap(), event);
     }
-    let hello = Hello { version: 1, epoch: "00ff".to_owned() };
+    let hello = Hello { version: 1, epoch: "00ff".to_owned(), share: None };
     assert_eq!(Packet::from(Event::Hello(hello)).body, &br#"{"lineman":1,"epoch":"00ff"}"#[..]);
-    for control in [Control::Drain, Control::Sync, Control::Release, Control::Handled(u32::MAX)] {
+    let share = Allowance { events: 256, bytes: u32::MAX };
+    let hello = Hello { version: 2, epoch: "00ff".to_owned(), share: Some(share) };
+    let packet = Packet::from(Event::Hello(hello.clone()));
+    assert_eq!(Event::try_from(packet).unwrap(), Event::Hello(hello));
+    for control in [
+        Control::Drain,
+        Control::Sync,
+        Control::Release,
+        Control::Handled(u32::MAX),
+        Control::Credit { connection_id: 7, share },
+    ] {
         let packet = Packet::from(control);
         let Ok(Request::Control(again)) = Request::try_from(packet) else { panic!("{control:?}") };
         assert_eq!(again, control);
     }
+    let short = Packet { body: "7 bytes".into(), ..Packet::new(Command::Credit, 7) };
+    assert!(matches!(Request::try_from(short), Err(Error::Shape { .. })));
 }
 
 #[test]

@@ -119,6 +119,9 @@ commands! {
     /// Extension, business → gateway: how many events of this link have been handled so far, in
     /// the field of the connection id; the number wraps.
     Handled = 127,
+    /// Extension 2, business → gateway: events of one client that have been handled since the last
+    /// such packet about it; the body is their number and their bytes on the wire, a u32 each.
+    Credit = 128,
     /// Business → gateway: the first packet of a business link.
     WorkerConnect = 200,
     /// Gateway → business: keeps the link busy; there is no answer.

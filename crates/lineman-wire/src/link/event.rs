@@ -5,7 +5,7 @@ use core::net::Ipv4Addr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Body, ClientId, Command, Error, Packet, flags, json};
+use super::{Allowance, Body, ClientId, Command, Error, Packet, flags, json};
 use crate::php;
 
 /// The client an event is about, as the header of its packet describes it.
@@ -31,6 +31,9 @@ pub struct Hello {
     pub version: u32,
     /// Names this run of the gateway, in hex: client ids begin again in the next one.
     pub epoch: String,
+    /// What each client may have unhandled at the business before it is not read; none before version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Allowance>,
 }
 
 /// A packet from a gateway to a business.

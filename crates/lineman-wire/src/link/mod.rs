@@ -35,9 +35,10 @@ pub use order::{Audience, Order};
 pub use packet::{HEADER_LENGTH, MAX_PACKET, Packet, flags};
 pub use query::{Condition, Field, Query, Select};
 pub use reply::{Reply, ReplyCodec};
-pub use request::{Control, Request};
+pub use request::{Allowance, Control, Request};
 pub use secret::Secret;
 pub use websocket_connect::RequestHead;
 
-/// The version of Lineman's extension of the protocol, offered in `WORKER_CONNECT` and `Hello`.
-pub const EXTENSION_VERSION: u32 = 1;
+/// The version of Lineman's extension of the protocol, offered in `WORKER_CONNECT` and `Hello`. Each end
+/// uses what the lower of the two has: 2 adds [`Control::Credit`].
+pub const EXTENSION_VERSION: u32 = 2;

@@ -1,5 +1,8 @@
 //! Whatever can arrive at a gateway, sorted by what it has to do with it.
 
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
 use super::{Command, Error, Login, Order, Packet, Query};
 
 /// A packet from a business or a client of the cluster to a gateway.
@@ -27,8 +30,55 @@ pub enum Control {
     Sync,
     /// Everything that this business sent has been applied: its clients can move.
     Release,
-    /// How many events of this link have been handled so far; the number wraps.
+    /// How many events of this link have been handled so far; the number wraps. Version 2 repeats it
+    /// each second while events wait, which says that its loop goes on.
     Handled(u32),
+    /// Version 2: events of one client were handled, so that as much of it may come again.
+    Credit {
+        /// The client.
+        connection_id: u32,
+        /// What was handled since the last credit.
+        share: Allowance,
+    },
+}
+
+/// Events of one client that are under way, or may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// How many events.
+    pub events: u32,
+    /// Their bytes on the wire, headers and sessions included.
+    pub bytes: u32,
+}
+
+impl Allowance {
+    /// Adds an event of that many bytes.
+    pub fn add(&mut self, bytes: usize) {
+        self.events = self.events.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// Takes off what another one has.
+    pub fn remove(&mut self, other: Self) {
+        self.events = self.events.saturating_sub(other.events);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+
+    /// Returns whether it is at a bound in events or in bytes.
+    pub fn is_at(&self, bound: Self) -> bool {
+        self.events >= bound.events || self.bytes >= bound.bytes
+    }
+
+    fn to_bytes(self) -> Bytes {
+        Bytes::from([self.events.to_be_bytes(), self.bytes.to_be_bytes()].concat())
+    }
+
+    fn read(body: &[u8]) -> Option<Self> {
+        let (events, rest) = body.split_first_chunk()?;
+        let (bytes, _) = rest.split_first_chunk()?;
+        let (events, bytes) = (u32::from_be_bytes(*events), u32::from_be_bytes(*bytes));
+        Some(Self { events, bytes })
+    }
 }
 
 impl TryFrom<Packet> for Request {
@@ -67,6 +117,12 @@ impl TryFrom<Packet> for Request {
             C::Sync => Ok(Self::Control(Control::Sync)),
             C::Release => Ok(Self::Control(Control::Release)),
             C::Handled => Ok(Self::Control(Control::Handled(packet.connection_id))),
+            C::Credit => {
+                let (command, connection_id) = (packet.command, packet.connection_id);
+                let share = Allowance::read(&packet.body)
+                    .ok_or(Error::Shape { command, expected: "two numbers of four bytes" })?;
+                Ok(Self::Control(Control::Credit { connection_id, share }))
+            }
             C::OnConnect
             | C::OnMessage
             | C::OnClose
@@ -88,6 +144,10 @@ impl From<Control> for Packet {
             Control::Sync => Self::new(Command::Sync, 0),
             Control::Release => Self::new(Command::Release, 0),
             Control::Handled(events) => Self::new(Command::Handled, events),
+            Control::Credit { connection_id, share } => {
+                let body = share.to_bytes();
+                Self { body, ..Self::new(Command::Credit, connection_id) }
+            }
         }
     }
 }
