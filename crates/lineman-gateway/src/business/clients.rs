@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
-use lineman_wire::link::{self, ClientId};
+use lineman_wire::link::{self, Allowance, ClientId};
 use lineman_wire::websocket::Message;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -87,6 +87,8 @@ struct ServedClient<S> {
     session: Session<S>,
     queue: VecDeque<ClientEvent>,
     state: Handling,
+    /// What was handled and its gateway was not told yet.
+    untold: Allowance,
     /// A handler failed, so the client is being closed.
     failed: bool,
     /// The link is lost, and whether the gateway is dead is not known: no event begins.
@@ -112,6 +114,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClient<S> {
             session: Session::new(client.session.clone(), fingerprints),
             queue: VecDeque::new(),
             state: Handling::Idle,
+            untold: Allowance::default(),
             failed: false,
             held: false,
         }
@@ -161,6 +164,8 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
         match self.by_id.get_mut(&client.id) {
             Some(served) => {
                 served.revive();
+                // To the gateway, nothing of it was under way here when it gave it to us.
+                served.untold = Allowance::default();
                 served.session.incoming(&client.session, fingerprints);
             }
             None => {
@@ -228,6 +233,34 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
                 Ok(None)
             }
         }
+    }
+
+    /// An event of a client was dealt with.
+    pub(super) fn handled(&mut self, client: ClientId, bytes: usize) {
+        if let Some(served) = self.by_id.get_mut(&client) {
+            served.untold.add(bytes);
+        }
+    }
+
+    /// Takes what its gateway is to be told of a client: nothing as long as the client has half of its
+    /// share left, so that most events cost no packet.
+    pub(super) fn take_untold(&mut self, client: ClientId, share: Allowance) -> Option<Allowance> {
+        let served = self.by_id.get_mut(&client)?;
+        let half = Allowance { events: share.events.div_ceil(2), bytes: share.bytes.div_ceil(2) };
+        served.untold.is_at(half).then(|| std::mem::take(&mut served.untold))
+    }
+
+    /// A gateway could not be told.
+    pub(super) fn untold(&mut self, client: ClientId, share: Allowance) {
+        if let Some(served) = self.by_id.get_mut(&client) {
+            served.untold.events = served.untold.events.saturating_add(share.events);
+            served.untold.bytes = served.untold.bytes.saturating_add(share.bytes);
+        }
+    }
+
+    /// Returns whether events of a client wait.
+    pub(super) fn has_more(&self, client: ClientId) -> bool {
+        self.by_id.get(&client).is_some_and(|served| !served.queue.is_empty())
     }
 
     /// Returns the event of a client that is due after one that has ended; its client stays busy.

@@ -1,14 +1,14 @@
 //! A running business: what its parts share, and its way out.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::Table;
 use lineman::service::{LocalFuture, ProcessHooks, Running};
-use lineman_wire::link::Secret;
+use lineman_wire::link::{ClientId, Secret};
 use tokio::sync::Notify;
 
 use super::clients::{LinkId, ServedClients};
@@ -38,6 +38,12 @@ pub(super) struct Core<E: Events> {
     pub(super) lists: RefCell<BTreeMap<usize, BTreeSet<SocketAddr>>>,
     pub(super) discovery: RefCell<Option<Discovery>>,
     pub(super) drain: RefCell<Option<Drain>>,
+    /// Clients whose next event waits for its turn. Each of them is busy.
+    pub(super) ready: RefCell<VecDeque<ClientId>>,
+    /// A task sees to those.
+    pub(super) taking_turns: Cell<bool>,
+    /// Clients of which a gateway could not be told: its link was full.
+    pub(super) uncredited: RefCell<Vec<(LinkId, ClientId)>>,
     /// Gateways will be told soon what was handled.
     pub(super) reporting: Cell<bool>,
     /// Gateways came, links came up, a drain got further.

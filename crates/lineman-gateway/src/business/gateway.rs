@@ -1,7 +1,7 @@
 //! What a business knows of one gateway: its link, what waits on it, and what to do without it.
 
 use lineman::connection::Connection;
-use lineman_wire::link::Codec;
+use lineman_wire::link::{Allowance, Codec};
 use tokio::time::Instant;
 
 use super::clients::LinkId;
@@ -38,6 +38,8 @@ pub(super) struct Link {
     pub(super) heard: Instant,
     /// The gateway speaks the extension: which run of it this is.
     pub(super) epoch: Option<String>,
+    /// It wants to be told by client what was handled: what each may have unhandled.
+    pub(super) share: Option<Allowance>,
     pub(super) load: Load,
     pub(super) handled: Handled,
 }
@@ -58,6 +60,7 @@ impl Link {
             up: None,
             heard: Instant::now(),
             epoch: None,
+            share: None,
             load: Load::default(),
             handled: Handled::default(),
         }
@@ -105,6 +108,11 @@ impl Handled {
     /// An event was handled.
     pub(super) fn add(&mut self) {
         self.count = self.count.wrapping_add(1);
+    }
+
+    /// Returns the number that was told last.
+    pub(super) fn reported(&self) -> u32 {
+        self.reported
     }
 
     /// Returns whether there is something to tell.

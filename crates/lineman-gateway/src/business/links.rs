@@ -136,8 +136,11 @@ impl<E: Events> Core<E> {
 
     /// The gateway speaks the extension: its first packet on a link.
     pub(super) fn on_hello(self: &Rc<Self>, gateway: SocketAddr, link: LinkId, hello: &Hello) {
-        let epoch = hello.epoch.clone();
-        if self.with_link(gateway, link, |link| link.epoch = Some(epoch)).is_none() {
+        let hear = |link: &mut Link| {
+            link.epoch = Some(hello.epoch.clone());
+            link.share = hello.share;
+        };
+        if self.with_link(gateway, link, hear).is_none() {
             return;
         }
         let lost = self.gateways.borrow_mut().get_mut(&gateway).and_then(|g| g.lost.take());

@@ -41,6 +41,9 @@ const LINK_LIMIT: Duration = Duration::from_secs(2);
 /// thrice that is silence.
 const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 
+/// How often gateways are told that a business lives which has events to handle.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
 /// A service that runs the handlers of an application.
 ///
 /// Its processes are replaced by `reload`: clients stay connected, no event is lost or handled
@@ -142,6 +145,9 @@ impl<E: Events> Business<E> {
             changed: Notify::new(),
             handler_errors: Cell::new(0),
             dropped_events: Cell::new(0),
+            ready: RefCell::default(),
+            taking_turns: Cell::new(false),
+            uncredited: RefCell::default(),
             reporting: Cell::new(false),
             silence_limit: self.silence_limit,
             silence: RefCell::new(Rounds::new(self.silence_limit.unwrap_or(SILENCE_LIMIT))),
@@ -181,6 +187,8 @@ fn discover<E: Events>(core: &Rc<Core<E>>, registers: &[String]) {
         let core = Rc::clone(core);
         timer::every(part, async move || core.check_silence());
     }
+    let core = Rc::clone(core);
+    timer::every(SIGN_OF_LIFE, async move || core.give_signs());
 }
 
 impl<E: Events> fmt::Debug for Core<E> {

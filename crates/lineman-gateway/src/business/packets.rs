@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use lineman::connection::Connection;
-use lineman_wire::link::{self, Body, Codec, Command, Control, Packet};
+use lineman_wire::link::{self, Body, ClientId, Codec, Command, Control, Packet};
 use lineman_wire::websocket::{Message, Utf8Bytes};
 use tokio::time::Instant;
 
 use super::clients::{ClientEvent, LinkId, Work};
 use super::core::Core;
 use super::drain::{Action, Drain};
-use super::gateway::Link;
+use super::gateway::{KnownGateway, Link};
+use crate::cluster::gateway_of;
 use crate::error::HubError;
 use crate::{Events, Request};
 
@@ -23,12 +24,14 @@ impl<E: Events> Core<E> {
             return;
         }
         let (command, weight) = (packet.command, packet.wire_length());
+        let id = ClientId::new(packet.local_ip, packet.local_port, packet.connection_id);
         let event = match link::Event::try_from(packet) {
             Ok(event) => event,
             Err(error) => {
                 tracing::warn!(%gateway, ?command, %error, "packet refused");
                 if matches!(command, Command::OnMessage | Command::OnWebSocketConnect) {
                     self.handled(gateway, link);
+                    self.credit(link, id, weight);
                 }
                 return;
             }
@@ -49,6 +52,7 @@ impl<E: Events> Core<E> {
                 Err(error) => {
                     tracing::warn!(client = %client.id, %error, "message refused");
                     self.handled(gateway, link);
+                    self.credit(link, id, weight);
                 }
             },
             link::Event::Close(client) => {
@@ -91,6 +95,43 @@ impl<E: Events> Core<E> {
         {
             let core = Rc::clone(self);
             self.table.before_flush(move || core.report_behind_output());
+        }
+    }
+
+    /// An event of a client has been dealt with: as much of it may come again.
+    pub(super) fn credit(&self, link: LinkId, client: ClientId, weight: usize) {
+        self.clients.borrow_mut().handled(client, weight);
+        self.tell_credit(link, client);
+    }
+
+    fn tell_credit(&self, link: LinkId, client: ClientId) {
+        let wanted = |link: &mut Link| Some((link.share?, link.connection.clone()));
+        let found = self.with_link(gateway_of(client), link, wanted).flatten();
+        let Some((bound, connection)) = found else { return };
+        let due = self.clients.borrow_mut().take_untold(client, bound);
+        if let Some(share) = due {
+            let connection_id = client.connection_id;
+            if connection.send(Packet::from(Control::Credit { connection_id, share })).is_err() {
+                self.clients.borrow_mut().untold(client, share);
+                self.uncredited.borrow_mut().push((link, client));
+            }
+        }
+    }
+
+    /// Tells each gateway that this loop goes on, where it may wonder: it has not been told of all events.
+    pub(super) fn give_signs(&self) {
+        for (link, client) in self.uncredited.take() {
+            self.tell_credit(link, client);
+        }
+        let idle = self.clients.borrow().is_idle();
+        let wondering = |known: &KnownGateway| {
+            let link = known.link.as_ref().filter(|link| link.share.is_some())?;
+            let unsure = !idle || link.handled.is_due();
+            unsure.then(|| (link.connection.clone(), link.handled.reported()))
+        };
+        let wondering: Vec<_> = self.gateways.borrow().values().filter_map(wondering).collect();
+        for (connection, reported) in wondering {
+            control(&connection, Control::Handled(reported));
         }
     }
 

@@ -21,6 +21,9 @@ use crate::error::HubError;
 use crate::hub::kick;
 use crate::{Client, Events};
 
+/// How many events that waited behind others begin before links are read again.
+const EVENTS_A_TURN: usize = 16;
+
 /// What a handler leaves: its session, and how it went.
 type Left<S> = (S, Result<(), BoxError>);
 
@@ -30,26 +33,21 @@ struct EventFacts {
     gateway: SocketAddr,
     link: LinkId,
     last: bool,
+    /// Its bytes on the wire.
+    weight: usize,
     /// The gateway's copy of the session.
     session: Bytes,
 }
 
 impl<E: Events> Core<E> {
-    /// Runs an event, and then those of the same client that wait behind it.
+    /// Runs an event; a task goes on with it if it waits.
     pub(super) fn run(self: &Rc<Self>, event: ClientEvent) {
-        let mut next = Some(event);
-        while let Some(event) = next {
-            next = self.run_one(event);
-        }
-    }
-
-    /// Returns the event that is to begin next, unless a task goes on with this one.
-    fn run_one(self: &Rc<Self>, event: ClientEvent) -> Option<ClientEvent> {
         let facts = EventFacts {
             id: event.client.id,
             gateway: gateway_of(event.client.id),
             link: event.link,
             last: event.work.is_last(),
+            weight: event.weight,
             session: event.client.session.clone(),
         };
         let error = match guarded(|| self.clients.borrow_mut().begin(&event)) {
@@ -62,15 +60,10 @@ impl<E: Events> Core<E> {
             Err(panic) => panic,
         };
         self.failed(&facts, &error);
-        self.after(&facts)
+        self.after(&facts);
     }
 
-    fn poll(
-        self: &Rc<Self>,
-        event: ClientEvent,
-        session: E::Session,
-        facts: EventFacts,
-    ) -> Option<ClientEvent> {
+    fn poll(self: &Rc<Self>, event: ClientEvent, session: E::Session, facts: EventFacts) {
         let polled = guarded(|| {
             let _during = activity::during(Activity::Event, 0);
             let mut future = Rc::clone(self).handle(event, session);
@@ -79,13 +72,10 @@ impl<E: Events> Core<E> {
         });
         match polled {
             Ok((_, Poll::Ready(left))) => self.ended(&facts, left),
-            Ok((future, Poll::Pending)) => {
-                self.go_on(future, facts);
-                None
-            }
+            Ok((future, Poll::Pending)) => self.go_on(future, facts),
             Err(panic) => {
                 self.failed(&facts, &panic);
-                self.after(&facts)
+                self.after(&facts);
             }
         }
     }
@@ -94,15 +84,12 @@ impl<E: Events> Core<E> {
         let core = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let future = activity::watched(Activity::Event, 0, future);
-            let next = match AssertUnwindSafe(future).catch_unwind().await {
+            match AssertUnwindSafe(future).catch_unwind().await {
                 Ok(left) => core.ended(&facts, left),
                 Err(panic) => {
                     core.failed(&facts, &panicked(&*panic));
-                    core.after(&facts)
+                    core.after(&facts);
                 }
-            };
-            if let Some(event) = next {
-                core.run(event);
             }
         });
     }
@@ -129,7 +116,7 @@ impl<E: Events> Core<E> {
     }
 
     /// A handler has returned.
-    fn ended(self: &Rc<Self>, facts: &EventFacts, left: Left<E::Session>) -> Option<ClientEvent> {
+    fn ended(self: &Rc<Self>, facts: &EventFacts, left: Left<E::Session>) {
         match left {
             (session, Err(error)) => {
                 self.failed(facts, &error);
@@ -141,7 +128,7 @@ impl<E: Events> Core<E> {
             (_, Ok(())) if facts.last => self.gone(facts),
             (session, Ok(())) => self.keep(facts, session),
         }
-        self.after(facts)
+        self.after(facts);
     }
 
     /// Writes the session back, if the handler has changed it.
@@ -187,19 +174,46 @@ impl<E: Events> Core<E> {
         }
     }
 
-    /// An event has been dealt with: counts it, and returns the client's next one.
-    fn after(self: &Rc<Self>, facts: &EventFacts) -> Option<ClientEvent> {
+    /// An event has been dealt with: counts it. Others that wait have their turn before the client's next.
+    fn after(self: &Rc<Self>, facts: &EventFacts) {
         self.handled(facts.gateway, facts.link);
-        let next = self.clients.borrow_mut().next(facts.id);
+        self.credit(facts.link, facts.id, facts.weight);
+        if !self.clients.borrow().has_more(facts.id) {
+            return self.go_on_with(facts.id);
+        }
+        self.ready.borrow_mut().push_back(facts.id);
+        if !self.taking_turns.replace(true) {
+            tokio::task::spawn_local(Rc::clone(self).take_turns());
+        }
+    }
+
+    /// Runs an event of each client that has more of them, in turn, while there are any.
+    async fn take_turns(self: Rc<Self>) {
+        loop {
+            for _ in 0..EVENTS_A_TURN {
+                let next = self.ready.borrow_mut().pop_front();
+                let Some(client) = next else { return self.taking_turns.set(false) };
+                self.go_on_with(client);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Begins the next event of a client whose last one has been dealt with.
+    fn go_on_with(self: &Rc<Self>, client: ClientId) {
+        let gateway = gateway_of(client);
+        let next = self.clients.borrow_mut().next(client);
         for event in next.dropped.iter().chain(&next.event) {
-            self.unload(facts.gateway, event.link, event.weight);
+            self.unload(gateway, event.link, event.weight);
         }
         for event in &next.dropped {
             self.dropped_events.set(self.dropped_events.get() + 1);
-            self.handled(facts.gateway, event.link);
+            self.handled(gateway, event.link);
         }
         self.step_drain();
-        next.event
+        if let Some(event) = next.event {
+            self.run(event);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use lineman::Table;
 use lineman::connection::{Connection, Event, Handler, Serve, Turn};
 use lineman::service::ProcessHooks;
-use lineman_wire::link::{self, Body, Codec, Command, Hello, Packet, Reply};
+use lineman_wire::link::{self, Allowance, Body, Codec, Command, Hello, Packet, Reply};
 use lineman_wire::php::Value;
 use tokio::sync::Semaphore;
 
@@ -52,6 +52,8 @@ impl Log {
 /// A gateway: it says `Hello` if it has an epoch and is not mute, and logs what it gets.
 struct Fake {
     mute: Cell<bool>,
+    /// What a client may have unhandled.
+    share: Cell<Option<Allowance>>,
     log: Log,
     epoch: RefCell<Option<String>>,
     link: RefCell<Option<Connection<Codec>>>,
@@ -72,7 +74,7 @@ impl Handler<Codec> for Fake {
                 if let Some(epoch) = self.epoch.borrow().clone()
                     && !self.mute.get()
                 {
-                    let hello = Hello { version: 1, epoch };
+                    let hello = Hello { version: 2, epoch, share: self.share.get() };
                     connection.send(Packet::from(link::Event::Hello(hello))).unwrap();
                 }
             }
@@ -93,6 +95,7 @@ impl Fake {
     fn listen(table: &Table, address: &str, epoch: Option<&str>) -> (Rc<Self>, SocketAddr) {
         let gateway = Rc::new(Self {
             mute: Cell::new(false),
+            share: Cell::new(None),
             log: Log::default(),
             epoch: RefCell::new(epoch.map(ToOwned::to_owned)),
             link: RefCell::default(),
@@ -176,11 +179,12 @@ impl Events for App {
 }
 
 impl Cluster {
-    async fn new(epoch: Option<&str>) -> Self {
+    async fn new(epoch: Option<&str>, share: Option<Allowance>) -> Self {
         let table = Table::new().unwrap();
         let served = table.clone();
         tokio::task::spawn_local(async move { served.run().await });
         let (gateway, address) = Fake::listen(&table, "127.0.0.1:0", epoch);
+        gateway.share.set(share);
 
         let log = Log::default();
         let gate = Rc::new(Semaphore::new(0));
@@ -192,7 +196,7 @@ impl Cluster {
         core.linked().await;
         let login = gateway.log.until("WorkerConnect").await.pop().unwrap();
         let key = format!(r#"{{"worker_key":"app:3:{}","#, std::process::id());
-        assert!(login.contains(&key) && login.contains(r#""lineman":1"#), "{login}");
+        assert!(login.contains(&key) && login.contains(r#""lineman":2"#), "{login}");
         Self { core, gateway, address, log }
     }
 
@@ -241,9 +245,18 @@ impl Cluster {
 }
 
 fn run(epoch: Option<&'static str>, test: impl AsyncFnOnce(Cluster)) {
+    run_on(epoch, None, test);
+}
+
+/// With a gateway that wants to be told by client.
+fn run_with(share: Allowance, test: impl AsyncFnOnce(Cluster)) {
+    run_on(Some("e1"), Some(share), test);
+}
+
+fn run_on(epoch: Option<&str>, share: Option<Allowance>, test: impl AsyncFnOnce(Cluster)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let cluster = Cluster::new(epoch).await;
+        let cluster = Cluster::new(epoch, share).await;
         let core = Rc::clone(&cluster.core);
         test(cluster).await;
         // Whatever happened, nothing is counted that is not there any more.

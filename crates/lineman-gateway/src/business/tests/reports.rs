@@ -108,3 +108,92 @@ fn before_a_confirmation_is_asked_for_everything_is_reported() {
         slow.log.until("Release").await;
     });
 }
+
+const SHARE: Allowance = Allowance { events: 4, bytes: 1_000_000 };
+
+#[test]
+fn half_a_share_is_given_back_at_once_and_less_is_not() {
+    run_with(SHARE, async |cluster| {
+        cluster.message(1, "one");
+        cluster.message(2, "other");
+        cluster.gateway.log.until("Handled 2").await;
+        assert!(!cluster.gateway.log.holds("Credit"));
+        cluster.message(1, "two");
+        cluster.gateway.log.until("Credit 1 \0\0\0\u{2}").await;
+        // An event that cannot be read is done with as well.
+        let id = cluster.client(1).id;
+        let unreadable = Packet {
+            local_ip: id.local_ip,
+            local_port: id.local_port,
+            body: "no php".into(),
+            ..Packet::new(Command::OnWebSocketConnect, 1)
+        };
+        let unreadable = Packet { flags: 0, ..unreadable };
+        cluster.gateway.link.borrow().as_ref().unwrap().send(unreadable).unwrap();
+        cluster.message(1, "three");
+        cluster.gateway.log.until("Credit 1 \0\0\0\u{2}").await;
+    });
+}
+
+#[test]
+fn of_bytes_half_a_share_is_enough() {
+    run_with(Allowance { events: 100, bytes: 2000 }, async |cluster| {
+        cluster.message(1, &"x".repeat(500));
+        cluster.message(1, &"x".repeat(500));
+        let told = cluster.gateway.log.until("Credit").await;
+        // 2 events of 28 + 500 bytes.
+        assert_eq!(told.last().unwrap(), "Credit 1 \0\0\0\u{2}\0\0\u{4}\u{20}");
+    });
+}
+
+#[test]
+fn a_client_whose_gateway_was_not_told_has_its_credit_later() {
+    run_with(SHARE, async |cluster| {
+        let id = cluster.client(1).id;
+        cluster.message(1, "one");
+        cluster.gateway.log.until("Handled 1").await;
+        let link = cluster.core.gateways.borrow()[&cluster.address].link.as_ref().unwrap().id();
+        cluster.core.clients.borrow_mut().untold(id, Allowance { events: 1, bytes: 9 });
+        cluster.core.uncredited.borrow_mut().push((link, id));
+        cluster.core.give_signs();
+        cluster.gateway.log.until("Credit 1 \0\0\0\u{2}").await;
+        assert!(cluster.core.uncredited.borrow().is_empty());
+    });
+}
+
+#[test]
+fn while_handlers_wait_gateways_hear_that_the_loop_goes_on() {
+    run_with(SHARE, async |cluster| {
+        cluster.message(1, "hello");
+        cluster.gateway.log.until("Handled 1").await;
+        cluster.core.give_signs();
+        cluster.message(1, "wait");
+        cluster.until(|core| !core.clients.borrow().is_idle()).await;
+        assert!(!cluster.gateway.log.holds("Handled"), "it has nothing to do");
+        cluster.core.give_signs();
+        cluster.gateway.log.until("Handled 1").await;
+        cluster.core.events.gate.add_permits(1);
+        cluster.gateway.log.until("Handled 2").await;
+    });
+}
+
+#[test]
+fn clients_whose_events_wait_take_turns() {
+    run(Some("e1"), async |cluster| {
+        for client in [1, 2] {
+            cluster.message(client, "wait");
+            for _ in 0..100 {
+                cluster.message(client, "more");
+            }
+        }
+        cluster.until(|core| core.clients.borrow().waiting() == 200).await;
+        cluster.core.events.gate.add_permits(2);
+        cluster.gateway.log.until("Handled 202").await;
+        let done = cluster.log.0.borrow().clone();
+        let before = |line: &str| {
+            let last = done.iter().rposition(|done| done == line).unwrap();
+            done[..last].iter().filter(|done| done.starts_with("more")).count()
+        };
+        assert!(before("more 1") > 195 && before("more 2") > 195, "one was behind: {done:?}");
+    });
+}
