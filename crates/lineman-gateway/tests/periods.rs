@@ -352,7 +352,7 @@ impl MadeUp {
     /// Takes the link of a business, and says hello.
     async fn accept(&self) -> TcpStream {
         let (mut link, _) = within(self.gateway.accept()).await.expect("a link");
-        let hello = Event::Hello(Hello { version: 1, epoch: "e".to_owned() });
+        let hello = Event::Hello(Hello { version: 1, epoch: "e".to_owned(), share: None });
         link.write_all(&Packet::from(hello).to_bytes()).await.expect("written");
         link
     }

@@ -8,6 +8,7 @@ use super::core::Core;
 use super::heartbeat::Visit;
 use super::identity::Departed;
 use super::outlet::Outlet;
+use super::share::{is_too_long, tell};
 
 impl<C: Outlet> Core<C> {
     /// A client is there: a business hears `ON_CONNECT`, and `ON_WEBSOCKET_CONNECT` behind it.
@@ -35,7 +36,13 @@ impl<C: Outlet> Core<C> {
         let session = client.session.clone();
         let packet =
             self.identity.packet(Command::OnMessage, id, client.connection.peer(), session);
-        link.push(&Packet { body: payload, ..packet });
+        let packet = Packet { body: payload, ..packet };
+        if is_too_long(&packet) {
+            self.counts.too_long += 1;
+            client.connection.close(CloseReason::TooBig);
+        } else if tell(client, link, &packet, self.policy.share, self.now) {
+            self.make_wait(id);
+        }
     }
 
     /// A client is gone, for whatever reason: `ON_CLOSE`, once.
@@ -43,6 +50,7 @@ impl<C: Outlet> Core<C> {
         let Some((id, client)) = self.clients.remove(connection) else { return };
         self.client_rounds.remove(id);
         self.held.forget(id);
+        self.waiting.remove(&id);
         if client.announced {
             let address = client.connection.peer();
             let departed = Departed { address, session: client.session };
@@ -61,7 +69,8 @@ impl<C: Outlet> Core<C> {
         };
         let mut pinged = Vec::new();
         for id in due {
-            let link = self.clients.get(id).and_then(|client| client.link);
+            let client = self.clients.get(id);
+            let link = client.filter(|client| !client.share.waits()).and_then(|c| c.link);
             // A client that is not read cannot answer.
             if !self.is_read(link) {
                 continue;

@@ -2,6 +2,7 @@
 //! there is no business at all.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use bytes::Bytes;
 use lineman::connection::CloseReason;
@@ -13,6 +14,7 @@ use super::core::Core;
 use super::identity::Departed;
 use super::links::{Intake, Link, LinkId};
 use super::outlet::Outlet;
+use super::share::{is_too_long, tell};
 
 /// Clients without a business: connected, not read, waiting.
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ impl Held {
 impl<C: Outlet> Core<C> {
     /// Gives a client to a business, or holds it until there is one.
     pub(super) fn assign(&mut self, id: u32) {
-        match self.links.choose() {
+        match self.links.choose(self.now) {
             Some(link) => self.give(id, link),
             None => self.hold(id),
         }
@@ -66,9 +68,11 @@ impl<C: Outlet> Core<C> {
         client.link = None;
         client.connection.pause();
         self.held.since.insert(id, self.now);
+        self.renew_share(id);
     }
 
     fn give(&mut self, id: u32, to: LinkId) {
+        self.renew_share(id);
         let (Some(client), Some(link)) = (self.clients.get_mut(id), self.links.get_mut(to)) else {
             return;
         };
@@ -78,15 +82,27 @@ impl<C: Outlet> Core<C> {
         let about = |command| {
             self.identity.packet(command, id, client.connection.peer(), client.session.clone())
         };
+        let now = self.now;
+        let mut waits = false;
         if client.announced {
             if link.extension {
-                link.push(&about(Command::Adopt));
+                link.push(&about(Command::Adopt), now);
             }
         } else {
-            link.push(&about(Command::OnConnect));
-            if let Some(body) = self.held.handshakes.remove(&id) {
+            let connect = about(Command::OnConnect);
+            let handshake = self.held.handshakes.remove(&id).map(|body| {
                 let packet = about(Command::OnWebSocketConnect);
-                link.push(&Packet { flags: packet.flags & !flags::SCALAR, body, ..packet });
+                Packet { flags: packet.flags & !flags::SCALAR, body, ..packet }
+            });
+            let (packets, bound) = (iter::once(connect).chain(handshake), self.policy.share);
+            for packet in packets {
+                if is_too_long(&packet) {
+                    // Another business's session, as a rule, and the handshake beside it.
+                    self.counts.too_long += 1;
+                    client.connection.close(CloseReason::TooBig);
+                } else {
+                    waits |= tell(client, link, &packet, bound, now);
+                }
             }
         }
         client.announced = true;
@@ -95,19 +111,24 @@ impl<C: Outlet> Core<C> {
         } else {
             client.connection.pause();
         }
+        if waits {
+            self.make_wait(id);
+        }
     }
 
     /// Tells a business of a client that is gone.
     fn report_end(&mut self, id: u32, departed: Departed) {
-        let Some(link) = self.links.choose().and_then(|id| self.links.get_mut(id)) else {
+        let choice = self.links.choose(self.now);
+        let Some(link) = choice.and_then(|id| self.links.get_mut(id)) else {
             self.held.departed.insert(id, (self.now, departed));
             return;
         };
         let Departed { address, session } = departed;
         if link.extension {
-            link.push(&self.identity.packet(Command::Adopt, id, address, session.clone()));
+            let adopt = self.identity.packet(Command::Adopt, id, address, session.clone());
+            link.push(&adopt, self.now);
         }
-        link.push(&self.identity.packet(Command::OnClose, id, address, session));
+        link.push(&self.identity.packet(Command::OnClose, id, address, session), self.now);
     }
 
     /// A client that a business knows of is gone.
@@ -121,7 +142,8 @@ impl<C: Outlet> Core<C> {
                     return;
                 }
                 let Departed { address, session } = departed;
-                link.push(&self.identity.packet(Command::OnClose, id, address, session));
+                let packet = self.identity.packet(Command::OnClose, id, address, session);
+                link.push(&packet, self.now);
             }
         }
     }

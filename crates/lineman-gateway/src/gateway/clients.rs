@@ -11,6 +11,7 @@ use super::heartbeat::Beat;
 use super::ids::Counter;
 use super::index::{Index, Label};
 use super::links::LinkId;
+use super::share::ClientShare;
 
 /// A client. Everything about it is plain data but the connection itself.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) struct ConnectedClient<C> {
     pub(super) link: Option<LinkId>,
     /// Whether a business was told that it is there.
     pub(super) announced: bool,
+    pub(super) share: ClientShare,
     pub(super) beat: Beat,
 }
 
@@ -67,6 +69,7 @@ impl<C> ConnectedClients<C> {
             groups: Vec::new(),
             link: None,
             announced: false,
+            share: ClientShare::default(),
             beat: Beat::default(),
         };
         self.by_id.insert(id, Box::new(client));

@@ -4,13 +4,13 @@
 //! `peers` (links), `orders` and `answers` (what businesses want). It reads no clock
 //! and no socket: time comes with the inputs, connections are [`Outlet`]s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lineman::BoxError;
-use lineman_wire::link::{Body, Packet, Secret};
-use rustc_hash::FxHashMap;
+use lineman_wire::link::{Allowance, Body, Packet, Secret};
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use super::SlowClient;
@@ -21,6 +21,7 @@ use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::links::{LinkId, LinkOutlet, Links};
 use super::outlet::Outlet;
+use super::stalls::StallLimits;
 use crate::rounds::Rounds;
 
 /// What the logic goes by.
@@ -32,6 +33,9 @@ pub(super) struct Policy<F> {
     pub(super) slow_client: SlowClient,
     /// How long a client is held while there is no business.
     pub(super) no_business_limit: Duration,
+    /// What one client may have under way at its business.
+    pub(super) share: Allowance,
+    pub(super) stall_limits: StallLimits,
     /// Makes a body into what clients of this gateway understand.
     pub(super) form: fn(Body) -> Result<F, BoxError>,
 }
@@ -58,6 +62,8 @@ pub(super) enum Input<C> {
     Beat,
     /// It is time to look for what has waited too long.
     Sweep,
+    /// It is time to look whether what waits for a link or a turn may go on.
+    Look,
     /// It is time to ping the next part of the links.
     PingLinks,
 }
@@ -75,6 +81,9 @@ pub(super) struct Counts {
     pub(super) lost_events: u64,
     pub(super) dropped_messages: u64,
     pub(super) slow_clients: u64,
+    pub(super) share_reached: u64,
+    pub(super) abandoned_links: u64,
+    pub(super) too_long: u64,
 }
 
 /// Everything a gateway process knows.
@@ -85,6 +94,12 @@ pub(super) struct Core<C: Outlet> {
     pub(super) peers: FxHashMap<u64, InnerPeer>,
     pub(super) links: Links,
     pub(super) held: Held,
+    /// The clients that have met their share, and are not read.
+    pub(super) waiting: BTreeSet<u32>,
+    /// The peers of the inner port that are not read, for their messages to many have to wait.
+    pub(super) unread_peers: FxHashSet<u64>,
+    /// When the last sweep was.
+    pub(super) swept: Instant,
     /// The clients, for heartbeats.
     pub(super) client_rounds: Rounds<u32>,
     /// The links, for pings.
@@ -109,6 +124,9 @@ impl<C: Outlet> Core<C> {
             peers: FxHashMap::default(),
             links: Links::default(),
             held: Held::default(),
+            waiting: BTreeSet::new(),
+            unread_peers: FxHashSet::default(),
+            swept: Instant::now(),
             counts: Counts::default(),
             now: Instant::now(),
         }
@@ -128,6 +146,7 @@ impl<C: Outlet> Core<C> {
             Input::PeerWent(peer) => self.peer_went(peer),
             Input::Beat => self.beat(),
             Input::Sweep => self.sweep(),
+            Input::Look => self.look(),
             Input::PingLinks => self.ping_links(),
         }
     }
@@ -143,6 +162,11 @@ impl<C: Outlet> Core<C> {
             ("lost_events", self.counts.lost_events),
             ("dropped_messages", self.counts.dropped_messages),
             ("slow_clients", self.counts.slow_clients),
+            ("waiting_clients", self.waiting.len() as u64),
+            ("share_reached", self.counts.share_reached),
+            ("stalled", self.links.iter().filter(|link| link.pulse.is_stalled()).count() as u64),
+            ("abandoned_links", self.counts.abandoned_links),
+            ("too_long_messages", self.counts.too_long),
         ])
     }
 
@@ -167,7 +191,7 @@ impl<C: Outlet> Core<C> {
             return;
         }
         for &id in &link.clients {
-            if let Some(client) = self.clients.get(id) {
+            if let Some(client) = self.clients.get(id).filter(|client| !client.share.waits()) {
                 client.connection.resume();
             }
         }

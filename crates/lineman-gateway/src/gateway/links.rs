@@ -9,9 +9,11 @@ use std::rc::Rc;
 use bytes::Bytes;
 use lineman::connection::SendError;
 use lineman_wire::link::{Command, Event, Packet};
+use tokio::time::Instant;
 
 use super::identity::Departed;
 use super::outlet::Outlet;
+use super::pulse::{LIGHT_BYTES, LIGHT_EVENTS, Pulse};
 
 /// Names a link: the number of its connection. Later links have greater numbers.
 pub(super) type LinkId = u64;
@@ -35,6 +37,8 @@ pub(super) struct Link {
     pub(super) key: String,
     /// Whether it speaks Lineman's extension.
     pub(super) extension: bool,
+    /// Whether it reports by client what it has handled.
+    pub(super) credits: bool,
     pub(super) state: Intake,
     /// Whether its send queue is at the bound; its clients are paused then.
     pub(super) full: bool,
@@ -45,25 +49,34 @@ pub(super) struct Link {
     /// What did not fit into the send queue. Bounded by the clients, for they are paused: an event
     /// for each that was being decoded, and the end of each.
     backlog: VecDeque<Bytes>,
-    /// Events sent so far; wraps.
-    sent: u32,
-    /// Events the business says it has handled; wraps.
-    handled: u32,
+    backlog_bytes: u64,
+    /// Bytes of all packets so far.
+    pushed: u64,
+    pub(super) pulse: Pulse,
 }
 
 impl Link {
-    pub(super) fn new(outlet: LinkOutlet, key: String, extension: bool) -> Self {
+    /// Returns the link of a business that speaks this version of the extension, or none.
+    pub(super) fn new(
+        outlet: LinkOutlet,
+        key: String,
+        extension: Option<u32>,
+        now: Instant,
+    ) -> Self {
+        let light = if extension.is_some() { LIGHT_EVENTS } else { LIGHT_BYTES };
         Self {
             outlet,
             key,
-            extension,
+            extension: extension.is_some(),
+            credits: extension >= Some(2),
             state: Intake::Open,
             full: false,
             clients: BTreeSet::new(),
             departed: BTreeMap::new(),
             backlog: VecDeque::new(),
-            sent: 0,
-            handled: 0,
+            backlog_bytes: 0,
+            pushed: 0,
+            pulse: Pulse::new(light, now),
         }
     }
 
@@ -77,24 +90,50 @@ impl Link {
     }
 
     /// Sends a packet, behind everything that was sent before; it is never dropped.
-    pub(super) fn push(&mut self, packet: &Packet) {
-        if is_event(packet.command) {
-            self.sent = self.sent.wrapping_add(1);
+    pub(super) fn push(&mut self, packet: &Packet, now: Instant) {
+        let length = packet.wire_length();
+        if !self.extension {
+            self.observe(now);
+            self.pulse.sent(u32::try_from(length).unwrap_or(u32::MAX), now);
+        } else if is_event(packet.command) {
+            self.pulse.sent(1, now);
         }
+        self.pushed += length as u64;
+        self.backlog_bytes += length as u64;
         self.backlog.push_back(packet.to_bytes());
         self.flush();
     }
 
     /// Sends an answer of the extension.
-    pub(super) fn push_event(&mut self, event: Event) {
-        self.push(&Packet::from(event));
+    pub(super) fn push_event(&mut self, event: Event, now: Instant) {
+        self.push(&Packet::from(event), now);
+    }
+
+    /// Returns how many bytes were pushed so far.
+    pub(super) fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Returns how many of them have left for the kernel.
+    pub(super) fn left(&self) -> u64 {
+        let waiting = self.backlog_bytes.saturating_add(self.outlet.queued_bytes() as u64);
+        self.pushed.saturating_sub(waiting)
+    }
+
+    /// Sees what has left, of a business that does not report what it has handled.
+    pub(super) fn observe(&mut self, now: Instant) {
+        if !self.extension {
+            // The pulse's numbers wrap.
+            let left = u32::try_from(self.left() & u64::from(u32::MAX)).unwrap_or(0);
+            self.pulse.handled(left, now);
+        }
     }
 
     /// Sends what waits, as far as the send queue takes it.
     pub(super) fn flush(&mut self) {
         while let Some(packet) = self.backlog.pop_front() {
             match self.outlet.send(&packet) {
-                Ok(()) => {}
+                Ok(()) => self.backlog_bytes -= packet.len() as u64,
                 Err(SendError::Full) => return self.backlog.push_front(packet),
                 // Its end follows, and takes the rest along.
                 Err(_) => return self.backlog.clear(),
@@ -102,14 +141,9 @@ impl Link {
         }
     }
 
-    /// The business has handled this many events in all.
-    pub(super) fn handled(&mut self, events: u32) {
-        self.handled = events;
-    }
-
     /// Returns how many events were sent and not handled, or 0 of a business that does not say.
     pub(super) fn outstanding(&self) -> u32 {
-        if self.extension { self.sent.wrapping_sub(self.handled) } else { 0 }
+        if self.extension { self.pulse.outstanding() } else { 0 }
     }
 }
 
@@ -135,11 +169,16 @@ impl fmt::Debug for Link {
 pub(super) struct Links(BTreeMap<LinkId, Link>);
 
 impl Links {
-    /// Returns the business for a new client: the one with the least clients of this gateway, the
-    /// oldest among equals; one whose link is full only if all are.
-    pub(super) fn choose(&self) -> Option<LinkId> {
-        let open = self.0.iter().filter(|(_, link)| link.state == Intake::Open);
-        open.min_by_key(|(_, link)| (link.full, link.clients.len())).map(|(&id, _)| id)
+    /// Returns the business for a new client: the one whose work is the least behind, among equals the
+    /// one with the least clients of this gateway, then the oldest; one that is stalled, or whose link
+    /// is full, only if all are.
+    pub(super) fn choose(&mut self, now: Instant) -> Option<LinkId> {
+        let open = self.0.iter_mut().filter(|(_, link)| link.state == Intake::Open);
+        let burden = |link: &mut Link| {
+            link.observe(now);
+            (link.pulse.is_stalled(), link.full, link.pulse.load(now), link.clients.len())
+        };
+        open.map(|(&id, link)| (burden(link), id)).min().map(|(_, id)| id)
     }
 
     pub(super) fn insert(&mut self, id: LinkId, link: Link) {
@@ -165,6 +204,14 @@ impl Links {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
         self.0.values()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.0.values_mut()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = LinkId> {
+        self.0.keys().copied()
     }
 
     pub(super) fn len(&self) -> usize {

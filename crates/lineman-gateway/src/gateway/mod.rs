@@ -16,6 +16,9 @@ mod clients;
 mod index;
 mod ids;
 mod links;
+mod pulse;
+mod share;
+mod stalls;
 mod identity;
 mod heartbeat;
 mod dialect;
@@ -32,11 +35,12 @@ use lineman::connection::{Driver, WebSocket};
 use lineman::http::{Http, WebService};
 use lineman::service::{Listening, Processes, Reload};
 use lineman::{App, Result, websocket};
-use lineman_wire::link::Secret;
+use lineman_wire::link::{Allowance, Secret};
 use lineman_wire::text::Text;
 
 use dialect::ClientDialect;
 use heartbeat::Heartbeat;
+use stalls::StallLimits;
 
 /// What happens to a client that reads more slowly than it is sent to, when its send queue
 /// ([`Limits::send_queue`](lineman::connection::Limits::send_queue)) is at its bound.
@@ -52,8 +56,8 @@ pub enum SlowClient {
 
 /// A gateway: clients connect to it, businesses serve them.
 ///
-/// `P` is what the clients speak. A client's events go to one business, the one with the least
-/// clients, in order; while there is none, clients are held. Programs in PHP that use
+/// `P` is what the clients speak. A client's events go to one business, the one that is least
+/// behind and has the least clients, in order; while there is none, clients are held. Programs in PHP that use
 /// `GatewayWorker`'s `BusinessWorker` and `GatewayClient` work with it.
 ///
 /// ```no_run
@@ -87,6 +91,8 @@ pub struct Gateway<P: Driver = WebSocket> {
     link_ping_interval: Option<Duration>,
     slow_client: SlowClient,
     no_business_limit: Duration,
+    share: Allowance,
+    stall_limits: StallLimits,
     /// Makes the HTTP service, in the process that serves it.
     http: Option<Box<dyn FnOnce() -> io::Result<Http>>>,
 }
@@ -233,6 +239,45 @@ impl<P: Driver> Gateway<P> {
         self.no_business_limit = limit;
         self
     }
+
+    /// Sets how many events of one client its business may have unhandled; then that client is not read,
+    /// and counted as `share_reached`, until half of them are done. Default 256, at least 1.
+    ///
+    /// It is what a client can send while one message travels to its business and back. A business in PHP
+    /// does not tell what it has handled; there only the bytes count.
+    #[must_use]
+    pub fn client_events(mut self, events: u32) -> Self {
+        self.share.events = events.max(1);
+        self
+    }
+
+    /// Sets how many bytes of one client its business may have unhandled, sessions included; beyond it as
+    /// with [`Gateway::client_events`]. A message that is longer is sent all the same. Default 1 MiB.
+    ///
+    /// For a business in PHP it bounds what has not left this process yet.
+    #[must_use]
+    pub fn client_bytes(mut self, bytes: u32) -> Self {
+        self.share.bytes = bytes.max(1);
+        self
+    }
+
+    /// Sets how long a business may have events and handle none before it counts as `stalled` and gets no
+    /// new clients while there is another one, until it has done what it had then; zero for ever.
+    /// Default 5 s.
+    #[must_use]
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.stall_limits.stalled = limit;
+        self
+    }
+
+    /// Sets how long a business of Lineman's may have events and give no sign at all, as one that is
+    /// stopped or blocks its loop, before its clients move to another one that works; zero for ever. What
+    /// it had not handled is lost and counted (`lost_events`). Default 30 s.
+    #[must_use]
+    pub fn abandon_limit(mut self, limit: Duration) -> Self {
+        self.stall_limits.abandoned = limit;
+        self
+    }
 }
 
 impl<P: ClientDialect> Gateway<P> {
@@ -264,6 +309,11 @@ impl<P: ClientDialect> Gateway<P> {
             link_ping_interval: None,
             slow_client: SlowClient::default(),
             no_business_limit: Duration::from_secs(30),
+            share: Allowance { events: 256, bytes: 1024 * 1024 },
+            stall_limits: StallLimits {
+                stalled: Duration::from_secs(5),
+                abandoned: Duration::from_secs(30),
+            },
             http: None,
         }
     }

@@ -15,6 +15,8 @@ pub(super) trait Outlet: 'static {
     fn id(&self) -> u64;
     fn peer(&self) -> SocketAddr;
     fn send(&self, form: &Self::Form) -> Result<(), SendError>;
+    /// How many bytes wait to be sent.
+    fn queued_bytes(&self) -> usize;
     fn close(&self, reason: CloseReason);
     fn abort(&self);
     fn pause(&self);
@@ -36,6 +38,10 @@ impl<D: Dialect> Outlet for Connection<D> {
 
     fn send(&self, form: &D::Form) -> Result<(), SendError> {
         D::deliver(self, form)
+    }
+
+    fn queued_bytes(&self) -> usize {
+        self.queued_bytes()
     }
 
     fn close(&self, reason: CloseReason) {

@@ -54,7 +54,7 @@ impl<C: Outlet> Core<C> {
             peer.authorised = true;
         }
         if let Login::Worker { worker_key, lineman, .. } = login {
-            self.open_link(outlet, &worker_key, lineman.is_some());
+            self.open_link(outlet, &worker_key, lineman);
         }
     }
 
@@ -62,7 +62,7 @@ impl<C: Outlet> Core<C> {
         secret::is_right(&self.policy.secret_key, secret_key)
     }
 
-    fn open_link(&mut self, outlet: LinkOutlet, worker_key: &str, extension: bool) {
+    fn open_link(&mut self, outlet: LinkOutlet, worker_key: &str, extension: Option<u32>) {
         let id = outlet.id();
         if self.links.get(id).is_some() {
             return;
@@ -70,10 +70,12 @@ impl<C: Outlet> Core<C> {
         let key = format!("{}:{worker_key}", outlet.peer().ip());
         let former = self.links.with_key(&key);
         tracing::info!(business = key, extension, "link opened");
-        let mut link = Link::new(outlet, key, extension);
-        if extension {
+        let mut link = Link::new(outlet, key, extension, self.now);
+        if link.extension {
             let epoch = self.identity.epoch.clone();
-            link.push_event(Event::Hello(Hello { version: EXTENSION_VERSION, epoch }));
+            let share = Some(self.policy.share);
+            let hello = Hello { version: EXTENSION_VERSION, epoch, share };
+            link.push_event(Event::Hello(hello), self.now);
         }
         self.links.insert(id, link);
         self.link_rounds.insert(id);
@@ -124,13 +126,14 @@ impl<C: Outlet> Core<C> {
                         client.connection.pause();
                     }
                 }
-                link.push_event(Event::Fence);
+                link.push_event(Event::Fence, self.now);
             }
             // Packets are applied in their order, and what clients get is queued in theirs.
-            Control::Sync => link.push_event(Event::Synced),
+            Control::Sync => link.push_event(Event::Synced, self.now),
             Control::Release if link.state == Intake::Draining => self.move_clients(id),
             Control::Release => tracing::warn!(business = link.key, "release without drain"),
-            Control::Handled(events) => link.handled(events),
+            Control::Handled(events) => link.pulse.handled(events, self.now),
+            Control::Credit { connection_id, share } => self.credit(id, connection_id, share),
         }
     }
 
@@ -142,13 +145,14 @@ impl<C: Outlet> Core<C> {
             }
         }
         self.give_up_held();
+        self.look_for_stalls();
     }
 
     /// Keeps links busy where something between us might forget them.
     pub(super) fn ping_links(&mut self) {
         for id in self.link_rounds.next_part() {
             if let Some(link) = self.links.get_mut(id) {
-                link.push_event(Event::Ping);
+                link.push_event(Event::Ping, self.now);
             }
         }
     }

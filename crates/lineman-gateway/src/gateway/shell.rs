@@ -8,27 +8,36 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use lineman::connection::{Connection, Event, Handler, Turn};
+use lineman::timer;
 use lineman_wire::link::Codec;
 use tokio::time::Instant;
 
 use super::core::{Core, Input};
 use super::dialect::ClientDialect;
 use super::outlet::Outlet;
+use super::share::LOOK;
 
 /// The logic of a gateway process, and what waits for it.
 pub(super) struct Shell<C: Outlet> {
     core: RefCell<Core<C>>,
     inbox: RefCell<VecDeque<Input<C>>>,
     at_work: Cell<bool>,
+    /// A look is due by itself.
+    looking: Cell<bool>,
 }
 
 impl<C: Outlet> Shell<C> {
     pub(super) fn new(core: Core<C>) -> Self {
-        Self { core: RefCell::new(core), inbox: RefCell::default(), at_work: Cell::new(false) }
+        Self {
+            core: RefCell::new(core),
+            inbox: RefCell::default(),
+            at_work: Cell::new(false),
+            looking: Cell::new(false),
+        }
     }
 
     /// Has an input handled: now, or right after the one at hand.
-    pub(super) fn submit(&self, input: Input<C>) {
+    pub(super) fn submit(self: &Rc<Self>, input: Input<C>) {
         self.inbox.borrow_mut().push_back(input);
         if self.at_work.replace(true) {
             return;
@@ -39,6 +48,13 @@ impl<C: Outlet> Shell<C> {
             self.core.borrow_mut().handle(input, Instant::now());
         }
         self.at_work.set(false);
+        if self.core.borrow().has_to_look() && !self.looking.replace(true) {
+            let shell = Rc::clone(self);
+            timer::after(LOOK, async move || {
+                shell.looking.set(false);
+                shell.submit(Input::Look);
+            });
+        }
     }
 
     pub(super) fn gauges(&self) -> BTreeMap<&'static str, u64> {

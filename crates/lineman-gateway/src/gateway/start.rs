@@ -20,6 +20,7 @@ use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::outlet::Outlet;
 use super::shell::{ClientDoor, LinkDoor, Shell};
+use super::stalls::StallLimits;
 use crate::discovery::{Announcement, Discovery};
 use crate::rounds::part_of;
 
@@ -73,6 +74,8 @@ impl<P: ClientDialect> Gateway<P> {
             link_ping_interval: self.link_ping_interval.unwrap_or(default_pings),
             slow_client: self.slow_client,
             no_business_limit: self.no_business_limit,
+            share: self.share,
+            stall_limits: self.stall_limits,
             form: P::form,
         };
         let timers = periods(&policy);
@@ -130,7 +133,10 @@ type Periodic<C> = (Duration, fn() -> Input<C>);
 /// Returns the inputs that come with time.
 fn periods<C: Outlet>(policy: &Policy<C::Form>) -> Vec<Periodic<C>> {
     // A limit shorter than the sweep's period would be met late.
-    let sweep = SWEEP.min(policy.no_business_limit / 2).max(SWEEP / 100);
+    let StallLimits { stalled, abandoned } = policy.stall_limits;
+    let stalls = [stalled, abandoned].into_iter().filter(|limit| !limit.is_zero());
+    let shortest = stalls.fold(policy.no_business_limit, Duration::min);
+    let sweep = SWEEP.min(shortest / 2).max(SWEEP / 100);
     let beat = part_of(policy.heartbeat.period());
     let ping = part_of(policy.link_ping_interval);
     let mut periods: Vec<Periodic<C>> = vec![(sweep, || Input::Sweep)];

@@ -4,6 +4,8 @@ mod assignment;
 mod orders;
 mod pairs;
 mod bounds;
+mod shares;
+mod stalls;
 mod golden;
 mod heartbeats;
 
@@ -15,7 +17,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use lineman::BoxError;
 use lineman::connection::{CloseReason, SendError, WebSocket};
-use lineman_wire::link::{Body, Codec, Command, Login, Order, Packet, Secret};
+use lineman_wire::link::{Allowance, Body, Codec, Command, Login, Order, Packet, Secret};
 use tokio::time::Instant;
 
 use super::SlowClient;
@@ -25,6 +27,7 @@ use super::heartbeat::Heartbeat;
 use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::outlet::Outlet;
+use super::stalls::StallLimits;
 
 /// A connection without a socket.
 pub(super) struct Fake {
@@ -33,6 +36,8 @@ pub(super) struct Fake {
     sent: RefCell<Vec<Bytes>>,
     ended: RefCell<Option<CloseReason>>,
     paused: Cell<bool>,
+    /// How many bytes wait to be sent.
+    queued: Cell<usize>,
     /// How many more messages it takes.
     room: Cell<usize>,
 }
@@ -56,6 +61,10 @@ impl Outlet for Rc<Fake> {
         self.room.set(room);
         self.sent.borrow_mut().push(wire.clone());
         Ok(())
+    }
+
+    fn queued_bytes(&self) -> usize {
+        self.queued.get()
     }
 
     fn close(&self, reason: CloseReason) {
@@ -106,7 +115,7 @@ impl Drop for World {
         }
         self.now += self.core.policy.no_business_limit;
         self.submit(Input::Sweep);
-        for gauge in ["clients", "uids", "groups", "links", "held_clients"] {
+        for gauge in ["clients", "uids", "groups", "links", "held_clients", "waiting_clients"] {
             assert_eq!(self.gauge(gauge), 0, "{gauge}");
         }
         let Core { peers, held, client_rounds, link_rounds, .. } = &self.core;
@@ -134,6 +143,11 @@ impl World {
             link_ping_interval: Duration::ZERO,
             slow_client: SlowClient::Close,
             no_business_limit: Duration::from_secs(30),
+            share: Allowance { events: 256, bytes: 1024 * 1024 },
+            stall_limits: StallLimits {
+                stalled: Duration::from_secs(5),
+                abandoned: Duration::from_secs(30),
+            },
             form,
         };
         let core = Core::new(identity, policy, Counter::starting_at(1));
@@ -158,6 +172,7 @@ impl World {
             sent: RefCell::default(),
             ended: RefCell::default(),
             paused: Cell::new(false),
+            queued: Cell::new(0),
             room: Cell::new(usize::MAX),
         })
     }
@@ -182,7 +197,7 @@ impl World {
 
     /// Opens the link of a business of Lineman's.
     fn business(&mut self, key: &str) -> Rc<Fake> {
-        self.link(key, Some(1))
+        self.link(key, Some(2))
     }
 
     fn link(&mut self, key: &str, lineman: Option<u32>) -> Rc<Fake> {

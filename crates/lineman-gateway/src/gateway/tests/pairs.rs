@@ -1,7 +1,8 @@
 //! Every sequence of a few things that can befall a client and its business: at the end nothing waits.
 //!
-//! A client is paused while its link is full, while no business is there, and while its business is being
-//! replaced; each of these can begin and end during the others.
+//! A client is paused while its link is full, while no business is there, while its business is being
+//! replaced, and while it has its share of events under way; each of these can begin and end during the
+//! others.
 
 use lineman_wire::link::{Control, Order};
 
@@ -17,7 +18,10 @@ enum Happening {
     ReloadBegins,
     ReloadEnds,
     ClientSpeaks,
+    ClientFloods,
+    Credit,
     ClientEnds,
+    BusinessHangs,
     Heartbeat,
     Sweep,
     Kick,
@@ -25,7 +29,7 @@ enum Happening {
 
 use Happening as H;
 
-const ALL: [Happening; 11] = [
+const ALL: [Happening; 14] = [
     H::LinksFill,
     H::LinksDrain,
     H::BusinessComes,
@@ -33,7 +37,10 @@ const ALL: [Happening; 11] = [
     H::ReloadBegins,
     H::ReloadEnds,
     H::ClientSpeaks,
+    H::ClientFloods,
+    H::Credit,
     H::ClientEnds,
+    H::BusinessHangs,
     H::Heartbeat,
     H::Sweep,
     H::Kick,
@@ -120,6 +127,9 @@ impl Story {
                 self.said += 1;
                 self.world.say(&self.client, "hello");
             }
+            H::ClientFloods => (0..300).for_each(|_| self.happen(H::ClientSpeaks)),
+            H::Credit => self.credit(),
+            H::BusinessHangs => self.hang(),
             H::ClientEnds if self.is_there() => self.world.leave(&self.client),
             H::ClientSpeaks | H::ClientEnds => {}
             H::Heartbeat => (0..64).for_each(|_| self.world.submit(Input::Beat)),
@@ -136,6 +146,30 @@ impl Story {
         }
     }
 
+    fn credit(&mut self) {
+        for business in &self.living {
+            let share = Allowance { events: 300, bytes: 1_000_000 };
+            self.world.tell(business, Control::Credit { connection_id: 1, share });
+        }
+    }
+
+    /// The first business says nothing for so long that it is given up, if there is another.
+    fn hang(&mut self) {
+        for _ in 0..31 {
+            self.world.now += Duration::from_secs(1);
+            for works in self.living.iter().skip(1) {
+                self.world.tell(works, Control::Handled(0));
+            }
+            self.world.submit(Input::Sweep);
+        }
+        let closed = |business: &mut Rc<Fake>| business.close_reason().is_some();
+        for business in self.living.extract_if(.., closed).collect::<Vec<_>>() {
+            self.draining.take_if(|draining| draining.id == business.id);
+            self.world.lose(&business);
+            self.someone_died = true;
+        }
+    }
+
     /// Lets everything that waits come to its end, and looks at what came of it.
     fn check(mut self, story: &[Happening]) {
         self.happen(H::LinksDrain);
@@ -143,6 +177,7 @@ impl Story {
         if self.living.is_empty() {
             self.happen(H::BusinessComes);
         }
+        self.happen(H::Credit);
         let heard = |businesses: &[Rc<Fake>], command| {
             let count = |business: &Rc<Fake>| {
                 let packets = business.packets();
@@ -181,8 +216,8 @@ fn nothing_waits_for_ever() {
             }
         }
     }
-    // Of 11^4 stories, those in which the client leaves or is closed.
-    assert!(ended > 0 && ended < 11_usize.pow(4), "{ended}");
+    // Of 14^4 stories, those in which the client leaves or is closed.
+    assert!(ended > 0 && ended < 14_usize.pow(4), "{ended}");
 }
 
 #[test]
@@ -208,6 +243,7 @@ fn a_client_that_is_not_read_has_no_heartbeat() {
         (H::LinksFill, H::LinksDrain),
         (H::BusinessDies, H::BusinessComes),
         (H::ReloadBegins, H::ReloadEnds),
+        (H::ClientFloods, H::Credit),
     ] {
         let mut story = Story::new();
         story.world.core.policy.heartbeat.limit = 1;

@@ -1,0 +1,153 @@
+//! The pulse of a link: how much its business has under way, and for how long it has handled nothing.
+//!
+//! [`super::links`] feeds it, `stalls` and the choice of a business read it. It reads no clock.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What counts as no delay at all: a business on another continent reports within this.
+const PROMPT_MS: u128 = 128;
+
+/// So many events under way are no load: a turn of a busy gateway brings as many.
+pub(super) const LIGHT_EVENTS: u32 = 64;
+
+/// The same in bytes, where events are not reported: one read of one client.
+pub(super) const LIGHT_BYTES: u32 = 64 * 1024;
+
+/// What was sent and what was handled, in events, or in bytes where the business does not report.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    /// Sent so far; wraps.
+    sent: u32,
+    /// Handled so far, as far as is known; wraps.
+    handled: u32,
+    /// Since when nothing of what is under way was handled.
+    progressed: Instant,
+    /// When the business last reported, be it that nothing was handled.
+    reported: Instant,
+    /// While it is stalled: how much it had been sent when that was found.
+    stalled: Option<u32>,
+    /// What is no load.
+    light: u32,
+}
+
+impl Pulse {
+    pub(super) fn new(light: u32, now: Instant) -> Self {
+        Self { sent: 0, handled: 0, progressed: now, reported: now, stalled: None, light }
+    }
+
+    /// So much is sent.
+    pub(super) fn sent(&mut self, amount: u32, now: Instant) {
+        if self.outstanding() == 0 {
+            self.restart(now);
+        }
+        self.sent = self.sent.wrapping_add(amount);
+    }
+
+    /// The business has handled this much in all.
+    pub(super) fn handled(&mut self, total: u32, now: Instant) {
+        if total != self.handled {
+            self.progressed = now;
+        }
+        self.reported = now;
+        self.handled = total;
+        // What it had then is done: only now is it as good as any other.
+        self.stalled.take_if(|sent| sent.wrapping_sub(total).cast_signed() <= 0);
+    }
+
+    /// Nothing can be said of the time before: it was ours.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.progressed = now;
+        self.reported = now;
+    }
+
+    /// Returns how much was sent and not handled.
+    pub(super) fn outstanding(&self) -> u32 {
+        self.sent.wrapping_sub(self.handled)
+    }
+
+    /// Returns for how long it has had something to do and done nothing.
+    pub(super) fn without_progress(&self, now: Instant) -> Duration {
+        self.since(self.progressed, now)
+    }
+
+    /// Returns for how long it has had something to do and reported nothing.
+    pub(super) fn without_report(&self, now: Instant) -> Duration {
+        self.since(self.reported, now)
+    }
+
+    fn since(&self, begun: Instant, now: Instant) -> Duration {
+        match self.outstanding() {
+            0 => Duration::ZERO,
+            _ => now.saturating_duration_since(begun),
+        }
+    }
+
+    /// Takes it for stalled from now on; returns whether it was not before.
+    pub(super) fn stall(&mut self) -> bool {
+        self.stalled.replace(self.sent).is_none()
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.is_some()
+    }
+
+    /// Returns how little a business is to be given more: age first, in doublings, so that what every
+    /// one has now and then is no difference; then what is under way.
+    pub(super) fn load(&self, now: Instant) -> (u32, u32) {
+        let age = self.without_progress(now).as_millis() / PROMPT_MS;
+        let age = age.checked_ilog2().map_or(0, |doublings| doublings + 1);
+        let amount = (self.outstanding() / self.light).checked_ilog2().map_or(0, |log| log + 1);
+        (age, amount)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_counts_while_events_are_under_way() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut pulse = Pulse::new(LIGHT_EVENTS, begun);
+        assert_eq!(pulse.without_progress(at(100)), Duration::ZERO);
+        pulse.sent(1, at(100));
+        pulse.sent(1, at(101));
+        assert_eq!(pulse.without_progress(at(103)), Duration::from_secs(3));
+        pulse.handled(0, at(103));
+        assert_eq!(pulse.without_progress(at(104)), Duration::from_secs(4), "it handled none");
+        assert_eq!(pulse.without_report(at(104)), Duration::from_secs(1), "but it reports");
+        pulse.handled(1, at(104));
+        assert_eq!(pulse.without_progress(at(106)), Duration::from_secs(2));
+        pulse.handled(2, at(106));
+        assert_eq!((pulse.outstanding(), pulse.without_report(at(200))), (0, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_one_is_back_when_it_has_handled_what_it_had() {
+        let now = Instant::now();
+        let mut pulse = Pulse::new(LIGHT_EVENTS, now);
+        (0..3).for_each(|_| pulse.sent(1, now));
+        assert!(pulse.stall() && pulse.is_stalled());
+        pulse.sent(1, now);
+        pulse.handled(2, now);
+        assert!(pulse.is_stalled(), "one of them is left");
+        pulse.handled(3, now);
+        assert!(!pulse.is_stalled(), "what came later does not count");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn load_is_age_and_then_number() {
+        let now = Instant::now();
+        let mut pulse = Pulse::new(LIGHT_EVENTS, now);
+        (0..LIGHT_EVENTS - 1).for_each(|_| pulse.sent(1, now));
+        assert_eq!(pulse.load(now + Duration::from_millis(127)), (0, 0));
+        pulse.sent(1, now);
+        assert_eq!(pulse.load(now + Duration::from_millis(128)), (1, 1));
+        assert_eq!(pulse.load(now + Duration::from_secs(1)), (3, 1));
+        pulse.handled(LIGHT_EVENTS, now);
+        assert_eq!(pulse.load(now + Duration::from_secs(1)), (0, 0));
+    }
+}

@@ -1,0 +1,122 @@
+//! What one client may have under way at its business: beyond it the gateway stops reading that client,
+//! so that no other one waits behind what it sends.
+//!
+//! A business of ours reports by client what it has handled. Of a PHP one only what has not left on the
+//! link is known, in bytes.
+
+use std::time::Duration;
+
+use lineman_wire::link::{Allowance, MAX_PACKET, Packet};
+use tokio::time::Instant;
+
+use super::clients::ConnectedClient;
+use super::core::Core;
+use super::links::{Link, LinkId};
+use super::outlet::Outlet;
+
+/// How soon it is looked whether the bytes of a client have left on a link that reports nothing.
+pub(super) const LOOK: Duration = Duration::from_millis(10);
+
+/// What a client has under way.
+#[derive(Debug, Default)]
+pub(super) struct ClientShare {
+    under_way: Allowance,
+    /// Where its last packet ends among all bytes of its link.
+    end: u64,
+    /// It is at the bound, and not read.
+    waits: bool,
+}
+
+impl ClientShare {
+    pub(super) fn waits(&self) -> bool {
+        self.waits
+    }
+}
+
+/// Sends a packet about a client to its business; returns whether the client has met its bound.
+pub(super) fn tell<C>(
+    client: &mut ConnectedClient<C>,
+    link: &mut Link,
+    packet: &Packet,
+    bound: Allowance,
+    now: Instant,
+) -> bool {
+    let share = &mut client.share;
+    if !link.credits && share.end <= link.left() {
+        share.under_way = Allowance::default();
+    }
+    link.push(packet, now);
+    share.under_way.add(packet.wire_length());
+    share.end = link.pushed();
+    // How many events a link has that were not handled, PHP does not tell.
+    let events = if link.credits { bound.events } else { u32::MAX };
+    let met = share.under_way.is_at(Allowance { events, ..bound });
+    met && !std::mem::replace(&mut share.waits, true)
+}
+
+/// Returns whether a packet is too long for any link.
+pub(super) fn is_too_long(packet: &Packet) -> bool {
+    packet.wire_length() > MAX_PACKET
+}
+
+impl<C: Outlet> Core<C> {
+    /// A client has met its bound: it is not read for now.
+    pub(super) fn make_wait(&mut self, id: u32) {
+        let Some(client) = self.clients.get(id) else { return };
+        client.connection.pause();
+        self.waiting.insert(id);
+        self.counts.share_reached += 1;
+    }
+
+    /// A business has handled events of a client.
+    pub(super) fn credit(&mut self, link: LinkId, id: u32, handled: Allowance) {
+        let bound = self.policy.share;
+        let Some(client) = self.clients.get_mut(id).filter(|client| client.link == Some(link))
+        else {
+            return;
+        };
+        client.share.under_way.remove(handled);
+        if client.share.waits && !client.share.under_way.is_at(bound) {
+            self.read_on(id);
+        }
+    }
+
+    /// The client is below its bound again.
+    fn read_on(&mut self, id: u32) {
+        self.waiting.remove(&id);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.share.waits = false;
+        if client.link.and_then(|link| self.links.get(link)).is_some_and(Link::reads) {
+            client.connection.resume();
+        }
+    }
+
+    /// The client is another business's from now on, or gone: nothing of it is under way there.
+    pub(super) fn renew_share(&mut self, id: u32) {
+        self.waiting.remove(&id);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.share = ClientShare::default();
+        }
+    }
+
+    /// Looks which clients of links that report nothing may go on: those whose bytes have left.
+    pub(super) fn look(&mut self) {
+        let left = |id: &u32| {
+            let client = self.clients.get(*id)?;
+            let link = self.links.get(client.link?).filter(|link| !link.credits)?;
+            (client.share.end <= link.left()).then_some(*id)
+        };
+        let left: Vec<u32> = self.waiting.iter().filter_map(left).collect();
+        for id in left {
+            self.renew_share(id);
+            self.read_on(id);
+        }
+    }
+
+    /// Returns whether [`Core::look`] is due before long.
+    pub(super) fn has_to_look(&self) -> bool {
+        let silent = |link: LinkId| self.links.get(link).is_some_and(|link| !link.credits);
+        let link = |id: &u32| self.clients.get(*id).and_then(|client| client.link);
+        self.waiting.iter().any(|id| link(id).is_some_and(silent))
+    }
+}

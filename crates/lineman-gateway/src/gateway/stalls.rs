@@ -1,0 +1,78 @@
+//! Businesses that handle nothing: they get no new clients, and when they are silent altogether theirs
+//! move to another one. Called by the sweep.
+
+use std::time::Duration;
+
+use super::core::Core;
+use super::links::{Intake, LinkId};
+use super::outlet::Outlet;
+
+/// A sweep that comes so late was held up by this process, which cannot judge others then.
+const LATE: Duration = Duration::from_secs(3);
+
+/// When a business is no longer relied on; zero for never.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StallLimits {
+    /// It has events and handled none for so long: it gets no new clients.
+    pub(super) stalled: Duration,
+    /// It has events and said nothing for so long: its clients move to another one.
+    pub(super) abandoned: Duration,
+}
+
+impl<C: Outlet> Core<C> {
+    /// Looks at the pulse of every link.
+    pub(super) fn look_for_stalls(&mut self) {
+        let now = self.now;
+        let late = now.saturating_duration_since(self.swept) >= LATE;
+        self.swept = now;
+        for link in self.links.iter_mut() {
+            // While we do not read it, or did nothing ourselves, its silence says nothing.
+            if late || self.unread_peers.contains(&link.outlet().id()) {
+                link.pulse.restart(now);
+            }
+            link.observe(now);
+            let silent = link.pulse.without_progress(now);
+            let limit = self.policy.stall_limits.stalled;
+            if !limit.is_zero() && silent >= limit && link.pulse.stall() {
+                let (business, clients) = (&link.key, link.clients.len());
+                tracing::warn!(business, ?silent, clients, "business stalled, no new clients");
+            }
+        }
+        for id in self.abandoned() {
+            self.abandon(id);
+        }
+    }
+
+    /// Returns the links whose clients are better off elsewhere.
+    ///
+    /// A business whose loop goes on reports each second: where its handlers wait for something, those of
+    /// another one would, too, and what they have begun would be lost. A PHP one says nothing at all.
+    fn abandoned(&self) -> Vec<LinkId> {
+        let limit = self.policy.stall_limits.abandoned;
+        let is_silent = |id: &LinkId| {
+            let link = self.links.get(*id).filter(|link| link.extension);
+            link.is_some_and(|link| link.pulse.without_report(self.now) >= limit)
+        };
+        if limit.is_zero() {
+            return Vec::new();
+        }
+        let (silent, others): (Vec<_>, Vec<_>) = self.links.ids().partition(is_silent);
+        let takes = |id: &LinkId| {
+            let link = self.links.get(*id);
+            link.is_some_and(|link| link.state == Intake::Open && !link.pulse.is_stalled())
+        };
+        if others.iter().any(takes) { silent } else { Vec::new() }
+    }
+
+    /// Closes the link of a business that hangs: when it comes back it learns by the next link that its
+    /// clients are others', and drops what it had not begun.
+    fn abandon(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let outlet = std::rc::Rc::clone(link.outlet());
+        let (business, lost) = (&link.key, link.outstanding());
+        tracing::error!(business, lost, "business says nothing, its clients move to another");
+        self.counts.abandoned_links += 1;
+        self.lose_link(id);
+        outlet.abort();
+    }
+}
