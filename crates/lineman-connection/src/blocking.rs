@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{Error, Result};
+use crate::{Error, Result, work};
 
 /// How many threads there are for it at most: as many as tokio has by itself.
 pub const THREADS: usize = 512;
@@ -18,7 +18,8 @@ static WORK: Work = Work::bounded(THREADS + WAITING);
 ///
 /// A worker has one thread for all its connections: a database driver that blocks, a password hash
 /// or a large file belong in here. At most 512 run at once in a process, and 1,024 more wait for a
-/// thread. Work that has begun goes on even if its caller waits no more.
+/// thread. Work that has begun goes on even if its caller waits no more. A process that leaves waits for
+/// it, within its limits.
 ///
 /// # Errors
 /// [`Error::BlockingFull`] when as much waits as may: `work` has not run. When `work` panicked.
@@ -51,11 +52,11 @@ impl Work {
         &'static self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let place = self.take_place()?;
+        let (place, under_way) = (self.take_place()?, work::begin());
         let work = move || {
             // Given back when the work is done, panics, or is dropped before it ran: not when its
             // caller stops waiting.
-            let _place = place;
+            let (_place, _under_way) = (place, under_way);
             work()
         };
         Ok(tokio::task::spawn_blocking(work).await?)

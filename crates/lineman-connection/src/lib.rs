@@ -6,6 +6,8 @@
 //! `ticket_keys`). Programs use all of it through `lineman`; what is public for that crate alone is
 //! left out of the documentation.
 
+#[doc(hidden)]
+pub mod work;
 pub mod connection;
 pub mod tls;
 pub mod http;

@@ -97,8 +97,11 @@ pub trait Inside {
     /// Tells all connections that the process is going away; returns how many.
     fn close_all(&self) -> usize;
 
-    /// Resolves when no connection is left.
-    fn emptied(&self) -> LocalBoxFuture<'static, ()>;
+    /// Resolves when no connection is left, and no code of the program's is under way.
+    fn finished(&self) -> LocalBoxFuture<'static, ()>;
+
+    /// Returns how many handlers, callbacks and calls are under way behind the last connection.
+    fn unfinished(&self) -> usize;
 
     /// Cuts what is left; returns how many.
     fn abort_all(&self) -> usize;

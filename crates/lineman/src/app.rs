@@ -128,6 +128,10 @@ impl App {
 
     /// Sets how long connections get to take their close frame at a stop, or at the end of a drain,
     /// before their process is killed. Default 2 s.
+    ///
+    /// Half of it is for the connections, and for handlers, callbacks of timers and calls of `blocking`
+    /// that have begun; where that is not enough, connections are cut, and handlers have a quarter more.
+    /// What is not done then is cut off, counted and logged.
     #[must_use]
     pub fn stop_limit(mut self, limit: Duration) -> Self {
         self.config.stop_limit = limit;

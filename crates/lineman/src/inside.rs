@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::connection::{CloseReason, Row, Stats, Table};
 use crate::service::{Context, Description, LocalFuture, Running, Service};
 use crate::tls::FromMaster;
-use crate::{App, Error, Result};
+use crate::{App, Error, Result, work};
 
 impl Program for App {
     fn config(&self) -> &Config {
@@ -142,7 +142,11 @@ impl Inside for Serving {
 
     fn reload(&self) -> LocalFuture<()> {
         FromMaster::of_this_process().reload();
-        self.watched(|running| running.reload())
+        let (under_way, reload) = (work::begin(), self.watched(|running| running.reload()));
+        Box::pin(async move {
+            let _under_way = under_way;
+            reload.await;
+        })
     }
 
     fn borrow_listener(&self, lender: &str, socket: OwnedFd) -> io::Result<()> {
@@ -160,7 +164,7 @@ impl Inside for Serving {
     fn drain(&self) -> LocalFuture<()> {
         match self.running.get() {
             Some(running) => running.drain(&self.table),
-            None => self.emptied(),
+            None => self.finished(),
         }
     }
 
@@ -168,9 +172,13 @@ impl Inside for Serving {
         self.table.close_all(&CloseReason::GoingAway)
     }
 
-    fn emptied(&self) -> LocalFuture<()> {
+    fn finished(&self) -> LocalFuture<()> {
         let table = self.table.clone();
-        Box::pin(async move { table.emptied().await })
+        Box::pin(async move { table.finished().await })
+    }
+
+    fn unfinished(&self) -> usize {
+        self.table.unfinished()
     }
 
     fn abort_all(&self) -> usize {

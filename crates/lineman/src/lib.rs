@@ -114,6 +114,8 @@ pub mod cli {
 pub use app::App;
 pub use error::{BoxError, Error, Result};
 pub use lineman_connection::http::Limits as HttpLimits;
+#[doc(hidden)]
+pub use lineman_connection::work;
 pub use lineman_connection::{
     Error as ConnectionError, Networks, NetworksError, Outgoing, Table, activity, blocking,
     connection, http, outgoing, timer, tls, websocket,

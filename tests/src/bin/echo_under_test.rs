@@ -23,7 +23,9 @@
 //!   this file exists how it ended, and writes that beside it, as `NAME.answer`;
 //! - `ECHO_WATCHDOG_MS`: the watchdog's limit; `ECHO_WATCHDOG_RESTARTS`: it restarts;
 //! - `ECHO_BLOCK_WHILE`: as long as this file exists, the message `block` blocks the loop;
-//!   `ECHO_BLOCK_START_WHILE`: as long as this one does, `on_start` does.
+//!   `ECHO_BLOCK_START_WHILE`: as long as this one does, `on_start` does;
+//! - `ECHO_NOTES`: the file in which what takes `ECHO_WORK_MS` notes its beginning and its end: the
+//!   message `work`, `on_close`, and what the messages `timer` and `blocking` begin; and `on_stop`.
 //!
 //! A message is echoed, but for `who` (the process answers with its pid), `slowly` (echoed after a
 //! handler has waited), `fail` and `panic` (the handler does), `print` (a line on stdout), `close`
@@ -32,6 +34,8 @@
 //! connection is told why each other one has ended.
 
 use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
@@ -67,7 +71,11 @@ fn main() -> Result {
         })
         .on_message(answer)
         .on_pong(|connection, payload| heard_pong(connection, payload))
-        .on_close(async |_, reason| tell_the_watchers(&reason));
+        .on_close(async |_, reason| {
+            tell_the_watchers(&reason)?;
+            work("close").await
+        })
+        .on_stop(async || note("stopped"));
     if let Some(bytes) = knob("ECHO_DEFLATE_FROM") {
         echo = echo.compression(Deflate::new().min_size(bytes));
     }
@@ -134,6 +142,16 @@ async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
             tokio::time::sleep(Duration::from_millis(200)).await;
             connection.send(message)
         }
+        Some("work") => work("message").await,
+        Some("timer") => {
+            timer::after(Duration::ZERO, async || drop(work("timer").await));
+            Ok(())
+        }
+        Some("blocking") => {
+            note("blocking begins")?;
+            blocking(|| std::thread::sleep(work_time())).await?;
+            note("blocking ends")
+        }
         Some("close") => {
             connection.close_with_code(4002, "told to, Jürgen");
             Ok(())
@@ -159,6 +177,23 @@ async fn answer(connection: Connection<WebSocket>, message: Message) -> Result {
         Some("panic") => told_to_panic(),
         _ => connection.send(message),
     }
+}
+
+/// Notes its beginning and its end, if notes are taken.
+async fn work(name: &str) -> Result {
+    note(&format!("{name} begins"))?;
+    tokio::time::sleep(work_time()).await;
+    note(&format!("{name} ends"))
+}
+
+fn work_time() -> Duration {
+    Duration::from_millis(knob("ECHO_WORK_MS").unwrap_or(0))
+}
+
+fn note(line: &str) -> Result {
+    let Some(file) = std::env::var_os("ECHO_NOTES") else { return Ok(()) };
+    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+    Ok(file.write_all(format!("{line}\n").as_bytes())?)
 }
 
 /// Starts a process that reads `file` to its end, and lets its parent go before it.

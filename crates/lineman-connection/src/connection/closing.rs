@@ -196,6 +196,19 @@ impl<D: Driver> Entry<D> {
         } else {
             self.report_close();
         }
+        // The table counts the connection no more: what its handler is at counts instead.
+        if self.inflow.is_held(Hold::Busy) {
+            let work = self.table.begin_work();
+            self.extra(|extra| extra.last_work = Some(work));
+        }
+    }
+
+    /// The handler is done with an event of a connection that is gone: unless another one is due, the
+    /// last, nothing waits for it any more.
+    pub(super) fn end_work(&self) {
+        if self.life.is_closed() && !self.inflow.is_held(Hold::Busy) {
+            self.extra(|extra| extra.last_work = None);
+        }
     }
 
     pub(super) fn report_close(self: &Rc<Self>) {

@@ -150,6 +150,7 @@ impl<D: Driver> Entry<D> {
             Turn::Done(result) => {
                 self.inflow.lift(Hold::Busy);
                 self.settle(result);
+                self.end_work();
             }
             Turn::Busy => {}
         }
@@ -180,6 +181,7 @@ impl<D: Driver> Entry<D> {
         self.inflow.lift(Hold::Busy);
         self.set_at_work(0);
         self.settle(result);
+        self.end_work();
         if !self.life.is_closed() {
             self.read_again();
         }

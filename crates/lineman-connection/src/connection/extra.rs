@@ -15,6 +15,7 @@ use super::rate::Bucket;
 use super::reason::Limit;
 use super::{Address, CloseReason, Connection, Driver};
 use crate::tls::Session;
+use crate::work::AtHand;
 
 /// Takes a message in the handler's place.
 pub(super) type Forward<D> = Rc<dyn Fn(&Connection<D>, <D as Driver>::Inbound)>;
@@ -50,6 +51,8 @@ pub(super) struct Extra<D: Driver> {
     pub(super) peer: Option<Address>,
     /// Why it ends: the first reason given.
     pub(super) reason: Option<CloseReason>,
+    /// What a handler is at behind the end of the connection.
+    pub(super) last_work: Option<AtHand>,
     /// Where messages go instead of to the handler.
     pub(super) forward: Option<Forward<D>>,
     /// TLS that is to begin in mid-stream.
@@ -68,6 +71,7 @@ impl<D: Driver> Default for Extra<D> {
             kept: Kept::default(),
             peer: None,
             reason: None,
+            last_work: None,
             forward: None,
             session: None,
             successor: None,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use croner::Cron;
 use jiff::{SignedDuration, Zoned};
 
-use super::{Timer, spawn};
+use super::{Timer, call, spawn};
 
 /// How soon a clock that was set is noticed; a wake-up a minute costs nothing.
 const LOOK: Duration = Duration::from_mins(1);
@@ -73,13 +73,13 @@ fn at_by(
     };
     let cron = Cron::from_str(expression).map_err(failed)?;
     let first = cron.find_next_occurrence(&clock(), false).map_err(failed)?;
-    Ok(spawn(async move {
+    Ok(spawn(async move |work| {
         let mut due = first;
         let mut last = None;
         loop {
             let now = clock();
             if now >= due {
-                callback().await;
+                call(&work, async || callback().await).await;
                 last = Some(due);
             } else {
                 let left = now.duration_until(&due).unsigned_abs();
@@ -206,6 +206,24 @@ mod tests {
             let time = Duration::from_mins(130);
             let made = calls("0 * * * *", start, time, Duration::ZERO, far_back).await;
             assert_eq!(made, ["01 01:00:00+0000", "31 02:00:00+0000"]);
+        });
+    }
+
+    #[test]
+    fn a_call_that_panics_is_not_the_last() {
+        run(async {
+            let (start, began) =
+                ("2026-01-01T00:00:30[UTC]".parse::<Zoned>().unwrap(), Instant::now());
+            let clock = move || &start + SignedDuration::try_from(began.elapsed()).unwrap();
+            let calls = Rc::new(RefCell::new(0));
+            let counted = Rc::clone(&calls);
+            let timer = at_by("* * * * *", clock, async move || {
+                *counted.borrow_mut() += 1;
+                assert!(*counted.borrow() == 0, "told to");
+            });
+            tokio::time::sleep(Duration::from_mins(5)).await;
+            timer.unwrap().cancel();
+            assert_eq!(calls.take(), 5);
         });
     }
 

@@ -2,13 +2,18 @@
 
 mod cron;
 
-use crate::activity::{self, Activity};
-use crate::limit::finite;
-use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::{AbortHandle, Abortable};
+use lineman_wire::panic_text;
 use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::activity::{self, Activity};
+use crate::limit::finite;
+use crate::work::{self, OpenWork};
 
 pub use cron::{CronError, at};
 
@@ -34,6 +39,10 @@ impl Timer {
 /// the next one is due delays it; what was missed meanwhile is skipped. A period of zero is taken as
 /// one millisecond. Call it in a worker: in `on_start` or a handler.
 ///
+/// A callback that panics costs that call: it is logged, counted with the handlers' errors, and the timer
+/// goes on. A process that leaves waits for a callback that has begun, within its limits, and begins none
+/// once its connections are gone.
+///
 /// # Panics
 /// Outside of a worker: the timer runs on its loop.
 ///
@@ -47,12 +56,12 @@ impl Timer {
 /// ```
 pub fn every(period: Duration, callback: impl AsyncFn() + 'static) -> Timer {
     let period = finite(period.max(Duration::from_millis(1)));
-    spawn(async move {
+    spawn(async move |work| {
         let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            callback().await;
+            call(&work, async || callback().await).await;
         }
     })
 }
@@ -63,15 +72,29 @@ pub fn every(period: Duration, callback: impl AsyncFn() + 'static) -> Timer {
 /// # Panics
 /// As [`every`].
 pub fn after(delay: Duration, callback: impl AsyncFnOnce() + 'static) -> Timer {
-    spawn(async move {
+    spawn(async move |work| {
         tokio::time::sleep(delay).await;
-        callback().await;
+        call(&work, callback).await;
     })
 }
 
-fn spawn(future: impl Future<Output = ()> + 'static) -> Timer {
+/// Runs a callback, unless the process is about to end. A panic costs this call and nothing else.
+async fn call(work: &Arc<OpenWork>, callback: impl AsyncFnOnce()) {
+    if work.is_ending() {
+        return;
+    }
+    let _under_way = work.begin();
+    let called = AssertUnwindSafe(async { callback().await }).catch_unwind().await;
+    if let Err(panic) = called {
+        work.count_panic();
+        tracing::error!(panic = panic_text(&*panic), "timer panicked");
+    }
+}
+
+fn spawn(run: impl AsyncFnOnce(Arc<OpenWork>) + 'static) -> Timer {
     let (handle, registration) = AbortHandle::new_pair();
-    let future = activity::watched(Activity::Timer, 0, future);
+    let work = work::current();
+    let future = activity::watched(Activity::Timer, 0, async move { run(work).await });
     let task = Abortable::new(future, registration);
     tokio::task::spawn_local(async move {
         if task.await.is_err() {
@@ -132,6 +155,47 @@ mod tests {
             after(Duration::MAX, async || unreachable!("at the end of time"));
             tokio::time::sleep(Duration::from_hours(24)).await;
             never.cancel();
+        });
+    }
+
+    #[test]
+    fn a_callback_that_panics_costs_its_own_call() {
+        run(async {
+            let work = OpenWork::of_new_table();
+            let calls = Rc::new(Cell::new(0));
+            let counted = Rc::clone(&calls);
+            let call = move || {
+                let counted = Rc::clone(&counted);
+                async move || {
+                    counted.set(counted.get() + 1);
+                    assert!(counted.get() % 2 == 0, "told to");
+                }
+            };
+            let each = call();
+            every(Duration::from_secs(10), async move || each().await);
+            after(Duration::from_secs(1), call());
+            tokio::time::sleep(Duration::from_secs(101)).await;
+            assert_eq!((calls.get(), work.panics(), work.count()), (11, 6, 0));
+        });
+    }
+
+    #[test]
+    fn a_process_that_leaves_waits_for_the_callback_that_runs_and_begins_no_other() {
+        run(async {
+            let work = OpenWork::of_new_table();
+            let calls = Rc::new(Cell::new(0));
+            let counted = Rc::clone(&calls);
+            every(Duration::from_secs(1), async move || {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                counted.set(counted.get() + 1);
+            });
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            assert_eq!((work.count(), calls.get()), (1, 0));
+            work.end();
+            work.done().await;
+            assert_eq!(calls.get(), 1);
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            assert_eq!((work.count(), calls.get()), (0, 1));
         });
     }
 }

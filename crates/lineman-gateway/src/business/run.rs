@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use lineman::BoxError;
 use lineman::activity::{self, Activity};
 use lineman::service::LocalFuture;
+use lineman::work;
 use lineman_wire::link::{ClientId, Order};
 use lineman_wire::panic_text;
 
@@ -81,8 +82,9 @@ impl<E: Events> Core<E> {
     }
 
     fn go_on(self: &Rc<Self>, future: LocalFuture<Left<E::Session>>, facts: EventFacts) {
-        let core = Rc::clone(self);
+        let (core, under_way) = (Rc::clone(self), work::begin());
         tokio::task::spawn_local(async move {
+            let _under_way = under_way;
             let future = activity::watched(Activity::Event, 0, future);
             match AssertUnwindSafe(future).catch_unwind().await {
                 Ok(left) => core.ended(&facts, left),

@@ -111,6 +111,9 @@ pub(crate) enum FromWorker {
     Leaving {
         /// How many connections were closed with 1001 because they had not ended by themselves.
         cut: usize,
+        /// How many handlers, callbacks of timers and blocking calls were not done.
+        #[serde(default)]
+        unfinished: usize,
     },
     /// The loop stands still; said by the watchdog.
     Stuck { still: Duration, doing: String },

@@ -77,7 +77,7 @@ async fn all_that_a_worker_says_arrives() {
         Status { token: u64::MAX, stats: stats(), gauges: gauges(), lag: LAG },
         Rows { token: 7, rows: vec![row()], next: Some(512) },
         Draining { left: 3 },
-        Leaving { cut: 4 },
+        Leaving { cut: 4, unfinished: 2 },
         Stuck { still: Duration::from_micros(1_500_001), doing: "on_message".to_owned() },
         Panicked { message: "told to".to_owned(), location: "a.rs:1:2".to_owned() },
     }))

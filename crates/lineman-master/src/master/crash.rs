@@ -32,12 +32,13 @@ impl Machine {
         worker.evidence.said = said;
         let asked = worker.is_leaving() && worker.evidence.asked;
         let (pid, cut, ready) = (worker.pid, worker.cut, worker.ready_at);
+        let unfinished = worker.unfinished;
         let uptime = now.saturating_duration_since(worker.started);
         let reason = ExitReason::tell(status, worker.evidence);
         let is_vacant = slot.is_vacant();
         let mut pause = Duration::ZERO;
         if asked {
-            tracing::info!(slot = slot.name, pid, %reason, cut, ?uptime, "ended");
+            tracing::info!(slot = slot.name, pid, %reason, cut, unfinished, ?uptime, "ended");
         } else {
             // Beside another process it is no failure of the slot.
             if is_vacant {
@@ -56,7 +57,7 @@ impl Machine {
         let what = if reason.was_forced() { Step::Killed } else { Step::Ended };
         actions.extend(self.progress(key.slot, pid, what, None, None));
         if let Some(tally) = self.tally(key.slot) {
-            tally.add(cut, &reason);
+            tally.add(cut, unfinished, &reason);
         }
         if asked {
             actions.extend(self.note_death(key.slot, pid, &reason));

@@ -222,7 +222,9 @@ impl Machine {
                 let remaining = worker.deadline().map(|end| end.saturating_duration_since(now));
                 return self.progress(key.slot, pid, Step::Draining, Some(left), remaining);
             }
-            FromWorker::Leaving { cut } => worker.cut = cut,
+            FromWorker::Leaving { cut, unfinished } => {
+                (worker.cut, worker.unfinished) = (cut, unfinished);
+            }
             FromWorker::Status { .. } | FromWorker::Rows { .. } => {}
         }
         Vec::new()

@@ -23,7 +23,7 @@ fn a_reload_replaces_one_slot_after_the_other_and_tells_each_step() {
         panic!("{actions:?}")
     };
     assert_eq!((step.left, step.remaining_ms), (Some(3), Some(30_250)));
-    let leaving = FromWorker::Leaving { cut: 2 };
+    let leaving = FromWorker::Leaving { cut: 2, unfinished: 0 };
     assert!(master.machine.said(master.key("echo/0#1"), leaving, master.now).is_empty());
     let ended = ["exited echo/0: asked to leave", "start echo/1#2"];
     assert_eq!(master.ends("echo/0#1", 0), ended);

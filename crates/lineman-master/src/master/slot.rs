@@ -312,6 +312,8 @@ pub(super) struct SlotWorker {
     pub(super) evidence: Evidence,
     /// How many connections it cut when it left.
     pub(super) cut: usize,
+    /// How much of the program's code it cut off then.
+    pub(super) unfinished: usize,
 }
 
 /// What a process does.
@@ -352,6 +354,7 @@ impl SlotWorker {
             ready_at: None,
             evidence: Evidence::default(),
             cut: 0,
+            unfinished: 0,
         }
     }
 

@@ -256,7 +256,7 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         let (inbox, _outbox) =
             frame::halves::<FromWorker, FromWorker>(UnixStream::from_std(ours).unwrap());
-        let body = serde_json::to_vec(&FromWorker::Leaving { cut: 7 }).unwrap();
+        let body = serde_json::to_vec(&FromWorker::Leaving { cut: 7, unfinished: 0 }).unwrap();
         theirs.write_all(&u32::try_from(body.len() + 4).unwrap().to_be_bytes()).unwrap();
         theirs.write_all(&body).unwrap();
         drop(theirs);
@@ -284,7 +284,10 @@ mod tests {
         assert!(matches!(queue.recv().await, Some(MasterEvent::Tick)));
         let next = queue.recv().await;
         assert!(
-            matches!(next, Some(MasterEvent::Said { message: FromWorker::Leaving { cut: 7 }, .. })),
+            matches!(
+                next,
+                Some(MasterEvent::Said { message: FromWorker::Leaving { cut: 7, .. }, .. })
+            ),
             "{next:?}"
         );
         watching.await.unwrap();

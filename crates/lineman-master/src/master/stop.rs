@@ -41,14 +41,17 @@ pub(super) struct Stop {
 pub(super) struct Tally {
     /// How many connections were closed with 1001 because they had not ended by themselves.
     cut: usize,
+    /// How many handlers, callbacks of timers and blocking calls were not done within the limit.
+    unfinished: usize,
     /// How many processes had to be killed.
     killed: usize,
 }
 
 impl Tally {
     /// Counts a process that has ended.
-    pub(super) fn add(&mut self, cut: usize, reason: &ExitReason) {
+    pub(super) fn add(&mut self, cut: usize, unfinished: usize, reason: &ExitReason) {
         self.cut += cut;
+        self.unfinished += unfinished;
         self.killed += usize::from(reason.was_forced());
     }
 }
@@ -56,6 +59,9 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} closed with 1001", plural(self.cut, "connection", "connections"))?;
+        if self.unfinished > 0 {
+            write!(formatter, ", {} cut off", plural(self.unfinished, "handler", "handlers"))?;
+        }
         if self.killed > 0 {
             write!(formatter, ", {} killed", plural(self.killed, "process", "processes"))?;
         }
@@ -206,8 +212,8 @@ impl Stop {
     }
 
     fn finish(&mut self) -> Vec<MasterAction> {
-        let Tally { cut, killed } = self.tally;
-        tracing::info!(cut, killed, "stopped");
+        let Tally { cut, unfinished, killed } = self.tally;
+        tracing::info!(cut, unfinished, killed, "stopped");
         let code = if killed > 0 { ExitCode::Killed } else { ExitCode::Ok };
         let verdict = match self.failure.take() {
             Some((code, failure)) => ProgramEnd { code, failure: Some(failure) },

@@ -61,8 +61,12 @@ impl Inside for Idle {
         0
     }
 
-    fn emptied(&self) -> LocalBoxFuture<'static, ()> {
+    fn finished(&self) -> LocalBoxFuture<'static, ()> {
         ready(()).boxed_local()
+    }
+
+    fn unfinished(&self) -> usize {
+        0
     }
 
     fn abort_all(&self) -> usize {

@@ -16,14 +16,23 @@ const REPORT_EVERY: Duration = Duration::from_millis(250);
 /// How long connections get to take their close frame when there is no master to set a limit.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 
-/// Leaves as ordered; returns how many connections were cut.
+/// What had to be cut off when a process left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct CutOff {
+    /// Connections that had not ended by themselves.
+    pub(super) connections: usize,
+    /// Handlers, callbacks of timers and blocking calls that were not done.
+    pub(super) handlers: usize,
+}
+
+/// Leaves as ordered; returns what was cut off.
 ///
 /// A later stop, or the master's end, cuts a drain short; a later drain gives it another limit.
 pub(super) async fn leave(
     order: LeaveOrder,
     inside: &dyn Inside,
     conversation: &mut Conversation,
-) -> usize {
+) -> CutOff {
     inside.stop_accepting();
     let (stop_limit, drained) = match order {
         LeaveOrder::Drain { limit, stop_limit } => {
@@ -34,16 +43,26 @@ pub(super) async fn leave(
     };
     let told = inside.close_all();
     // The master kills at the limit; half of it for the peers leaves the other half to the service.
-    let half = stop_limit / 2;
-    if timeout(half, inside.emptied()).await.is_err() {
+    let (half, quarter) = (stop_limit / 2, stop_limit / 4);
+    let (mut left, mut handlers) = (half, 0);
+    if timeout(half, inside.finished()).await.is_err() {
         let aborted = inside.abort_all();
-        tracing::warn!(aborted, "connections did not close in time");
+        // Connections that were just cut have their last events still before them.
+        if timeout(quarter, inside.finished()).await.is_err() {
+            handlers = inside.unfinished();
+        }
+        tracing::warn!(
+            aborted,
+            unfinished = handlers,
+            "connections or handlers did not end in time"
+        );
+        left = quarter;
     }
-    if timeout(half, inside.stopped()).await.is_err() {
-        tracing::warn!(limit = ?half, "the service did not stop in time");
+    if timeout(left, inside.stopped()).await.is_err() {
+        tracing::warn!(limit = ?left, "the service did not stop in time");
     }
     // What a service keeps open after it has drained is its own: no connection was cut off.
-    if drained { 0 } else { told }
+    CutOff { connections: if drained { 0 } else { told }, handlers }
 }
 
 /// Waits until the service has drained. Returns the limit for what follows, and whether it has.

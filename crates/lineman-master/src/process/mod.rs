@@ -33,6 +33,7 @@ use crate::{BoxError, Error, Result, os};
 use conversation::{Conversation, LeaveOrder};
 use inherited::Inheritance;
 use lag::{LoopBeat, Meter};
+use leave::CutOff;
 
 /// How long a worker that ends tries to get its last message to the master.
 const LAST_WORD_LIMIT: Duration = Duration::from_millis(500);
@@ -164,9 +165,10 @@ async fn serve(
         tracing::error!("the master is gone");
     }
     tracing::info!(%order, connections = inside.connections(), "leaving");
-    let cut = leave::leave(order, &*inside, &mut conversation).await;
-    tracing::info!(cut, "left");
-    say(outbox, &FromWorker::Leaving { cut });
+    let CutOff { connections: cut, handlers: unfinished } =
+        leave::leave(order, &*inside, &mut conversation).await;
+    tracing::info!(cut, unfinished, "left");
+    say(outbox, &FromWorker::Leaving { cut, unfinished });
     Ok(())
 }
 

@@ -71,11 +71,12 @@ impl Context {
 pub trait Running: 'static {
     /// Prepares to leave: takes no new work, and resolves when nothing is left to do.
     ///
-    /// Called once, after the table stopped accepting. The default waits until the table is empty.
+    /// Called once, after the table stopped accepting. The default waits until the table is empty
+    /// and what handlers and timers have begun is done.
     /// The caller sets the limit and closes what is left when it has passed.
     fn drain(&self, table: &Table) -> LocalFuture<()> {
         let table = table.clone();
-        Box::pin(async move { table.emptied().await })
+        Box::pin(async move { table.finished().await })
     }
 
     /// Hears of a reload that leaves this process as it is: the `on_reload` of users.

@@ -281,9 +281,11 @@ macro_rules! process_settings {
             self
         }
 
-        /// Runs in each process when its last connection is closed, before it exits. An error is logged.
+        /// Runs in each process when its last connection is closed and no handler, callback of a timer
+        /// or call of `blocking` is under way, before it exits. An error is logged.
         ///
-        /// It has half of `App::stop_limit`, so 1 s by default; then the process exits without it.
+        /// It has half of `App::stop_limit`, so 1 s by default, and a quarter where connections or handlers
+        /// took more than the other half; then the process exits without it.
         #[must_use]
         pub fn on_stop(mut self, handler: impl AsyncFnOnce() -> $crate::Result + 'static) -> Self {
             self.processes.set_on_stop(handler);

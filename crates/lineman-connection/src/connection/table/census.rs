@@ -80,6 +80,20 @@ impl Table {
         self.until(is_empty).await;
     }
 
+    /// As [`Table::emptied`], and what handlers, callbacks of timers and `blocking` are at is done as
+    /// well; timers begin nothing once the connections are gone.
+    pub async fn finished(&self) {
+        self.emptied().await;
+        self.0.work.end();
+        self.0.work.done().await;
+    }
+
+    /// Returns how much of what [`Table::finished`] waits for is code of the program's: handlers,
+    /// callbacks, blocking calls, and requests that a service has not answered.
+    pub fn unfinished(&self) -> usize {
+        self.0.work.count() + self.len()
+    }
+
     /// Resolves when nothing waits to be sent, on links either.
     pub async fn flushed(&self) {
         self.until(|table| table.entries().iter().all(|entry| entry.queued() == 0)).await;
@@ -113,6 +127,7 @@ impl Table {
     /// Drops every connection but the links; returns how many of them were peers'.
     pub fn abort_all(&self) -> usize {
         self.advance(Shutdown::Closing);
+        self.0.work.end();
         let mut dropped = 0;
         for entry in self.entries() {
             if entry.weight() != Weight::Link {
@@ -127,7 +142,8 @@ impl Table {
     pub fn stats(&self) -> Stats {
         let queued_bytes = self.entries().iter().map(|entry| entry.queued() as u64).sum();
         let (connections, held_bytes) = (self.len() as u64, self.account().used() as u64);
-        self.0.counters.stats(Gauges { connections, queued_bytes, held_bytes })
+        let stats = self.0.counters.stats(Gauges { connections, queued_bytes, held_bytes });
+        Stats { handler_errors: stats.handler_errors + self.0.work.panics(), ..stats }
     }
 
     pub(in crate::connection) fn now_ms(&self) -> u64 {

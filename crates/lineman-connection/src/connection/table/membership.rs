@@ -19,6 +19,7 @@ use crate::connection::stats::Counters;
 use crate::connection::stream::Stream;
 use crate::connection::transit::Facts;
 use crate::connection::{Address, Admission, CloseReason, Guest};
+use crate::work::AtHand;
 
 impl Table {
     /// Returns what a new connection is called.
@@ -153,6 +154,11 @@ impl Table {
     pub(in crate::connection) fn leave(&self) {
         self.0.peers.set(self.0.peers.get().saturating_sub(1));
         self.0.changed.notify_waiters();
+    }
+
+    /// Counts what a handler is at whose connection is gone.
+    pub(in crate::connection) fn begin_work(&self) -> AtHand {
+        self.0.work.begin()
     }
 
     /// Drops the connection if it is still in its handshake; returns whether it was.

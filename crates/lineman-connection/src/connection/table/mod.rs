@@ -13,6 +13,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ use crate::connection::listener::Listener;
 use crate::connection::queue::Pool;
 use crate::connection::reading::READ_SIZE;
 use crate::connection::stats::Counters;
+use crate::work::OpenWork;
 
 /// Events taken from the kernel at once: enough to amortise the call, few enough that a turn stays
 /// short beside other tasks.
@@ -124,6 +126,8 @@ struct Inner {
     waker: RefCell<Option<Waker>>,
     /// Whether a turn is under way: what is touched now is flushed at its end.
     in_turn: Cell<bool>,
+    /// What handlers, timers and `blocking` are at beside the connections.
+    work: Arc<OpenWork>,
     /// Tasks that wait for the table to change: empty, flushed.
     changed: tokio::sync::Notify,
 }
@@ -162,6 +166,7 @@ impl Table {
             shutdown: watch::Sender::new(Shutdown::Serving),
             waker: RefCell::new(None),
             in_turn: Cell::new(false),
+            work: OpenWork::of_new_table(),
             changed: tokio::sync::Notify::new(),
         }));
         CURRENT.set(Rc::downgrade(&table.0));

@@ -177,3 +177,63 @@ fn two_tables_talk_and_early_sends_are_kept() {
         assert_eq!(table.len(), 1, "the link itself does not count as a peer");
     });
 }
+
+#[test]
+fn a_table_is_finished_when_what_handlers_of_gone_connections_have_begun_is_done() {
+    with_table(async |table| {
+        let (gate, log) = (Rc::new(Notify::new()), Log::default());
+        let waits = |what: &'static str| {
+            let (gate, log) = (Rc::clone(&gate), log.clone());
+            async move || {
+                log.add(format!("{what} begins"));
+                gate.notified().await;
+                log.add(format!("{what} ends"));
+                Ok(())
+            }
+        };
+        let (message, close) = (waits("message"), waits("close"));
+        let handlers = Handlers {
+            message: Some(messages(async move |_: Connection<Text>, _: String| message().await)),
+            close: Some(boxed_with(async move |_: Connection<Text>, _: CloseReason| close().await)),
+            ..Handlers::default()
+        };
+        let mut peer = connect(serve(&table, text(handlers))).await;
+        say(&mut peer, "work\n").await;
+        log.until("message begins").await;
+        // A reset in the middle of a handler drops nothing of it.
+        socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("an option");
+        drop(peer);
+        while !table.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let finished = table.clone();
+        let finished = tokio::task::spawn_local(async move { finished.finished().await });
+        for (unfinished, next) in [(1, "close begins"), (1, "close ends")] {
+            assert_eq!((table.unfinished(), finished.is_finished()), (unfinished, false), "{next}");
+            gate.notify_one();
+            log.until(next).await;
+        }
+        finished.await.expect("it resolves");
+        assert_eq!(table.unfinished(), 0);
+        let all = ["message begins", "message ends", "close begins", "close ends"];
+        assert_eq!(log.lines(), all);
+    });
+}
+
+#[test]
+fn a_connection_that_is_dropped_within_its_handler_is_no_work_afterwards() {
+    with_table(async |table| {
+        let handlers = Handlers {
+            message: Some(messages(async |connection: Connection<Text>, _: String| {
+                connection.abort();
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let mut peer = connect(serve(&table, text(handlers))).await;
+        say(&mut peer, "work\n").await;
+        assert_eq!(rest(&mut peer).await, b"");
+        table.finished().await;
+        assert_eq!(table.unfinished(), 0);
+    });
+}
