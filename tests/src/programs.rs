@@ -1,7 +1,7 @@
 //! The programs under test, each on reserved ports and not yet started.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use lineman_testkit::{Client, Port, Program};
@@ -127,13 +127,30 @@ pub fn chat() -> Result<Server> {
     Ok(Server { program, port, register: Some(register) })
 }
 
-/// Returns the path of a binary of this workspace, in the folder this test was built into.
+/// Returns `siege_under_test`: every kind of service in one program; its file says which.
+///
+/// # Errors
+/// When it was not built.
+pub fn siege(pair: &Pair) -> Result<Server> {
+    let (port, register) = (Port::reserve()?, Port::reserve()?);
+    let program = Program::new(built("siege_under_test", "lineman-tests")?)?
+        .env("SIEGE_LISTEN", port.address())
+        .env("SIEGE_REGISTER", register.address())
+        .env("SIEGE_CERTIFICATE", &pair.certificate)
+        .env("SIEGE_KEY", &pair.key);
+    Ok(Server { program, port, register: Some(register) })
+}
+
+/// Returns the path of a binary of this workspace, in the folder that this test, or this program, was
+/// built into.
 ///
 /// # Errors
 /// When it was not built.
 pub fn built(name: &str, package: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test.ancestors().nth(2).context("a test in a target folder")?;
+    let this = std::env::current_exe()?;
+    // Cargo builds tests one folder deeper than programs.
+    let is_folder = |folder: &&Path| !folder.ends_with("deps");
+    let folder = this.ancestors().skip(1).find(is_folder).context("a target folder")?;
     let binary = folder.join(name);
     ensure!(
         binary.is_file(),

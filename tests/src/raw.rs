@@ -156,6 +156,34 @@ impl Raw {
         while self.0.write_all(bytes).await.is_ok() {}
     }
 
+    /// Reads `piece` bytes at most each `pace`, and returns what came until the other
+    /// end closed. There is no limit: the peer is slow by intention.
+    ///
+    /// # Errors
+    /// When the connection is reset.
+    pub async fn reads_slowly(&mut self, piece: usize, pace: Duration) -> Result<Vec<u8>> {
+        let (mut all, mut bytes) = (Vec::new(), vec![0; piece]);
+        let mut pieces = tokio::time::interval(pace);
+        pieces.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            pieces.tick().await;
+            let read =
+                self.0.read(&mut bytes).await.with_context(|| {
+                    format!("the connection was reset after {} bytes", all.len())
+                })?;
+            if read == 0 {
+                return Ok(all);
+            }
+            all.extend_from_slice(&bytes[..read]);
+        }
+    }
+
+    /// Reads as fast as it can, and keeps nothing, until the other end closes: for a `select!`.
+    pub async fn listens(&mut self) {
+        let mut bytes = vec![0; 64 * 1024];
+        while self.0.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+    }
+
     /// Sends `bytes` one by one, never faster than `pace`, until the other end closes, and returns
     /// what that sent meanwhile.
     ///
