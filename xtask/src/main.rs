@@ -5,6 +5,7 @@ mod check;
 mod conformance;
 mod packages;
 mod peers;
+mod siege;
 mod step;
 mod test;
 mod tidy;
@@ -24,7 +25,8 @@ use clap::{Parser, Subcommand};
   cargo xtask check && git commit       before a commit
   cargo xtask conformance --all         all 517 WebSocket cases, both sides
   cargo xtask bench echo --runs 5       our echo server beside its floor
-  cargo xtask bench instructions        what an echo takes, whatever else runs"
+  cargo xtask bench instructions        what an echo takes, whatever else runs
+  cargo xtask siege --minutes 30        every attack, and what innocent clients notice"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -56,6 +58,12 @@ enum Command {
     /// What counts is the ratio: absolute figures of a shared machine mean nothing. `instructions` are
     /// exact; they take Debian's valgrind, which is installed as what `test` needs is.
     Bench(bench::Arguments),
+    /// Attack our servers beside innocent clients, and print what those noticed
+    ///
+    /// On loopback, bounded in connections, bytes and time: `--minutes N` is for all attacks together (5),
+    /// `--only NAME` plays those with this in their names, `--list` says which there are. Delays are judged
+    /// as ratios to those in quiet. `--short` is what `test` plays.
+    Siege(siege::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -65,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Siege(arguments) => siege::run(&arguments),
     }
 }
 

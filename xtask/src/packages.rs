@@ -26,13 +26,16 @@ const NEEDS: [Need; 9] = [
     Need { sign: Sign::Program("chromium"), package: "chromium" },
     Need { sign: Sign::Program("chromedriver"), package: "chromium-driver" },
     Need { sign: Sign::Program("curl"), package: "curl" },
-    Need { sign: Sign::Program("openssl"), package: "openssl" },
+    OPENSSL,
     Need { sign: Sign::Program("python3"), package: "python3" },
     Need { sign: Sign::PythonModule("ensurepip"), package: "python3-venv" },
     Need { sign: Sign::Program("node"), package: "nodejs" },
     Need { sign: Sign::Program("npm"), package: "npm" },
     Need { sign: Sign::Program("systemd-analyze"), package: "systemd" },
 ];
+
+/// Makes certificates.
+const OPENSSL: Need = Need { sign: Sign::Program("openssl"), package: "openssl" };
 
 /// Counts instructions.
 const VALGRIND: Need = Need { sign: Sign::Program("valgrind"), package: "valgrind" };
@@ -46,6 +49,11 @@ pub(crate) fn install() -> Result<()> {
 /// As [`install`], for `bench instructions` alone.
 pub(crate) fn install_valgrind() -> Result<()> {
     from_the_distribution("the bench", &[VALGRIND])
+}
+
+/// As [`install`], for `siege` alone.
+pub(crate) fn install_openssl() -> Result<()> {
+    from_the_distribution("the siege", &[OPENSSL])
 }
 
 fn from_the_distribution(purpose: &str, needs: &[Need]) -> Result<()> {
