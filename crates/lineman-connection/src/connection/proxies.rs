@@ -144,7 +144,7 @@ impl Proxies {
         };
         // The headers tell no port.
         let known = client != from;
-        Ok(known.then(|| Address::Internet(SocketAddr::new(client, 0))))
+        Ok(known.then(|| Address::from(SocketAddr::new(client, 0))))
     }
 }
 

@@ -22,14 +22,14 @@ pub(crate) enum Stream {
 impl Stream {
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Self::Tcp(stream) => stream.local_addr().map(Address::Internet),
+            Self::Tcp(stream) => stream.local_addr().map(Address::from),
             Self::Unix(stream) => stream.local_addr().map(|address| Address::of_unix(&address)),
         }
     }
 
     pub(super) fn peer_addr(&self) -> io::Result<Address> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().map(Address::Internet),
+            Self::Tcp(stream) => stream.peer_addr().map(Address::from),
             Self::Unix(stream) => stream.peer_addr().map(|address| Address::of_unix(&address)),
         }
     }
@@ -120,7 +120,7 @@ impl StreamListener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
-                Ok((Stream::Tcp(stream), Address::Internet(peer)))
+                Ok((Stream::Tcp(stream), Address::from(peer)))
             }
             Self::Unix(listener) => {
                 let (stream, peer) = listener.accept()?;
