@@ -23,7 +23,7 @@ use super::stats::{Row, tls_name};
 use super::table::{Scratch, Table};
 use super::transit::{Facts, Transit};
 use super::transport::Transport;
-use super::{Address, CloseReason, Connection, Driver, Limit, Limits};
+use super::{Address, CloseReason, Connection, Driver, Limit, Limits, SendError};
 
 /// A message from this size on counts for the budget while its handler waits.
 const LARGE: usize = 16 * 1024;
@@ -105,6 +105,12 @@ pub(super) trait AnyEntry {
     fn abort(self: Rc<Self>, reason: CloseReason);
 }
 
+/// Returns whether a handler failed because a send queue was full.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.into_iter().any(|error| error.downcast_ref() == Some(&SendError::Full))
+}
+
 impl<D: Driver> Entry<D> {
     /// Makes the entry of a place in the table; its connection counts among the listener's from here.
     pub(super) fn new(
@@ -163,6 +169,10 @@ impl<D: Driver> Entry<D> {
             let refused = if deciding { self.driver.borrow_mut().refuse(&error) } else { None };
             if let Some(reason) = refused {
                 return self.begin_close(reason);
+            }
+            if is_full(&*error) && self.queued() > 0 {
+                tracing::debug!(connection = self.id.number, peer = %self.peer(), "the peer reads too slowly");
+                return self.begin_close(CloseReason::SlowPeer);
             }
             self.table.add(|counters| &counters.handler_errors, 1);
             tracing::warn!(connection = self.id.number, peer = %self.peer(), %error, "handler failed");

@@ -39,6 +39,10 @@ pub struct Counters {
 const GROWN: usize = 16 * 1024;
 
 /// Why a message was not taken. `send` returns it boxed: `error.is::<SendError>()`.
+///
+/// A handler that passes [`SendError::Full`] on (`connection.send(message)?`) closes its own connection with
+/// [`CloseReason::SlowPeer`], 1013, if something waits there, which counts as no failure of the handler. One that
+/// wants to drop the message, or to wait for `on_drain`, looks at it instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {

@@ -35,7 +35,7 @@ impl<D: Driver> fmt::Debug for Event<D> {
 /// How a handler left an event.
 #[derive(Debug)]
 pub enum Turn {
-    /// Dealt with; an error closes the connection with 1011.
+    /// Dealt with; an error closes the connection with 1011, a full send queue with 1013.
     Done(crate::Result),
     /// It goes on in a task, which calls [`Connection::finished`]; until then no event follows.
     Busy,

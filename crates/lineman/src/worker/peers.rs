@@ -25,7 +25,8 @@ pub struct Peers<D: Driver> {
 impl<D: Driver> Worker<Peers<D>> {
     /// Runs when a connection is up, with its handshake done.
     ///
-    /// An error is logged with its connection, counted, and closes it (1011).
+    /// An error is logged with its connection, counted, and closes it (1011); one that a full send queue gave
+    /// it, of a peer that reads too slowly, is no fault of the handler (1013).
     #[must_use]
     pub fn on_connect(mut self, handler: impl AsyncFn(Connection<D>) -> Result + 'static) -> Self {
         self.kind.handlers.connect = Some(boxed(handler));

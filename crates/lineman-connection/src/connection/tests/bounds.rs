@@ -45,6 +45,34 @@ fn a_full_queue_refuses_then_drains_and_nothing_accepted_is_lost() {
 }
 
 #[test]
+fn a_handler_that_passes_a_full_queue_on_closes_a_slow_peer_with_1013() {
+    with_table_and_paused_clock(async |table| {
+        let log = Log::default();
+        let closed = log.clone();
+        let handlers = Handlers::<WebSocket> {
+            message: Some(messages(async |connection: Connection<WebSocket>, message| {
+                connection.send(message)
+            })),
+            close: Some(boxed_with(async move |_, reason: CloseReason| {
+                closed.add(format!("{}: {reason}", reason.code()));
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let limits = Limits { send_queue: 1000, ..Limits::default() };
+        let serve_it = Serve::peers(WebSocket::server, Rc::new(handlers)).limits(limits);
+        let address = serve(&table, serve_it);
+        let mut peer = connect(address).await;
+        say(&mut peer, websockets::REQUEST).await;
+        // Two messages that come together: the first fills the queue.
+        let frame = [&[0x82, 0xfe, 4, 0, 0, 0, 0, 0][..], &[7; 1024]].concat();
+        say(&mut peer, [&frame[..], &frame].concat()).await;
+        assert_eq!(log.until("1013").await, "1013: peer reads too slowly");
+        assert_eq!((table.stats().handler_errors, table.stats().refused), (0, 1));
+    });
+}
+
+#[test]
 fn a_paused_peer_is_not_read() {
     with_table(async |table| {
         let log = Log::default();
