@@ -16,12 +16,21 @@ pub mod limit;
 
 use std::io;
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use descriptors::{adopt, close_inherited_on_exec, maker_of_socket};
 pub use endpoint::{AddressError, Endpoint};
 pub use read::{read_into, watch_readable};
 pub use socket::{Socket, Traffic};
+
+/// Returns whether a call failed for a reason that passes: it was interrupted (EINTR), or the kernel was short
+/// of memory (ENOMEM, ENOBUFS) at that moment. The same call may succeed a little later, and what it was for
+/// is as sound as before.
+pub fn passes(error: &io::Error) -> bool {
+    let passing = [Errno::INTR, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
+}
 
 /// Raises the soft limit of open files to the hard one, and returns the limit in force.
 ///
@@ -42,4 +51,20 @@ pub fn raise_open_files() -> io::Result<Option<u64>> {
 /// Returns the limit of open files in force; `None` is no limit.
 pub fn open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_and_what_stays() {
+        for errno in [Errno::INTR, Errno::NOMEM, Errno::NOBUFS] {
+            assert!(passes(&errno.into()), "{errno:?}");
+        }
+        for errno in [Errno::CONNRESET, Errno::PIPE, Errno::BADF, Errno::MFILE, Errno::AGAIN] {
+            assert!(!passes(&errno.into()), "{errno:?}");
+        }
+        assert!(!passes(&io::Error::other("no error of the kernel's")));
+    }
 }

@@ -25,6 +25,9 @@ use super::transit::{Facts, Transit};
 use super::transport::Transport;
 use super::{Address, CloseReason, Connection, Driver, Limit, Limits, SendError};
 
+/// How long the kernel gets to have memory again.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// A message from this size on counts for the budget while its handler waits.
 const LARGE: usize = 16 * 1024;
 
@@ -244,8 +247,20 @@ impl<D: Driver> Entry<D> {
                     self.drained();
                 }
             }
+            Err(error) if crate::os::passes(&error) => self.try_again_soon(),
             Err(error) => self.finish(CloseReason::Broken(error.to_string())),
         }
+    }
+
+    /// The kernel was short of memory: the socket is as sound as before, and no edge will say so again.
+    pub(super) fn try_again_soon(self: &Rc<Self>) {
+        let entry = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(MOMENT).await;
+            entry.inflow.set_readable(true);
+            entry.touch();
+            entry.read_again();
+        });
     }
 
     fn drained(self: &Rc<Self>) {

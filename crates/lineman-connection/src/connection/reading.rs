@@ -49,6 +49,7 @@ impl<D: Driver> Entry<D> {
             Ok(Got::All | Got::Some) => self.decode(buffer),
             Ok(Got::Nothing) => {}
             Ok(Got::End) => self.inflow.end(),
+            Err(Failure::Io(error)) if crate::os::passes(&error) => self.try_again_soon(),
             Err(Failure::Io(error)) => return self.finish(CloseReason::Broken(error.to_string())),
             Err(Failure::Close(reason)) => {
                 buffer.clear();

@@ -77,7 +77,7 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_LIMIT))?;
-    match rustix::net::connect(&socket, &address) {
+    match rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address)) {
         Ok(()) => Ok(socket.into()),
         Err(Errno::AGAIN) => Err(timed_out()),
         Err(error) => Err(error.into()),

@@ -29,6 +29,9 @@ const PREFIX: usize = 4;
 /// length but a sign that the two ends lost step.
 pub(crate) const MAX_FRAME: usize = 4 * 1024 * 1024;
 
+/// How long the kernel gets to have memory again.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// The most unsent bytes: two of the largest frames. A peer that lets it come to this has stopped
 /// reading, and what it is told further would only tell it again.
 const MAX_QUEUED: usize = 2 * MAX_FRAME;
@@ -85,6 +88,8 @@ impl<In: DeserializeOwned> Inbox<In> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // The other end died with bytes of ours unread.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                // The other end is well, and must not be taken for gone.
+                Err(error) if lineman_os::passes(&error) => tokio::time::sleep(MOMENT).await,
                 Err(error) => return Err(error),
             }
         }
@@ -226,7 +231,10 @@ impl<Out: Serialize> Outbox<Out> {
         let end = Instant::now() + limit;
         let mut queued = self.shared.queued.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            self.shared.flush(&mut queued)?;
+            match self.shared.flush(&mut queued) {
+                Err(error) if lineman_os::passes(&error) => std::thread::sleep(MOMENT.min(limit)),
+                flushed => flushed?,
+            }
             let left = end.saturating_duration_since(Instant::now());
             if queued.bytes.is_empty() || left.is_zero() {
                 return Ok(());
@@ -235,6 +243,7 @@ impl<Out: Serialize> Outbox<Out> {
             let left = Timespec::try_from(left).map_err(io::Error::other)?;
             match poll(&mut waiting, Some(&left)) {
                 Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::NOMEM) => std::thread::sleep(MOMENT.min(limit)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -252,7 +261,11 @@ impl<Out: Serialize> Outbox<Out> {
         let place = queued.bytes.len();
         encode(message, &mut queued.bytes)?;
         queued.carried.extend(carried.map(|descriptor| (place, descriptor)));
-        self.shared.flush(&mut queued)?;
+        match self.shared.flush(&mut queued) {
+            // It stays queued, and the pump tries again.
+            Err(error) if lineman_os::passes(&error) => {}
+            flushed => flushed?,
+        }
         if !queued.bytes.is_empty() {
             self.shared.wake.notify_one();
         }
@@ -278,6 +291,7 @@ impl<Out: Serialize> Outbox<Out> {
                 match flushed {
                     Ok(()) => break,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if lineman_os::passes(&error) => tokio::time::sleep(MOMENT).await,
                     Err(error) => return Err(error),
                 }
             }
@@ -294,8 +308,11 @@ impl SharedOutbox {
                 Ok(()) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(error) => {
-                    *queued = Unsent::default();
-                    return Err(error.into());
+                    let error = io::Error::from(error);
+                    if !lineman_os::passes(&error) {
+                        *queued = Unsent::default();
+                    }
+                    return Err(error);
                 }
             }
         }

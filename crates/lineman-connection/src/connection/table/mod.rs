@@ -238,8 +238,11 @@ impl Table {
         let mut poll = self.0.poll.borrow_mut();
         let (poll, events) = &mut *poll;
         if let Err(error) = poll.poll(events, Some(Duration::ZERO)) {
+            if error.kind() == std::io::ErrorKind::Interrupted {
+                return false;
+            }
             tracing::error!(%error, "cannot wait for events");
-            return error.kind() != std::io::ErrorKind::Interrupted;
+            return true;
         }
         for event in events.iter() {
             let ended = event.is_read_closed() || event.is_error();
