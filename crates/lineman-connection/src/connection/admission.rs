@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
@@ -21,9 +21,10 @@ const SPARE: usize = 64;
 pub(crate) struct Population {
     most: usize,
     most_per_address: usize,
+    ipv6_prefix: u8,
     arrivals: Option<RefCell<Bucket>>,
     connections: Cell<usize>,
-    /// Connections of each address; empty unless they are bounded.
+    /// Connections of each address, or IPv6 network; empty unless they are bounded.
     addresses: RefCell<FxHashMap<IpAddr, usize>>,
     most_handshakes: usize,
     handshakes: Cell<usize>,
@@ -43,6 +44,7 @@ impl Population {
         Rc::new(Self {
             most: limits.connections,
             most_per_address: limits.connections_per_address,
+            ipv6_prefix: limits.ipv6_prefix,
             arrivals: limits.connection_rate.map(|rate| RefCell::new(Bucket::new(rate))),
             connections: Cell::new(0),
             addresses: RefCell::default(),
@@ -106,7 +108,7 @@ impl Population {
 
     /// Counts a connection that was let in before, elsewhere in this process.
     pub(super) fn enter(&self, address: Option<IpAddr>) {
-        if let Some(address) = address.filter(|_| self.bounds_addresses()) {
+        if let Some(address) = self.bounded(address) {
             *self.addresses.borrow_mut().entry(address).or_default() += 1;
         }
         self.connections.set(self.connections.get() + 1);
@@ -118,12 +120,14 @@ impl Population {
         self.connections.set(self.connections.get().saturating_sub(1));
     }
 
-    fn bounds_addresses(&self) -> bool {
-        self.most_per_address < usize::MAX
+    /// Returns what is bounded for this address, if addresses are.
+    fn bounded(&self, address: Option<IpAddr>) -> Option<IpAddr> {
+        let address = address.filter(|_| self.most_per_address < usize::MAX)?;
+        Some(network_of(address, self.ipv6_prefix))
     }
 
     fn enter_address(&self, address: Option<IpAddr>) -> Result<(), Limit> {
-        let Some(address) = address.filter(|_| self.bounds_addresses()) else { return Ok(()) };
+        let Some(address) = self.bounded(address) else { return Ok(()) };
         let mut addresses = self.addresses.borrow_mut();
         let count = addresses.get(&address).copied().unwrap_or_default();
         if count >= self.most_per_address {
@@ -134,7 +138,7 @@ impl Population {
     }
 
     fn leave_address(&self, address: Option<IpAddr>) {
-        let Some(address) = address.filter(|_| self.bounds_addresses()) else { return };
+        let Some(address) = self.bounded(address) else { return };
         let mut addresses = self.addresses.borrow_mut();
         if let Some(count) = addresses.get_mut(&address) {
             *count -= 1;
@@ -142,6 +146,17 @@ impl Population {
                 addresses.remove(&address);
             }
         }
+    }
+}
+
+/// Returns what counts as one address: an IPv4 address, or an IPv6 network of this prefix.
+pub(crate) fn network_of(address: IpAddr, ipv6_prefix: u8) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => {
+            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(ipv6_prefix.into()));
+            Ipv6Addr::from_bits(ip.to_bits() & mask.unwrap_or_default()).into()
+        }
+        ip @ IpAddr::V4(_) => ip,
     }
 }
 
@@ -201,6 +216,28 @@ mod tests {
         population.leave(address(1));
         population.leave(address(1));
         assert_eq!(population.addresses.borrow().len(), 1);
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address() {
+        let at = |text: &str| Some(text.parse::<IpAddr>().expect("an address"));
+        let limits = Limits { connections_per_address: 1, ..Limits::default() };
+        let population = Population::new(&limits);
+        assert_eq!(population.admit(at("2001:db8:1:2::1")), Ok(()));
+        let neighbour = at("2001:db8:1:2:ffff::9");
+        assert_eq!(population.admit(neighbour), Err(Limit::ConnectionsPerAddress));
+        assert_eq!(population.admit(at("2001:db8:1:3::1")), Ok(()));
+        population.leave(neighbour);
+        assert_eq!(population.admit(at("2001:db8:1:2::1")), Ok(()));
+        assert_eq!(population.admit(at("::ffff:192.0.2.1")), Ok(()));
+        assert_eq!(population.admit(at("192.0.2.1")), Err(Limit::ConnectionsPerAddress));
+        assert_eq!(population.admit(at("192.0.2.2")), Ok(()));
+        let ip: IpAddr = "ffff::ffff".parse().expect("an address");
+        for (prefix, network) in
+            [(0, "::"), (1, "8000::"), (128, "ffff::ffff"), (200, "ffff::ffff")]
+        {
+            assert_eq!(Some(network_of(ip, prefix)), at(network), "/{prefix}");
+        }
     }
 
     #[test]

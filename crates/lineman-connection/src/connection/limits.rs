@@ -47,9 +47,13 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one address at this listener in one process; those beyond it are closed at once.
     ///
-    /// The address is the peer's own, or the one a trusted proxy tells. Peers of Unix sockets are not
-    /// bounded. Default: no bound.
+    /// The address is the peer's own, or the one a trusted proxy tells; of an IPv6 address the first
+    /// [`Limits::ipv6_prefix`] bits count. Peers of Unix sockets are not bounded. Default: no bound.
     pub connections_per_address: usize,
+    /// How many bits of an IPv6 address are one address to [`Limits::connections_per_address`]; more than
+    /// 128 are 128. Default 64: a household or a rented machine has a whole network of that size, and can
+    /// come from each of its addresses.
+    pub ipv6_prefix: u8,
     /// New connections each second at this listener in one process; those beyond it are closed at
     /// once. Default: no bound.
     pub connection_rate: Option<Rate>,
@@ -83,6 +87,7 @@ impl Default for Limits {
             handshakes: 4096,
             connections: usize::MAX,
             connections_per_address: usize::MAX,
+            ipv6_prefix: 64,
             connection_rate: None,
             message_rate: None,
             byte_rate: None,

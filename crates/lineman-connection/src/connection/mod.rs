@@ -45,7 +45,7 @@ pub mod websocket;
 mod tests;
 
 pub use address::Address;
-pub(crate) use admission::Admission;
+pub(crate) use admission::{Admission, network_of};
 pub(crate) use budget::{Level, Share};
 pub use driver::{CannotMove, Driver, Farewell, Opening, Step};
 pub use front::Front;
