@@ -33,6 +33,8 @@ macro_rules! counters {
             limited_connections,
             /// Connections refused at the bound of their address.
             limited_addresses,
+            /// HTTP requests refused at the bound of their address.
+            limited_requests,
             /// Connections refused because too many were new.
             limited_arrivals,
             /// Times a peer sent more messages than its rate.

@@ -104,6 +104,11 @@ impl Guest {
         self.table.add(|counters| &counters.messages_out, 1);
     }
 
+    /// A request was refused at the bound of its address.
+    pub(crate) fn limited(&self) {
+        self.table.add(|counters| &counters.limited_requests, 1);
+    }
+
     fn count(&self, add: impl FnOnce(&mut Counters)) {
         let mut counters = self.counters.get();
         add(&mut counters);

@@ -1,24 +1,21 @@
 //! A request's body as a service reads it: within its size, and at a pace that gets somewhere.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{LengthLimitError, Limited};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::limits::Limits;
+use super::pace::Pace;
 use crate::BoxError;
 use crate::connection::{Level, Share};
-use crate::limit::finite;
 
 /// The body of a request, bounded by [`Limits`].
 ///
@@ -57,14 +54,19 @@ impl Body {
         holder: Option<Arc<Share>>,
     ) -> Self {
         let size = usize::try_from(limits.body_size).unwrap_or(usize::MAX);
-        Self { inner: Limited::new(inner, size), pace: Pace::new(limits), fault, holder }
+        Self {
+            inner: Limited::new(inner, size),
+            pace: Pace::new(limits.body_stall, limits.body_rate),
+            fault,
+            holder,
+        }
     }
 }
 
 impl Body {
     /// Returns whether the process holds so much that a large body is not read.
     fn has_to_wait(&self, context: &Context<'_>) -> bool {
-        let Some(holder) = self.holder.as_ref().filter(|_| self.pace.received >= FREE) else {
+        let Some(holder) = self.holder.as_ref().filter(|_| self.pace.passed() >= FREE) else {
             return false;
         };
         if holder.account().level() < Level::Tight {
@@ -122,61 +124,5 @@ impl http_body::Body for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Body").field("size", &self.size_hint()).finish_non_exhaustive()
-    }
-}
-
-/// How fast a body comes, over the time that the service waited for it.
-struct Pace {
-    stall: Duration,
-    rate: u32,
-    received: u64,
-    waited: Duration,
-    /// Since when the next piece is waited for.
-    waits_since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Pace {
-    fn new(limits: &Limits) -> Self {
-        Self {
-            stall: limits.body_stall,
-            rate: limits.body_rate,
-            received: 0,
-            waited: Duration::ZERO,
-            waits_since: None,
-            timer: None,
-        }
-    }
-
-    fn went_on(&mut self, bytes: usize) {
-        self.received = self.received.saturating_add(bytes as u64);
-        if let Some(since) = self.waits_since.take() {
-            self.waited = self.waited.saturating_add(since.elapsed());
-        }
-    }
-
-    fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.waits_since.is_none() {
-            let now = Instant::now();
-            self.waits_since = Some(now);
-            let deadline = now + finite(self.silence_limit());
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(deadline),
-                None => self.timer = Some(Box::pin(sleep_until(deadline))),
-            }
-        }
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().poll(context),
-            None => Poll::Pending,
-        }
-    }
-
-    /// Returns how long the next piece may take.
-    fn silence_limit(&self) -> Duration {
-        let Some(earned) = self.received.checked_div(u64::from(self.rate)) else {
-            return self.stall;
-        };
-        let whole = self.stall.saturating_add(Duration::from_secs(earned));
-        self.stall.min(whole.saturating_sub(self.waited))
     }
 }

@@ -20,6 +20,7 @@ use tower::ServiceExt;
 use super::WebService;
 use super::answer::{Answer, answer, empty, refuse};
 use super::body::{Body, Fault};
+use super::crowd::Crowd;
 use super::rules::{Verdict, judge};
 use super::upgrade::Upgrades;
 use super::watch::{Exchange, Spoken, Watch};
@@ -38,6 +39,8 @@ pub(super) struct Guarded<S> {
     pub(super) tls: Option<Arc<TlsInfo>>,
     /// What its listener trusts to tell the client's address.
     pub(super) front: Rc<Front>,
+    /// The requests under way at this service.
+    pub(super) crowd: Rc<Crowd>,
 }
 
 type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<Answer<B>>, Infallible>>>>;
@@ -48,7 +51,7 @@ impl<S: WebService> hyper::service::Service<Request<Incoming>> for Guarded<S> {
     type Future = Answering<S::Content>;
 
     fn call(&self, mut request: Request<Incoming>) -> Answering<S::Content> {
-        let exchange = Exchange::begin(&self.watch);
+        let mut exchange = Exchange::begin(&self.watch);
         let spoken = self.watch.spoken;
         let verdict = judge(&mut request, &self.watch.limits);
         if let Verdict::Serve = verdict
@@ -76,6 +79,14 @@ impl<S: WebService> hyper::service::Service<Request<Incoming>> for Guarded<S> {
         let Some(client) = self.client(&request) else {
             return ready(refuse(StatusCode::BAD_REQUEST, spoken, exchange));
         };
+        let most = self.watch.limits.requests_per_address;
+        if let Some(address) = client.ip().filter(|_| most < usize::MAX) {
+            let Some(place) = self.crowd.enter(address, most) else {
+                self.watch.guest.limited();
+                return ready(refuse(StatusCode::TOO_MANY_REQUESTS, spoken, exchange));
+            };
+            exchange.takes(place);
+        }
         request.extensions_mut().insert(client);
         if let Some(tls) = &self.tls {
             request.extensions_mut().insert(Arc::clone(tls));

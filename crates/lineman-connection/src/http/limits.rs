@@ -33,6 +33,20 @@ pub struct Limits {
     ///
     /// Default 60 s, as long as a message may take: a phone in a tunnel, not one that never reads.
     pub answer_stall: Duration,
+    /// Bytes a second that a peer has to take of an answer over HTTP/1, on average over the time that the
+    /// answer waits for it beyond the first [`Limits::answer_stall`]; slower is dropped. What the kernel
+    /// takes before anything waits does not count. Over HTTP/2, 16 KiB have to be taken within each
+    /// [`Limits::answer_stall`].
+    ///
+    /// Default 256, as a body has to come with. 0 takes any pace.
+    pub answer_rate: u32,
+    /// Requests under way at once from one address on all connections of a service in one process; beyond it
+    /// 429. A request is under way from its head to the end of its answer.
+    ///
+    /// The address is the one that the request's extensions hold, of an IPv6 address the first 64 bits; peers
+    /// of Unix sockets are not bounded. Default: no bound, for many people share one address, and a proxy that
+    /// is not trusted to tell its clients has one for all of them.
+    pub requests_per_address: usize,
     /// Time between two requests of a connection; then it is closed. Default 75 s, longer than
     /// browsers and proxies keep theirs, so that they close first and lose no request.
     pub keep_alive: Duration,
@@ -56,6 +70,8 @@ impl Default for Limits {
             body_stall: Duration::from_secs(30),
             body_rate: 256,
             answer_stall: Duration::from_mins(1),
+            answer_rate: 256,
+            requests_per_address: usize::MAX,
             keep_alive: Duration::from_secs(75),
             requests: 10_000,
             streams: 100,

@@ -13,6 +13,8 @@ mod guarded;
 mod own_thread;
 mod rules;
 mod body;
+mod pace;
+mod crowd;
 mod answer;
 mod watch;
 mod upgrade;
@@ -32,6 +34,7 @@ use crate::BoxError;
 use crate::connection::{Adopt, Front, Table, Transit};
 
 pub use body::Body;
+use crowd::Crowd;
 pub use limits::Limits;
 use upgrade::Upgrades;
 use watch::Spoken;
@@ -68,13 +71,14 @@ pub struct Http {
     service: Rc<dyn Takeover>,
     limits: Rc<Limits>,
     upgrades: Upgrades,
+    crowd: Rc<Crowd>,
 }
 
 impl Http {
     /// Wraps a `tower::Service`; it is cloned for each connection.
     pub fn new(service: impl WebService) -> Self {
-        let (limits, upgrades) = (Rc::default(), Upgrades::default());
-        Self { service: Rc::new(service), limits, upgrades }
+        let (limits, upgrades, crowd) = (Rc::default(), Upgrades::default(), Rc::default());
+        Self { service: Rc::new(service), limits, upgrades, crowd }
     }
 
     /// Wraps a `tower::Service` that runs on a thread of its own: what blocks or panics there costs
@@ -114,7 +118,12 @@ impl Http {
         rest: Option<Rc<dyn Adopt>>,
     ) {
         let upgrades = Rc::new(Upgrades { rest, ..self.upgrades.clone() });
-        let terms = Terms { front, limits: Rc::clone(&self.limits), upgrades };
+        let terms = Terms {
+            front,
+            limits: Rc::clone(&self.limits),
+            upgrades,
+            crowd: Rc::clone(&self.crowd),
+        };
         self.service.take(table, transit, spoken, terms);
     }
 }
@@ -135,6 +144,7 @@ struct Terms {
     front: Rc<Front>,
     limits: Rc<Limits>,
     upgrades: Rc<Upgrades>,
+    crowd: Rc<Crowd>,
 }
 
 /// Takes a connection out of the table's hands.

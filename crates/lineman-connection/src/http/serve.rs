@@ -50,7 +50,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 impl<S: WebService> Takeover for S {
     fn take(&self, table: &Table, transit: Transit, spoken: Spoken, terms: Terms) {
-        let Terms { front, limits, upgrades } = terms;
+        let Terms { front, limits, upgrades, crowd } = terms;
         let bytes = transit.take_unread().freeze();
         let Transit { facts, transport: Some(transport), .. } = transit else { return };
         let peer = facts.peer.clone();
@@ -65,6 +65,7 @@ impl<S: WebService> Takeover for S {
             peer: peer.clone(),
             tls,
             front,
+            crowd,
         };
         tokio::task::spawn_local(async move {
             let served = async {

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
+use super::pace::Pace;
 use super::watch::Watch;
-use crate::limit::finite;
 
 /// How long the peer may go on sending after we have ended our side; the table's connections linger
 /// as long. Without it, unread bytes of a refused body would reset the refusal away.
@@ -24,22 +24,31 @@ pub(super) struct Socket<S> {
     /// What was read already.
     first: Bytes,
     watch: Rc<Watch>,
-    /// Made when it is first needed: most connections never wait to write.
-    timer: Option<Pin<Box<Sleep>>>,
-    waits: Waits,
+    /// How fast the peer takes an answer that waits.
+    pace: Pace,
+    /// Made when our side has ended.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
-/// What the timer runs for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waits {
-    Nothing,
-    ForRoom,
-    ForTheEnd,
+/// How many bytes a write or a flush came to.
+struct Taken(usize);
+
+impl From<usize> for Taken {
+    fn from(count: usize) -> Self {
+        Self(count)
+    }
+}
+
+impl From<()> for Taken {
+    fn from((): ()) -> Self {
+        Self(0)
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(super) fn new(inner: S, first: Bytes, watch: Rc<Watch>) -> Self {
-        Self { inner, first, watch, timer: None, waits: Waits::Nothing }
+        let pace = Pace::new(watch.limits.answer_stall, watch.limits.answer_rate);
+        Self { inner, first, watch, pace, linger: None }
     }
 
     /// Returns the stream, and what of the first bytes is unread.
@@ -47,46 +56,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         (self.inner, self.first)
     }
 
-    fn start_timer(&mut self, waits: Waits, limit: Duration) {
-        if self.waits == waits {
-            return;
-        }
-        self.waits = waits;
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().reset(Instant::now() + finite(limit)),
-            None => self.timer = Some(Box::pin(sleep(limit))),
-        }
-    }
-
-    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().poll(context),
-            None => Poll::Pending,
-        }
-    }
-
-    /// Passes on what a write came to; one that waits has its deadline.
-    fn within_stall<T>(
+    /// Passes on what a write came to; one that waits has its deadline, and what follows it a rate.
+    fn within_pace<T: Copy + Into<Taken>>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            // hyper flushes again before each step of the shutdown: that must not begin it anew.
-            if self.waits == Waits::ForRoom {
-                self.waits = Waits::Nothing;
+        match written {
+            Poll::Pending => {
+                ready!(self.pace.poll_overdue(context));
+                let problem = "the peer takes nothing, or too little";
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, problem)))
             }
-            return written;
+            Poll::Ready(Ok(count)) => {
+                // What the kernel takes before anything waits, the peer may never read.
+                let Taken(bytes) = count.into();
+                if self.pace.waits() || self.pace.passed() > 0 {
+                    self.pace.went_on(bytes);
+                }
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
-        self.start_timer(Waits::ForRoom, self.watch.limits.answer_stall);
-        ready!(self.poll_timer(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
     }
 
     /// Throws away what the peer still sends, until it ends too.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.start_timer(Waits::ForTheEnd, LINGER);
-        if self.poll_timer(context).is_ready() {
+        let timer = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        if timer.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
         loop {
@@ -131,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         let this = self.get_mut();
         this.watch.writing();
         let written = Pin::new(&mut this.inner).poll_write(context, bytes);
-        this.within_stall(context, written)
+        this.within_pace(context, written)
     }
 
     fn poll_write_vectored(
@@ -142,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         let this = self.get_mut();
         this.watch.writing();
         let written = Pin::new(&mut this.inner).poll_write_vectored(context, pieces);
-        this.within_stall(context, written)
+        this.within_pace(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -153,8 +150,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.inner).poll_flush(context);
-        let flushed = this.within_stall(context, flushed);
+        let flushed = this.within_pace(context, flushed);
         if matches!(flushed, Poll::Ready(Ok(()))) {
+            this.pace.restart();
             this.watch.written();
         }
         flushed
@@ -163,9 +161,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.watch.guest.closes();
-        if this.waits != Waits::ForTheEnd {
+        if this.linger.is_none() {
             let ended = Pin::new(&mut this.inner).poll_shutdown(context);
-            ready!(this.within_stall(context, ended))?;
+            ready!(this.within_pace(context, ended))?;
         }
         this.poll_linger(context).map(Ok)
     }

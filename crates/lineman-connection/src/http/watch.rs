@@ -11,6 +11,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
+use super::crowd::Seat;
 use super::limits::Limits;
 use super::upgrade::Upgrading;
 use crate::connection::{Guest, Share};
@@ -235,6 +236,8 @@ impl Watch {
 pub(super) struct Exchange {
     watch: Rc<Watch>,
     stuck: Cell<bool>,
+    /// Its place among the requests of its address, if those are bounded.
+    place: Option<Seat>,
 }
 
 impl Exchange {
@@ -242,7 +245,12 @@ impl Exchange {
         watch.in_head.set(false);
         watch.exchanges.set(watch.exchanges.get() + 1);
         watch.requests.set(watch.requests.get().saturating_add(1));
-        Self { watch: Rc::clone(watch), stuck: Cell::new(false) }
+        Self { watch: Rc::clone(watch), stuck: Cell::new(false), place: None }
+    }
+
+    /// Takes its place among the requests of its address until it ends.
+    pub(super) fn takes(&mut self, place: Seat) {
+        self.place = Some(place);
     }
 
     /// The answer's head is there.

@@ -263,3 +263,56 @@ fn requests_are_refused_when_the_budget_is_used_to_three_quarters() {
         assert_eq!(statuses(&hear(&mut next).await), [200]);
     });
 }
+
+#[test]
+fn an_answer_has_a_least_rate() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |_: Request<Body>| {
+            Ok::<_, Infallible>(Response::new("x".repeat(64 * 1024 * 1024)))
+        });
+        let limits = Limits { answer_rate: 1_000_000, ..Limits::default() };
+        let address = listen(&table, Http::new(service).limits(limits));
+        let mut peer = connect(address).await;
+        say(&mut peer, GET).await;
+        until_peers(&table, 1).await;
+        // Four megabytes at once, every fifty seconds: it does not stall for sixty, and is dropped before
+        // it has read three quarters.
+        let read = async {
+            let mut piece = vec![0; 4 * 1024 * 1024];
+            for _ in 0..12 {
+                peer.read_exact(&mut piece).await.expect("more of the answer");
+                sleep(seconds(50)).await;
+            }
+        };
+        tokio::select! {
+            () = read => unreachable!("it is served for ever"),
+            () = table.emptied() => {}
+        }
+    });
+}
+
+#[test]
+fn an_address_has_so_many_requests_under_way() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |request: Request<Body>| {
+            sleep(seconds(10)).await;
+            Ok::<_, Infallible>(Response::new(request.uri().path().to_owned()))
+        });
+        let limits = Limits { requests_per_address: 2, ..Limits::default() };
+        let address = listen(&table, Http::new(service).limits(limits));
+        let mut peers = Vec::new();
+        for _ in 0..3 {
+            let mut peer = connect(address).await;
+            say(&mut peer, GET).await;
+            sleep(seconds(1)).await;
+            peers.push(peer);
+        }
+        assert_eq!(statuses(&rest(&mut peers[2]).await), [429]);
+        assert_eq!(table.stats().limited_requests, 1);
+        for peer in &mut peers[..2] {
+            assert_eq!(statuses(&hear(peer).await), [200]);
+        }
+        say(&mut peers[0], GET).await;
+        assert_eq!(statuses(&hear(&mut peers[0]).await), [200]);
+    });
+}
