@@ -23,13 +23,10 @@ use super::stats::{Row, tls_name};
 use super::table::{Scratch, Table};
 use super::transit::{Facts, Transit};
 use super::transport::Transport;
-use super::{Address, CloseReason, Connection, Driver, Limit, Limits, SendError};
+use super::{Address, CloseReason, Connection, Driver, Limits, SendError};
 
 /// How long the kernel gets to have memory again.
 const MOMENT: Duration = Duration::from_millis(50);
-
-/// A message from this size on counts for the budget while its handler waits.
-const LARGE: usize = 16 * 1024;
 
 /// What a connection is to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,38 +277,6 @@ impl<D: Driver> Entry<D> {
         self.said_everything();
     }
 
-    /// Charges the budget what it holds now, where it holds or has held something.
-    pub(super) fn weigh_incoming(&self) {
-        if self.outflow.charged.get() > 0 || self.incoming() > 0 {
-            self.weigh();
-        }
-    }
-
-    /// Charges the budget what it holds now.
-    pub(super) fn weigh(&self) {
-        let at_work = self.extra.borrow().as_ref().map_or(0, |extra| extra.at_work);
-        let sealed = self.transport.borrow().as_ref().map_or(0, Transport::pending);
-        let holds = self.incoming() + sealed + self.outflow.queue.borrow().held() + at_work;
-        let holds = u32::try_from(holds).unwrap_or(u32::MAX);
-        self.table.charge(self.outflow.charged.replace(holds), holds);
-    }
-
-    /// Returns the memory of what came and is no message yet.
-    fn incoming(&self) -> usize {
-        let layers = self.transport.borrow().as_ref().map_or(0, Transport::held);
-        self.inflow.unread_held() + layers + self.driver.borrow().held()
-    }
-
-    /// The handler is at work on a message of this size, or done with it.
-    pub(super) fn set_at_work(&self, size: usize) {
-        let is_new = size >= LARGE;
-        let was = self.extra.borrow().as_ref().is_some_and(|extra| extra.at_work > 0);
-        if is_new || was {
-            self.extra(|extra| extra.at_work = if is_new { size } else { 0 });
-            self.weigh();
-        }
-    }
-
     /// Counts something of this connection.
     pub(super) fn count(&self, add: impl FnOnce(&mut Counters)) {
         let mut counters = self.counters.get();
@@ -391,9 +356,7 @@ impl<D: Driver> AnyEntry for Entry<D> {
     }
 
     fn holding(&self) -> usize {
-        let at_work = self.extra.borrow().as_ref().map_or(0, |extra| extra.at_work);
-        let alone = self.outflow.charged.get() as usize;
-        alone.saturating_sub(at_work) + self.outflow.queue.borrow().shared_len()
+        self.would_give_back()
     }
 
     fn over_budget(&self) -> bool {
@@ -405,14 +368,7 @@ impl<D: Driver> AnyEntry for Entry<D> {
     }
 
     fn shed(self: Rc<Self>) {
-        let reason = CloseReason::Limited(Limit::Budget);
-        // Behind what waits nothing is heard soon, and it is what has to go.
-        if self.queued() > 0 {
-            return self.finish(reason);
-        }
-        self.inflow.take_unread();
-        self.begin_close(reason);
-        self.weigh();
+        self.close_for_budget();
     }
 
     fn row(&self) -> Row {

@@ -16,6 +16,7 @@ mod deadlines;
 mod queue;
 mod listener;
 mod budget;
+mod charge;
 mod admission;
 mod lent;
 mod handshake;
