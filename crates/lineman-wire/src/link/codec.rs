@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::packet::Header;
-use super::{Error, HEADER_LENGTH, MAX_PACKET, Packet};
+use super::{Command, Error, HEADER_LENGTH, MAX_PACKET, Packet};
 use crate::{Protocol, Result};
 
 /// Below this many bytes, ext data and body are copied out of the buffer instead of shared: a
@@ -15,6 +15,8 @@ const COPY_LIMIT: usize = 16 * 1024;
 #[derive(Debug, Clone)]
 pub struct Codec {
     limit: usize,
+    /// The bound of what comes until the peer has introduced itself.
+    before_login: Option<usize>,
 }
 
 impl Codec {
@@ -25,7 +27,13 @@ impl Codec {
 
     /// Returns a codec that refuses packets of more than `limit` bytes, read or written.
     pub fn with_limit(limit: usize) -> Self {
-        Self { limit }
+        Self { limit, before_login: None }
+    }
+
+    /// Returns a codec that refuses packets of more than `limit` bytes until one of them is a login; from
+    /// then on its limit is that of [`Codec::new`].
+    pub fn until_login(limit: usize) -> Self {
+        Self { before_login: Some(limit), ..Self::new() }
     }
 
     /// Takes one packet off the front of `buffer`; `None` until it is whole.
@@ -75,7 +83,11 @@ impl Protocol for Codec {
     type Outbound = Packet;
 
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Packet>> {
-        Ok(self.decode_packet(buffer)?)
+        let Some(limit) = self.before_login else { return Ok(self.decode_packet(buffer)?) };
+        let packet = Self::with_limit(limit).decode_packet(buffer)?;
+        let login = [Command::WorkerConnect, Command::GatewayClientConnect];
+        self.before_login.take_if(|_| packet.as_ref().is_some_and(|p| login.contains(&p.command)));
+        Ok(packet)
     }
 
     fn encode(&mut self, packet: Packet, buffer: &mut BytesMut) -> Result {
@@ -87,6 +99,6 @@ impl Protocol for Codec {
     }
 
     fn max_message_size(&self) -> usize {
-        self.limit
+        self.before_login.unwrap_or(self.limit)
     }
 }

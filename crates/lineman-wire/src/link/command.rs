@@ -122,6 +122,9 @@ commands! {
     /// Extension 2, business → gateway: events of one client that have been handled since the last
     /// such packet about it; the body is their number and their bytes on the wire, a u32 each.
     Credit = 128,
+    /// Extension 2, query: a part of the answer to another query, whose command is the body and whose ext
+    /// data is this one's; the part begins behind the client of the connection id.
+    Page = 129,
     /// Business → gateway: the first packet of a business link.
     WorkerConnect = 200,
     /// Gateway → business: keeps the link busy; there is no answer.

@@ -34,7 +34,7 @@ pub use name::Name;
 pub use order::{Audience, Order};
 pub use packet::{HEADER_LENGTH, MAX_PACKET, Packet, flags};
 pub use query::{Condition, Field, Query, Select};
-pub use reply::{Reply, ReplyCodec};
+pub use reply::{MAX_REPLY, Reply, ReplyCodec};
 pub use request::{Allowance, Control, Request};
 pub use secret::Secret;
 pub use websocket_connect::RequestHead;

@@ -47,6 +47,14 @@ pub enum Query {
         /// The groups; none if the peer's list could not be read.
         groups: Vec<Name>,
     },
+    /// Extension, version 2: a part of the answer to a query about many clients. The answer is a
+    /// [page](super::Reply::into_page).
+    Page {
+        /// The last client of the part before; 0 for the first part.
+        after: u32,
+        /// The query: not a page, and none about a single client.
+        query: Box<Query>,
+    },
     /// The session of a client; the answer is the session itself, an empty array if there is none,
     /// and null if there is no such client.
     Session {
@@ -99,7 +107,7 @@ impl TryFrom<Packet> for Query {
     /// The command is none of these. JSON that cannot be read is no error: a query that is not
     /// answered would shift all answers behind it.
     fn try_from(packet: Packet) -> Result<Self, Error> {
-        let Packet { command, connection_id, ext, .. } = packet;
+        let Packet { command, connection_id, ext, body, .. } = packet;
         let names = |ext: &[u8]| {
             let list = json::read(command, ext);
             list.and_then(|list| json::names(command, &list)).unwrap_or_default()
@@ -117,6 +125,14 @@ impl TryFrom<Packet> for Query {
                 Self::BatchClientCountByGroup { groups: names(&ext) }
             }
             Command::GetSessionByClientId => Self::Session { connection_id },
+            Command::Page => {
+                let inner = body.first().map_or(command, |number| Command::from(*number));
+                if inner == Command::Page {
+                    return Err(Error::UnexpectedCommand(inner));
+                }
+                let query = Self::try_from(Packet { ext, ..Packet::new(inner, 0) })?;
+                Self::Page { after: connection_id, query: Box::new(query) }
+            }
             other => return Err(Error::UnexpectedCommand(other)),
         })
     }
@@ -125,6 +141,11 @@ impl TryFrom<Packet> for Query {
 impl From<Query> for Packet {
     fn from(query: Query) -> Self {
         let (command, connection_id, ext) = match query {
+            Query::Page { after, query } => {
+                let inner = Self::from(*query);
+                let body = Bytes::copy_from_slice(&[inner.command.number()]);
+                return Self { ext: inner.ext, body, ..Self::new(Command::Page, after) };
+            }
             Query::AllClientSessions => (Command::GetAllClientSessions, 0, Bytes::new()),
             Query::IsOnline { connection_id } => (Command::IsOnline, connection_id, Bytes::new()),
             Query::ClientIdsByUid { uid } => (Command::GetClientIdByUid, 0, uid),

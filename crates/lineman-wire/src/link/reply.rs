@@ -2,8 +2,11 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Error, MAX_PACKET};
+use super::Error;
 use crate::{Protocol, Result, php};
+
+/// The longest answer, in bytes: the sessions of some hundred thousand clients. `GatewayWorker` has no bound.
+pub const MAX_REPLY: usize = 64 * 1024 * 1024;
 
 /// How many bytes the length of a payload takes.
 const PREFIX_LENGTH: usize = 4;
@@ -21,7 +24,22 @@ impl Reply {
     /// # Errors
     /// The payload is no PHP value, or one that is refused.
     pub fn value(&self) -> Result<php::Value, Error> {
-        Ok(php::unserialize(&self.payload, php::Limits::default())?)
+        let limits = php::Limits { size: MAX_REPLY, ..php::Limits::default() };
+        Ok(php::unserialize(&self.payload, limits)?)
+    }
+
+    /// Returns the answer to [`Query::Page`](super::Query::Page): a part, and the last client in it if more
+    /// parts follow, 0 if not.
+    pub fn page(next: u32, part: &Self) -> Self {
+        Self { payload: Bytes::from([&next.to_be_bytes(), &*part.payload].concat()) }
+    }
+
+    /// Returns what [`Reply::page`] was made of.
+    pub fn into_page(mut self) -> Option<(u32, Self)> {
+        let (next, _) = self.payload.split_first_chunk()?;
+        let next = u32::from_be_bytes(*next);
+        self.payload.advance(size_of::<u32>());
+        Some((next, self))
     }
 
     /// Appends the reply's bytes; a length that no u32 can hold is written as the greatest one.
@@ -45,9 +63,9 @@ pub struct ReplyCodec {
 }
 
 impl ReplyCodec {
-    /// Returns a codec that refuses payloads of more than 10 MiB.
+    /// Returns a codec that refuses payloads of more than [`MAX_REPLY`].
     pub fn new() -> Self {
-        Self::with_limit(MAX_PACKET)
+        Self::with_limit(MAX_REPLY)
     }
 
     /// Returns a codec that refuses payloads of more than `limit` bytes, read or written.

@@ -112,7 +112,8 @@ impl TryFrom<Packet> for Request {
             | C::Select
             | C::GetGroupIdList
             | C::BatchGetClientCountByGroup
-            | C::GetSessionByClientId => packet.try_into().map(Self::Query),
+            | C::GetSessionByClientId
+            | C::Page => packet.try_into().map(Self::Query),
             C::Drain => Ok(Self::Control(Control::Drain)),
             C::Sync => Ok(Self::Control(Control::Sync)),
             C::Release => Ok(Self::Control(Control::Release)),

@@ -26,7 +26,7 @@ pub struct RequestHead<'a> {
 impl RequestHead<'_> {
     /// Returns the array `{get, server, cookie}`, with its keys in `GatewayWorker`'s order.
     ///
-    /// A header that came twice is joined with a comma. An IPv6 address stands in brackets.
+    /// A header that came twice is joined with a comma, cookies with a semicolon. An IPv6 address stands in brackets.
     pub fn to_php(&self) -> Array {
         let cookies = self.header("cookie").unwrap_or_default();
         Array::from_iter([
@@ -63,13 +63,15 @@ impl RequestHead<'_> {
         uri.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// Returns a header, its values joined with commas.
+    /// Returns a header, its values joined.
     fn header(&self, name: &str) -> Option<Bytes> {
         let same = |known: &str| known.eq_ignore_ascii_case(name);
         let mut values = self.headers.iter().filter(|(known, _)| same(known)).map(|(_, v)| *v);
         let mut joined = values.next()?.to_vec();
+        // RFC 6265 and 9113, 8.2.3: a cookie's value may have a comma.
+        let separator: &[u8] = if name.eq_ignore_ascii_case("cookie") { b"; " } else { b"," };
         for value in values {
-            joined.push(b',');
+            joined.extend_from_slice(separator);
             joined.extend_from_slice(value);
         }
         Some(Bytes::from(joined))
