@@ -16,6 +16,8 @@ mod discovery;
 mod gateway;
 mod register;
 mod secret;
+mod recurrence;
+mod strangers;
 
 pub use business::Business;
 pub use client::Client;

@@ -7,16 +7,14 @@ use lineman_wire::link::register::{Error, Line};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::rounds::Rounds;
 use crate::secret;
+use crate::strangers::Strangers;
 
 /// What a peer has shown itself to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Role {
-    /// Nothing was heard of it since it connected.
-    Silent(Instant),
-    /// It said something, but not what it is: a ping.
-    Heard,
+    /// It has not said what it is, or shown no key.
+    Stranger,
     /// It wants to know the gateways.
     Business,
     /// It is a gateway at this address.
@@ -42,7 +40,7 @@ pub(super) enum Reaction {
 const BAD_REQUEST: &str =
     "Bad request for Register service: expected a JSON object with an \"event\" on each line";
 
-/// Returns how often each silent peer is visited: the limit is met to within this.
+/// Returns the period in each part of which strangers are looked at.
 pub(super) fn period(silence_limit: Duration) -> Duration {
     silence_limit / 2
 }
@@ -51,36 +49,23 @@ pub(super) fn period(silence_limit: Duration) -> Duration {
 #[derive(Debug)]
 pub(super) struct Book {
     secret_key: Secret,
-    silence_limit: Duration,
     peers: FxHashMap<u64, Role>,
-    /// The silent peers.
-    silent: Rounds<u64>,
+    pub(super) strangers: Strangers,
     /// The gateways in the order in which they came: that of the list.
     gateways: Vec<u64>,
 }
 
 impl Book {
-    /// Returns an empty book. Peers may be silent for as long as the limit; zero for ever.
-    pub(super) fn new(secret_key: Secret, silence_limit: Duration) -> Self {
-        let silent = Rounds::new(period(silence_limit));
+    /// Returns an empty book.
+    pub(super) fn new(secret_key: Secret, strangers: Strangers) -> Self {
         let (peers, gateways) = (FxHashMap::default(), Vec::new());
-        Self { secret_key, silence_limit, peers, silent, gateways }
+        Self { secret_key, peers, strangers, gateways }
     }
 
-    pub(super) fn connected(&mut self, peer: u64, now: Instant) {
-        self.peers.insert(peer, Role::Silent(now));
-        self.silent.insert(peer);
-    }
-
-    /// Visits the next part of the silent peers; returns those that are over the limit.
-    pub(super) fn too_silent(&mut self, now: Instant) -> Vec<u64> {
-        let (peers, limit) = (&self.peers, self.silence_limit);
-        let mut due = self.silent.next_part();
-        due.retain(|peer| match peers.get(peer) {
-            Some(Role::Silent(since)) => now.saturating_duration_since(*since) >= limit,
-            Some(Role::Heard | Role::Business | Role::Gateway(_)) | None => false,
-        });
-        due
+    /// A peer is there; returns the one that gives way to it.
+    pub(super) fn connected(&mut self, peer: u64, now: Instant) -> Option<u64> {
+        self.peers.insert(peer, Role::Stranger);
+        self.strangers.come(peer, now)
     }
 
     pub(super) fn heard(&mut self, peer: u64, line: &str) -> Reaction {
@@ -99,12 +84,7 @@ impl Book {
                 self.enter(peer, Role::Business);
                 Reaction::TellPeer
             }
-            Ok(Line::Ping) => {
-                if matches!(self.peers.get(&peer), Some(Role::Silent(_))) {
-                    self.enter(peer, Role::Heard);
-                }
-                Reaction::Nothing
-            }
+            Ok(Line::Ping) => Reaction::Nothing,
             Err(Error::Malformed) => Reaction::RefuseWith(BAD_REQUEST),
             Err(error) => Reaction::Refuse(error.to_string()),
             Ok(other) => Reaction::Refuse(format!("unexpected {other:?}")),
@@ -112,18 +92,18 @@ impl Book {
     }
 
     pub(super) fn gone(&mut self, peer: u64) -> Reaction {
-        self.silent.remove(peer);
+        self.strangers.leave(peer);
         match self.peers.remove(&peer) {
             Some(Role::Gateway(_)) => {
                 self.gateways.retain(|&gateway| gateway != peer);
                 Reaction::TellAll
             }
-            Some(Role::Silent(_) | Role::Heard | Role::Business) | None => Reaction::Nothing,
+            Some(Role::Stranger | Role::Business) | None => Reaction::Nothing,
         }
     }
 
     fn enter(&mut self, peer: u64, role: Role) {
-        self.silent.remove(peer);
+        self.strangers.leave(peer);
         self.gateways.retain(|&gateway| gateway != peer);
         if matches!(role, Role::Gateway(_)) {
             self.gateways.push(peer);
@@ -167,7 +147,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     fn book(key: &str) -> Book {
-        Book::new(Secret::new(key), LIMIT)
+        Book::new(Secret::new(key), Strangers::new(8, LIMIT))
     }
 
     fn gateway(address: &str) -> String {
@@ -184,7 +164,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn businesses_hear_of_gateways_in_the_order_in_which_they_came() {
         let (mut book, now) = (book("k"), Instant::now());
-        (1..=5).for_each(|peer| book.connected(peer, now));
+        (1..=5).for_each(|peer| assert_eq!(book.connected(peer, now), None));
         assert_eq!(book.heard(4, BUSINESS), Reaction::TellPeer);
         assert_eq!(listed(&book), "[]}");
         assert_eq!(book.heard(3, &gateway("1.1.1.1:1")), Reaction::TellAll);
@@ -221,17 +201,14 @@ mod tests {
         assert_eq!(book.gone(1), Reaction::Nothing);
     }
 
-    /// Visits every peer once.
     fn sweep(book: &mut Book, now: Instant) -> Vec<u64> {
-        let mut silent: Vec<_> = (0..32).flat_map(|_| book.too_silent(now)).collect();
-        silent.sort_unstable();
-        silent
+        book.strangers.late(now)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_says_nothing_is_found_and_no_other() {
+    async fn a_peer_that_does_not_say_what_it_is_is_found_and_no_other() {
         let (mut book, begun) = (book("k"), Instant::now());
-        (1..=5).for_each(|peer| book.connected(peer, begun));
+        (1..=5).for_each(|peer| assert_eq!(book.connected(peer, begun), None));
         book.connected(6, begun + Duration::from_millis(1));
         assert_eq!(book.heard(1, PING), Reaction::Nothing);
         book.heard(2, BUSINESS);
@@ -239,12 +216,12 @@ mod tests {
         book.gone(4);
         let almost = begun + LIMIT - Duration::from_millis(1);
         assert_eq!(sweep(&mut book, almost), Vec::<u64>::new());
-        assert_eq!(sweep(&mut book, begun + LIMIT), [5]);
+        assert_eq!(sweep(&mut book, begun + LIMIT), [1, 5], "a ping renews nothing");
         assert_eq!(book.heard(2, PING), Reaction::Nothing, "it is a business all the same");
         assert_eq!((book.gateway_count(), book.businesses()), (1, vec![2]));
-        assert_eq!(sweep(&mut book, begun + 2 * LIMIT), [5, 6]);
+        assert_eq!(sweep(&mut book, begun + 2 * LIMIT), [1, 5, 6]);
         assert_eq!(period(LIMIT), Duration::from_secs(5));
         (1..=6).for_each(|peer| drop(book.gone(peer)));
-        assert!(book.silent.is_empty() && book.peers.is_empty());
+        assert!(book.strangers.len() == 0 && book.peers.is_empty());
     }
 }

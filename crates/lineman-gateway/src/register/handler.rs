@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use lineman::connection::{CloseReason, Connection, Event, Handler, Turn};
@@ -12,6 +11,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::book::{Book, Reaction};
+use crate::strangers::Strangers;
 
 /// Hears all connections of the register.
 pub(super) struct Desk {
@@ -20,19 +20,35 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(secret_key: Secret, silence_limit: Duration) -> Self {
-        let book = RefCell::new(Book::new(secret_key, silence_limit));
+    pub(super) fn new(secret_key: Secret, strangers: Strangers) -> Self {
+        let book = RefCell::new(Book::new(secret_key, strangers));
         Self { book, connections: RefCell::default() }
     }
 
-    /// Closes peers that have been silent for too long; call it after each part of [`period`].
+    /// Closes peers that have not said in time what they are; call it after each part of [`period`].
     pub(super) fn check_silence(&self) {
-        let silent = self.book.borrow_mut().too_silent(Instant::now());
-        for peer in silent {
+        let late = self.book.borrow().strangers.late(Instant::now());
+        for peer in late {
             let connection = self.connections.borrow().get(&peer).cloned();
-            if let Some(connection) = connection {
+            if let Some(connection) = connection.filter(Connection::is_open) {
                 connection.close(CloseReason::HandshakeTimeout);
+                self.refused(&connection, "it did not say in time what it is");
             }
+        }
+        self.tell_of_refusals("several reasons");
+    }
+
+    /// Counts a peer that was refused; the log has a line for the first, and then for many.
+    fn refused(&self, connection: &Connection<Text>, problem: &str) {
+        self.book.borrow_mut().strangers.refused.add();
+        tracing::debug!(peer = %connection.peer_addr(), problem, "peer refused");
+        self.tell_of_refusals(problem);
+    }
+
+    fn tell_of_refusals(&self, problem: &str) {
+        let refused = self.book.borrow_mut().strangers.refused.untold(Instant::now());
+        if let Some(refused) = refused {
+            tracing::warn!(refused, problem, "peers refused");
         }
     }
 
@@ -41,12 +57,19 @@ impl Desk {
         BTreeMap::from([
             ("gateways", book.gateway_count() as u64),
             ("businesses", book.businesses().len() as u64),
+            ("strangers", book.strangers.len() as u64),
+            ("refused_strangers", book.strangers.refused.count()),
         ])
     }
 
     fn connected(&self, connection: &Connection<Text>) {
-        self.book.borrow_mut().connected(connection.id(), Instant::now());
+        let oldest = self.book.borrow_mut().connected(connection.id(), Instant::now());
         self.connections.borrow_mut().insert(connection.id(), connection.clone());
+        let oldest = oldest.and_then(|oldest| self.connections.borrow().get(&oldest).cloned());
+        if let Some(oldest) = oldest {
+            oldest.abort();
+            self.refused(&oldest, "too many that have not said what they are");
+        }
     }
 
     fn answer(&self, connection: &Connection<Text>, answer: Reaction) {
@@ -55,11 +78,11 @@ impl Desk {
             Reaction::TellPeer => tell(connection, self.list()),
             Reaction::TellAll => self.tell_all(),
             Reaction::Refuse(problem) => {
-                tracing::warn!(peer = %connection.peer_addr(), problem, "peer refused");
+                self.refused(connection, &problem);
                 connection.close(CloseReason::Protocol { code: 1008, problem });
             }
             Reaction::RefuseWith(text) => {
-                tracing::warn!(peer = %connection.peer_addr(), "peer refused: not our protocol");
+                self.refused(connection, "not our protocol");
                 if let Err(error) = connection.close_with(text.to_owned()) {
                     tracing::debug!(%error, "refused without a word");
                 }

@@ -25,10 +25,7 @@ use book::period;
 use handler::Desk;
 
 use crate::rounds::part_of;
-
-/// The longest line a peer may send, in bytes. A gateway's is below 1 KiB; `GatewayWorker` takes
-/// 10 MiB from any peer, before it has seen a key.
-const MAX_LINE: usize = 64 * 1024;
+use crate::strangers::{LOGIN_BYTES, LOGIN_TIME, STRANGERS, Strangers};
 
 /// A register: one process that introduces gateways and businesses to each other.
 ///
@@ -46,6 +43,7 @@ pub struct Register {
     address: String,
     secret_key: Secret,
     silence_limit: Duration,
+    strangers: usize,
 }
 
 impl Register {
@@ -58,7 +56,8 @@ impl Register {
             listening: Listening::default(),
             address: address.into(),
             secret_key: Secret::default(),
-            silence_limit: Duration::from_secs(10),
+            silence_limit: LOGIN_TIME,
+            strangers: STRANGERS,
         }
     }
 
@@ -72,11 +71,19 @@ impl Register {
         self
     }
 
-    /// Sets how long a peer may be connected without a word, to within half of it; zero for ever.
-    /// Default 10 s, as `GatewayWorker`.
+    /// Sets how long a peer may be connected before it has shown the key and said what it is, whatever
+    /// else it sends; zero for ever. Default 5 s.
     #[must_use]
     pub fn silence_limit(mut self, limit: Duration) -> Self {
         self.silence_limit = limit;
+        self
+    }
+
+    /// Sets how many peers there may be that have not shown the key yet; beyond it the oldest of them is
+    /// closed, and counted as `refused_strangers`. Default 64, at least 1.
+    #[must_use]
+    pub fn strangers(mut self, bound: usize) -> Self {
+        self.strangers = bound;
         self
     }
 
@@ -101,13 +108,16 @@ impl Service for Register {
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
             let hooks = self.processes.start(context.slot()).await?;
-            let desk = Rc::new(Desk::new(self.secret_key, self.silence_limit));
+            let desk = Rc::new(Desk::new(
+                self.secret_key,
+                Strangers::new(self.strangers, self.silence_limit),
+            ));
             if let Some(part) = part_of(period(self.silence_limit)) {
                 let desk = Rc::clone(&desk);
                 timer::every(part, async move || desk.check_silence());
             }
             for listener in context.listeners {
-                let make = || Text::with_max_size(MAX_LINE);
+                let make = || Text::with_max_size(LOGIN_BYTES);
                 let serve = Serve::links(make, Rc::<Desk>::clone(&desk));
                 context.table.listen(listener, serve.front(self.listening.front.clone()))?;
             }

@@ -27,7 +27,7 @@ fn run(test: impl AsyncFnOnce(Scene)) {
         let table = Table::new().unwrap();
         let served = table.clone();
         tokio::task::spawn_local(async move { served.run().await });
-        let desk = Rc::new(Desk::new(Secret::new("k"), LIMIT));
+        let desk = Rc::new(Desk::new(Secret::new("k"), Strangers::new(4, LIMIT)));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         table.listen(listener, Serve::links(Text::new, Rc::<Desk>::clone(&desk))).unwrap();
@@ -131,5 +131,32 @@ fn silence_and_another_language_are_answered_with_an_end() {
         tokio::time::sleep(LIMIT).await;
         (0..32).for_each(|_| scene.desk.check_silence());
         assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn many_that_do_not_say_what_they_are_give_way_to_one_another_and_to_no_business() {
+    run(async |scene| {
+        let log = Log::default();
+        let _business = scene.attend("k", &Announcement::Business, &log);
+        assert_eq!(log.next().await, "0: ");
+        let mut strangers = Vec::new();
+        for _ in 0..5 {
+            let mut stranger = scene.peer().await;
+            stranger.write_all(b"{\"event\":\"ping\"}\n").await.unwrap();
+            settle().await;
+            strangers.push(stranger);
+        }
+        let mut oldest = strangers.remove(0);
+        assert!(!matches!(oldest.read(&mut [0]).await, Ok(1..)), "it has given way");
+        assert!(strangers[0].try_read(&mut [0]).is_err(), "the others stay");
+        let gauges = scene.desk.gauges();
+        assert_eq!((gauges["strangers"], gauges["refused_strangers"]), (4, 1));
+        assert_eq!(scene.gauges(), (0, 1));
+        tokio::time::sleep(LIMIT).await;
+        scene.desk.check_silence();
+        assert_eq!(strangers[3].read(&mut [0]).await.unwrap(), 0, "a ping renews nothing");
+        settle().await;
+        assert_eq!(scene.desk.gauges()["refused_strangers"], 5);
     });
 }
