@@ -25,6 +25,12 @@ pub(crate) trait Cluster {
     /// [`HubError::Full`], [`HubError::Unlinked`]: nothing was queued.
     fn send(&self, gateway: SocketAddr, packet: Bytes) -> Result<(), HubError>;
 
+    /// Returns whether a gateway answers in parts where a query asks for it.
+    fn has_pages(&self, gateway: SocketAddr) -> bool {
+        let _ = gateway;
+        false
+    }
+
     /// Asks one gateway with an encoded query.
     fn ask(&self, gateway: SocketAddr, packet: Bytes) -> LocalFuture<Result<Reply, HubError>>;
 
@@ -53,9 +59,9 @@ pub(crate) trait Cluster {
     }
 }
 
-/// Returns a command as it travels.
-pub(crate) fn encode(order: Order) -> Result<Bytes, HubError> {
-    let packet = Packet::from(order);
+/// Returns a command or a question as it travels.
+pub(crate) fn encode(packet: impl Into<Packet>) -> Result<Bytes, HubError> {
+    let packet = packet.into();
     let length = packet.wire_length();
     if length > MAX_PACKET {
         return Err(HubError::TooLong { length, limit: MAX_PACKET });

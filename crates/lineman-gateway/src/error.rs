@@ -67,6 +67,14 @@ pub enum HubError {
         /// How many questions wait.
         pending: usize,
     },
+    /// The gateway's answer is longer than any that is waited for.
+    #[error("gateway {gateway} has an answer of more than {limit} bytes")]
+    AnswerTooLong {
+        /// Which one.
+        gateway: SocketAddr,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The gateway's answer cannot be read.
     #[error("gateway {gateway} gave an answer that is no php value: {source}")]
     Reply {

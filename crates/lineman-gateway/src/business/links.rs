@@ -143,6 +143,7 @@ impl<E: Events> Core<E> {
         if self.with_link(gateway, link, hear).is_none() {
             return;
         }
+        self.mesh.on_version(gateway, hello.version);
         let lost = self.gateways.borrow_mut().get_mut(&gateway).and_then(|g| g.lost.take());
         match lost {
             Some(lost) if lost.epoch == hello.epoch => self.moved(gateway),

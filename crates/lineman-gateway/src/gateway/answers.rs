@@ -7,6 +7,12 @@ use lineman_wire::php::{Array, Key, Value};
 use super::clients::{ConnectedClient, ConnectedClients};
 use super::index::Label;
 
+/// The bytes of a part of an answer: made and sent within some milliseconds.
+const PAGE: usize = 1024 * 1024;
+
+/// What a client takes in it beside its session and its groups.
+const CLIENT: usize = 64;
+
 impl<C> ConnectedClients<C> {
     /// Answers a query.
     pub(super) fn answer(&self, query: Query) -> Reply {
@@ -37,8 +43,62 @@ impl<C> ConnectedClients<C> {
                 Value::Array(names.map(|name| number_or_text(name)).collect())
             }
             Query::Select(select) => Value::Array(self.select(&select)),
+            Query::Page { after, query } => return self.page(after, *query),
         };
         Reply::from(&value)
+    }
+
+    /// Answers a part of a query: some clients behind `after`, so that the loop goes on between the parts.
+    fn page(&self, after: u32, query: Query) -> Reply {
+        let first = after.saturating_add(1);
+        let Some(clients) = self.clients_of(&query, first) else {
+            return Reply::page(0, &self.answer(query));
+        };
+        let mut clients = clients.filter_map(|id| Some((id, self.get(id)?))).peekable();
+        let (mut part, mut last, mut bytes) = (Array::new(), 0, 0);
+        while let Some((id, client)) = clients.next_if(|_| bytes < PAGE) {
+            last = id;
+            bytes += CLIENT + client.session.len();
+            bytes += client.groups.iter().map(|group| 2 * group.len()).sum::<usize>();
+            match &query {
+                Query::Select(select) => {
+                    part.insert(id, row(client, &select.fields));
+                }
+                Query::ClientIdsByUid { .. } => {
+                    part.push(id);
+                }
+                _ => {
+                    let (key, session) = session_of((id, client));
+                    part.insert(key, session);
+                }
+            }
+        }
+        let next = if clients.peek().is_some() { last } else { 0 };
+        Reply::page(next, &Reply::from(&Value::Array(part)))
+    }
+
+    /// Returns the clients from `first` on that a query is about, ascending, if it is one that has parts.
+    fn clients_of<'a>(
+        &'a self,
+        query: &Query,
+        first: u32,
+    ) -> Option<Box<dyn Iterator<Item = u32> + 'a>> {
+        let set = match query {
+            Query::ClientSessionsByGroup { group } => self.groups.get(group),
+            Query::ClientIdsByUid { uid } => self.uids.get(uid),
+            Query::AllClientSessions => return Some(Box::new(self.ids_from(first))),
+            Query::Select(Select { conditions, fields }) => match &**conditions {
+                _ if fields.is_empty() => None,
+                [] => return Some(Box::new(self.ids_from(first))),
+                [Condition::Groups(groups)] => match &**groups {
+                    [group] => self.groups.get(&group.to_bytes()),
+                    _ => return None,
+                },
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(Box::new(set.into_iter().flat_map(move |set| set.from(first))))
     }
 
     /// The session itself is the answer, as it is stored.

@@ -7,6 +7,7 @@ use lineman_wire::link::{Command, Packet};
 use super::core::Core;
 use super::heartbeat::Visit;
 use super::identity::Departed;
+use super::orders::hand_over;
 use super::outlet::Outlet;
 use super::share::{is_too_long, tell};
 
@@ -38,7 +39,7 @@ impl<C: Outlet> Core<C> {
             self.identity.packet(Command::OnMessage, id, client.connection.peer(), session);
         let packet = Packet { body: payload, ..packet };
         if is_too_long(&packet) {
-            self.counts.too_long += 1;
+            self.counts.too_long.add();
             client.connection.close(CloseReason::TooBig);
         } else if tell(client, link, &packet, self.policy.share, self.now) {
             self.make_wait(id);
@@ -83,7 +84,9 @@ impl<C: Outlet> Core<C> {
             }
         }
         if let Some(form) = form {
-            self.deliver(pinged, &form);
+            for client in pinged.into_iter().filter_map(|id| self.clients.get(id)) {
+                hand_over(client, &form, self.policy.slow_client, &mut self.counts);
+            }
         }
     }
 

@@ -98,7 +98,7 @@ impl<C: Outlet> Core<C> {
             for packet in packets {
                 if is_too_long(&packet) {
                     // Another business's session, as a rule, and the handshake beside it.
-                    self.counts.too_long += 1;
+                    self.counts.too_long.add();
                     client.connection.close(CloseReason::TooBig);
                 } else {
                     waits |= tell(client, link, &packet, bound, now);

@@ -115,6 +115,11 @@ impl<C> ConnectedClients<C> {
         self.by_id.iter().map(|(&id, client)| (id, &**client))
     }
 
+    /// Returns the ids from `first` on, in ascending order.
+    pub(super) fn ids_from(&self, first: u32) -> impl Iterator<Item = u32> {
+        self.by_id.range(first..).map(|(&id, _)| id)
+    }
+
     /// Binds a uid in place of the one the client has; unknown clients are ignored.
     pub(super) fn bind(&mut self, id: u32, uid: &[u8]) {
         let Some(client) = self.by_id.get_mut(&id) else { return };

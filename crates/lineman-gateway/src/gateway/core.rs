@@ -16,13 +16,16 @@ use tokio::time::Instant;
 use super::SlowClient;
 use super::assignment::Held;
 use super::clients::ConnectedClients;
+use super::fan_outs::FanOuts;
 use super::heartbeat::Heartbeat;
 use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::links::{LinkId, LinkOutlet, Links};
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
+use crate::recurrence::Recurrence;
 use crate::rounds::Rounds;
+use crate::strangers::{LOGIN_TIME, Strangers};
 
 /// What the logic goes by.
 pub(super) struct Policy<F> {
@@ -36,6 +39,8 @@ pub(super) struct Policy<F> {
     /// What one client may have under way at its business.
     pub(super) share: Allowance,
     pub(super) stall_limits: StallLimits,
+    /// How many peers there may be that have not shown the key.
+    pub(super) strangers: usize,
     /// Makes a body into what clients of this gateway understand.
     pub(super) form: fn(Body) -> Result<F, BoxError>,
 }
@@ -71,7 +76,6 @@ pub(super) enum Input<C> {
 /// A connection of the inner port: a business, or a peer that asks.
 pub(super) struct InnerPeer {
     pub(super) outlet: LinkOutlet,
-    pub(super) came: Instant,
     pub(super) authorised: bool,
 }
 
@@ -81,9 +85,10 @@ pub(super) struct Counts {
     pub(super) lost_events: u64,
     pub(super) dropped_messages: u64,
     pub(super) slow_clients: u64,
-    pub(super) share_reached: u64,
+    pub(super) share_reached: Recurrence,
     pub(super) abandoned_links: u64,
-    pub(super) too_long: u64,
+    pub(super) too_long: Recurrence,
+    pub(super) fan_outs_full: Recurrence,
 }
 
 /// Everything a gateway process knows.
@@ -92,8 +97,11 @@ pub(super) struct Core<C: Outlet> {
     pub(super) policy: Policy<C::Form>,
     pub(super) clients: ConnectedClients<C>,
     pub(super) peers: FxHashMap<u64, InnerPeer>,
+    pub(super) strangers: Strangers,
     pub(super) links: Links,
     pub(super) held: Held,
+    /// Messages to many that wait.
+    pub(super) fan_outs: FanOuts<C::Form>,
     /// The clients that have met their share, and are not read.
     pub(super) waiting: BTreeSet<u32>,
     /// The peers of the inner port that are not read, for their messages to many have to wait.
@@ -118,9 +126,11 @@ impl<C: Outlet> Core<C> {
         Self {
             client_rounds: Rounds::new(policy.heartbeat.period()),
             link_rounds: Rounds::new(policy.link_ping_interval),
+            strangers: Strangers::new(policy.strangers, LOGIN_TIME),
             identity,
             policy,
             clients: ConnectedClients::new(counter),
+            fan_outs: FanOuts::default(),
             peers: FxHashMap::default(),
             links: Links::default(),
             held: Held::default(),
@@ -146,7 +156,10 @@ impl<C: Outlet> Core<C> {
             Input::PeerWent(peer) => self.peer_went(peer),
             Input::Beat => self.beat(),
             Input::Sweep => self.sweep(),
-            Input::Look => self.look(),
+            Input::Look => {
+                self.look();
+                self.go_on_with_fan_outs();
+            }
             Input::PingLinks => self.ping_links(),
         }
     }
@@ -163,16 +176,23 @@ impl<C: Outlet> Core<C> {
             ("dropped_messages", self.counts.dropped_messages),
             ("slow_clients", self.counts.slow_clients),
             ("waiting_clients", self.waiting.len() as u64),
-            ("share_reached", self.counts.share_reached),
+            ("share_reached", self.counts.share_reached.count()),
             ("stalled", self.links.iter().filter(|link| link.pulse.is_stalled()).count() as u64),
             ("abandoned_links", self.counts.abandoned_links),
-            ("too_long_messages", self.counts.too_long),
+            ("too_long_messages", self.counts.too_long.count()),
+            ("waiting_fan_outs", self.fan_outs.len() as u64),
+            ("fan_outs_full", self.counts.fan_outs_full.count()),
+            ("strangers", self.strangers.len() as u64),
+            ("refused_strangers", self.strangers.refused.count()),
         ])
     }
 
-    /// The send queue of a link is at its bound: its clients have to wait.
+    /// The send queue of a link is at its bound: its clients have to wait. One that asks has to wait itself:
+    /// several long answers are more than a queue may have.
     fn link_full(&mut self, link: LinkId) {
-        let Some(link) = self.links.get_mut(link) else { return };
+        let Some(link) = self.links.get_mut(link) else {
+            return self.peers.get(&link).into_iter().for_each(|peer| peer.outlet.pause());
+        };
         tracing::debug!(business = link.key, "link is full, its clients are paused");
         link.full = true;
         for &id in &link.clients {
@@ -183,7 +203,11 @@ impl<C: Outlet> Core<C> {
     }
 
     fn link_drained(&mut self, link: LinkId) {
-        let Some(link) = self.links.get_mut(link) else { return };
+        let Some(link) = self.links.get_mut(link) else {
+            let held = self.unread_peers.contains(&link);
+            let peer = self.peers.get(&link).filter(|_| !held);
+            return peer.into_iter().for_each(|peer| peer.outlet.resume());
+        };
         link.full = false;
         link.flush();
         // If the backlog filled it again, the next input says so, and pauses them again.

@@ -82,9 +82,14 @@ impl IdSet {
 
     /// Returns the ids in ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.from(0)
+    }
+
+    /// Returns those that are at least `first`, in ascending order.
+    pub(super) fn from(&self, first: u32) -> impl Iterator<Item = u32> + '_ {
         let (one, many) = match self {
-            Self::One(one) => (Some(*one), None),
-            Self::Many(ids) => (None, Some(ids)),
+            Self::One(one) => (Some(*one).filter(|one| *one >= first), None),
+            Self::Many(ids) => (None, Some(ids.range(first..))),
         };
         one.into_iter().chain(many.into_iter().flatten().copied())
     }
@@ -107,6 +112,8 @@ mod tests {
         let mut set = IdSet::One(5);
         assert!(!set.insert(5) && set.insert(3) && set.insert(9));
         assert_eq!(set.iter().collect::<Vec<_>>(), [3, 5, 9]);
+        assert_eq!(set.from(4).collect::<Vec<_>>(), [5, 9]);
+        assert_eq!(IdSet::One(5).from(6).next(), None);
         assert!(set.remove(5) && !set.remove(5));
         assert!(set.remove(3) && set.remove(9) && set.is_empty());
         let mut one = IdSet::One(1);

@@ -11,6 +11,7 @@ mod arrivals;
 mod assignment;
 mod peers;
 mod orders;
+mod fan_outs;
 mod answers;
 mod clients;
 mod index;
@@ -41,6 +42,8 @@ use lineman_wire::text::Text;
 use dialect::ClientDialect;
 use heartbeat::Heartbeat;
 use stalls::StallLimits;
+
+use crate::strangers::STRANGERS;
 
 /// What happens to a client that reads more slowly than it is sent to, when its send queue
 /// ([`Limits::send_queue`](lineman::connection::Limits::send_queue)) is at its bound.
@@ -93,6 +96,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     no_business_limit: Duration,
     share: Allowance,
     stall_limits: StallLimits,
+    strangers: usize,
     /// Makes the HTTP service, in the process that serves it.
     http: Option<Box<dyn FnOnce() -> io::Result<Http>>>,
 }
@@ -261,6 +265,15 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
+    /// Sets how many peers of the inner port there may be that have not shown the key yet; beyond it the
+    /// oldest of them is closed, and counted as `refused_strangers`. Each has 5 s, and 4 KiB. Without a key
+    /// no peer is a stranger. Default 64, at least 1.
+    #[must_use]
+    pub fn strangers(mut self, bound: usize) -> Self {
+        self.strangers = bound;
+        self
+    }
+
     /// Sets how long a business may have events and handle none before it counts as `stalled` and gets no
     /// new clients while there is another one, until it has done what it had then; zero for ever.
     /// Default 5 s.
@@ -314,6 +327,7 @@ impl<P: ClientDialect> Gateway<P> {
                 stalled: Duration::from_secs(5),
                 abandoned: Duration::from_secs(30),
             },
+            strangers: STRANGERS,
             http: None,
         }
     }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use lineman::connection::{CloseReason, SendError};
-use lineman_wire::link::{Audience, Body, Name, Order};
+use lineman_wire::link::{Audience, Body, HEADER_LENGTH, MAX_PACKET, Name, Order};
 use lineman_wire::php;
 use rustc_hash::FxHashSet;
 
@@ -17,7 +17,7 @@ impl<C: Outlet> Core<C> {
     /// Does what an order says.
     pub(super) fn execute(&mut self, order: Order) {
         match order {
-            Order::SendToOne { connection_id, message } => self.send([connection_id], message),
+            Order::SendToOne { connection_id, message } => self.send(vec![connection_id], message),
             Order::SendToAll { audience, message } => self.send_to_all(&audience, message),
             Order::SendToUid { uids, message } => self.send_to_uids(&uids, message),
             Order::SendToGroup { groups, exclude, message } => {
@@ -59,44 +59,35 @@ impl<C: Outlet> Core<C> {
 
     fn send_to_all(&mut self, audience: &Audience, message: Body) {
         let except = match audience {
-            Audience::Only(ids) => return self.send(ids.iter().copied(), message),
+            Audience::Only(ids) => return self.send(ids.clone(), message),
             Audience::Except(ids) => ids.iter().copied().collect(),
             Audience::All => FxHashSet::default(),
         };
-        let Some(form) = self.encode(message) else { return };
-        for (id, client) in self.clients.iter() {
-            if except.is_empty() || !except.contains(&id) {
-                hand_over(client, &form, self.policy.slow_client, &mut self.counts);
-            }
-        }
+        let ids = self.clients.iter().map(|(id, _)| id).filter(|id| !except.contains(id)).collect();
+        self.send(ids, message);
     }
 
     fn send_to_uids(&mut self, uids: &[Name], message: Body) {
-        let Some(form) = self.encode(message) else { return };
-        for uid in uids {
-            let ids = self.clients.uids.ids(&uid.to_bytes());
-            for client in ids.filter_map(|id| self.clients.get(id)) {
-                hand_over(client, &form, self.policy.slow_client, &mut self.counts);
-            }
-        }
+        let ids = |uid: &Name| self.clients.uids.ids(&uid.to_bytes());
+        self.send(uids.iter().flat_map(ids).collect(), message);
     }
 
     /// A client in two of the groups gets it twice, as `GatewayWorker` does it.
     fn send_to_groups(&mut self, groups: &[Name], but: &[u32], message: Body) {
-        let Some(form) = self.encode(message) else { return };
         let except: FxHashSet<u32> = but.iter().copied().collect();
-        for group in groups {
-            let members = self.clients.groups.ids(&group.to_bytes());
-            let wanted = members.filter(|id| !except.contains(id));
-            for client in wanted.filter_map(|id| self.clients.get(id)) {
-                hand_over(client, &form, self.policy.slow_client, &mut self.counts);
-            }
-        }
+        let members = |group: &Name| self.clients.groups.ids(&group.to_bytes());
+        let wanted = groups.iter().flat_map(members).filter(|id| !except.contains(id));
+        self.send(wanted.collect(), message);
     }
 
-    fn send(&mut self, ids: impl IntoIterator<Item = u32>, message: Body) {
+    fn send(&mut self, ids: Vec<u32>, message: Body) {
+        let length = match &message {
+            Body::Scalar(text) | Body::Raw(text) => text.len(),
+            // What an array will be long is not known; arrays are short.
+            Body::Value(_) => 1024,
+        };
         if let Some(form) = self.encode(message) {
-            self.deliver(ids, &form);
+            self.fan_out(ids, form, length);
         }
     }
 
@@ -106,13 +97,6 @@ impl<C: Outlet> Core<C> {
         form.inspect_err(|error| tracing::warn!(%error, "no form that clients understand")).ok()
     }
 
-    /// Sends what clients understand already.
-    pub(super) fn deliver(&mut self, ids: impl IntoIterator<Item = u32>, form: &C::Form) {
-        for client in ids.into_iter().filter_map(|id| self.clients.get(id)) {
-            hand_over(client, form, self.policy.slow_client, &mut self.counts);
-        }
-    }
-
     fn kick(&mut self, id: u32, farewell: Body) {
         let silent = match &farewell {
             Body::Value(php::Value::Null) => true,
@@ -120,8 +104,9 @@ impl<C: Outlet> Core<C> {
             Body::Value(_) => false,
         };
         if !silent {
-            self.send([id], farewell);
+            self.send(vec![id], farewell);
         }
+        self.catch_up(id);
         if let Some(client) = self.clients.get(id) {
             client.connection.close(CloseReason::Local);
         }
@@ -130,6 +115,11 @@ impl<C: Outlet> Core<C> {
     fn update_session(&mut self, id: u32, changes: &[u8]) {
         let Some(client) = self.clients.get_mut(id) else { return };
         match merged(&client.session, changes) {
+            // No packet about the client could carry it.
+            Ok(session) if session.len() > MAX_PACKET - HEADER_LENGTH => {
+                let length = session.len();
+                tracing::warn!(connection_id = id, length, "session not updated: it is too long");
+            }
             Ok(session) => client.session = session,
             Err(error) => tracing::warn!(connection_id = id, %error, "session not updated"),
         }
@@ -137,7 +127,7 @@ impl<C: Outlet> Core<C> {
 }
 
 /// Sends to one client, with the stated answer if it does not read.
-fn hand_over<C: Outlet>(
+pub(super) fn hand_over<C: Outlet>(
     client: &ConnectedClient<C>,
     form: &C::Form,
     policy: SlowClient,

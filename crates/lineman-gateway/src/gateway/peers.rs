@@ -1,41 +1,50 @@
 //! The inner port: which peers may speak, which are businesses, and what their packets lead to.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use lineman::connection::CloseReason;
 use lineman_wire::link::{
-    Control, EXTENSION_VERSION, Event, Hello, Login, Packet, Query, Request, Secret,
+    Control, EXTENSION_VERSION, Event, Hello, Login, MAX_REPLY, Packet, Query, Request, Secret,
 };
 
-use super::core::{Core, InnerPeer};
+use super::core::{Core, Counts, InnerPeer};
 use super::links::{Intake, Link, LinkOutlet};
 use super::outlet::Outlet;
 use crate::secret;
 
-/// How long a peer may take to show the key; as long as the register gives.
-const LOGIN_TIME: Duration = Duration::from_secs(10);
-
 impl<C: Outlet> Core<C> {
     pub(super) fn peer_came(&mut self, outlet: LinkOutlet) {
         let authorised = self.policy.secret_key.is_empty();
-        self.peers.insert(outlet.id(), InnerPeer { outlet, came: self.now, authorised });
+        let id = outlet.id();
+        self.peers.insert(id, InnerPeer { outlet, authorised });
+        if !authorised
+            && let Some(oldest) = self.strangers.come(id, self.now)
+            && let Some(oldest) = self.peers.get(&oldest).map(|peer| Rc::clone(&peer.outlet))
+        {
+            oldest.abort();
+            self.refused(&*oldest, "too many without a secret key");
+        }
     }
 
     pub(super) fn peer_went(&mut self, peer: u64) {
         self.peers.remove(&peer);
+        self.strangers.leave(peer);
+        self.unread_peers.remove(&peer);
         self.lose_link(peer);
     }
 
     pub(super) fn peer_said(&mut self, peer: u64, packet: Packet) {
-        let Some(InnerPeer { authorised, outlet, .. }) = self.peers.get(&peer) else { return };
+        let Some(InnerPeer { authorised, outlet }) = self.peers.get(&peer) else { return };
         let (authorised, outlet) = (*authorised, Rc::clone(outlet));
         let command = packet.command;
         match Request::try_from(packet) {
             Ok(Request::Login(login)) => self.log_in(outlet, login),
-            _ if !authorised => refuse(&*outlet, "the first packet shows no secret key"),
-            Ok(Request::Order(order)) => self.execute(order),
+            _ if !authorised => self.refuse(&*outlet, "the first packet shows no secret key"),
+            Ok(Request::Order(order)) => {
+                self.execute(order);
+                self.hold_sender(peer);
+            }
             Ok(Request::Query(query)) => self.reply(&*outlet, query),
             Ok(Request::Control(control)) => self.control(peer, control),
             Ok(_) => tracing::debug!(?command, "unknown command ignored"),
@@ -48,8 +57,9 @@ impl<C: Outlet> Core<C> {
             Login::Worker { secret_key, .. } | Login::Client { secret_key } => secret_key,
         };
         if !self.is_right(secret_key) {
-            return refuse(&*outlet, "wrong secret key");
+            return self.refuse(&*outlet, "wrong secret key");
         }
+        self.strangers.leave(outlet.id());
         if let Some(peer) = self.peers.get_mut(&outlet.id()) {
             peer.authorised = true;
         }
@@ -102,7 +112,15 @@ impl<C: Outlet> Core<C> {
             return;
         }
         let mut wire = BytesMut::new();
-        self.clients.answer(query).encode_into(&mut wire);
+        let reply = self.clients.answer(query);
+        let length = reply.payload.len();
+        if length > MAX_REPLY {
+            // An answer that is left out would shift all that follow.
+            tracing::error!(peer = %outlet.peer(), length, limit = MAX_REPLY, "answer too long");
+            let problem = format!("the answer of {length} bytes is longer than {MAX_REPLY}");
+            return outlet.close(CloseReason::Protocol { code: 1009, problem });
+        }
+        reply.encode_into(&mut wire);
         if let Err(error) = outlet.send(&wire.freeze()) {
             // A reply that is left out would shift all that follow.
             tracing::warn!(peer = %outlet.peer(), %error, "reply not sent");
@@ -139,11 +157,14 @@ impl<C: Outlet> Core<C> {
 
     /// Looks for what has waited too long: peers without a key, clients without a business.
     pub(super) fn sweep(&mut self) {
-        for peer in self.peers.values() {
-            if !peer.authorised && self.now.saturating_duration_since(peer.came) >= LOGIN_TIME {
-                refuse(&*peer.outlet, "no secret key was shown in time");
+        for peer in self.strangers.late(self.now) {
+            let outlet = self.peers.get(&peer).map(|peer| Rc::clone(&peer.outlet));
+            if let Some(outlet) = outlet {
+                self.refuse(&*outlet, "no secret key was shown in time");
             }
         }
+        self.tell_of_refusals("several reasons");
+        self.tell_of_bounds();
         self.give_up_held();
         self.look_for_stalls();
     }
@@ -156,10 +177,38 @@ impl<C: Outlet> Core<C> {
             }
         }
     }
-}
 
-/// Closes without a reply, and logs why without the key.
-fn refuse(outlet: &dyn Outlet<Form = Bytes>, problem: &str) {
-    tracing::warn!(peer = %outlet.peer(), problem, "peer of the inner port refused");
-    outlet.close(CloseReason::Protocol { code: 1008, problem: problem.to_owned() });
+    /// Closes without a reply, and logs why without the key.
+    fn refuse(&mut self, outlet: &dyn Outlet<Form = Bytes>, problem: &str) {
+        self.strangers.leave(outlet.id());
+        outlet.close(CloseReason::Protocol { code: 1008, problem: problem.to_owned() });
+        self.refused(outlet, problem);
+    }
+
+    /// Counts a peer that was refused; the log has a line for the first, and then for many.
+    fn refused(&mut self, outlet: &dyn Outlet<Form = Bytes>, problem: &str) {
+        self.strangers.refused.add();
+        tracing::debug!(peer = %outlet.peer(), problem, "peer of the inner port refused");
+        self.tell_of_refusals(problem);
+    }
+
+    /// Tells of clients and peers that met their bounds, in sums.
+    fn tell_of_bounds(&mut self) {
+        let Counts { share_reached, too_long, fan_outs_full, .. } = &mut self.counts;
+        if let Some(count) = share_reached.untold(self.now) {
+            tracing::warn!(count, "clients met the bound of their events, and were not read");
+        }
+        if let Some(count) = too_long.untold(self.now) {
+            tracing::warn!(count, "clients closed: a message and its session were too long");
+        }
+        if let Some(count) = fan_outs_full.untold(self.now) {
+            tracing::warn!(count, "peers with too many messages to many were not read");
+        }
+    }
+
+    fn tell_of_refusals(&mut self, problem: &str) {
+        if let Some(refused) = self.strangers.refused.untold(self.now) {
+            tracing::warn!(refused, problem, "peers of the inner port refused");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use super::links::{Link, LinkId};
 use super::outlet::Outlet;
 
 /// How soon it is looked whether the bytes of a client have left on a link that reports nothing.
-pub(super) const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What a client has under way.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl<C: Outlet> Core<C> {
         let Some(client) = self.clients.get(id) else { return };
         client.connection.pause();
         self.waiting.insert(id);
-        self.counts.share_reached += 1;
+        self.counts.share_reached.add();
     }
 
     /// A business has handled events of a client.
@@ -113,10 +113,13 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    /// Returns whether [`Core::look`] is due before long.
-    pub(super) fn has_to_look(&self) -> bool {
+    /// Returns how soon to look what may go on, if anything waits for that.
+    pub(super) fn look_after(&self) -> Option<Duration> {
+        if self.fan_outs.len() > 0 {
+            return Some(Duration::ZERO);
+        }
         let silent = |link: LinkId| self.links.get(link).is_some_and(|link| !link.credits);
         let link = |id: &u32| self.clients.get(*id).and_then(|client| client.link);
-        self.waiting.iter().any(|id| link(id).is_some_and(silent))
+        self.waiting.iter().any(|id| link(id).is_some_and(silent)).then_some(LOOK)
     }
 }

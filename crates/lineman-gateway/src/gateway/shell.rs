@@ -6,16 +6,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use lineman::connection::{Connection, Event, Handler, Turn};
-use lineman::timer;
 use lineman_wire::link::Codec;
 use tokio::time::Instant;
 
 use super::core::{Core, Input};
 use super::dialect::ClientDialect;
 use super::outlet::Outlet;
-use super::share::LOOK;
 
 /// The logic of a gateway process, and what waits for it.
 pub(super) struct Shell<C: Outlet> {
@@ -48,9 +47,17 @@ impl<C: Outlet> Shell<C> {
             self.core.borrow_mut().handle(input, Instant::now());
         }
         self.at_work.set(false);
-        if self.core.borrow().has_to_look() && !self.looking.replace(true) {
+        let soon = self.core.borrow().look_after();
+        if let Some(soon) = soon
+            && !self.looking.replace(true)
+        {
             let shell = Rc::clone(self);
-            timer::after(LOOK, async move || {
+            tokio::task::spawn_local(async move {
+                match soon {
+                    // Sockets are seen to before this goes on.
+                    Duration::ZERO => tokio::task::yield_now().await,
+                    _ => tokio::time::sleep(soon).await,
+                }
                 shell.looking.set(false);
                 shell.submit(Input::Look);
             });

@@ -23,6 +23,7 @@ use super::shell::{ClientDoor, LinkDoor, Shell};
 use super::stalls::StallLimits;
 use crate::discovery::{Announcement, Discovery};
 use crate::rounds::part_of;
+use crate::strangers::LOGIN_BYTES;
 
 /// Bytes that may wait on a link before its clients are paused; `GatewayWorker`'s bound.
 const LINK_QUEUE: usize = 10 * 1024 * 1024;
@@ -76,6 +77,7 @@ impl<P: ClientDialect> Gateway<P> {
             no_business_limit: self.no_business_limit,
             share: self.share,
             stall_limits: self.stall_limits,
+            strangers: self.strangers,
             form: P::form,
         };
         let timers = periods(&policy);
@@ -84,7 +86,9 @@ impl<P: ClientDialect> Gateway<P> {
         let hooks = self.processes.start(slot).await?;
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
         let limits = Limits { send_queue: LINK_QUEUE, ..Limits::default() };
-        context.table.listen(links, Serve::links(Codec::new, door).limits(limits))?;
+        let open = self.secret_key.is_empty();
+        let make = move || if open { Codec::new() } else { Codec::until_login(LOGIN_BYTES) };
+        context.table.listen(links, Serve::links(make, door).limits(limits))?;
         let door = Rc::new(ClientDoor(Rc::clone(&shell)));
         let http = self.http.map(|make| make()).transpose()?;
         let http = http.map(|http| self.listening.bound(http));

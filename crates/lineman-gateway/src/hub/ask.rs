@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use lineman_wire::link::{ClientId, Condition, Field, Name, Packet, Query, Select};
+use lineman_wire::link::{ClientId, Condition, Field, MAX_REPLY, Name, Query, Select};
 use lineman_wire::php::Value;
 use serde::de::DeserializeOwned;
 
 use super::reply::GatewayReply;
 use super::{Hub, session};
-use crate::cluster::gateway_of;
+use crate::cluster::{encode, gateway_of};
 use crate::error::HubError;
 
 /// Questions. Each waits up to 5 seconds for the gateways it concerns; when one of them does not
-/// answer, the error names it, and there is no partial result.
+/// answer, the error names it, and there is no partial result. Long answers come in parts, with 5 seconds for
+/// each and 64 MiB for all ([`HubError::AnswerTooLong`]); a client that comes or goes meanwhile may be missing.
 impl Hub {
     /// Returns whether a client is connected.
     ///
@@ -219,19 +221,65 @@ impl Hub {
         if !self.is_linked(gateway) {
             return Ok(None);
         }
-        let reply = self.cluster().ask(gateway, Packet::from(query).to_bytes()).await?;
+        let reply = self.cluster().ask(gateway, encode(query)?).await?;
         Ok(Some(GatewayReply { gateway, reply }))
     }
 
     /// Asks all gateways at once.
     async fn ask_all(&self, query: Query) -> Result<Vec<GatewayReply>, HubError> {
-        let packet = Packet::from(query).to_bytes();
+        let packet = encode(query.clone())?;
         let questions = self.cluster().gateways().into_iter().map(|gateway| {
-            let reply = self.cluster().ask(gateway, packet.clone());
-            async move { Ok(GatewayReply { gateway, reply: reply.await? }) }
+            let (query, packet) = (&query, packet.clone());
+            async move {
+                if self.cluster().has_pages(gateway) && has_pages(query) {
+                    return self.ask_by_pages(gateway, query).await;
+                }
+                let reply = self.cluster().ask(gateway, packet).await?;
+                Ok(vec![GatewayReply { gateway, reply }])
+            }
         });
-        join_all(questions).await.into_iter().collect()
+        let answers: Result<Vec<_>, HubError> = join_all(questions).await.into_iter().collect();
+        Ok(answers?.into_iter().flatten().collect())
     }
+
+    /// Asks a gateway for one part of an answer after the other, so that neither end holds its loop for
+    /// all of it.
+    async fn ask_by_pages(
+        &self,
+        gateway: SocketAddr,
+        query: &Query,
+    ) -> Result<Vec<GatewayReply>, HubError> {
+        let (mut parts, mut after, mut bytes) = (Vec::new(), 0, 0);
+        loop {
+            let page = Query::Page { after, query: Box::new(query.clone()) };
+            let page = self.cluster().ask(gateway, encode(page)?).await?.into_page();
+            let expected = "a part of an answer";
+            // A part that does not lead on would be asked for again, for ever.
+            let page = page.filter(|(next, _)| *next == 0 || *next > after);
+            let (next, reply) = page.ok_or(HubError::UnexpectedReply { gateway, expected })?;
+            bytes += reply.payload.len();
+            if bytes > MAX_REPLY {
+                return Err(HubError::AnswerTooLong { gateway, limit: MAX_REPLY });
+            }
+            parts.push(GatewayReply { gateway, reply });
+            if next == 0 {
+                return Ok(parts);
+            }
+            after = next;
+        }
+    }
+}
+
+/// Returns whether the answer to a query grows with the number of clients, and can come in parts.
+fn has_pages(query: &Query) -> bool {
+    use Query as Q;
+    matches!(
+        query,
+        Q::AllClientSessions
+            | Q::ClientSessionsByGroup { .. }
+            | Q::ClientIdsByUid { .. }
+            | Q::Select(_)
+    )
 }
 
 fn in_group(group: impl Display) -> Result<Vec<Condition>, HubError> {

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 use lineman::service::LocalFuture;
-use lineman_wire::link::{self, MAX_PACKET, Packet, Reply};
+use lineman_wire::link::{self, MAX_PACKET, MAX_REPLY, Packet, Reply};
 use lineman_wire::php::{self, Array, Value};
 use serde_json::json;
 
@@ -44,6 +44,8 @@ struct Recorder {
 struct MadeUp {
     links: RefCell<BTreeMap<SocketAddr, Rc<Recorder>>>,
     answers: RefCell<VecDeque<Result<Value, ()>>>,
+    /// Parts of answers, if its gateways answer in parts.
+    pages: RefCell<VecDeque<Reply>>,
 }
 
 impl Cluster for MadeUp {
@@ -53,6 +55,10 @@ impl Cluster for MadeUp {
 
     fn is_reachable(&self, gateway: SocketAddr) -> bool {
         self.links.borrow().contains_key(&gateway)
+    }
+
+    fn has_pages(&self, _: SocketAddr) -> bool {
+        !self.pages.borrow().is_empty()
     }
 
     fn send(&self, gateway: SocketAddr, packet: Bytes) -> Result<(), HubError> {
@@ -67,6 +73,9 @@ impl Cluster for MadeUp {
     }
 
     fn ask(&self, gateway: SocketAddr, _: Bytes) -> LocalFuture<Result<Reply, HubError>> {
+        if let Some(page) = self.pages.borrow_mut().pop_front() {
+            return Box::pin(async { Ok(page) });
+        }
         let answer = self.answers.borrow_mut().pop_front().expect("a prepared answer");
         Box::pin(async move {
             answer
@@ -249,6 +258,24 @@ fn answers_of_all_gateways_are_put_together() {
 
     let hub = asked([Ok(Value::from(3)), Ok(Value::from(4))], &[1, 2]);
     assert_eq!(run(hub.client_count()).unwrap(), 7);
+}
+
+#[test]
+fn a_long_answer_is_asked_for_part_by_part() {
+    let (hub, cluster, _) = with_full(&[1], &[]);
+    let page = |next, ids: &[i32]| Reply::page(next, &Reply::from(&list(ids.iter().copied())));
+    cluster.pages.borrow_mut().extend([page(2, &[1, 2]), page(7, &[7]), page(0, &[])]);
+    let clients = run(hub.client_ids_by_uid("u-1")).unwrap();
+    assert_eq!(clients, [client(1, 1), client(1, 2), client(1, 7)]);
+    // A part that does not lead on would be asked for for ever.
+    cluster.pages.borrow_mut().extend([page(2, &[1, 2]), page(2, &[1, 2]), page(0, &[])]);
+    let error = run(hub.client_ids_by_uid("u-1")).unwrap_err();
+    assert!(matches!(error, HubError::UnexpectedReply { .. }), "{error}");
+    cluster.pages.take();
+    let long = Reply { payload: vec![0; MAX_REPLY].into() };
+    cluster.pages.borrow_mut().extend([page(2, &[1, 2]), Reply::page(3, &long)]);
+    let error = run(hub.client_ids_by_uid("u-1")).unwrap_err();
+    assert!(matches!(error, HubError::AnswerTooLong { .. }), "{error}");
 }
 
 /// Rows of a `Select` for one field, by connection id.

@@ -4,7 +4,7 @@
 mod query;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -20,12 +20,15 @@ use query::Queries;
 /// The links that are up.
 pub(crate) struct Mesh {
     links: RefCell<BTreeMap<SocketAddr, Connection<Codec>>>,
+    /// The gateways that answer in parts.
+    paging: RefCell<BTreeSet<SocketAddr>>,
     queries: Queries,
 }
 
 impl Mesh {
     pub(crate) fn new(table: Table, secret_key: Secret) -> Self {
-        Self { links: RefCell::default(), queries: Queries::new(table, secret_key) }
+        let (links, paging) = (RefCell::default(), RefCell::default());
+        Self { links, paging, queries: Queries::new(table, secret_key) }
     }
 
     /// A link is up: sends go over it from now on.
@@ -33,9 +36,17 @@ impl Mesh {
         self.links.borrow_mut().insert(gateway, link);
     }
 
+    /// The gateway of a link speaks this version of the extension.
+    pub(crate) fn on_version(&self, gateway: SocketAddr, version: u32) {
+        if version >= 2 {
+            self.paging.borrow_mut().insert(gateway);
+        }
+    }
+
     /// A link is lost.
     pub(crate) fn remove_link(&self, gateway: SocketAddr) {
         self.links.borrow_mut().remove(&gateway);
+        self.paging.borrow_mut().remove(&gateway);
     }
 }
 
@@ -46,6 +57,10 @@ impl Cluster for Mesh {
 
     fn is_reachable(&self, gateway: SocketAddr) -> bool {
         self.links.borrow().contains_key(&gateway)
+    }
+
+    fn has_pages(&self, gateway: SocketAddr) -> bool {
+        self.paging.borrow().contains(&gateway)
     }
 
     fn send(&self, gateway: SocketAddr, packet: Bytes) -> Result<(), HubError> {

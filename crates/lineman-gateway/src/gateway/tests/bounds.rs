@@ -1,6 +1,7 @@
 //! What happens where a bound is met, and at the door.
 
 use lineman_wire::link::{Audience, Body, Command, Login, Order};
+use lineman_wire::php;
 
 use super::*;
 
@@ -73,6 +74,48 @@ fn without_the_key_no_peer_gets_in() {
     world.submit(Input::Sweep);
     assert!(silent.close_reason().is_some() && known.close_reason().is_none());
     assert_eq!(stranger.sent.borrow().len() + guesser.sent.borrow().len(), 0);
+}
+
+#[test]
+fn strangers_are_few_and_the_oldest_gives_way() {
+    let mut world = World::with("k", websocket_form);
+    let address = SocketAddr::from(([127, 0, 0, 1], 5000));
+    let known = world.peer_from(address);
+    world.tell(&known, Login::Client { secret_key: Secret::new("k") });
+    let strangers: Vec<_> = (0..4).map(|_| world.peer_from(address)).collect();
+    let closed: Vec<_> = strangers.iter().map(|peer| peer.close_reason().is_some()).collect();
+    assert_eq!(closed, [true, false, false, false]);
+    assert_eq!((world.gauge("strangers"), world.gauge("refused_strangers")), (3, 1));
+    world.lose(&strangers[1]);
+    world.now += Duration::from_secs(5);
+    world.submit(Input::Sweep);
+    assert!(strangers[2].close_reason().is_some() && strangers[3].close_reason().is_some());
+    assert_eq!((world.gauge("strangers"), world.gauge("refused_strangers")), (0, 3));
+    assert!(known.close_reason().is_none());
+}
+
+#[test]
+fn one_that_asks_is_not_read_while_it_does_not_read_the_answers() {
+    let mut world = World::new();
+    let asks = world.peer_from(SocketAddr::from(([127, 0, 0, 1], 5000)));
+    world.submit(Input::PeerFull(asks.id));
+    assert!(asks.paused.get());
+    world.submit(Input::PeerDrained(asks.id));
+    assert!(!asks.paused.get());
+}
+
+#[test]
+fn a_session_that_no_packet_can_carry_is_not_taken() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let _one = world.client();
+    for key in ["a", "b"] {
+        let changes = php::Array::from_iter([(key, "x".repeat(6_000_000).as_str())]);
+        let session = Bytes::from(php::serialize(&php::Value::Array(changes)));
+        world.order(&business, Order::UpdateSession { connection_id: 1, session });
+    }
+    let session = &world.core.clients.get(1).unwrap().session;
+    assert!((6_000_000..6_001_000).contains(&session.len()), "{}", session.len());
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod assignment;
 mod orders;
 mod pairs;
 mod bounds;
+mod fan_outs;
 mod shares;
 mod stalls;
 mod golden;
@@ -148,6 +149,7 @@ impl World {
                 stalled: Duration::from_secs(5),
                 abandoned: Duration::from_secs(30),
             },
+            strangers: 3,
             form,
         };
         let core = Core::new(identity, policy, Counter::starting_at(1));

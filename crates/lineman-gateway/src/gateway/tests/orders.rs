@@ -1,6 +1,6 @@
 //! What businesses may do to clients, and what is refused; ids that are not used again too early.
 
-use lineman_wire::link::{Control, Order};
+use lineman_wire::link::{Condition, Control, Field, Order, Query, ReplyCodec, Select};
 
 use super::*;
 use crate::gateway::ids::Counter;
@@ -101,4 +101,55 @@ fn clients_that_went_without_a_business_are_forgotten_with_the_limit() {
     world.submit(Input::Sweep);
     assert!(!world.core.held.remembers(1));
     assert_eq!(world.business("a:1").heard(), [(Command::Hello, 0)]);
+}
+
+#[test]
+fn long_answers_come_in_parts_that_are_the_whole_together() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let asks = world.peer_from(SocketAddr::from(([127, 0, 0, 1], 5000)));
+    for connection_id in 1..=8 {
+        let _client = world.client();
+        let session = Bytes::from("s".repeat(300_000));
+        world.order(&business, Order::SetSession { connection_id, session });
+        world.order(&business, Order::JoinGroup { connection_id, group: "g".into() });
+        world.order(&business, Order::BindUid { connection_id, uid: "u".into() });
+    }
+    let mut ask = |query: Query| {
+        world.tell(&asks, query);
+        let mut wire = BytesMut::from(&asks.sent.take().concat()[..]);
+        ReplyCodec::new().decode_reply(&mut wire).unwrap().unwrap()
+    };
+    let select = |conditions| Query::Select(Select { fields: vec![Field::Uid], conditions });
+    let group = || Condition::Groups(vec!["g".into()]);
+    for (query, pages) in [
+        (Query::AllClientSessions, 2),
+        (Query::ClientSessionsByGroup { group: "g".into() }, 2),
+        (Query::ClientSessionsByGroup { group: "none".into() }, 1),
+        (Query::ClientIdsByUid { uid: "u".into() }, 2),
+        (select(vec![]), 2),
+        (select(vec![group()]), 2),
+        (select(vec![group(), Condition::Uids(vec!["u".into()])]), 1),
+        (Query::ClientCountByGroup { group: Bytes::new() }, 1),
+    ] {
+        let whole = ask(query.clone()).value().unwrap();
+        let (mut after, mut parts) = (0, Vec::new());
+        loop {
+            let page = ask(Query::Page { after, query: Box::new(query.clone()) });
+            let (next, part) = page.into_page().unwrap();
+            parts.push(part.value().unwrap());
+            after = next;
+            if after == 0 {
+                break;
+            }
+        }
+        assert_eq!(parts.len(), pages, "{query:?}");
+        if let Ok(whole) = whole.into_array() {
+            let parts = parts.into_iter().flat_map(|part| part.into_array().unwrap());
+            let (mut all, mut seen) = (Vec::new(), Vec::new());
+            all.extend(whole.into_iter().map(|(_, value)| value));
+            seen.extend(parts.map(|(_, value)| value));
+            assert_eq!(seen, all, "{query:?}");
+        }
+    }
 }

@@ -106,7 +106,7 @@ fn of_a_business_that_reports_nothing_what_has_not_left_counts() {
         for _ in 0..1000 {
             world.say(&one, "leaves at once");
         }
-        assert!(!one.paused.get() && !world.core.has_to_look());
+        assert!(!one.paused.get() && world.core.look_after().is_none());
         // The link takes what it is given, and nothing of it leaves.
         while !one.paused.get() {
             business.queued.set(business.queued.get() + 28 + 4);
@@ -114,13 +114,16 @@ fn of_a_business_that_reports_nothing_what_has_not_left_counts() {
         }
         assert!((9_000..11_000).contains(&business.queued.get()));
         world.say(&two, "hello");
-        assert!(!two.paused.get() && world.core.has_to_look());
+        assert!(!two.paused.get() && world.core.look_after().is_some());
         business.queued.set(business.queued.get() + 28 + 5);
         world.submit(Input::Look);
         assert!(one.paused.get());
         business.queued.set(28 + 5);
         world.submit(Input::Look);
-        assert!(!one.paused.get() && !world.core.has_to_look(), "only its neighbour's waits");
+        assert!(
+            !one.paused.get() && world.core.look_after().is_none(),
+            "only its neighbour's waits"
+        );
     }
 }
 
