@@ -94,7 +94,9 @@ async fn all(attacks: &[&Attack], arguments: &Arguments) -> Result<bool> {
 
 fn is_chosen(attack: &Attack, arguments: &Arguments) -> bool {
     let named = arguments.only.as_deref().is_none_or(|name| attack.name.contains(name));
-    named && (attack.in_short || arguments.list || !arguments.short)
+    // One that is asked for by its name is played in either form.
+    let all = !arguments.short || arguments.only.is_some();
+    named && (attack.in_short || all)
 }
 
 fn effort(arguments: &Arguments, attacks: usize) -> Result<Effort> {

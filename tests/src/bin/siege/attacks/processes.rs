@@ -51,6 +51,7 @@ pub(super) async fn crash_loop(siege: &Siege) -> Result<String> {
     let attack = async {
         let mut pace = interval(CRASH_PACE);
         loop {
+            pace.tick().await;
             // The gateway gives the client to another business; it comes again when it is cut.
             let Ok(mut client) = Client::connect(&siege.target.server.port.ws()).await else {
                 continue;
