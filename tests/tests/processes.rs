@@ -159,6 +159,34 @@ async fn processes_are_counted_by_the_cores_this_one_may_use() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_the_parent_blocks_ignores_or_leaves_open_does_no_harm() -> Result<()> {
+    let deaf = "env --block-signal --ignore-signal=CHLD --ignore-signal=TERM --ignore-signal=USR1";
+    let words = format!(r#"exec 7>"$LINEMAN_RUNTIME_DIR/leaked"; exec {deaf} "$0" "$@""#);
+    let program = through(&words, &Port::reserve()?)?;
+    let foreground = program.foreground().await?;
+    let master = foreground.process().pid();
+    for pid in [master, program.process("staying/0").await?.pid()] {
+        let status = tokio::fs::read_to_string(format!("/proc/{pid}/status")).await?;
+        ensure!(status.contains("SigBlk:\t0000000000000000\n"), "{status}");
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
+        let ignored = u64::from_str_radix(ignored.context("a mask")?, 16)?;
+        // SIGPIPE alone; the 32nd and 33rd are the C library's own.
+        assert_eq!(ignored & !(0b11 << 31), 1 << 12, "{status}");
+    }
+    let worker = program.process("staying/0").await?.pid();
+    for descriptor in std::fs::read_dir(format!("/proc/{worker}/fd"))? {
+        let file = std::fs::read_link(descriptor?.path()).unwrap_or_default();
+        ensure!(!file.ends_with("leaked"), "a worker has what leaked into its master");
+    }
+    let old = program.kill("staying/0").await?;
+    let status = program.replaced("staying/0", &old).await?;
+    assert_eq!(status.slot("staying/0")?.last_exit.as_deref(), Some("signal 9 (SIGKILL)"));
+    foreground.process().terminate();
+    foreground.ended().await?.expect_code(0)?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_user_that_nobody_has_fails_the_start_and_the_check() -> Result<()> {
     let program = program(&Port::reserve()?)?.env("PROCESSES_USER", "nobody-by-this-name");
     for verb in [&["start"][..], &["start", "-d"], &["check"]] {

@@ -108,6 +108,7 @@ fn spawn(plan: &Plan, report: UnixStream) -> Result<u32, Error> {
     let mapping = FdMapping { parent_fd: OwnedFd::from(report), child_fd: CONTROL_DESCRIPTOR };
     let collision = |_| failed(std::io::ErrorKind::InvalidInput.into());
     command.fd_mappings(vec![mapping]).map_err(collision)?;
+    os::signals::unblock_in(&mut command);
     // Never waited for: this process ends first, and then it is no child of ours.
     command.spawn().map(|child| child.id()).map_err(failed)
 }

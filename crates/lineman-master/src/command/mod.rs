@@ -73,7 +73,10 @@ pub fn parse<T: Into<OsString> + Clone>(
 /// Runs the command that the arguments name. A command that fails says so and ends the process with
 /// its code.
 pub fn run(program: &dyn Program, arguments: &Arguments, workers: WorkerArguments) {
-    // First of all, as the next step makes every inherited descriptor look like one of our own.
+    if let Err(error) = os::signals::begin_afresh() {
+        Printer::note(&format!("signals are as they were inherited: {error}"));
+    }
+    // Before the next step, which makes every inherited descriptor look like one of our own.
     let report = match daemon::report_socket() {
         Ok(report) => report,
         Err(failure) => {

@@ -28,6 +28,7 @@ use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER};
 use crate::control::frame::{self, Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
 use crate::os::identity::Identity;
+use crate::os::signals;
 
 /// How long after a process's end its last messages may take: they are in the socket already.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -162,6 +163,7 @@ pub(super) fn spawn(
     };
     activation::prepare(&mut command, listeners);
     command.fd_mappings(mappings).map_err(io::Error::other)?;
+    signals::unblock_in(&mut command);
     let mut child = Command::from(command).spawn()?;
 
     let pid = child.id().ok_or_else(|| io::Error::other("the process ended at once"))?;
