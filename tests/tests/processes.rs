@@ -187,6 +187,21 @@ async fn what_the_parent_blocks_ignores_or_leaves_open_does_no_harm() -> Result<
 }
 
 #[tokio::test]
+async fn what_the_master_tells_a_worker_stays_with_it() -> Result<()> {
+    let port = Port::reserve()?;
+    let program = program(&port)?.env("LINEMAN_LOG", "info");
+    program.run(&["start", "-d", "--log-format", "json", "--self-signed"]).await?.expect_code(0)?;
+    let inherited = ask(&port.address(), "inherits").await?;
+    let (names, descriptors) = inherited.split_once(" 0 ").context("stdin")?;
+    let mut names: Vec<_> = names.split(' ').collect();
+    names.sort_unstable();
+    assert_eq!(names, ["LINEMAN_LOG", "LINEMAN_RUNTIME_DIR"], "those of the user");
+    assert_eq!(descriptors, "1 2 3", "the last one is the folder it lists");
+    ensure!(program.log().lines().all(|line| line.starts_with('{')), "{}", program.log());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_user_that_nobody_has_fails_the_start_and_the_check() -> Result<()> {
     let program = program(&Port::reserve()?)?.env("PROCESSES_USER", "nobody-by-this-name");
     for verb in [&["start"][..], &["start", "-d"], &["check"]] {

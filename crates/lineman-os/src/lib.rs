@@ -6,6 +6,7 @@
 //! function is one question or one wish to the kernel.
 
 mod descriptors;
+pub mod environment;
 pub mod signals;
 mod socket;
 mod endpoint;

@@ -8,12 +8,14 @@
 //!
 //! The service `staying` keeps its processes on reload and listens on a second port that it chooses
 //! itself. Lines: `who` (user, group, groups, variables of the service), `reloads` (how many it has
-//! heard of), `inner` (the address of the second port, which answers `inside` to every line).
+//! heard of), `inner` (the address of the second port, which answers `inside` to every line), `inherits`
+//! (what a program has that this one starts: its variables of Lineman's, and its descriptors).
 
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use lineman::prelude::*;
 
@@ -76,6 +78,13 @@ fn answer(line: &str) -> Result<String> {
     match line {
         "reloads" => Ok(RELOADS.get().to_string()),
         "inner" => Ok(INNER.with_borrow(Clone::clone)),
+        "inherits" => {
+            // `ls` has opened the folder itself.
+            let words = "env | sed -n 's/^\\(LINEMAN_[A-Z_]*\\)=.*/\\1/p'; ls /proc/self/fd";
+            let found = Command::new("sh").args(["-c", words]).output()?;
+            let words = String::from_utf8(found.stdout)?;
+            Ok(words.split_whitespace().collect::<Vec<_>>().join(" "))
+        }
         _ => {
             let status = fs::read_to_string("/proc/self/status")?;
             let field = |name: &str| {

@@ -93,10 +93,7 @@ fn spawn(plan: &Plan, report: UnixStream) -> Result<u32, Error> {
         // The same line once more, as the program's own flags may be in it; the report makes it the
         // daemon, whatever the verb is.
         .args(std::env::args_os().skip(1))
-        .env(environment::RUNTIME_DIR.name, plan.folder.path())
         .env(environment::REPORT.name, CONTROL_DESCRIPTOR.to_string())
-        // With the folder chosen, its default would be another one.
-        .env(environment::LOG_FILE.name, log(plan))
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(stderr);
@@ -122,6 +119,8 @@ pub(super) fn report_socket() -> Result<Option<UnixStream>, Failure> {
         let name = environment::REPORT.name;
         Failure::new(ExitCode::Usage, format!("{name} is for `start -d` alone, unset it: {error}"))
     })?;
+    // A hook may start a program of Lineman's.
+    os::environment::forget(&[environment::REPORT.name]);
     // Refused only to the leader of a group, and then there is a session already.
     if let Err(error) = rustix::process::setsid() {
         Printer::note(&format!("no session of its own: {error}"));

@@ -75,6 +75,9 @@ pub(crate) const GIVEN: Variable = Variable { name: "LINEMAN_GIVEN", help: None 
 /// to the master, which so hears what a program says that does not even come to be a worker.
 pub(crate) const STDERR: Variable = Variable { name: "LINEMAN_STDERR", help: None };
 
+/// Set by the master for a worker: the form of its log's lines, which a flag may have chosen.
+pub(crate) const FORMAT: Variable = Variable { name: "LINEMAN_FORMAT", help: None };
+
 /// Set by the master for a worker when it was started with `--self-signed`: the folder of the
 /// certificate that all TLS uses.
 pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED", help: None };
@@ -110,6 +113,19 @@ pub(crate) const FOR_THE_MASTER: [&str; 6] = [
     LISTEN_FDS.name,
     LISTEN_PID.name,
     LISTEN_FDNAMES.name,
+];
+
+/// Those that the master sets for a worker, which takes them out of its environment: a program that it
+/// starts may be one of Lineman's as well, and is no worker.
+pub(crate) const FOR_A_WORKER: [&str; 8] = [
+    SLOT.name,
+    MASTER.name,
+    GENERATION.name,
+    LISTENERS.name,
+    GIVEN.name,
+    STDERR.name,
+    FORMAT.name,
+    SELF_SIGNED.name,
 ];
 
 /// Those that users set, in the order of the help text.

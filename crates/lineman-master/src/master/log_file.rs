@@ -96,7 +96,7 @@ impl LogFiles {
 
     /// Gives a worker that is about to start its stdout and the log's form.
     pub(super) fn put_on(&self, command: &mut Command) -> io::Result<()> {
-        command.env(environment::LOG_FORMAT.name, self.format.name());
+        command.env(environment::FORMAT.name, self.format.name());
         let stdout = self.files.iter().find(|file| file.streams != Streams::Stderr);
         if let Some(OpenFile { file, .. }) = stdout {
             command.stdout(file.try_clone()?);

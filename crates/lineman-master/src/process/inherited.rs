@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
+use clap::ValueEnum as _;
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::stdio::dup2_stderr;
@@ -11,6 +13,7 @@ use rustix::stdio::dup2_stderr;
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER, Variable};
 use crate::program::Inherited;
 use crate::service::{Description, Endpoint, Ports, Slot, Socket};
+use crate::terminal::log::{self, Format};
 use crate::{Error, os, self_signed};
 
 /// What the master handed over.
@@ -23,6 +26,8 @@ pub(super) struct Inheritance {
     listeners: Vec<Socket>,
     /// The positions of those that a service manager opened, wherever it wished.
     given: Vec<usize>,
+    self_signed: Option<(PathBuf, PathBuf)>,
+    format: Format,
 }
 
 impl Inheritance {
@@ -54,7 +59,14 @@ impl Inheritance {
             listeners: listeners.collect::<Result<_, _>>()?,
             control: Some(control),
             given: given(),
+            self_signed: self_signed::files_from_environment(),
+            format: format(),
         })
+    }
+
+    /// Returns the form of the log's lines.
+    pub(super) fn format(&self) -> Format {
+        self.format
     }
 
     /// Returns the slot: `service/index`.
@@ -80,7 +92,7 @@ impl Inheritance {
         Ok(Inherited {
             slot: Slot { service, index, generation },
             listeners: self.listeners,
-            self_signed: self_signed::files_from_environment(),
+            self_signed: self.self_signed,
         })
     }
 
@@ -137,6 +149,13 @@ fn is_at(wanted: &Endpoint, ports: Ports, index: usize, held: &Endpoint) -> bool
 fn given() -> Vec<usize> {
     let positions = std::env::var(environment::GIVEN.name).unwrap_or_default();
     positions.split(',').filter_map(|position| position.parse().ok()).collect()
+}
+
+fn format() -> Format {
+    let chosen = std::env::var(environment::FORMAT.name).ok();
+    let chosen = chosen.and_then(|name| Format::from_str(&name, false).ok());
+    // A master that is older says it to its workers as users do.
+    chosen.or_else(|| log::format_from_environment().ok().flatten()).unwrap_or_default()
 }
 
 fn listener(number: i32) -> Result<Socket, Error> {

@@ -58,9 +58,11 @@ pub fn run(program: Box<dyn Program>) -> Result {
         Printer::error(&chain(&error));
         end(ExitCode::Usage)
     });
-    // The master has checked what the environment says, and set this.
-    let format = log::format_from_environment().ok().flatten().unwrap_or_default();
-    log::start(&inheritance.slot(), format);
+    if !os::environment::forget(&environment::FOR_A_WORKER) {
+        // A test's process, say.
+        tracing::debug!("programs that this one starts inherit what the master has told it");
+    }
+    log::start(&inheritance.slot(), inheritance.format());
     show_name();
     if let Err(error) = os::raise_open_files() {
         tracing::warn!(%error, "cannot raise the limit of open files");
