@@ -334,6 +334,31 @@ async fn workers_leave_when_their_master_is_killed() -> Result<()> {
     person.hears("Ada", "hello").await
 }
 
+#[tokio::test]
+async fn a_start_right_after_a_master_was_killed_is_not_refused() -> Result<()> {
+    let echo = echo()?.started().await?;
+    for _ in 0..10 {
+        let master = echo.program.master().await?;
+        // The kernel takes it apart meanwhile.
+        master.kill();
+        echo.program.start().await?;
+    }
+    echo.program.master().await?.kill();
+    echo.program.run(&["stop"]).await?.expect_code(3)?.expect_text("not running")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_start_beside_a_master_that_is_suspended_is_refused() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let master = echo.program.master().await?;
+    master.suspend();
+    let refused = echo.program.run(&["start", "-d"]).await;
+    master.resume();
+    refused?.expect_code(4)?.expect_text("already running")?;
+    Ok(())
+}
+
 /// Has people enter one room, and returns those of one gateway, those of the other, and the first
 /// one's slot.
 async fn people_by_gateway(chat: &Server) -> Result<(Vec<Person>, Vec<Person>, String)> {

@@ -212,6 +212,8 @@ fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<PendingAnswer
         Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::TimedOut => {
             return Err(hangs(pid, client::CONNECT_LIMIT));
         }
+        // One that was just killed holds the lock for a moment longer.
+        Err(_) if client::living(folder)?.is_none() => return Err(not_running(folder)),
         Err(error) => return Err(silent(pid, &chain(&error))),
     };
     let waits_long = matches!(request, Request::Stop { .. } | Request::Reload { .. });

@@ -13,7 +13,7 @@ use crate::terminal::Printer;
 use crate::terminal::table::{Align, Table};
 
 pub(super) fn start(plan: &Plan, how: &Start) -> Outcome {
-    if let Some(holder) = client::running(&plan.folder)? {
+    if let Some(holder) = client::living(&plan.folder)? {
         return Err(Failure::new(ExitCode::AlreadyRunning, master::already_running(&holder)));
     }
     check_given(plan, how)?;
@@ -30,7 +30,7 @@ fn check_given(plan: &Plan, how: &Start) -> Result<(), Failure> {
 
 /// Runs `restart`. What runs is stopped only when nothing is known that the start would fail of.
 pub(super) fn restart(program: &dyn Program, plan: &Plan, how: &Restart) -> Outcome {
-    if let Some(holder) = client::running(&plan.folder)? {
+    if let Some(holder) = client::living(&plan.folder)? {
         check_given(plan, &how.start)?;
         let mut problems = check::problems(program, plan);
         if !problems.is_empty() {

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket
 
 use super::folder::RuntimeFolder;
 use super::lock::{self, Holder};
-use super::request::{Answer, Request};
+use super::request::{Answer, Probe, Request};
 use crate::Error;
 
 /// The answers of the master to one request.
@@ -24,6 +24,33 @@ pub(crate) struct Call {
 
 /// How long a master may take to accept a caller: at once, unless it hangs and many wait.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a master that answers nothing may still hold the lock: one that was just killed has it until
+/// the kernel has taken its process apart, and one that ends until it is gone.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// The pause between two looks at such a master: not noticed by a person, and not a spin.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Returns the running master, as [`running`], but waits for one that does not answer to be gone.
+pub(crate) fn living(folder: &RuntimeFolder) -> Result<Option<Holder>, Error> {
+    let end = Instant::now() + ENDING;
+    loop {
+        let Some(holder) = running(folder)? else { return Ok(None) };
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() || answers(folder, left) {
+            return Ok(Some(holder));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Returns whether the master's loop answers within this time.
+fn answers(folder: &RuntimeFolder, limit: Duration) -> bool {
+    let request = Request::Health { probe: Probe::Live };
+    let Ok(mut call) = Call::new(folder, &request) else { return false };
+    call.answers_within(limit).is_ok() && matches!(call.next(), Ok(Some(_)))
+}
 
 /// Returns the running master; `None` when there is none.
 pub(crate) fn running(folder: &RuntimeFolder) -> Result<Option<Holder>, Error> {
