@@ -250,3 +250,34 @@ async fn reloads_that_are_asked_for_meanwhile_are_one_more() -> Result<()> {
     assert_eq!(generation, 3, "one for the first, and one more for both others");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_switched_link_to_the_working_folder_is_followed() -> Result<()> {
+    let releases = tempfile::tempdir()?;
+    let (current, next) = (releases.path().join("current"), releases.path().join("next"));
+    for release in ["1", "2"] {
+        tokio::fs::create_dir(releases.path().join(release)).await?;
+        let binary = releases.path().join(release).join("echo");
+        tokio::fs::copy(built("echo_under_test", "lineman-tests")?, binary).await?;
+    }
+    std::os::unix::fs::symlink("1", &current)?;
+    let port = Port::reserve()?;
+    let words = r#"cd "$0" && export PWD && exec ./echo "$@""#;
+    let program = Program::new("/bin/sh")?.args(["-c", words, &current.to_string_lossy()]);
+    let program = program.env("ECHO_LISTEN", port.address());
+    program.start().await?;
+    std::os::unix::fs::symlink("2", &next)?;
+    std::fs::rename(&next, &current)?;
+    let place = async |name| {
+        let pid = program.process("echo/0").await?.pid();
+        let path = std::fs::read_link(format!("/proc/{pid}/{name}"))?;
+        anyhow::Ok(path.strip_prefix(releases.path())?.display().to_string())
+    };
+    assert_eq!((&*place("cwd").await?, &*place("exe").await?), ("1", "1/echo"));
+    let old = program.kill("echo/0").await?;
+    program.replaced("echo/0", &old).await?;
+    assert_eq!((&*place("cwd").await?, &*place("exe").await?), ("1", "1/echo"), "as it was");
+    program.reload().await?;
+    assert_eq!((&*place("cwd").await?, &*place("exe").await?), ("2", "2/echo"));
+    Ok(())
+}

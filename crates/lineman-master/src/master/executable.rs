@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,8 @@ pub(crate) fn resolve() -> Result<PathBuf, Error> {
 #[derive(Debug)]
 pub(super) struct Images {
     path: PathBuf,
+    /// The working folder, by the way that led there.
+    folder: Option<PathBuf>,
     /// What the path led to last.
     newest: Option<Rc<Image>>,
     /// What each slot's last ready process runs, or ran.
@@ -49,7 +51,7 @@ pub(super) struct Images {
 impl Images {
     /// Returns those of a program at `path`, none of which has been opened.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, newest: None, served: BTreeMap::new() }
+        Self { path, folder: working_folder(), newest: None, served: BTreeMap::new() }
     }
 
     /// Returns what a slot's next process is started from.
@@ -57,7 +59,7 @@ impl Images {
         if let (Source::LastServed, Some(served)) = (source, self.served.get(&slot)) {
             return Ok(Rc::clone(served));
         }
-        let opened = Image::open(&self.path)?;
+        let opened = Image::open(&self.path, self.folder.as_deref())?;
         // The same one is held once.
         let held = self.newest.take().filter(|newest| newest.is(&opened));
         let image = held.unwrap_or_else(|| Rc::new(opened));
@@ -76,17 +78,22 @@ impl Images {
 pub(super) struct Image {
     file: File,
     facts: Metadata,
+    /// The working folder of its processes, where that is another one than the master's by now.
+    folder: Option<(File, Metadata)>,
 }
 
 impl Image {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let path_only = i32::try_from(OFlags::PATH.bits()).map_err(io::Error::other)?;
-        let file = File::options().read(true).custom_flags(path_only).open(path)?;
-        Ok(Self { facts: file.metadata()?, file })
+    pub(super) fn open(path: &Path, folder: Option<&Path>) -> io::Result<Self> {
+        let (file, facts) = hold(path)?;
+        // A link that leads nowhere now leaves them where the master is.
+        let folder = folder.and_then(|folder| hold(folder).ok());
+        let is_masters = |facts: &Metadata| fs::metadata(".").is_ok_and(|ours| is_same(facts, &ours));
+        Ok(Self { file, facts, folder: folder.filter(|(_, facts)| !is_masters(facts)) })
     }
 
     fn is(&self, other: &Self) -> bool {
-        is_same(&self.facts, &other.facts)
+        let folder = |image: &Self| image.folder.as_ref().map(|(_, facts)| identity(facts));
+        is_same(&self.facts, &other.facts) && folder(self) == folder(other)
     }
 
     /// Returns the command that executes it, and what must be held until that has begun. `free` and
@@ -98,25 +105,46 @@ impl Image {
         path: &Path,
         free: RawFd,
     ) -> io::Result<(Command, Option<OwnedFd>)> {
-        if fs::metadata(path).is_ok_and(|there| is_same(&there, &self.facts)) {
-            return Ok((Command::new(path), None));
+        let by_path = fs::metadata(path).is_ok_and(|there| is_same(&there, &self.facts));
+        let (mut command, held) = if by_path {
+            (Command::new(path), None)
+        } else {
+            tracing::info!(path = %path.display(), "starting what served last, not what is there now");
+            let held = fcntl_dupfd_cloexec(&self.file, free)?;
+            let mut command = Command::new(of_process(&held));
+            command.arg0(path);
+            (command, Some(held))
+        };
+        if let Some((folder, _)) = &self.folder {
+            command.current_dir(of_process(folder));
         }
-        tracing::info!(path = %path.display(), "starting what served last, the path leads elsewhere");
-        let held = fcntl_dupfd_cloexec(&self.file, free)?;
-        let mut command = Command::new(format!("/proc/self/fd/{}", held.as_raw_fd()));
-        command.arg0(path);
-        Ok((command, Some(held)))
+        Ok((command, held))
     }
 }
 
 fn locate(name: &Path, search: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
     if name.as_os_str().as_encoded_bytes().contains(&b'/') {
-        // Lexical, against the working directory: links stay what they are.
-        return std::path::absolute(name).ok();
+        return absolute(name);
     }
     let found =
         env::split_paths(search?).map(|folder| folder.join(name)).find(|path| path.is_file())?;
-    std::path::absolute(found).ok()
+    absolute(&found)
+}
+
+/// Lexical, against the working folder: links stay what they are.
+fn absolute(path: &Path) -> Option<PathBuf> {
+    match working_folder() {
+        Some(folder) => std::path::absolute(folder.join(path)).ok(),
+        None => std::path::absolute(path).ok(),
+    }
+}
+
+/// Returns the working folder by the way a shell went there, as far as it says so: the kernel's path
+/// of it has lost the links, and one that is switched later leads to another folder. `$PWD` may be that
+/// of another process, so it counts only where it is the same folder.
+fn working_folder() -> Option<PathBuf> {
+    let said = PathBuf::from(env::var_os("PWD")?);
+    (said.is_absolute() && same_file(&said, Path::new("."))).then_some(said)
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {
@@ -127,7 +155,24 @@ fn same_file(one: &Path, other: &Path) -> bool {
 }
 
 fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    one.dev() == other.dev() && one.ino() == other.ino()
+    identity(one) == identity(other)
+}
+
+fn identity(facts: &Metadata) -> (u64, u64) {
+    (facts.dev(), facts.ino())
+}
+
+/// Opens a file or folder for its place alone, which takes no right to read it.
+fn hold(path: &Path) -> io::Result<(File, Metadata)> {
+    let path_only = i32::try_from(OFlags::PATH.bits()).map_err(io::Error::other)?;
+    let file = File::options().read(true).custom_flags(path_only).open(path)?;
+    let facts = file.metadata()?;
+    Ok((file, facts))
+}
+
+/// Returns the path by which a process leads to its own descriptor.
+fn of_process(descriptor: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
 }
 
 fn exists(path: PathBuf) -> io::Result<PathBuf> {

@@ -103,7 +103,7 @@ mod tests {
         let (inbox, _) = frame::halves::<ToWorker, FromWorker>(theirs);
         // No test signals it.
         let handle = std::fs::File::open("/dev/null").unwrap().into();
-        let image = Image::open(Path::new("/dev/null")).unwrap().into();
+        let image = Image::open(Path::new("/dev/null"), None).unwrap().into();
         let worker = WorkerProcess::new(1, image, handle, outbox);
         (worker, inbox)
     }
