@@ -1,7 +1,7 @@
 //! A loop that stands still is noticed, named, and replaced if the program wishes.
 
 use anyhow::{Result, ensure};
-use lineman_testkit::{Client, Program, within};
+use lineman_testkit::{Client, Program, Status, within};
 use lineman_tests::programs::{Server, echo};
 
 async fn logged(program: &Program, text: &str) -> Result<()> {
@@ -57,7 +57,7 @@ async fn a_blocked_process_is_replaced_if_the_program_wishes() -> Result<()> {
     let server = echo()?.knob("ECHO_WATCHDOG_MS", "300").knob("ECHO_WATCHDOG_RESTARTS", "1");
     let (server, mut client, _file) = blocked(server).await?;
     ensure!(client.ended().await?.code().is_none(), "its connections are lost");
-    let replaced = |status: &lineman_testkit::Status| {
+    let replaced = |status: &Status| {
         status.slot("echo/0").is_ok_and(|slot| slot.is_ready() && slot.generation == 2)
     };
     let status = server.program.until("the process to be replaced", replaced).await?;
@@ -86,5 +86,39 @@ async fn a_process_that_was_stopped_is_neither_blamed_nor_doubled() -> Result<()
     client.send_text("who").await?;
     assert_eq!(client.next_text().await?, process.pid().to_string());
     ensure!(!server.program.log().contains("blocked"), "{}", server.program.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_that_stays_stopped_is_stalled_and_its_neighbour_serves() -> Result<()> {
+    let server = echo()?.knob("ECHO_COUNT", "2").started().await?;
+    let process = server.program.process("echo/0").await?;
+    process.suspend();
+    let is = |state: &'static str| {
+        move |status: &Status| status.slot("echo/0").is_ok_and(|slot| slot.state == state)
+    };
+    server.program.until("the process to be stalled", is("stalled")).await?;
+    server.program.run(&["health"]).await?.expect_code(0)?.expect_text("stalled: 1 process")?;
+    // The kernel gives each of the two sockets its share.
+    for _ in 0..20 {
+        let mut client = server.client().await?;
+        client.send_text("hello").await?;
+        assert_eq!(client.next_text().await?, "hello");
+    }
+    process.resume();
+    server.program.until("the process to answer", is("ready")).await?;
+    assert_eq!(server.program.process("echo/0").await?.pid(), process.pid());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_that_stays_stopped_is_replaced_if_the_program_wishes() -> Result<()> {
+    let server = echo()?.knob("ECHO_WATCHDOG_MS", "300").knob("ECHO_WATCHDOG_RESTARTS", "1");
+    let server = server.started().await?;
+    let process = server.program.process("echo/0").await?;
+    process.suspend();
+    let status = server.program.replaced("echo/0", &process).await?;
+    let reason = status.slot("echo/0")?.last_exit.clone().unwrap_or_default();
+    assert_eq!(reason, "killed: it answered nothing for 10s");
     Ok(())
 }

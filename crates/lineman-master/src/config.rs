@@ -9,8 +9,16 @@ use crate::terminal::log::Format;
 /// The size from which a log's file is moved away, in bytes: some hundred thousand lines.
 const LOG_MAX_SIZE: u64 = 100 * 1024 * 1024;
 
+/// How long a process may be silent at least, whatever the limit: on a machine that is too busy an answer
+/// takes seconds.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
+
 /// What happens to a worker whose loop stands still: for a handler that blocks, no other connection of
 /// its process is served.
+///
+/// A thread of the process looks after the loop, and the master after the process: one that answers nothing for the
+/// limit, 5 s at least, as it is suspended or gets no time, is `stalled` in `status` and in the log, not
+/// ready for `health`, and a neighbour accepts for it until it answers again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watchdog {
     pub(crate) limit: Option<Duration>,
@@ -27,14 +35,20 @@ impl Watchdog {
         Self { limit: Some(limit), restart: false }
     }
 
-    /// As [`Watchdog::report`], and the process is killed and replaced: its connections are lost.
+    /// As [`Watchdog::report`], and the process is killed and replaced: its connections are lost. One
+    /// that is stalled is as well, after twice the limit, 10 s at least.
     pub fn restart(limit: Duration) -> Self {
         Self { limit: Some(limit), restart: true }
     }
 
-    /// Nobody looks.
+    /// No thread looks after the loop; the process is stalled when it has not answered for 5 s.
     pub fn off() -> Self {
         Self { limit: None, restart: false }
+    }
+
+    /// Returns how long a process may answer nothing.
+    pub(crate) fn silence(self) -> Duration {
+        self.limit.map_or(SHORTEST_SILENCE, |limit| limit.max(SHORTEST_SILENCE))
     }
 }
 

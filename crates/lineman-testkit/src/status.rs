@@ -45,7 +45,7 @@ pub struct Slot {
     pub slot: String,
     /// The process, if there is one.
     pub pid: Option<i32>,
-    /// `starting`, `ready`, `draining`, `stopping`, `backing-off`, `failed`, `stopped`.
+    /// `starting`, `ready`, `stalled`, `draining`, `stopping`, `backing-off`, `failed`, `stopped`.
     pub state: String,
     /// How many processes were started for the slot up to this one.
     pub generation: u64,

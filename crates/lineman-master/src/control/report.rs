@@ -88,8 +88,9 @@ pub(crate) struct SlotReport {
     /// The slot's number within the service.
     pub(crate) index: usize,
     pub(crate) pid: Option<u32>,
-    /// `starting`, `ready`, `draining`, `stopping`, `backing-off`, `failed` (a crash loop: the next
-    /// attempt comes later and later), `stopped`.
+    /// `starting`, `ready`, `stalled` (ready, and it has answered nothing for long), `draining`,
+    /// `stopping`, `backing-off`, `failed` (a crash loop: the next attempt comes later and later),
+    /// `stopped`.
     pub(crate) state: String,
     /// How many processes were started for the slot up to this one.
     pub(crate) generation: u64,

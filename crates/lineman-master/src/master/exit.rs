@@ -25,6 +25,8 @@ pub enum ExitReason {
     KilledAfterLimit,
     /// Its loop stood still for too long and it was killed, as the program wishes; what it was doing.
     Stuck(String),
+    /// It answered nothing for so long and was killed, as the program wishes.
+    Silent(Duration),
     /// It did not speak the master's language and was killed.
     NotUnderstood,
     /// It panicked; what the panic said and where.
@@ -93,6 +95,9 @@ impl fmt::Display for ExitReason {
             }
             Self::KilledAfterLimit => formatter.write_str("killed: did not leave in time"),
             Self::Stuck(doing) => write!(formatter, "killed: its loop was blocked by {doing}"),
+            Self::Silent(silent) => {
+                write!(formatter, "killed: it answered nothing for {}", units::limit(*silent))
+            }
             Self::NotUnderstood => formatter.write_str("killed: not understood by the master"),
             Self::Panicked(panic) => write!(formatter, "panicked: {panic}"),
             Self::Code(code) => write!(formatter, "exit code {code}"),

@@ -87,9 +87,7 @@ fn borrower(slots: &Slots, id: SlotId) -> Option<WorkerKey> {
     if slot.is_ready() {
         return None;
     }
-    let ready = |other: SlotId| {
-        slots[other].workers.iter().find(|worker| worker.is_ready()).map(|worker| worker.key)
-    };
+    let ready = |other: SlotId| slots[other].serving().map(|worker| worker.key);
     let lent = slot.loan.as_ref().map(|loan| loan.to).filter(|to| ready(to.slot) == Some(*to));
     // Each slot begins with the one behind it, so that several do not all lean on the first.
     let behind = slots.ids().filter(|other| *other > id);

@@ -22,6 +22,7 @@
 mod supervisor;
 mod machine;
 mod crash;
+mod life;
 mod event;
 mod slot;
 mod spawn;

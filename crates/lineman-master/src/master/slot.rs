@@ -8,6 +8,7 @@ use super::backoff::Failures;
 use super::event::MasterAction;
 use super::exit::{Evidence, ExitReason};
 use super::lending::{Loan, Reach};
+use super::life::Life;
 use crate::config::Config;
 use crate::control::message::ToWorker;
 use crate::limit::finite;
@@ -166,6 +167,11 @@ impl Slots {
             text.push_str(", failed: ");
             text.push_str(&plural(failed, "slot", "slots"));
         }
+        let stalled = self.workers().filter(|worker| worker.is_stalled()).count();
+        if stalled > 0 {
+            text.push_str(", stalled: ");
+            text.push_str(&plural(stalled, "process", "processes"));
+        }
         text
     }
 
@@ -274,7 +280,12 @@ impl Slot {
 
     /// Returns whether a process of it serves.
     pub(super) fn is_ready(&self) -> bool {
-        self.workers.iter().any(SlotWorker::is_ready)
+        self.serving().is_some()
+    }
+
+    /// Returns its process that serves.
+    pub(super) fn serving(&self) -> Option<&SlotWorker> {
+        self.workers.iter().find(|worker| worker.is_ready() && !worker.is_stalled())
     }
 
     /// Returns whether no process of it serves or is about to: those that leave do not count.
@@ -306,6 +317,7 @@ pub(super) struct SlotWorker {
     pub(super) pid: u32,
     pub(super) started: Instant,
     pub(super) state: WorkerState,
+    pub(super) life: Life,
     /// Since when it serves, or served: kept when it is told to leave, or killed.
     pub(super) ready_at: Option<Instant>,
     /// What is known of its end before it comes.
@@ -351,6 +363,7 @@ impl SlotWorker {
             pid,
             started: now,
             state: WorkerState::Starting(now + finite(ready_limit)),
+            life: Life::default(),
             ready_at: None,
             evidence: Evidence::default(),
             cut: 0,
@@ -360,6 +373,16 @@ impl SlotWorker {
 
     pub(super) fn is_ready(&self) -> bool {
         self.state == WorkerState::Ready
+    }
+
+    /// Returns whether it is ready and answers nothing.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.is_ready() && matches!(self.life, Life::Stalled(_))
+    }
+
+    /// Returns what it does, as people see it.
+    pub(super) fn shown_state(&self) -> &'static str {
+        if self.is_stalled() { "stalled" } else { self.state.name() }
     }
 
     /// Returns whether it was told to leave.

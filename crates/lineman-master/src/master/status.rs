@@ -157,7 +157,7 @@ impl Supervisor {
         let entry = |worker: &SlotWorker| {
             let entry = SlotReport {
                 pid: Some(worker.pid),
-                state: worker.state.name().to_owned(),
+                state: worker.shown_state().to_owned(),
                 generation: worker.key.generation,
                 uptime_ms: Some(millis(worker.started.elapsed())),
                 ..empty.clone()

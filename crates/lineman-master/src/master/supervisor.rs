@@ -22,7 +22,7 @@ use super::slot::{ServiceId, SlotId, Slots, WorkerKey};
 use super::spawn::WorkerProcesses;
 use super::status::{LISTS, SLICE};
 use super::tls::MasterTls;
-use super::{Plan, Sockets, WorkerArguments, backoff, spawn};
+use super::{Plan, Sockets, WorkerArguments, backoff, life, spawn};
 use crate::Error;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
@@ -31,10 +31,6 @@ use crate::control::message::{FromWorker, ToWorker};
 use crate::control::request::{Answer, Request};
 use crate::control::server::Asked;
 use crate::os::identity::Identity;
-
-/// The loop looks at its deadlines at least this often; they are exact, this is for a clock that
-/// jumps.
-const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(super) struct Supervisor {
@@ -54,6 +50,8 @@ pub(super) struct Supervisor {
     identities: BTreeMap<ServiceId, Identity>,
     notify: Notify,
     orphans: Orphans,
+    /// When processes are asked for a sign of life.
+    next_look: Instant,
     /// Places for lists of connections.
     pub(super) lists: Arc<Semaphore>,
     token: u64,
@@ -98,6 +96,7 @@ impl Supervisor {
             identities,
             notify: Notify::from_environment(),
             orphans,
+            next_look: started,
             lists: Arc::new(Semaphore::new(LISTS)),
             token: 0,
             verdict: None,
@@ -131,6 +130,11 @@ impl Supervisor {
         self.carry_out(actions);
         let actions = self.machine.tend_listeners(now);
         self.carry_out(actions);
+        if self.next_look <= now {
+            self.next_look = now + life::PERIOD;
+            let actions = self.machine.look_for_life();
+            self.carry_out(actions);
+        }
         let processes = &self.processes;
         self.orphans.reap(now, |pid| processes.values().any(|process| process.pid == pid));
         self.notify.turn(self.machine.stage(), || self.machine.slots.condition(), now);
@@ -140,8 +144,8 @@ impl Supervisor {
         let now = Instant::now();
         let others = self.machine.deadline(now).into_iter().chain(self.notify.deadline());
         let others = others.chain(self.log_files.next_look()).chain(self.orphans.deadline());
-        let next = others.min();
-        next.map_or(LONGEST_SLEEP, |next| next.saturating_duration_since(now).min(LONGEST_SLEEP))
+        let next = others.fold(self.next_look, Instant::min);
+        next.saturating_duration_since(now)
     }
 
     fn handle(&mut self, event: MasterEvent) {
@@ -178,6 +182,7 @@ impl Supervisor {
 
     fn said(&mut self, worker: WorkerKey, message: FromWorker, now: Instant) {
         if let FromWorker::Status { token, .. } | FromWorker::Rows { token, .. } = message {
+            self.machine.answered(worker);
             let process = self.processes.get_mut(&worker);
             if let Some(waiting) = process.and_then(|process| process.questions.remove(&token))
                 && waiting.send(message).is_err()

@@ -128,6 +128,7 @@ impl Master {
                         }
                         ToWorker::Stop { .. } => format!("stop {name}"),
                         ToWorker::Reload => format!("reload {name}"),
+                        ToWorker::Status { .. } => format!("ask {name}"),
                         ToWorker::Return { lender } => format!("return {lender} from {name}"),
                         other => panic!("{other:?}"),
                     }
