@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 
 use anyhow::{Context, Result};
-use lineman_testkit::Status;
-use lineman_tests::programs::{Server, echo, http};
+use lineman_testkit::{Port, Status};
+use lineman_tests::programs::{Server, echo, http, part_of_cluster};
 use lineman_tests::raw::Raw;
 use serde_json::Value;
 
@@ -234,6 +234,24 @@ async fn check_says_what_would_run_and_binds_nothing() -> Result<()> {
     let output = wrong.program.run(&["check"]).await?.expect_code(1)?;
     assert!(output.stderr.contains("http: cannot use"), "{output}");
     assert!(output.stderr.contains("missing.pem"), "{output}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn check_names_places_that_are_not_to_be_had() -> Result<()> {
+    let register = Port::reserve()?;
+    let twice = part_of_cluster("register business gateway", &register)?;
+    let twice = twice.knob("CLUSTER_LISTEN", register.address());
+    let named = format!("and register at {}: give one of them another", register.address());
+    for verb in [&["check"][..], &["start"], &["start", "-d"]] {
+        twice.program.run(verb).await?.expect_code(1)?.expect_text(&named)?;
+    }
+    let echo = echo()?;
+    let place = format!("unix:{}", echo.program.folder().join("missing/echo.sock").display());
+    let echo = echo.knob("ECHO_LISTEN", &place);
+    let named = format!("echo: cannot listen on {place}: the folder ");
+    echo.program.run(&["check"]).await?.expect_code(1)?.expect_text(&named)?;
+    assert_nothing_left(&echo.program);
     Ok(())
 }
 

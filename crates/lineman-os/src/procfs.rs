@@ -55,6 +55,23 @@ pub fn is_listened_at(path: &Path) -> bool {
     sockets.split(|&byte| byte == b'\n').any(|line| line.ends_with(&end))
 }
 
+/// Returns whether this process may listen at a port, as far as the number matters: the low ones take a
+/// right of their own.
+pub fn may_listen_at(port: u16) -> bool {
+    let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let first = fs::read_to_string(path).ok().and_then(|first| first.trim().parse().ok());
+    let is_low = port != 0 && port < first.unwrap_or(1024);
+    !is_low || has_low_ports(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+/// Returns whether these are the rights of a process that has `CAP_NET_BIND_SERVICE`.
+fn has_low_ports(status: &str) -> bool {
+    const NUMBER: u32 = 10;
+    let rights = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let rights = rights.and_then(|rights| u64::from_str_radix(rights.trim(), 16).ok());
+    rights.is_some_and(|rights| rights >> NUMBER & 1 == 1)
+}
+
 /// Returns the most connections a listener keeps waiting, whatever backlog it asks for.
 pub fn backlog_limit() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
@@ -148,6 +165,13 @@ mod tests {
         assert_eq!(files("nonsense\n"), [""; 0]);
         assert_eq!(total_in("MemTotal:       16 kB\nMemFree: 1 kB\n"), Some(16 * 1024));
         assert!(memory_limit().unwrap() > 0);
+    }
+
+    #[test]
+    fn the_right_to_low_ports_is_the_eleventh() {
+        assert!(has_low_ports("Name:\tx\nCapEff:\t0000000000000400\n"));
+        assert!(!has_low_ports("CapPrm:\t0000000000000400\nCapEff:\t000001fffffffbff\n"));
+        assert!(may_listen_at(0) && may_listen_at(65535));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{Failure, Outcome, bare_plan};
 use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
 use crate::error::chain;
-use crate::master::{self, Plan};
+use crate::master::{self, Plan, places};
 use crate::program::Program;
 use crate::service::{Description, Reload};
 use crate::terminal::Printer;
@@ -30,6 +30,7 @@ pub(super) fn check(program: &dyn Program, folder: RuntimeFolder, how: &Check) -
         Err(Failure { text, .. }) => problems.push(text),
     }
     problems.extend(program.problems());
+    problems.extend(places::problems(&plan.services));
     problems.extend(health(&plan));
     if problems.is_empty() {
         Ok(ExitCode::Ok)
@@ -47,6 +48,9 @@ pub(super) fn problems(program: &dyn Program, plan: &Plan) -> Vec<String> {
     // With a certificate made at the start the files of others are not read.
     if !plan.self_signed {
         problems.extend(program.problems());
+    }
+    if plan.given.is_empty() {
+        problems.extend(places::problems(&plan.services));
     }
     problems.extend(health(plan));
     problems

@@ -87,7 +87,8 @@ impl Image {
         let (file, facts) = hold(path)?;
         // A link that leads nowhere now leaves them where the master is.
         let folder = folder.and_then(|folder| hold(folder).ok());
-        let is_masters = |facts: &Metadata| fs::metadata(".").is_ok_and(|ours| is_same(facts, &ours));
+        let is_masters =
+            |facts: &Metadata| fs::metadata(".").is_ok_and(|ours| is_same(facts, &ours));
         Ok(Self { file, facts, folder: folder.filter(|(_, facts)| !is_masters(facts)) })
     }
 

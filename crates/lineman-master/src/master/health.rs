@@ -71,7 +71,8 @@ pub(crate) fn check(config: &Config) -> Result<(), Unbound> {
     places(&address).map(drop).map_err(|error| unbound(address, error))
 }
 
-fn address(config: &Config) -> Option<String> {
+/// Returns where probes are answered, if anywhere.
+pub(super) fn address(config: &Config) -> Option<String> {
     let wish = std::env::var_os(environment::HEALTH.name);
     // What is no text is no address either, and is refused as such.
     let wish = wish.map(|wish| wish.to_string_lossy().into_owned());

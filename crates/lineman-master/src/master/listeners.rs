@@ -209,7 +209,8 @@ fn bind_address(listen: &Listen, endpoint: Endpoint, count: usize) -> io::Result
     }
 }
 
-fn nth_port(address: SocketAddr, index: usize) -> io::Result<SocketAddr> {
+/// Returns the address of a slot that has a port of its own.
+pub(super) fn nth_port(address: SocketAddr, index: usize) -> io::Result<SocketAddr> {
     if address.port() == 0 {
         return Ok(address);
     }

@@ -29,6 +29,7 @@ mod spawn;
 mod startup_output;
 pub(crate) mod executable;
 mod listeners;
+pub(crate) mod places;
 mod lending;
 pub(crate) mod log_file;
 mod socket_file;
@@ -119,6 +120,7 @@ impl Plan {
     ) -> Result<Self, Error> {
         config.check_name()?;
         check(&services)?;
+        places::distinct(&services, &config)?;
         let identities = services.iter().map(|service| identity(&config, service));
         Ok(Self {
             identities: identities.collect::<Result<_, _>>()?,

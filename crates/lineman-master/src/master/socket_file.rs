@@ -1,7 +1,7 @@
 //! The file of a Unix socket: takes its place only from a dead one, gives it mode and owner before
 //! a client can connect, and removes it when it is still ours. Called by `listeners` alone.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::os::user;
+use crate::os::{procfs, user};
 use crate::service::SocketOptions;
 
 /// How long to wait for another program that is taking a place in the same folder; it needs less
@@ -53,14 +53,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// It listens last, when mode and owner are right: before that a connect is refused, as it was when
 /// there was no socket.
 pub(super) fn listen(path: &Path, options: &SocketOptions) -> io::Result<(Socket, SocketFile)> {
-    let owner = options.owner.as_deref().map(user::id).transpose()?;
-    let group = options.group.as_deref().map(user::group_id).transpose()?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    if !folder.is_dir() {
-        let problem = format!("the folder {} is not there: create it", folder.display());
-        return Err(io::Error::new(io::ErrorKind::NotFound, problem));
-    }
-    let _alone = lock(folder)?;
+    let (owner, group) = owners(options)?;
+    let _alone = lock(folder(path)?)?;
     clear(path, owner)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -75,6 +69,35 @@ pub(super) fn listen(path: &Path, options: &SocketOptions) -> io::Result<(Socket
     fs::set_permissions(path, Permissions::from_mode(options.mode))?;
     socket.listen(i32::from(options.backlog))?;
     Ok((socket, file))
+}
+
+/// Says what [`listen`] would object to beside a process that listens there, which may be this program's;
+/// returns the folder.
+pub(super) fn check<'path>(path: &'path Path, options: &SocketOptions) -> io::Result<&'path Path> {
+    let (owner, _) = owners(options)?;
+    let folder = folder(path)?;
+    if let Some(metadata) = there(path)?
+        && !procfs::is_listened_at(path)
+    {
+        may_replace(&metadata, owner)?;
+    }
+    Ok(folder)
+}
+
+/// Returns the numbers of the user and the group that the file is given to.
+fn owners(options: &SocketOptions) -> io::Result<(Option<u32>, Option<u32>)> {
+    let owner = options.owner.as_deref().map(user::id).transpose()?;
+    let group = options.group.as_deref().map(user::group_id).transpose()?;
+    Ok((owner, group))
+}
+
+fn folder(path: &Path) -> io::Result<&Path> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let problem = format!("the folder {} is not there: create it", folder.display());
+    Err(io::Error::new(io::ErrorKind::NotFound, problem))
 }
 
 /// Keeps other programs of this kind out of the folder: between finding a dead socket and replacing
@@ -98,27 +121,40 @@ fn lock(folder: &Path) -> io::Result<File> {
 
 /// Removes what a program that died left at `path`, and nothing else.
 fn clear(path: &Path, owner: Option<u32>) -> io::Result<()> {
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let in_use = |problem: &str| Err(io::Error::new(io::ErrorKind::AddrInUse, problem));
-    if !metadata.file_type().is_socket() {
-        return in_use("the file there is no socket: move it away, or choose another path");
-    }
+    let Some(metadata) = there(path)? else { return Ok(()) };
     if is_alive(path)? {
         return in_use("somebody listens there (hint: `ss -lxp` shows who)");
     }
-    let ours = [Some(geteuid().as_raw()), Some(0), owner];
-    if !ours.contains(&Some(metadata.uid())) {
-        let holder = user::name(metadata.uid());
-        return in_use(&format!(
-            "a dead socket of {holder} is there: remove it, or choose another path"
-        ));
-    }
+    may_replace(&metadata, owner)?;
     tracing::info!(path = %path.display(), "replacing a socket on which no process listens");
     fs::remove_file(path)
+}
+
+/// Returns the facts of the socket that is there.
+///
+/// # Errors
+/// When it is something else.
+fn there(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(metadata) if metadata.file_type().is_socket() => Ok(Some(metadata)),
+        Ok(_) => in_use("the file there is no socket: move it away, or choose another path"),
+    }
+}
+
+/// Checks whose a dead socket is.
+fn may_replace(metadata: &Metadata, owner: Option<u32>) -> io::Result<()> {
+    let ours = [Some(geteuid().as_raw()), Some(0), owner];
+    if ours.contains(&Some(metadata.uid())) {
+        return Ok(());
+    }
+    let holder = user::name(metadata.uid());
+    in_use(&format!("a dead socket of {holder} is there: remove it, or choose another path"))
+}
+
+fn in_use<T>(problem: &str) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::AddrInUse, problem))
 }
 
 /// Asks whether a process listens; a socket of another kind counts as alive.
