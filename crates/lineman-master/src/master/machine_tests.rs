@@ -7,7 +7,7 @@ use crate::master::test_master::{GRACEFUL, Happens, Master, PLAIN, seconds, serv
 use crate::service::{Description, StopOrder};
 
 /// What can happen to a master of `echo/0`, `echo/1` and `mail/0`, whatever it is doing.
-const EVENTS: [Happens; 24] = [
+const EVENTS: [Happens; 26] = [
     ("nothing", |_| {}),
     ("time passes", |master| drop(master.later(Duration::from_millis(1)))),
     ("whatever is slow is too slow", |master| drop(master.later(seconds(11)))),
@@ -19,6 +19,16 @@ const EVENTS: [Happens; 24] = [
     ("echo/0#2 dies when it is ready", |master| {
         master.ready("echo/0#2");
         master.ends("echo/0#2", 9);
+    }),
+    ("echo/0#1 is silent, and answers later", |master| {
+        master.silent(seconds(6));
+        let key = master.key("echo/0#1");
+        master.machine.answered(key);
+        master.turn();
+    }),
+    ("all are silent", |master| {
+        master.machine.slots.config.watchdog.restart = true;
+        master.silent(seconds(12));
     }),
     ("echo/1#1 crashes", |master| drop(master.ends("echo/1#1", 11))),
     ("mail/0#1 crashes", |master| drop(master.ends("mail/0#1", 11))),
@@ -62,13 +72,22 @@ const EVENTS: [Happens; 24] = [
 ];
 
 /// What a master of `echo/0`, `echo/1` and `mail/0` can be doing.
-const STATES: [Happens; 15] = [
+const STATES: [Happens; 17] = [
     ("up", |_| {}),
     ("a slot is down", |master| {
         master.broken = vec!["echo/0"];
         master.ends("echo/0#1", 11);
         master.broken.clear();
     }),
+    ("a slot has failed", |master| {
+        for generation in 1..=8 {
+            master.ends(&format!("echo/0#{generation}"), 11);
+            if generation < 8 {
+                master.later(seconds(4));
+            }
+        }
+    }),
+    ("all are stalled", |master| master.silent(seconds(6))),
     ("a successor starts", |master| drop(master.reload("first", PLAIN, None))),
     ("a successor starts, alone", |master| drop(master.reload("first", PLAIN, Some("echo/0")))),
     ("an old process drains", |master| {

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::event::{MasterAction, ProgramEnd, SignalMeaning, Source};
+use super::life::PERIOD;
 use super::machine::Machine;
 use super::notify::ShownState;
 use super::slot::{SlotId, SlotWorker, Slots, WorkerKey, WorkerState};
@@ -258,10 +259,29 @@ impl Master {
         }
     }
 
+    /// Lets time pass in which no process answers a question.
+    pub(super) fn silent(&mut self, time: Duration) {
+        for _ in 0..time.as_secs() {
+            let actions = self.machine.look_for_life();
+            self.carry_out(actions);
+            self.later(PERIOD);
+        }
+    }
+
+    /// Has every process that was asked for a sign of life answer.
+    fn all_answer(&mut self) {
+        let keys: Vec<_> = self.machine.slots.workers().map(|worker| worker.key).collect();
+        for key in keys {
+            self.machine.answered(key);
+        }
+        self.turn();
+    }
+
     /// Goes on with processes that do as they are told, and with time, until nothing is due.
     pub(super) fn settle(&mut self) {
         for _ in 0..100 {
             self.all_ready();
+            self.all_answer();
             let leaving = self.machine.slots.workers().find(|worker| worker.is_leaving());
             if let Some(worker) = leaving {
                 let (key, raw) = (worker.key, if worker.evidence.killed.is_some() { 9 } else { 0 });
