@@ -22,7 +22,7 @@
 mod supervisor;
 mod machine;
 mod crash;
-mod life;
+mod life_sign;
 mod event;
 mod slot;
 mod spawn;

@@ -19,7 +19,7 @@ use crate::service::{Description, Endpoint, Listen, Ports, Traffic};
 
 /// One place to listen at, with the ports of all slots.
 #[derive(Debug)]
-struct Place<'a> {
+struct TakenPlace<'a> {
     service: &'a str,
     endpoint: Endpoint,
     traffic: Traffic,
@@ -27,7 +27,7 @@ struct Place<'a> {
     more: u16,
 }
 
-impl Place<'_> {
+impl TakenPlace<'_> {
     fn overlaps(&self, other: &Self) -> bool {
         let (Some((host, port)), Some((other_host, other_port))) =
             (internet(&self.endpoint), internet(&other.endpoint))
@@ -66,15 +66,15 @@ fn is_same_host(one: &str, other: &str) -> bool {
 /// # Errors
 /// [`Error::Configuration`] names both services, [`Error::Address`] what is no address.
 pub(super) fn distinct(services: &[Description], config: &Config) -> Result<(), Error> {
-    let mut taken: Vec<Place<'_>> = Vec::new();
+    let mut taken: Vec<TakenPlace<'_>> = Vec::new();
     if let Some(endpoint) = health::address(config).and_then(|address| address.parse().ok()) {
         let service = "health probes";
-        taken.push(Place { service, endpoint, traffic: Traffic::Streams, more: 0 });
+        taken.push(TakenPlace { service, endpoint, traffic: Traffic::Streams, more: 0 });
     }
     for service in services {
         for listen in &service.listeners {
             let more = if listen.ports == Ports::PerSlot { service.count.max(1) - 1 } else { 0 };
-            let place = Place {
+            let place = TakenPlace {
                 service: &service.name,
                 endpoint: listen.endpoint()?,
                 traffic: listen.traffic,

@@ -8,7 +8,7 @@ use super::backoff::Failures;
 use super::event::MasterAction;
 use super::exit::{Evidence, ExitReason};
 use super::lending::{Loan, Reach};
-use super::life::Life;
+use super::life_sign::LifeSign;
 use crate::config::Config;
 use crate::control::message::ToWorker;
 use crate::limit::finite;
@@ -317,7 +317,7 @@ pub(super) struct SlotWorker {
     pub(super) pid: u32,
     pub(super) started: Instant,
     pub(super) state: WorkerState,
-    pub(super) life: Life,
+    pub(super) life_sign: LifeSign,
     /// Since when it serves, or served: kept when it is told to leave, or killed.
     pub(super) ready_at: Option<Instant>,
     /// What is known of its end before it comes.
@@ -363,7 +363,7 @@ impl SlotWorker {
             pid,
             started: now,
             state: WorkerState::Starting(now + finite(ready_limit)),
-            life: Life::default(),
+            life_sign: LifeSign::default(),
             ready_at: None,
             evidence: Evidence::default(),
             cut: 0,
@@ -377,7 +377,7 @@ impl SlotWorker {
 
     /// Returns whether it is ready and answers nothing.
     pub(super) fn is_stalled(&self) -> bool {
-        self.is_ready() && matches!(self.life, Life::Stalled(_))
+        self.is_ready() && matches!(self.life_sign, LifeSign::Stalled(_))
     }
 
     /// Returns what it does, as people see it.

@@ -22,7 +22,7 @@ use super::slot::{ServiceId, SlotId, Slots, WorkerKey};
 use super::spawn::WorkerProcesses;
 use super::status::{LISTS, SLICE};
 use super::tls::MasterTls;
-use super::{Plan, Sockets, WorkerArguments, backoff, life, spawn};
+use super::{Plan, Sockets, WorkerArguments, backoff, life_sign, spawn};
 use crate::Error;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
@@ -131,7 +131,7 @@ impl Supervisor {
         let actions = self.machine.tend_listeners(now);
         self.carry_out(actions);
         if self.next_look <= now {
-            self.next_look = now + life::PERIOD;
+            self.next_look = now + life_sign::PERIOD;
             let actions = self.machine.look_for_life();
             self.carry_out(actions);
         }

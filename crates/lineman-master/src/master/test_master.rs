@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::event::{MasterAction, ProgramEnd, SignalMeaning, Source};
-use super::life::PERIOD;
+use super::life_sign::PERIOD;
 use super::machine::Machine;
 use super::notify::ShownState;
 use super::slot::{SlotId, SlotWorker, Slots, WorkerKey, WorkerState};

@@ -18,13 +18,13 @@ const TOKEN: u64 = 0;
 
 /// What is known of a process that serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Life {
+pub(super) enum LifeSign {
     #[default]
     Answered,
     /// It was asked, so many looks ago. Looks are counted, not time: while the master stood still as
     /// well, as in a suspended machine, no process is to blame.
     Asked(u32),
-    /// As [`Life::Asked`], for longer than it may.
+    /// As [`LifeSign::Asked`], for longer than it may.
     Stalled(u32),
 }
 
@@ -42,22 +42,22 @@ impl Machine {
         for id in self.slots.ids() {
             let slot = &mut self.slots[id];
             for worker in slot.workers.iter_mut().filter(|worker| worker.is_ready()) {
-                let (Life::Asked(looks) | Life::Stalled(looks)) = worker.life else {
-                    worker.life = Life::Asked(0);
+                let (LifeSign::Asked(looks) | LifeSign::Stalled(looks)) = worker.life_sign else {
+                    worker.life_sign = LifeSign::Asked(0);
                     actions.push(MasterAction::Tell(worker.key, ToWorker::Status { token: TOKEN }));
                     continue;
                 };
                 let looks = looks.saturating_add(1);
                 let silent = PERIOD.saturating_mul(looks);
                 if silent < limit {
-                    worker.life = Life::Asked(looks);
+                    worker.life_sign = LifeSign::Asked(looks);
                     continue;
                 }
                 if !worker.is_stalled() {
                     let (slot, pid) = (&slot.name, worker.pid);
                     tracing::error!(slot, pid, ?silent, "a process is stalled: it answers nothing");
                 }
-                worker.life = Life::Stalled(looks);
+                worker.life_sign = LifeSign::Stalled(looks);
                 if watchdog.restart && silent >= limit.saturating_mul(2) {
                     actions.push(worker.kill(ExitReason::Silent(silent)));
                 }
@@ -73,7 +73,7 @@ impl Machine {
         if worker.is_stalled() {
             tracing::warn!(slot = name, pid = worker.pid, "a process answers again");
         }
-        worker.life = Life::Answered;
+        worker.life_sign = LifeSign::Answered;
     }
 }
 
