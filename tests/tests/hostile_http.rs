@@ -195,17 +195,33 @@ async fn a_head_beyond_its_bounds_is_431() -> Result<()> {
 
 /// Requests that two servers in a row could take for different ones. Whatever the answer, it is the
 /// only one, the connection is closed behind it, and what hides is never served.
-#[tokio::test]
-async fn no_request_is_smuggled_in() -> Result<()> {
+async fn no_request_hides_behind(offences: &[(&str, String, u16)]) -> Result<()> {
     let server = http()?.started().await?;
     let address = server.port.address();
+    attacked(&server, async {
+        for (what, offence, expected) in offences {
+            let bytes = format!("{POST}{offence}{HIDDEN}");
+            let got = answers(&address, bytes.as_bytes()).await.context((*what).to_owned())?;
+            ensure!(got == [*expected], "{what}: {got:?} was answered");
+        }
+        let old = POST.replace("HTTP/1.1", "HTTP/1.0");
+        let got = answers(&address, format!("{old}{CHUNKED}0\r\n\r\n{HIDDEN}").as_bytes()).await?;
+        ensure!(got == [400], "a coding over HTTP/1.0: {got:?} was answered");
+        let mut peer = Raw::connect(&address).await?;
+        peer.send(b"GET /marks HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+        peer.until(b"\r\n\r\n0").await.context("a hidden request was served")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn no_request_is_smuggled_in() -> Result<()> {
     let length = HIDDEN.len();
-    let offences = [
-        // RFC 9112, 6.1: the coding counts, and the connection ends.
+    no_request_hides_behind(&[
         (
             "a length, then chunked",
             format!("Content-Length: {}\r\n{CHUNKED}0\r\n\r\n", length + 5),
-            200,
+            400,
         ),
         (
             "chunked, then a length",
@@ -213,8 +229,25 @@ async fn no_request_is_smuggled_in() -> Result<()> {
                 "Transfer-Encoding: chunked\r\nContent-Length: {}\r\n\r\n0\r\n\r\n",
                 length + 5
             ),
-            200,
+            400,
         ),
+        ("the same length twice", "Content-Length: 0\r\ncontent-length: 0\r\n\r\n".to_owned(), 400),
+        ("a bare line feed", format!("X: a\nContent-Length: {length}\r\n\r\n"), 400),
+        ("a bare line feed before a coding", format!("X: a\n{CHUNKED}0\r\n\r\n"), 400),
+        ("a bare line feed as the last line", "X: a\r\n\n".to_owned(), 400),
+        (
+            "a line that begins with a tab",
+            format!("X: a\r\n\tContent-Length: {length}\r\n\r\n"),
+            400,
+        ),
+        ("a tab before a colon", format!("Content-Length\t: {length}\r\n\r\n"), 400),
+        ("NUL in a value", format!("X: a\0\r\nContent-Length: {length}\r\n\r\n"), 400),
+        (
+            "a control character in a coding",
+            "Transfer-Encoding: \x01chunked\r\n\r\n".to_owned(),
+            400,
+        ),
+        ("a length of no ASCII", "Content-Length: \u{0661}\r\n\r\n".to_owned(), 400),
         ("two lengths", format!("Content-Length: 0\r\nContent-Length: {length}\r\n\r\n"), 400),
         ("a list of lengths", format!("Content-Length: 0, {length}\r\n\r\n"), 400),
         ("a length with a sign", "Content-Length: +0\r\n\r\n".to_owned(), 400),
@@ -228,6 +261,18 @@ async fn no_request_is_smuggled_in() -> Result<()> {
         ("NUL in a name", "Content-Length\0: 0\r\n\r\n".to_owned(), 400),
         ("a line feed in a name", "Content-\nLength: 0\r\n\r\n".to_owned(), 400),
         ("a carriage return in a value", format!("X: a\rContent-Length: {length}\r\n\r\n"), 400),
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn no_request_is_smuggled_in_by_chunks() -> Result<()> {
+    no_request_hides_behind(&[
+        ("a space behind a size", format!("{CHUNKED}2 \r\nhi\r\n0\r\n\r\n"), 400),
+        ("a space behind the last size", format!("{CHUNKED}2\r\nhi\r\n0 \r\n\r\n"), 400),
+        ("a bare line feed behind the last size", format!("{CHUNKED}0\n\r\n"), 400),
+        ("a bare line feed in a trailer", format!("{CHUNKED}0\r\nX: a\nY: b\r\n\r\n"), 400),
+        ("a bare line feed behind the trailers", format!("{CHUNKED}0\r\nX: a\r\n\n"), 400),
         ("a chunk's size of 2^64", format!("{CHUNKED}10000000000000000\r\n\r\n0\r\n\r\n"), 400),
         (
             "a chunk's size of 2^64 and two",
@@ -239,17 +284,7 @@ async fn no_request_is_smuggled_in() -> Result<()> {
         ("a chunk longer than it says", format!("{CHUNKED}2\r\nhiho\r\n0\r\n\r\n"), 400),
         ("a bare line feed behind a size", format!("{CHUNKED}2\nhi\r\n0\r\n\r\n"), 400),
         ("a bare line feed in an extension", format!("{CHUNKED}2;a\nxx\r\n0\r\n\r\n"), 400),
-    ];
-    attacked(&server, async {
-        for (what, offence, expected) in &offences {
-            let bytes = format!("{POST}{offence}{HIDDEN}");
-            let got = answers(&address, bytes.as_bytes()).await.context(*what)?;
-            ensure!(got == [*expected], "{what}: {got:?} was answered");
-        }
-        let mut peer = Raw::connect(&address).await?;
-        peer.send(b"GET /marks HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
-        peer.until(b"\r\n\r\n0").await.context("a hidden request was served")
-    })
+    ])
     .await
 }
 
@@ -313,9 +348,10 @@ async fn a_connection_has_so_many_requests_and_so_much_time_between() -> Result<
     served_throughout(&server.program, "http/0", BOUND, exchange, attack).await
 }
 
-/// RFC 6455, 4.1 gives the request no body: what stands there would be taken for frames.
+/// RFC 6455, 4.1 gives the request no body: what stands there would be taken for frames. Its head has the
+/// rules of all heads.
 #[tokio::test]
-async fn an_upgrade_with_a_body_is_refused() -> Result<()> {
+async fn an_upgrade_with_a_body_or_two_meanings_is_refused() -> Result<()> {
     let server = echo()?.started().await?;
     let address = server.port.address();
     let frame = frame(0x81, b"smuggled")?;
@@ -326,6 +362,14 @@ async fn an_upgrade_with_a_body_is_refused() -> Result<()> {
             "Transfer-Encoding: chunked".to_owned(),
             "Content-Length: 0\r\nContent-Length: 14".to_owned(),
             "Content-Length: +0".to_owned(),
+            // What the request says can be read in two ways.
+            "X: a\nY: b".to_owned(),
+            "X: a\rY: b".to_owned(),
+            "X: a\r\n b".to_owned(),
+            "X : a".to_owned(),
+            "X: a\0".to_owned(),
+            "X\0: a".to_owned(),
+            "X: a\r\n\nGET".to_owned(),
         ] {
             let head = format!(
                 "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

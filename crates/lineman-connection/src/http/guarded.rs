@@ -22,6 +22,7 @@ use super::answer::{Answer, answer, empty, refuse};
 use super::body::{Body, Fault};
 use super::crowd::Crowd;
 use super::rules::{Verdict, judge};
+use super::strict::Framing;
 use super::upgrade::Upgrades;
 use super::watch::{Exchange, Spoken, Watch};
 use crate::activity::{self, Activity};
@@ -53,6 +54,7 @@ impl<S: WebService> hyper::service::Service<Request<Incoming>> for Guarded<S> {
     fn call(&self, mut request: Request<Incoming>) -> Answering<S::Content> {
         let mut exchange = Exchange::begin(&self.watch);
         let spoken = self.watch.spoken;
+        self.watch.framing.set(Some(Framing::of(&request)));
         let verdict = judge(&mut request, &self.watch.limits);
         if let Verdict::Serve = verdict
             && let Some(upgrade) = self.upgrades.of(&request)

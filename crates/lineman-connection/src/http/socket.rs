@@ -8,12 +8,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::pace::Pace;
-use super::watch::Watch;
+use super::strict::Strict;
+use super::watch::{Spoken, Watch};
 
 /// How long the peer may go on sending after we have ended our side; the table's connections linger
 /// as long. Without it, unread bytes of a refused body would reset the refusal away.
@@ -21,8 +22,10 @@ const LINGER: Duration = Duration::from_secs(1);
 
 pub(super) struct Socket<S> {
     inner: S,
-    /// What was read already.
+    /// What was read already, and is hyper's turn by turn.
     first: Bytes,
+    /// What looks at requests of HTTP/1.
+    strict: Option<Strict>,
     watch: Rc<Watch>,
     /// How fast the peer takes an answer that waits.
     pace: Pace,
@@ -47,13 +50,26 @@ impl From<()> for Taken {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(super) fn new(inner: S, first: Bytes, watch: Rc<Watch>) -> Self {
+        let strict = (watch.spoken == Spoken::Http1).then(Strict::default);
         let pace = Pace::new(watch.limits.answer_stall, watch.limits.answer_rate);
-        Self { inner, first, watch, pace, linger: None }
+        Self { inner, first, strict, watch, pace, linger: None }
     }
 
     /// Returns the stream, and what of the first bytes is unread.
     pub(super) fn into_parts(self) -> (S, Bytes) {
         (self.inner, self.first)
+    }
+
+    /// Takes back what hyper is not to have yet.
+    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let Some(strict) = &mut self.strict else { return };
+        let Some(bytes) = buffer.filled_mut().get_mut(before..) else { return };
+        let passed = strict.pass(bytes, &self.watch.framing);
+        let held = &bytes[passed..];
+        if !held.is_empty() {
+            self.first = Bytes::from([held, &self.first].concat());
+            buffer.set_filled(before + passed);
+        }
     }
 
     /// Passes on what a write came to; one that waits has its deadline, and what follows it a rate.
@@ -104,18 +120,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Socket<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.first.is_empty() {
-            let count = this.first.len().min(buffer.remaining());
-            buffer.put_slice(&this.first[..count]);
-            this.first.advance(count);
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut this.inner).poll_read(context, buffer));
+        if this.first.is_empty() {
+            ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
+        } else {
+            let count = this.first.len().min(buffer.remaining());
+            buffer.put_slice(&this.first.split_to(count));
+        }
         if buffer.filled().len() > before {
             this.watch.received();
+            this.hold_back(buffer, before);
         }
-        Poll::Ready(read)
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::crowd::Seat;
 use super::limits::Limits;
+use super::strict::Framing;
 use super::upgrade::Upgrading;
 use crate::connection::{Guest, Share};
 use crate::limit::finite;
@@ -63,6 +64,8 @@ pub(super) enum Sign {
 pub(super) struct Watch {
     pub(super) limits: Rc<Limits>,
     pub(super) spoken: Spoken,
+    /// What frames the body of the last request, until the socket has asked for it.
+    pub(super) framing: Cell<Option<Framing>>,
     /// What is told of the connection.
     pub(super) guest: Rc<Guest>,
     /// Whether a request's head has begun; only between exchanges.
@@ -93,6 +96,7 @@ impl Watch {
         Self {
             limits,
             spoken,
+            framing: Cell::new(None),
             guest,
             in_head: Cell::new(true),
             since: Cell::new(Instant::now()),
