@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use lineman_testkit::within;
 use lineman_tests::certificates::Authority;
 use lineman_tests::peer::Peer;
-use lineman_tests::programs::{Server, http, lines};
+use lineman_tests::programs::{Server, echo, http, lines};
 use lineman_tests::raw::Raw;
 use lineman_tests::secure::Secure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
@@ -50,8 +50,7 @@ async fn what_is_no_handshake_ends_and_others_are_served() -> Result<()> {
     }
     innocent(&server, &authority).await?;
 
-    let wrong: [(&str, &[u8]); 5] = [
-        ("plain HTTP", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    let wrong: [(&str, &[u8]); 4] = [
         ("noise", b"\x00\xff\x93\x27\xb1\x0c\x5e\xee\x00\x00\x01"),
         ("a record too long", b"\x16\x03\x01\xff\xff\x01\x00\x00"),
         ("data before a handshake", b"\x17\x03\x03\x00\x05hello"),
@@ -71,6 +70,51 @@ async fn what_is_no_handshake_ends_and_others_are_served() -> Result<()> {
     }
     innocent(&server, &authority).await?;
     ensure!(server.program.process("http/0").await?.pid() == worker, "the worker was replaced");
+    Ok(())
+}
+
+/// Sends bytes and returns all that is answered.
+async fn answer(server: &Server, bytes: &[u8]) -> Result<String> {
+    let mut peer = Raw::connect(&server.port.address()).await?;
+    peer.send(bytes).await?;
+    Ok(String::from_utf8(peer.rest().await?)?)
+}
+
+#[tokio::test]
+async fn plain_http_where_tls_is_spoken_is_told_so() -> Result<()> {
+    let authority = Authority::new().await?;
+    let pair = authority.sign("localhost").await?;
+    let pages = http()?.knob("HTTP_CERTIFICATE", &pair.certificate).knob("HTTP_KEY", &pair.key);
+    let sockets = echo()?.knob("ECHO_CERTIFICATE", &pair.certificate).knob("ECHO_KEY", &pair.key);
+    for server in [pages.started().await?, sockets.started().await?] {
+        let bytes = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello";
+        for end in [1, bytes.len()] {
+            let answer = answer(&server, &bytes[..end]).await?;
+            let (head, body) = answer.split_once("\r\n\r\n").context("a head")?;
+            ensure!(
+                head.starts_with("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n"),
+                "{head}"
+            );
+            ensure!(head.ends_with(&format!("\r\nContent-Length: {}", body.len())), "{answer}");
+            ensure!(body == "this port speaks TLS: use https:// or wss://\n", "{body}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn tls_where_there_is_none_is_told_so_and_logged_once() -> Result<()> {
+    for server in [http()?.started().await?, echo()?.started().await?] {
+        for end in [1, BEGINNING.len(), BEGINNING.len()] {
+            let answer = answer(&server, &BEGINNING[..end]).await?;
+            ensure!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+            ensure!(answer.contains("the peer speaks TLS, this port does not"), "{answer}");
+        }
+        let log = server.program.log();
+        let told =
+            log.lines().filter(|line| line.contains("WARN") && line.contains("speaks TLS")).count();
+        ensure!(told == 1, "{told} lines:\n{log}");
+    }
     Ok(())
 }
 

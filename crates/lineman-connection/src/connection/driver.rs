@@ -88,6 +88,13 @@ pub trait Driver: Sized + 'static {
     /// Returns the name for `connections`: `websocket`, `text`, ….
     fn name() -> &'static str;
 
+    /// Returns what a peer is told in the clear whose first byte this is where TLS is expected: that it
+    /// speaks the protocol, but without TLS. Default: nothing.
+    fn without_tls(first: u8) -> &'static str {
+        let _ = first;
+        ""
+    }
+
     /// Runs when the transport is up: a client writes its request here.
     fn start(&mut self, output: &mut BytesMut, limits: &Limits) {
         let _ = (output, limits);

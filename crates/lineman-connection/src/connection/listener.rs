@@ -102,7 +102,7 @@ impl<D: Driver> Serve<D> {
     /// Returns the TLS that a new connection begins with.
     fn session(&self) -> Option<Session> {
         self.front.tls.as_ref()?;
-        Some(self.acceptor.get()?.session())
+        Some(self.acceptor.get()?.session().without_tls(D::without_tls))
     }
 
     /// Returns the layers that a connection from this address begins with.

@@ -6,12 +6,14 @@ use std::io;
 use std::rc::Rc;
 
 use bytes::BytesMut;
+use lineman_wire::websocket::HandshakeError;
 
 use super::Http;
 use super::watch::Spoken;
+use crate::connection::websocket::{note_hello, without_tls};
 use crate::connection::{
-    Adopt, CloseReason, Connection, Driver, Event, Fallback, Front, Handler, Limits, Serve, Step,
-    StreamListener, Table, Transit, Transport, Turn, WebSocket,
+    Adopt, CloseReason, Connection, Driver, Event, Fallback, Farewell, Front, Handler, Limits,
+    Serve, Step, StreamListener, Table, Transit, Transport, Turn, WebSocket,
 };
 use crate::{BoxError, Error};
 
@@ -36,7 +38,27 @@ impl Driver for HttpOnly {
         _output: &mut BytesMut,
         _limits: &Limits,
     ) -> Result<Step<Self>, CloseReason> {
-        Ok(if input.is_empty() { Step::Wait } else { Step::Foreign })
+        match input.first() {
+            None => Ok(Step::Wait),
+            // A record of TLS's handshake.
+            Some(0x16) => {
+                note_hello();
+                let problem = HandshakeError::Tls.to_string();
+                Err(CloseReason::Protocol { code: HandshakeError::Tls.status(), problem })
+            }
+            Some(_) => Ok(Step::Foreign),
+        }
+    }
+
+    fn without_tls(first: u8) -> &'static str {
+        without_tls(first)
+    }
+
+    fn farewell(&mut self, reason: &CloseReason, output: &mut BytesMut) -> Farewell {
+        if let CloseReason::Protocol { .. } = reason {
+            output.extend_from_slice(&HandshakeError::Tls.response());
+        }
+        Farewell::Said
     }
 
     fn encode(&mut self, message: Infallible, _output: &mut BytesMut) -> Result<(), BoxError> {

@@ -51,12 +51,14 @@ impl KeyLog for Capture {
 pub(super) struct Handshake {
     connection: Connection,
     secrets: Secrets,
+    /// What to say to a peer whose first byte is no TLS.
+    pub(super) without_tls: fn(u8) -> &'static str,
 }
 
 impl Handshake {
     /// Returns the handshake of a connection that has not begun.
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, secrets: Secrets::default() }
+        Self { connection, secrets: Secrets::default(), without_tls: |_| "" }
     }
 
     /// Puts what rustls has to send to `output`.

@@ -54,6 +54,14 @@ impl Session {
         Self { phase: Phase::Fresh(handshake), info: None }
     }
 
+    /// Sets what a peer is told whose first byte is no TLS. Default: nothing.
+    pub(crate) fn without_tls(mut self, told: fn(u8) -> &'static str) -> Self {
+        if let Phase::Fresh(handshake) = &mut self.phase {
+            handshake.without_tls = told;
+        }
+        self
+    }
+
     /// Returns a session that can only fail.
     pub(super) fn failed() -> Self {
         Self { phase: Phase::Failed, info: None }
@@ -183,7 +191,7 @@ impl Session {
                 }
                 Phase::Fresh(_) => {
                     let Some(&first) = input.first() else { return Ok(Received::default()) };
-                    self.begin(first)?;
+                    self.begin(first, output)?;
                 }
                 Phase::Handshake(handshake) => {
                     let Some(total) = record::whole(input, PLAIN_LIMIT + EXPANSION_TLS12)? else {
@@ -201,9 +209,12 @@ impl Session {
     }
 
     /// Looks at the peer's first byte. What is no TLS gets no answer in TLS.
-    fn begin(&mut self, first: u8) -> Result<(), TlsError> {
+    fn begin(&mut self, first: u8, output: &mut BytesMut) -> Result<(), TlsError> {
         // A client may be answered by an alert at once.
         if first != kind::HANDSHAKE && first != kind::ALERT {
+            if let Phase::Fresh(handshake) = &self.phase {
+                output.extend_from_slice((handshake.without_tls)(first).as_bytes());
+            }
             return Err(TlsError::NotTls { first });
         }
         match std::mem::replace(&mut self.phase, Phase::Failed) {

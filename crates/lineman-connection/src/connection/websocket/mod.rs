@@ -28,6 +28,7 @@ pub use self::client::ClientRequest;
 pub use self::opening::Accept;
 pub use self::options::{Options, Origins};
 pub use self::refusal::Refusal;
+pub(crate) use self::refusal::{note_hello, without_tls};
 pub use lineman_wire::websocket::{CloseCode, CloseFrame, Deflate, Message, Prepared, Request};
 
 /// Pings are not answered while so many bytes of pongs wait to be sent: a peer that pings and does not
@@ -153,6 +154,9 @@ impl WebSocket {
     }
 
     fn refuse_bad(&mut self, error: &HandshakeError) -> CloseReason {
+        if *error == HandshakeError::Tls {
+            note_hello();
+        }
         self.phase = Phase::Refused(Box::new(error.response()));
         broken_handshake(error)
     }
@@ -270,6 +274,10 @@ impl Driver for WebSocket {
 
     fn name() -> &'static str {
         "websocket"
+    }
+
+    fn without_tls(first: u8) -> &'static str {
+        without_tls(first)
     }
 
     fn start(&mut self, output: &mut BytesMut, _limits: &Limits) {

@@ -1,11 +1,14 @@
 //! The answers that open no WebSocket: a handler's refusal, a forbidden origin, a handshake out of time.
 
+use std::cell::Cell;
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use lineman_wire::websocket::HandshakeError;
+use tokio::time::Instant;
 
 use crate::connection::CloseReason;
 
@@ -105,6 +108,36 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// Returns what a peer of HTTP is told where TLS is expected.
+pub(crate) fn without_tls(first: u8) -> &'static str {
+    // A method begins so.
+    if !first.is_ascii_uppercase() {
+        return "";
+    }
+    "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
+     Content-Length: 45\r\n\r\nthis port speaks TLS: use https:// or wss://\n"
+}
+
+/// How often the log tells of peers that speak TLS where there is none.
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+thread_local! {
+    /// When the log told of them last, and of how many it has not told since.
+    static HELLOS: Cell<(Option<Instant>, u32)> = const { Cell::new((None, 0)) };
+}
+
+/// Counts a peer that speaks TLS to a listener without it, and tells of all at most once a minute: each is
+/// closed at once, and clients with a wrong address come again and again.
+pub(crate) fn note_hello() {
+    let (told, untold) = HELLOS.get();
+    let count = untold.saturating_add(1);
+    if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+        return HELLOS.set((told, count));
+    }
+    HELLOS.set((Some(Instant::now()), 0));
+    tracing::warn!(peers = count, problem = %HandshakeError::Tls, "refused; not said again for a minute");
+}
 
 /// Returns the answer to a request that is not refused for what it says.
 pub(super) fn answer_to_reason(reason: &CloseReason) -> Bytes {
