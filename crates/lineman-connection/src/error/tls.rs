@@ -12,9 +12,15 @@ pub enum TlsError {
         /// What it began with.
         first: u8,
     },
-    /// What came is no record.
-    #[error("the peer sent what is no TLS record: {0}")]
+    /// What came cannot be read.
+    #[error("the peer sent what is no TLS: {0}")]
     BadRecord(&'static str),
+    /// A record is of a version that was not agreed on.
+    #[error("the peer sent a record of another version: {0}")]
+    BadVersion(&'static str),
+    /// A field has a value that it may not have.
+    #[error("the peer sent a value that TLS does not allow: {0}")]
+    BadValue(&'static str),
     /// A record is longer than the protocol allows; nothing of it was kept.
     #[error("the peer announced a TLS record of {length} bytes, {limit} are allowed")]
     RecordTooLong {
@@ -53,13 +59,16 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// Returns the alert to end the connection with; `None` when rustls has sent one, or none is due.
+    /// Returns the alert to end the connection with, as RFC 8446, 5 and 6 name it; `None` when rustls has
+    /// sent one, or none is due.
     pub(crate) fn alert(&self) -> Option<u8> {
         let description = match self {
             Self::RecordTooLong { .. } => AlertDescription::RecordOverflow,
             Self::NotAuthentic => AlertDescription::BadRecordMac,
             Self::Unexpected(_) | Self::Fruitless(_) => AlertDescription::UnexpectedMessage,
             Self::BadRecord(_) => AlertDescription::DecodeError,
+            Self::BadVersion(_) => AlertDescription::ProtocolVersion,
+            Self::BadValue(_) => AlertDescription::IllegalParameter,
             Self::Internal(_) => AlertDescription::InternalError,
             Self::NotTls { .. }
             | Self::Handshake(_)

@@ -227,7 +227,7 @@ impl State {
             }
             Version::Tls12 => {
                 if header[1..3] != [3, 3] {
-                    return Err(TlsError::BadRecord("its version is another than before"));
+                    return Err(TlsError::BadVersion("it was TLS 1.2 before"));
                 }
                 let explicit = self.suite.explicit_nonce();
                 let length = body.len().checked_sub(explicit + TAG);
@@ -256,8 +256,11 @@ impl State {
 
     /// Heeds an alert (RFC 8446 section 6): all but the end and, in TLS 1.2, warnings are fatal.
     fn heed(&mut self, alert: &[u8]) -> Result<(), TlsError> {
-        let &[level, description] = alert else {
-            return Err(TlsError::BadRecord("an alert has two bytes"));
+        let (level, description) = match *alert {
+            [level, description] => (level, description),
+            // RFC 8446, 5.4.
+            [] => return Err(TlsError::Unexpected("an empty alert")),
+            _ => return Err(TlsError::BadRecord("an alert has two bytes")),
         };
         let harmless = match self.suite.version {
             Version::Tls13 => description == number::USER_CANCELED,
@@ -310,7 +313,8 @@ impl State {
                 update_requested |= match byte {
                     0 => false,
                     1 => true,
-                    _ => return Err(TlsError::BadRecord("a key update is 0 or 1")),
+                    // RFC 8446, 4.6.3.
+                    _ => return Err(TlsError::BadValue("a key update is 0 or 1")),
                 };
                 // Records behind it have other keys, so nothing may share this one.
                 if !rest.is_empty() {
@@ -336,12 +340,16 @@ impl State {
 fn expect_message(header: [u8; 4], side: Side) -> Result<u32, TlsError> {
     let [message, high, middle, low] = header;
     let length = u32::from_be_bytes([0, high, middle, low]);
-    let allowed = match (message, side) {
+    let fits = match (message, side) {
         (number::KEY_UPDATE, _) => length == 1,
         (number::NEW_SESSION_TICKET, Side::Client) => (1..=MESSAGE_LIMIT).contains(&length),
-        _ => false,
+        _ => return Err(TlsError::Unexpected("a handshake message")),
     };
-    if allowed { Ok(length) } else { Err(TlsError::Unexpected("a handshake message")) }
+    if fits {
+        Ok(length)
+    } else {
+        Err(TlsError::BadRecord("a handshake message of a wrong length"))
+    }
 }
 
 /// A record's header; the version of protected ones has been frozen at that of TLS 1.2.

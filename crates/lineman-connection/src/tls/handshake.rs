@@ -7,6 +7,7 @@ use bytes::{BufMut as _, BytesMut};
 use rustls::{Connection, ConnectionTrafficSecrets, HandshakeKind, KeyLog};
 
 use super::info::{TlsInfo, Version};
+use super::record::{HEADER, kind};
 use super::state::{Direction, Side, State};
 use super::suite::Suite;
 use crate::error::TlsError;
@@ -92,6 +93,21 @@ impl Handshake {
             outcome?;
         }
         Ok(!self.connection.is_handshaking())
+    }
+
+    /// Says what is wrong with the header of a record that rustls does not get. Once there are keys rustls
+    /// has them, and says so by itself, in its own words.
+    pub(super) fn refuse(&mut self, error: &TlsError, record: &[u8], output: &mut BytesMut) {
+        let Some(alert) = error.alert() else { return };
+        if self.connection.protocol_version().is_none() {
+            const FATAL: u8 = 2;
+            return output.extend_from_slice(&[kind::ALERT, 3, 3, 0, 2, FATAL, alert]);
+        }
+        let mut header = [0; HEADER];
+        header.iter_mut().zip(record).for_each(|(place, byte)| *place = *byte);
+        if let Ok(()) = self.step(&header, output).map(drop) {
+            tracing::debug!(%error, "rustls does not refuse what we do");
+        }
     }
 
     /// Returns the established state, and what was agreed on.

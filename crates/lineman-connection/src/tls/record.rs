@@ -35,11 +35,12 @@ pub(super) fn whole(input: &[u8], limit: usize) -> Result<Option<usize>, TlsErro
     if let Some(&first) = input.first()
         && !(kind::CHANGE_CIPHER_SPEC..=kind::APPLICATION_DATA).contains(&first)
     {
-        return Err(TlsError::BadRecord("its first byte is no kind of record"));
+        // RFC 8446, 5: an unexpected type of record, and not one that cannot be decoded.
+        return Err(TlsError::Unexpected("a record of no known kind"));
     }
     let Some(&[_, major, _, high, low]) = input.first_chunk::<HEADER>() else { return Ok(None) };
     if major != 3 {
-        return Err(TlsError::BadRecord("its version is none of TLS"));
+        return Err(TlsError::BadVersion("its version is none of TLS"));
     }
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length > limit {

@@ -194,9 +194,9 @@ impl Session {
                     self.begin(first, output)?;
                 }
                 Phase::Handshake(handshake) => {
-                    let Some(total) = record::whole(input, PLAIN_LIMIT + EXPANSION_TLS12)? else {
-                        return Ok(Received::default());
-                    };
+                    let whole = record::whole(input, PLAIN_LIMIT + EXPANSION_TLS12);
+                    let whole = whole.inspect_err(|error| handshake.refuse(error, input, output));
+                    let Some(total) = whole? else { return Ok(Received::default()) };
                     let done = handshake.step(input.get(..total).unwrap_or_default(), output)?;
                     input.advance(total);
                     if done {

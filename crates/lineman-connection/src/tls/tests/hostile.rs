@@ -35,6 +35,52 @@ fn a_record_is_refused_at_its_header() {
     }
 }
 
+/// The alerts of RFC 8446, 6, by the numbers they have there.
+#[test]
+fn what_is_wrong_with_a_record_has_its_alert() {
+    let (unexpected, bad_mac, overflow, version) = (10, 20, 22, 70);
+    let files = Files::new();
+    for (bytes, alert) in [([0x16, 3, 1, 0xff, 0xff], overflow), ([0x16, 2, 1, 0, 1], version)] {
+        let mut server = our_server(&files.tls("server"));
+        server.give(&bytes);
+        assert_eq!(server.take(), [21, 3, 3, 0, 2, 2, alert], "{bytes:?}");
+    }
+    // Behind the server's hello the alert is rustls's: under its keys, in TLS 1.3.
+    for (suite, length) in [(tls12(), 7), (tls13(), 5 + 2 + 1 + 16)] {
+        let mut client = their_client(files.their_client(Some(suite)));
+        let mut server = our_server(&files.tls("server"));
+        let hello = client.take();
+        server.give(&hello);
+        server.take();
+        server.give(&[0x99]);
+        assert!(server.our().error.take().is_some());
+        assert_eq!(server.take().len(), length);
+    }
+    for (suite, bytes, alert) in [
+        (tls12(), &[0x99][..], unexpected),
+        (tls13(), &[0x99], unexpected),
+        (tls12(), &[23, 4, 3, 0, 1], version),
+        (tls13(), &[23, 4, 3, 0, 1], version),
+        (tls12(), &[23, 3, 1, 0, 1, 0], version),
+        (tls12(), &[23, 3, 3, 0xff, 0xff], overflow),
+        (tls13(), &[23, 3, 3, 0xff, 0xff], overflow),
+        (tls12(), &[23, 3, 3, 0, 1, 0], bad_mac),
+        (tls13(), &[23, 3, 3, 0, 1, 0], bad_mac),
+        (tls13(), &[22, 3, 3, 0, 1, 0], unexpected),
+        (tls13(), &[20, 3, 3, 0, 1, 1], unexpected),
+    ] {
+        let (mut client, mut server) = pair(suite);
+        server.give(bytes);
+        let sealed = server.take();
+        client.give(&sealed);
+        let told = client.our().error.take();
+        assert!(
+            matches!(told, Some(TlsError::Alert(told)) if told == alert),
+            "{bytes:?}: {told:?}"
+        );
+    }
+}
+
 #[test]
 fn a_handshake_of_endless_length_is_refused() {
     let files = Files::new();

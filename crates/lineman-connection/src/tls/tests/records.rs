@@ -124,7 +124,7 @@ fn tickets_are_passed_over_by_a_client_alone() {
 }
 
 #[track_caller]
-fn refused(suite: SupportedCipherSuite, from_client: &[(u8, &[u8])], expected: &str) {
+fn refused(suite: SupportedCipherSuite, from_client: &[(u8, &[u8])], expected: &str, alert: u8) {
     let (mut client, mut server) = pair(suite);
     for (kind, data) in from_client {
         inject(&mut client, *kind, data);
@@ -132,8 +132,9 @@ fn refused(suite: SupportedCipherSuite, from_client: &[(u8, &[u8])], expected: &
     exchange(&mut client, &mut server);
     let error = server.our().error.take().expect("an error");
     assert!(error.to_string().contains(expected), "{error}");
-    // The client was told by an alert, and the server is over.
-    assert!(matches!(client.our().error, Some(TlsError::Alert(_))), "{:?}", client.our().error);
+    // The client was told by the alert, and the server is over.
+    let told = client.our().error.take();
+    assert!(matches!(told, Some(TlsError::Alert(told)) if told == alert), "{told:?}: {expected}");
     let ours = server.our();
     assert!(ours.session.seal(b"x", &mut ours.output).is_err());
 }
@@ -142,29 +143,59 @@ fn refused(suite: SupportedCipherSuite, from_client: &[(u8, &[u8])], expected: &
 fn what_has_no_place_after_the_handshake_ends_the_connection() {
     let update: &[u8] = &[24, 0, 0, 1, 0];
     let hello: &[u8] = &[1, 0, 0, 2, 3, 3];
-    for (suite, records, expected) in [
-        (tls13(), &[(kind::HANDSHAKE, hello)][..], "a handshake message"),
-        (tls13(), &[(kind::HANDSHAKE, &[])], "an empty handshake record"),
-        (tls13(), &[(kind::HANDSHAKE, &[24, 0, 0, 2])], "a handshake message"),
-        (tls13(), &[(kind::HANDSHAKE, &[24, 0, 0, 1, 2])], "a key update is 0 or 1"),
-        (tls13(), &[(kind::HANDSHAKE, &[24, 0, 0, 1, 0, 24])], "something behind a key update"),
+    // The numbers of RFC 8446, 6.
+    let (unexpected, illegal, undecodable) = (10, 47, 50);
+    let ticket: &[u8] = &[4, 0, 1, 0];
+    for (suite, records, expected, alert) in [
+        (tls13(), &[(kind::HANDSHAKE, hello)][..], "a handshake message", unexpected),
+        (tls13(), &[(kind::HANDSHAKE, ticket)], "a handshake message", unexpected),
+        (tls13(), &[(kind::HANDSHAKE, &[13, 0, 0, 3])], "a handshake message", unexpected),
+        (tls13(), &[(kind::ALERT, &[])], "an empty alert", unexpected),
+        (tls12(), &[(kind::ALERT, &[])], "an empty alert", unexpected),
+        (tls12(), &[(kind::ALERT, &[1, 0, 0])], "an alert has two bytes", undecodable),
+        (tls12(), &[(kind::HANDSHAKE, &[])], "a handshake message", unexpected),
+        (tls13(), &[(kind::HANDSHAKE, &[])], "an empty handshake record", unexpected),
+        (tls13(), &[(kind::HANDSHAKE, &[24, 0, 0, 2])], "a handshake message", undecodable),
+        (tls13(), &[(kind::HANDSHAKE, &[24, 0, 0, 1, 2])], "a key update is 0 or 1", illegal),
+        (
+            tls13(),
+            &[(kind::HANDSHAKE, &[24, 0, 0, 1, 0, 24])],
+            "something behind a key update",
+            unexpected,
+        ),
         (
             tls13(),
             &[(kind::HANDSHAKE, &[24]), (kind::APPLICATION_DATA, b"x")],
             "something within a handshake message",
+            unexpected,
         ),
-        (tls13(), &[(kind::CHANGE_CIPHER_SPEC, &[1])], "a change of ciphers"),
-        (tls13(), &[(0, &[])], "nothing but padding"),
-        (tls13(), &[(99, b"x")], "a change of ciphers"),
-        (tls13(), &[(kind::ALERT, &[1])], "an alert has two bytes"),
-        (tls12(), &[(kind::HANDSHAKE, hello), (kind::HANDSHAKE, hello)], "a handshake message"),
-        (tls12(), &[(kind::HANDSHAKE, update)], "a handshake message"),
-        (tls12(), &[(kind::CHANGE_CIPHER_SPEC, &[1])], "a change of ciphers"),
-        (tls12(), &[(kind::APPLICATION_DATA, &[][..]); 33], "32 TLS records without data"),
-        (tls13(), &[(kind::APPLICATION_DATA, &[][..]); 33], "32 TLS records without data"),
-        (tls12(), &[(kind::ALERT, &[1, 41][..]); 33], "32 TLS records without data"),
+        (tls13(), &[(kind::CHANGE_CIPHER_SPEC, &[1])], "a change of ciphers", unexpected),
+        (tls13(), &[(0, &[])], "nothing but padding", unexpected),
+        (tls13(), &[(99, b"x")], "a change of ciphers", unexpected),
+        (tls13(), &[(kind::ALERT, &[1])], "an alert has two bytes", undecodable),
+        (
+            tls12(),
+            &[(kind::HANDSHAKE, hello), (kind::HANDSHAKE, hello)],
+            "a handshake message",
+            unexpected,
+        ),
+        (tls12(), &[(kind::HANDSHAKE, update)], "a handshake message", unexpected),
+        (tls12(), &[(kind::CHANGE_CIPHER_SPEC, &[1])], "a change of ciphers", unexpected),
+        (
+            tls12(),
+            &[(kind::APPLICATION_DATA, &[][..]); 33],
+            "32 TLS records without data",
+            unexpected,
+        ),
+        (
+            tls13(),
+            &[(kind::APPLICATION_DATA, &[][..]); 33],
+            "32 TLS records without data",
+            unexpected,
+        ),
+        (tls12(), &[(kind::ALERT, &[1, 41][..]); 33], "32 TLS records without data", unexpected),
     ] {
-        refused(suite, records, expected);
+        refused(suite, records, expected, alert);
     }
 }
 
