@@ -172,7 +172,8 @@ pub fn health_probe(data: &[u8]) {
     // At the limit of a head the sizes of the reads decide whether the last byte still fits.
     if data.len() < health::HEAD {
         let split = probe(data, size);
-        // hyper closes at HTTP/2's preface without a word if that comes as a whole, else with a 400.
+        // hyper closes at HTTP/2's preface without a word if that comes as a whole, else with a 400; a head
+        // without an end that has too many lines gets its 431 only if they come at once.
         let are_refused = [&split, &whole].into_iter().all(is_refused);
         assert!(split == whole || are_refused, "{split:?} and not {whole:?}");
     }
@@ -190,7 +191,8 @@ pub fn health_probe(data: &[u8]) {
 }
 
 fn is_refused((answer, asked): &(Vec<u8>, usize)) -> bool {
-    *asked == 0 && (answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "))
+    let is_refusal = |status: &[u8]| answer.starts_with(&[b"HTTP/1.1 ", status].concat());
+    *asked == 0 && (answer.is_empty() || is_refusal(b"400 ") || is_refusal(b"431 "))
 }
 
 /// Returns what a probe is answered, but for the date, and how often the master's loop was asked.
