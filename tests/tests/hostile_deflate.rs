@@ -1,11 +1,13 @@
 //! Peers that mean harm by compression and fragments: each gets its answer, memory stays within the
-//! bound of a message, and somebody on the same process is served throughout.
+//! bound of a message and comes back, and another client of the process is served throughout.
 
 use std::io::Write;
 
 use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use lineman_testkit::within;
+use lineman_tests::innocent::echoes;
 use lineman_tests::programs::{Server, echo};
 use lineman_tests::raw::{Raw, frame};
 
@@ -18,6 +20,7 @@ const BOMBS: usize = 50;
 
 /// First bytes of whole frames: compressed binary, and fragments of text.
 const COMPRESSED: u8 = 0xc2;
+const BINARY: u8 = 0x82;
 const FIRST_TEXT: u8 = 0x01;
 const MORE: u8 = 0x00;
 const PING: u8 = 0x89;
@@ -63,6 +66,41 @@ async fn bombs_are_cut_while_they_are_inflated() -> Result<()> {
     let used = worker.resident_bytes()?;
     assert!(used <= bound, "{used} bytes are used, {bound} are allowed");
     Ok(())
+}
+
+/// Connections of a crowd, and how much of a message each leaves unfinished.
+const CROWD: usize = 600;
+const UNFINISHED: usize = 60 * 1024;
+
+#[tokio::test]
+async fn memory_comes_back_when_a_crowd_has_gone() -> Result<()> {
+    let echo = echo()?.started().await?;
+    let worker = echo.program.process("echo/0").await?;
+    let mut innocent = echo.client().await?;
+    echoes(&mut innocent).await?;
+    let before = worker.resident_bytes()?;
+    let mut unfinished = frame(BINARY, &vec![7; 2 * UNFINISHED])?;
+    unfinished.truncate(UNFINISHED);
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let mut peer = Raw::websocket(&echo.port.address()).await?;
+        peer.send(&unfinished).await?;
+        crowd.push(peer);
+    }
+    echoes(&mut innocent).await?;
+    let peak = worker.resident_bytes()?;
+    assert!(peak > before + (CROWD * UNFINISHED / 2) as u64, "{before}, then {peak}");
+    drop(crowd);
+    // A fifth more than before, and what the first crowd brought of tables that stay.
+    let bound = before + before / 5 + 2 * 1024 * 1024;
+    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));
+    within("memory to come back", async {
+        while worker.resident_bytes()? > bound {
+            ticks.tick().await;
+        }
+        echoes(&mut innocent).await
+    })
+    .await?
 }
 
 #[tokio::test]

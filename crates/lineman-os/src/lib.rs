@@ -15,12 +15,14 @@ mod read;
 pub mod procfs;
 pub mod user;
 pub mod limit;
+mod allocator;
 
 use std::io;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+pub use allocator::give_back_memory;
 pub use descriptors::{adopt, close_inherited_on_exec, maker_of_socket};
 pub use endpoint::{AddressError, Endpoint};
 pub use read::{read_into, watch_readable};

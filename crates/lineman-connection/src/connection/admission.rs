@@ -144,6 +144,9 @@ impl Population {
             *count -= 1;
             if *count == 0 {
                 addresses.remove(&address);
+                if addresses.is_empty() {
+                    *addresses = FxHashMap::default();
+                }
             }
         }
     }

@@ -25,6 +25,11 @@ impl Deadlines {
         self.queue.try_remove(&key);
     }
 
+    /// Gives back the memory of deadlines that are gone.
+    pub(super) fn shrink(&mut self) {
+        self.queue.compact();
+    }
+
     /// The next connection whose time is up, if any.
     pub(super) fn next(&mut self, context: &mut Context<'_>) -> Option<EntryId> {
         match self.queue.poll_expired(context) {

@@ -153,6 +153,8 @@ impl Table {
     /// Ends what [`Table::enter`] began.
     pub(in crate::connection) fn leave(&self) {
         self.0.peers.set(self.0.peers.get().saturating_sub(1));
+        // The last of them may be hyper's, after which no turn follows.
+        self.look_for_quiet();
         self.0.changed.notify_waiters();
     }
 

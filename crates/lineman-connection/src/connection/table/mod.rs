@@ -6,6 +6,7 @@
 
 mod membership;
 mod relief;
+mod quiet;
 mod census;
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,7 @@ use slab::Slab;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use self::quiet::Quiet;
 use crate::Error;
 use crate::connection::Guest;
 use crate::connection::budget::Budget;
@@ -113,6 +115,7 @@ struct Inner {
     beats: RefCell<Vec<Duration>>,
     pool: RefCell<Pool>,
     budget: Budget,
+    quiet: Quiet,
     counters: Counters,
     /// When accepting paused last.
     paused: Cell<Option<Instant>>,
@@ -157,6 +160,7 @@ impl Table {
             beats: RefCell::default(),
             pool: RefCell::new(Pool::new(&budget.account)),
             budget,
+            quiet: Quiet::default(),
             counters: Counters::default(),
             paused: Cell::new(None),
             next_number: Cell::new(1),
@@ -200,6 +204,7 @@ impl Table {
         if self.relieve() {
             self.flush(turns);
         }
+        self.look_for_quiet();
         self.0.in_turn.set(false);
         self.0.changed.notify_waiters();
         // Other tasks get their turn between two of ours; what is left wakes us at once. Asking again
