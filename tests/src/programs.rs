@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use lineman_testkit::{Client, Port, Program};
@@ -139,6 +140,17 @@ pub fn siege(pair: &Pair) -> Result<Server> {
         .env("SIEGE_CERTIFICATE", &pair.certificate)
         .env("SIEGE_KEY", &pair.key);
     Ok(Server { program, port, register: Some(register) })
+}
+
+/// Copies a program, by a process that has ended then: a file that this one had open for writing is
+/// busy for as long as any process has it that another test's thread has just forked.
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn copy(program: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    let copied = Command::new("cp").arg(program.as_ref()).arg(to.as_ref()).status()?;
+    ensure!(copied.success(), "cp: {copied}");
+    Ok(())
 }
 
 /// Returns the path of a binary of this workspace, in the folder that this test, or this program, was

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lineman_testkit::{Output, Process, Program, Status, within};
-use lineman_tests::programs::{built, chat, echo};
+use lineman_tests::programs::{built, chat, copy, echo};
 use lineman_tests::watched::Watched;
 use rustix::process::Signal;
 
@@ -414,7 +414,7 @@ async fn a_deploy_by_a_link_or_a_relative_path_is_picked_up() -> Result<()> {
     let binary = built("echo_under_test", "lineman-tests")?;
     for version in ["a", "b"] {
         fs::create_dir(folder.join(version))?;
-        fs::copy(&binary, folder.join(version).join("echo"))?;
+        copy(&binary, folder.join(version).join("echo"))?;
     }
     std::os::unix::fs::symlink("a", folder.join("current"))?;
     // Typed in another folder than every later command.

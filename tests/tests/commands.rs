@@ -12,7 +12,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use lineman_testkit::{Process, Program, Status, within};
-use lineman_tests::programs::{built, echo};
+use lineman_tests::programs::{built, copy, echo};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr};
@@ -227,7 +227,7 @@ async fn folders_need_no_name_of_text() -> Result<()> {
     let folder = plain.program.folder().join(no_text("odd"));
     fs::create_dir(&folder)?;
     let binary = folder.join("echo");
-    fs::copy(built("echo_under_test", "lineman-tests")?, &binary)?;
+    copy(built("echo_under_test", "lineman-tests")?, &binary)?;
     let runtime = folder.join(no_text("run"));
     let run = async |verb: &[&str]| {
         let mut command = tokio::process::Command::new(&binary);
@@ -336,7 +336,7 @@ async fn a_new_program_is_put_in_place_by_the_tools_people_use() -> Result<()> {
     let plain = echo()?;
     let new = built("echo_under_test", "lineman-tests")?;
     let place = plain.program.folder().join("echo");
-    fs::copy(&new, &place)?;
+    copy(&new, &place)?;
     let echo = Program::new(&place)?.env("ECHO_LISTEN", plain.port.address());
     echo.start().await?;
     let inode = |path: &Path| anyhow::Ok(fs::metadata(path)?.ino());

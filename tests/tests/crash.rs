@@ -7,7 +7,7 @@ use lineman_testkit::{Client, Port, Program, Slot, Status};
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
 use lineman_tests::person::Person;
-use lineman_tests::programs::{Server, built, chat, echo, part_of_cluster};
+use lineman_tests::programs::{Server, built, chat, copy, echo, part_of_cluster};
 use lineman_tests::raw::Raw;
 
 /// Enough people that both gateways hold some: one in 2^38 runs has them all on one side.
@@ -239,7 +239,7 @@ async fn a_program_that_wishes_gives_up_with_a_code_for_its_supervisor() -> Resu
 async fn a_crash_after_a_deploy_is_answered_with_what_served_last() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (binary, new) = (folder.path().join("served"), folder.path().join("new"));
-    tokio::fs::copy(built("echo_under_test", "lineman-tests")?, &binary).await?;
+    copy(built("echo_under_test", "lineman-tests")?, &binary)?;
     let port = Port::reserve()?;
     let program = Program::new(&binary)?.env("ECHO_LISTEN", port.address());
     // The verbs are those of a copy that is always there.
@@ -247,7 +247,7 @@ async fn a_crash_after_a_deploy_is_answered_with_what_served_last() -> Result<()
     let verb = verb.env("ECHO_LISTEN", port.address());
     let verb = verb.env("LINEMAN_RUNTIME_DIR", program.folder());
     program.start().await?;
-    tokio::fs::copy("/bin/false", &new).await?;
+    copy("/bin/false", &new)?;
     tokio::fs::rename(&new, &binary).await?;
     for reload in [false, true] {
         if reload {
@@ -270,7 +270,7 @@ async fn a_crash_after_a_deploy_is_answered_with_what_served_last() -> Result<()
 async fn a_reload_that_cannot_execute_the_binary_leaves_a_failed_slot_as_it_was() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (binary, away) = (folder.path().join("echo"), folder.path().join("away"));
-    tokio::fs::copy(built("echo_under_test", "lineman-tests")?, &binary).await?;
+    copy(built("echo_under_test", "lineman-tests")?, &binary)?;
     let marker = folder.path().join("broken");
     let port = Port::reserve()?;
     let ours = |program: Program| program.env("ECHO_LISTEN", port.address());

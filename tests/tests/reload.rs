@@ -9,7 +9,7 @@ use lineman_testkit::{Client, Port, Program, Slot, Status, within};
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
 use lineman_tests::meanwhile::{Meanwhile, Rounds, rounds_during};
-use lineman_tests::programs::{Server, built, chat, echo, http};
+use lineman_tests::programs::{Server, built, chat, copy, echo, http};
 use lineman_tests::raw::Raw;
 
 #[tokio::test]
@@ -258,7 +258,7 @@ async fn a_switched_link_to_the_working_folder_is_followed() -> Result<()> {
     for release in ["1", "2"] {
         tokio::fs::create_dir(releases.path().join(release)).await?;
         let binary = releases.path().join(release).join("echo");
-        tokio::fs::copy(built("echo_under_test", "lineman-tests")?, binary).await?;
+        copy(built("echo_under_test", "lineman-tests")?, binary)?;
     }
     std::os::unix::fs::symlink("1", &current)?;
     let port = Port::reserve()?;
