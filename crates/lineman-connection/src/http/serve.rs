@@ -267,14 +267,13 @@ where
             () = &mut draining, if !is_draining => {
                 is_draining = true;
                 watch.guest.closes();
-                match watch.spoken {
-                    // A request may be on its way this moment, and nothing would tell its sender
-                    // that it was not served. The answer to the next one says that it is the last.
-                    Spoken::Http1 => watch.drain(),
-                    Spoken::Http2 => {
-                        watch.says_farewell();
-                        connection.as_mut().graceful_shutdown();
-                    }
+                // Over HTTP/1 a request may be on its way this moment, and nothing would tell its
+                // sender that it was not served: the answer to it says that it is the last, and what
+                // has been idle for longer than a request travels is closed.
+                watch.drain();
+                if watch.spoken == Spoken::Http2 {
+                    watch.says_farewell();
+                    connection.as_mut().graceful_shutdown();
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
@@ -23,6 +24,13 @@ const PIECE: usize = 16 * 1024;
 
 /// Smaller pieces of an answer leave with the next write, as a rule.
 const COUNTED: usize = 4096;
+
+/// How long a connection may still be idle when its process is on its way out: a request may be on its way
+/// to it, and seldom takes as long. A reload waits for this at each of its processes.
+const IDLE_IN_DRAIN: Duration = Duration::from_secs(1);
+
+/// How long a head that has begun may take then: its sender is told so, and asks elsewhere.
+const HEAD_IN_DRAIN: Duration = Duration::from_secs(2);
 
 /// Which HTTP a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +85,8 @@ pub(super) struct Watch {
     requests: Cell<u32>,
     /// How many requests had come when the peer was told to send no more, over HTTP/2.
     farewell: Cell<Option<u32>>,
-    /// Whether the process is on its way out.
-    draining: Cell<bool>,
+    /// Since when the process is on its way out.
+    draining: Cell<Option<Instant>>,
     /// Answers that have more to say and wait until the peer takes what they said.
     stuck: Cell<usize>,
     /// When such an answer last went on.
@@ -103,7 +111,7 @@ impl Watch {
             exchanges: Cell::new(0),
             requests: Cell::new(0),
             farewell: Cell::new(None),
-            draining: Cell::new(false),
+            draining: Cell::new(None),
             stuck: Cell::new(0),
             progress: Cell::new(Instant::now()),
             flushed: Cell::new(true),
@@ -146,12 +154,12 @@ impl Watch {
 
     /// Returns whether the connection has had all the requests it may have.
     pub(super) fn is_last_request(&self) -> bool {
-        self.draining.get() || self.requests.get() >= self.limits.requests
+        self.draining.get().is_some() || self.requests.get() >= self.limits.requests
     }
 
     /// The process is on its way out: the next answer is the last one.
     pub(super) fn drain(&self) {
-        self.draining.set(true);
+        self.draining.set(Some(Instant::now()));
     }
 
     /// The peer of HTTP/2 is told to send no more requests.
@@ -220,14 +228,21 @@ impl Watch {
         }
     }
 
+    /// Returns the end of a time between requests, which is short once the process is on its way out.
+    fn end(&self, limit: Duration, in_drain: Duration) -> Instant {
+        let (since, end) = (self.since.get(), self.since.get() + finite(limit));
+        let hurried = self.draining.get().map(|begun| begun.max(since) + in_drain);
+        hurried.map_or(end, |hurried| end.min(hurried))
+    }
+
     fn deadline(&self) -> Option<(Instant, Sign)> {
         let limits = &self.limits;
         let stuck = self.stuck.get() > 0;
         match (self.exchanges.get(), self.in_head.get()) {
             // What the peer does not take of the last answer is the socket's affair.
             (0, _) if !self.flushed.get() => None,
-            (0, true) => Some((self.since.get() + finite(limits.header_time), Sign::HeadOverdue)),
-            (0, false) => Some((self.since.get() + finite(limits.keep_alive), Sign::Idle)),
+            (0, true) => Some((self.end(limits.header_time, HEAD_IN_DRAIN), Sign::HeadOverdue)),
+            (0, false) => Some((self.end(limits.keep_alive, IDLE_IN_DRAIN), Sign::Idle)),
             _ if stuck => {
                 Some((self.progress.get() + finite(limits.answer_stall), Sign::AnswerStalled))
             }

@@ -13,6 +13,10 @@ use crate::timer;
 /// Entries looked at in one go.
 const SLICE: usize = 4096;
 
+/// How long a handshake that is under way when the process stops accepting may still take: several
+/// round trips, and not much of a reload that waits for it at each of its processes.
+const HANDSHAKE_IN_DRAIN: Duration = Duration::from_secs(2);
+
 impl Table {
     /// Returns how many peers are connected: links between our own processes and connections that the
     /// program made do not count.
@@ -36,7 +40,9 @@ impl Table {
 
     /// Closes this process's listeners; a process that holds the same sockets goes on accepting.
     pub fn stop_accepting(&self) {
-        self.advance(Shutdown::Draining);
+        if self.advance(Shutdown::Draining) {
+            self.hurry_handshakes();
+        }
         self.0.items.borrow_mut().retain(|_, item| match item {
             Item::Entry(_) | Item::Guest(_) => true,
             Item::Arrivals(socket) => {
@@ -46,12 +52,31 @@ impl Table {
         });
     }
 
-    fn advance(&self, shutdown: Shutdown) {
+    /// Closes what is in its handshake now and still is after [`HANDSHAKE_IN_DRAIN`]: browsers connect
+    /// ahead of what they may want, and nobody is to wait for that.
+    fn hurry_handshakes(&self) {
+        let half_open = |entry: &Rc<dyn AnyEntry>| {
+            entry.weight() == Weight::Peer && entry.life().is_half_open()
+        };
+        let late: Vec<_> = self.entries().into_iter().filter(half_open).collect();
+        if late.is_empty() {
+            return;
+        }
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(HANDSHAKE_IN_DRAIN).await;
+            for entry in late.into_iter().filter(half_open) {
+                entry.close(CloseReason::HandshakeTimeout);
+            }
+        });
+    }
+
+    /// Goes as far on its way out; returns whether it was not that far.
+    fn advance(&self, shutdown: Shutdown) -> bool {
         self.0.shutdown.send_if_modified(|now| {
             let changed = *now < shutdown;
             *now = shutdown.max(*now);
             changed
-        });
+        })
     }
 
     /// Resolves when the process has got that far.

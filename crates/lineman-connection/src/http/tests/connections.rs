@@ -29,13 +29,13 @@ fn a_drain_fails_no_request() {
         table.stop_accepting();
         let last =
             |answer: String| answer.contains("connection: close\r\n") && answer.ends_with("done");
+        // One more request that was on its way.
+        sleep(Duration::from_millis(900)).await;
+        say(&mut idle, GET).await;
         let answer = rest(&mut busy).await;
         assert!(last(answer.clone()), "what is under way is answered: {answer}");
-        say(&mut idle, GET).await;
         assert!(last(rest(&mut idle).await), "and so is one more request");
-        // A peer that stays is waited for, on a clock that stands still meanwhile.
         drop((idle, busy));
-        until_peers(&table, 1).await;
         assert_eq!(table.close_all(&CloseReason::GoingAway), 0, "hyper has it, not the slab");
         assert_eq!(rest(&mut silent).await, "");
         drop(silent);
@@ -117,5 +117,33 @@ fn a_peer_that_is_gone_ends_a_stream_with_its_next_event() {
         hear_head(&mut peer).await;
         drop(peer);
         table.emptied().await;
+    });
+}
+
+#[test]
+fn a_drain_waits_for_no_connection_that_is_idle() {
+    with_table(async |table| {
+        let address = listen(&table, Http::new(Echo(Seen::default())));
+        let mut idle = connect(address).await;
+        say(&mut idle, GET).await;
+        hear(&mut idle).await;
+        sleep(seconds(10)).await;
+        let mut fresh = connect(address).await;
+        say(&mut fresh, GET).await;
+        hear(&mut fresh).await;
+        let (preconnected, mut half) = (connect(address).await, connect(address).await);
+        say(&mut half, "GET /a HTTP/1.1\r\nHo").await;
+        sleep(Duration::from_millis(100)).await;
+        table.stop_accepting();
+        let began = Instant::now();
+        // One that is not idle has its answer, and hears that it is the last.
+        say(&mut fresh, GET).await;
+        assert!(hear(&mut fresh).await.contains("connection: close"));
+        assert_eq!(rest(&mut idle).await, "");
+        assert!(began.elapsed() <= seconds(1), "{:?}", began.elapsed());
+        assert_eq!(statuses(&rest(&mut half).await), [408]);
+        table.emptied().await;
+        assert!(began.elapsed() <= seconds(3), "{:?}", began.elapsed());
+        drop(preconnected);
     });
 }

@@ -214,3 +214,28 @@ fn an_http2_connection_is_one_row_and_a_drain_shows() {
         table.emptied().await;
     });
 }
+
+#[test]
+fn a_drain_waits_for_no_http2_connection_that_is_idle() {
+    with_table(async |table| {
+        let mut peer = connected(&table, &Http::new(Echo(Seen::default()))).await;
+        assert_eq!(peer.ask("/a", "").await.0, 200);
+        // This one does not even read what it is told.
+        let deaf = listener();
+        let mut stream = connect(deaf.1).await;
+        let (accepted, from) = deaf.0.accept().expect("accepted");
+        accepted.set_nonblocking(true).expect("a non-blocking socket");
+        let transport =
+            Transport::new(Stream::Tcp(mio::net::TcpStream::from_std(accepted)), None, None);
+        let transit = Transit::alone(&table, transport, from.into());
+        let http = Http::new(Echo(Seen::default()));
+        http.take(&table, transit, Spoken::Http2, Rc::default(), None);
+        say(&mut stream, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        sleep(seconds(5)).await;
+        table.stop_accepting();
+        let began = Instant::now();
+        table.emptied().await;
+        assert!(began.elapsed() <= seconds(5), "{:?}", began.elapsed());
+        assert!(peer.connection.await.expect("no panic").is_ok(), "an orderly end");
+    });
+}
