@@ -30,15 +30,15 @@ impl Watchdog {
     /// default, with 5 s.
     ///
     /// It looks every quarter of `limit`, but not more often than every 200 ms: so it sees it up to two
-    /// looks late, and a limit below 200 ms is kept as 200 ms.
+    /// looks late, and a limit below 200 ms is kept as 200 ms. Zero is [`Watchdog::off`].
     pub fn report(limit: Duration) -> Self {
-        Self { limit: Some(limit), restart: false }
+        Self { limit: Some(limit).filter(|limit| !limit.is_zero()), restart: false }
     }
 
     /// As [`Watchdog::report`], and the process is killed and replaced: its connections are lost. One
     /// that is stalled is as well, after twice the limit, 10 s at least.
     pub fn restart(limit: Duration) -> Self {
-        Self { limit: Some(limit), restart: true }
+        Self { restart: true, ..Self::report(limit) }
     }
 
     /// No thread looks after the loop; the process is stalled when it has not answered for 5 s.

@@ -12,6 +12,11 @@ pub fn finite(limit: Duration) -> Duration {
     limit.min(FAR)
 }
 
+/// Returns the limit, or none if it is zero: as a setting, zero turns a limit off.
+pub fn zero_is_none(limit: Duration) -> Duration {
+    if limit.is_zero() { Duration::MAX } else { limit }
+}
+
 /// Returns whether this limit never passes in the life of a process.
 pub fn is_none(limit: Duration) -> bool {
     limit >= FAR
@@ -27,5 +32,7 @@ mod tests {
     fn a_limit_that_means_none_fits_the_clock() {
         assert_eq!(finite(Duration::from_secs(30)), Duration::from_secs(30));
         assert!(Instant::now().checked_add(finite(Duration::MAX)).is_some());
+        assert!(is_none(zero_is_none(Duration::ZERO)));
+        assert_eq!(zero_is_none(Duration::from_nanos(1)), Duration::from_nanos(1));
     }
 }

@@ -105,10 +105,10 @@ impl App {
         self
     }
 
-    /// Sets how long a worker may take to get ready before it is killed. Default 10 s.
+    /// Sets how long a worker may take to get ready before it is killed. Default 10 s; zero is no limit.
     #[must_use]
     pub fn ready_limit(mut self, limit: Duration) -> Self {
-        self.config.ready_limit = limit;
+        self.config.ready_limit = lineman_os::limit::zero_is_none(limit);
         self
     }
 
@@ -127,7 +127,7 @@ impl App {
     }
 
     /// Sets how long connections get to take their close frame at a stop, or at the end of a drain,
-    /// before their process is killed. Default 2 s.
+    /// before their process is killed. Default 2 s; zero waits for nothing.
     ///
     /// Half of it is for the connections, and for handlers, callbacks of timers and calls of `blocking`
     /// that have begun; where that is not enough, connections are cut, and handlers have a quarter more.

@@ -196,14 +196,12 @@ impl Inflow {
         self.silence.set(Silence::Heard);
     }
 
-    /// A beat of the heartbeat has passed. One that is held may have answered, unread: its silence
-    /// begins anew.
+    /// A beat of the heartbeat has passed. One that is held may have answered, unread, or waits for its
+    /// own answer: its silence begins anew, and is a whole beat long behind the hold.
     pub(super) fn beat(&self) -> SilenceAction {
         let (next, beat) = match self.silence.get() {
+            _ if self.holds.get() != 0 => (Silence::Heard, SilenceAction::Wait),
             Silence::Heard => (Silence::Silent, SilenceAction::Wait),
-            Silence::Silent | Silence::Pinged if self.holds.get() != 0 => {
-                (Silence::Heard, SilenceAction::Wait)
-            }
             Silence::Silent => (Silence::Pinged, SilenceAction::Ping),
             Silence::Pinged => (Silence::Pinged, SilenceAction::GiveUp),
         };

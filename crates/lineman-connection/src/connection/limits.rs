@@ -5,6 +5,7 @@ use std::time::Duration;
 use lineman_wire::websocket;
 
 use super::Rate;
+use crate::limit::zero_is_none;
 
 /// What happens to a peer that sends more than its rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub enum Excess {
     Close,
 }
 
-/// What one connection may cost, and a listener's connections together.
+/// What one connection may cost, and a listener's connections together. A time of zero is no limit.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Bytes that may wait to be sent before `send` answers [`super::SendError::Full`].
@@ -66,7 +67,8 @@ pub struct Limits {
     /// Silence after which a peer is pinged, if its protocol has pings; when it says nothing for as
     /// long again it is closed with 1001. A protocol without pings is closed after the first silence.
     ///
-    /// Met to within once and twice this time. Default: `None`, silence is no fault.
+    /// Met to within once and twice this time, which begins anew behind a handler, a pause or a delay.
+    /// Default: `None`, silence is no fault.
     pub heartbeat: Option<Duration>,
     /// Time for the peer's last messages after [`super::Connection::end`]. Default 2 s.
     pub end_time: Duration,
@@ -74,6 +76,18 @@ pub struct Limits {
     pub websocket: websocket::Limits,
     /// Bounds of the WebSocket handshake's header block. Default 16 KiB and 100 headers.
     pub handshake: websocket::HandshakeLimits,
+}
+
+impl Limits {
+    /// Returns them with a time of zero as what it means: none.
+    pub(super) fn with_zero_as_none(mut self) -> Self {
+        let Self { handshake_time, message_time, close_time, end_time, .. } = &mut self;
+        for limit in [handshake_time, message_time, close_time, end_time] {
+            *limit = zero_is_none(*limit);
+        }
+        self.heartbeat = self.heartbeat.filter(|silence| !silence.is_zero());
+        self
+    }
 }
 
 impl Default for Limits {

@@ -20,6 +20,7 @@ use super::transit::{Fallback, Transit};
 use super::transport::{Prelude, Transport};
 use super::{Address, Admission, CloseReason, Connection, Driver, Front, Handler, Limits};
 use crate::Error;
+use crate::limit::zero_is_none;
 use crate::tls::{Acceptor, FromMaster, Session};
 
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
@@ -82,7 +83,8 @@ impl<D: Driver> Serve<D> {
 
     /// Sets everything that does not depend on the protocol. Default: [`Front::default`].
     #[must_use]
-    pub fn front(mut self, front: Front) -> Self {
+    pub fn front(mut self, mut front: Front) -> Self {
+        front.limits = front.limits.with_zero_as_none();
         self.population = Population::new(&front.limits);
         self.front = Rc::new(front);
         self
@@ -138,7 +140,7 @@ impl<D: Driver> Serve<D> {
     #[must_use]
     pub(crate) fn handshake_time(self, time: Duration) -> Self {
         let mut front = Front::clone(&self.front);
-        front.limits.handshake_time = time;
+        front.limits.handshake_time = zero_is_none(time);
         Self { front: Rc::new(front), ..self }
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-/// What one HTTP connection may cost; shared by all connections of a service.
+use crate::limit::zero_is_none;
+
+/// What one HTTP connection may cost; shared by all connections of a service. A time of zero is no limit.
 ///
 /// ```
 /// # use lineman_connection::http::Limits as HttpLimits;
@@ -58,6 +60,17 @@ pub struct Limits {
     ///
     /// Default 100, the least that RFC 9113 section 6.5.2 recommends.
     pub streams: u32,
+}
+
+impl Limits {
+    /// Returns them with a time of zero as what it means: none.
+    pub(super) fn with_zero_as_none(mut self) -> Self {
+        let Self { header_time, body_stall, answer_stall, keep_alive, .. } = &mut self;
+        for limit in [header_time, body_stall, answer_stall, keep_alive] {
+            *limit = zero_is_none(*limit);
+        }
+        self
+    }
 }
 
 impl Default for Limits {

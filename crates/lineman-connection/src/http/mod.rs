@@ -95,7 +95,7 @@ impl Http {
     /// Sets the bounds of each connection. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = Rc::new(limits);
+        self.limits = Rc::new(limits.with_zero_as_none());
         self
     }
 

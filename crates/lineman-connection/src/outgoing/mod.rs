@@ -26,6 +26,7 @@ use crate::connection::{
     CloseReason, Connection, Driver, Handlers, Limits, Serve, WebSocket, boxed, boxed_with,
     messages,
 };
+use crate::limit::zero_is_none;
 use crate::tls::{ClientTls, Connector};
 use crate::websocket::{ClientRequest, Deflate};
 use crate::{Error, Result, Table};
@@ -183,10 +184,10 @@ impl<D: Driver> Outgoing<D> {
     }
 
     /// Sets how long an attempt may take in all: resolving, connecting, proxy, TLS and handshake.
-    /// Default 10 s.
+    /// Default 10 s; zero is no limit.
     #[must_use]
     pub fn connect_limit(mut self, limit: Duration) -> Self {
-        self.connect_limit = limit;
+        self.connect_limit = zero_is_none(limit);
         self
     }
 

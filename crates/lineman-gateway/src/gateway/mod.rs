@@ -237,10 +237,10 @@ impl<P: Driver> Gateway<P> {
     }
 
     /// Sets how long clients are held while no business is connected; then they are closed (1013).
-    /// Default 30 s.
+    /// Default 30 s; zero for ever.
     #[must_use]
     pub fn no_business_limit(mut self, limit: Duration) -> Self {
-        self.no_business_limit = limit;
+        self.no_business_limit = if limit.is_zero() { Duration::MAX } else { limit };
         self
     }
 

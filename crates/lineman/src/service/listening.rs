@@ -74,7 +74,7 @@ macro_rules! listening_settings {
 macro_rules! client_settings {
     () => {
         /// Pings a WebSocket that was silent for this long and closes it if it stays silent; closes a
-        /// silent peer of another protocol: `Limits::heartbeat`. Default: silence is no fault.
+        /// silent peer of another protocol: `Limits::heartbeat`. Default, and zero: silence is no fault.
         #[must_use]
         pub fn heartbeat(mut self, silence: std::time::Duration) -> Self {
             self.listening.front.limits.heartbeat = Some(silence);

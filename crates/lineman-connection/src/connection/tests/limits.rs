@@ -135,3 +135,31 @@ fn a_websocket_is_pinged_and_closed_when_it_does_not_answer() {
         assert_eq!(close.get(..4), Some(&[0x88, 24, 0x03, 0xe9][..]), "{close:?}");
     });
 }
+
+#[test]
+fn a_silence_is_counted_from_the_end_of_a_handler_that_was_waited_for() {
+    with_table_and_paused_clock(async |table| {
+        let log = Log::default();
+        let limits = Limits { heartbeat: Some(Duration::from_secs(30)), ..Limits::default() };
+        let handlers = Handlers {
+            message: Some(messages(async |connection: Connection<Text>, line: String| {
+                tokio::time::sleep(Duration::from_secs(line.parse().expect("seconds"))).await;
+                connection.send(line)
+            })),
+            ..echoing(&log)
+        };
+        let address = serve(&table, Serve::peers(Text::default, Rc::new(handlers)).limits(limits));
+        // The handler is done right before the next beat.
+        for waits in [29, 58, 59, 89, 119] {
+            let mut peer = connect(address).await;
+            say(&mut peer, format!("{waits}\n")).await;
+            hear(&mut peer, format!("{waits}\n")).await;
+            let answered = tokio::time::Instant::now();
+            rest(&mut peer).await;
+            let silence = answered.elapsed();
+            assert!(silence >= Duration::from_secs(29), "{waits} s, then cut after {silence:?}");
+            drop(peer);
+            table.emptied().await;
+        }
+    });
+}

@@ -1,6 +1,9 @@
 //! Each bound of a connection, met: the named answer, and that nobody else notices.
 
+use lineman_wire::text::Text;
+
 use super::*;
+use crate::connection::{self, Connection, Handlers, Serve, messages};
 
 fn echo() -> Http {
     Http::new(Echo(Seen::default()))
@@ -314,5 +317,54 @@ fn an_address_has_so_many_requests_under_way() {
         }
         say(&mut peers[0], GET).await;
         assert_eq!(statuses(&hear(&mut peers[0]).await), [200]);
+    });
+}
+
+#[test]
+fn a_time_of_zero_is_no_limit() {
+    with_table(async |table| {
+        let zero = Duration::ZERO;
+        let limits = connection::Limits {
+            handshake_time: zero,
+            message_time: zero,
+            close_time: zero,
+            end_time: zero,
+            heartbeat: Some(zero),
+            ..connection::Limits::default()
+        };
+        let front = || Front { limits: limits.clone(), ..Front::default() };
+        let http_limits = Limits {
+            header_time: zero,
+            body_stall: zero,
+            answer_stall: zero,
+            keep_alive: zero,
+            ..Limits::default()
+        };
+        let echo =
+            messages(async |connection: Connection<Text>, line: String| connection.send(line));
+        let lines = Handlers { message: Some(echo), ..Handlers::default() };
+        let (listener, address) = listener();
+        let lines = Serve::peers(Text::default, Rc::new(lines)).front(front());
+        table.listen(listener, lines).expect("a place");
+        let http = Http::new(Echo(Seen::default())).limits(http_limits);
+        let http = listen_with(&table, http, front());
+        let day = Duration::from_hours(24);
+
+        let (mut line, mut silent) = (connect(address).await, connect(http).await);
+        say(&mut line, "hel").await;
+        sleep(day).await;
+        say(&mut line, "lo\n").await;
+        let mut heard = [0; 6];
+        line.read_exact(&mut heard).await.expect("an echo");
+        for part in ["POST /a HTTP/1.1\r\nHost: h\r\n", "Content-Length: 2\r\n\r\n", "h", "i"] {
+            sleep(day).await;
+            say(&mut silent, part).await;
+        }
+        assert_eq!(statuses(&hear(&mut silent).await), [200]);
+        sleep(day).await;
+        say(&mut silent, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert_eq!(statuses(&hear(&mut silent).await), [200]);
+        sleep(day).await;
+        assert_eq!(table.len(), 2);
     });
 }

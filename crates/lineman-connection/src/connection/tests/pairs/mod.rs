@@ -91,7 +91,7 @@ const TEXT: &[(State, Event, &str)] = &[
     (Throttled, Resume, "held, probe / -"),
     (Throttled, Drain, "drained, held, probe / -"),
     (Throttled, Deadline, "message not finished in time, gone in 108 s / -"),
-    (Throttled, Heartbeat, "held, no answer to heartbeat, gone in 121 s / -"),
+    (Throttled, Heartbeat, "held, no answer to heartbeat, gone in 151 s / -"),
     (Throttled, Stop, "server going away, gone in 1 s / -"),
     (Throttled, Reload, "held, probe / -"),
     //
@@ -174,7 +174,7 @@ const WEBSOCKET: &[(State, Event, &str)] = &[
     (Throttled, Resume, "held, probe / -"),
     (Throttled, Drain, "drained, held, probe / -"),
     (Throttled, Deadline, "message not finished in time, gone in 109 s / - (told 1008)"),
-    (Throttled, Heartbeat, "held, no answer to heartbeat, gone in 152 s / - (told 1001)"),
+    (Throttled, Heartbeat, "held, no answer to heartbeat, gone in 182 s / - (told 1001)"),
     (Throttled, Stop, "server going away, gone in 2 s / - (told 1001)"),
     (Throttled, Reload, "held, probe / -"),
     //
