@@ -16,7 +16,7 @@ use super::extra::Extra;
 use super::handle::Counters;
 use super::handler::{Event, Turn};
 use super::inflow::{Hold, Inflow, SilenceAction};
-use super::life::{Life, State};
+use super::life::{HeardOf, Life, State};
 use super::listener::Serve;
 use super::outflow::{Ending, Outflow};
 use super::stats::{Row, tls_name};
@@ -150,7 +150,7 @@ impl<D: Driver> Entry<D> {
     /// Hands an event to the handler, and deals with what it answers.
     pub(super) fn dispatch(self: &Rc<Self>, event: Event<D>) {
         self.inflow.hold(Hold::Busy);
-        self.life.announce();
+        self.life.announce(HeardOf::Request);
         let connection = Connection::of(self);
         match self.serve.handler.on_event(&connection, event) {
             Turn::Done(result) => {

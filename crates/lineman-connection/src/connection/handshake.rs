@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::due::Deadline;
 use super::entry::Entry;
 use super::handler::Event;
-use super::life::State;
+use super::life::{HeardOf, State};
 use super::outflow::Ending;
 use super::{Address, CloseReason, Driver, Opening};
 
@@ -63,6 +63,7 @@ impl<D: Driver> Entry<D> {
     pub(super) fn open(self: &Rc<Self>, event: Event<D>) {
         self.life.become_now(State::Open);
         self.leave_handshake();
+        self.life.announce(HeardOf::Connection);
         self.dispatch(event);
         // An end that was asked for before a change of protocol.
         if self.life.is_open() && self.outflow.end() == Ending::Asked {

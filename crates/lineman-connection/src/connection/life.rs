@@ -46,12 +46,21 @@ impl State {
     }
 }
 
+/// What the handler has heard of a connection; it is told of the end of what it has heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum HeardOf {
+    Nothing,
+    /// It has asked to open.
+    Request,
+    /// It is up, or its maker knows of it: users' `on_connect` has run, or was to, and `on_close` is to.
+    Connection,
+}
+
 /// A connection's state, and what is owed.
 #[derive(Debug)]
 pub(super) struct Life {
     state: Cell<State>,
-    /// The handler has heard of it, and is told of the end as well.
-    announced: Cell<bool>,
+    heard: Cell<HeardOf>,
     /// The handler's last event is due once it is no longer busy.
     close_due: Cell<bool>,
     /// It counts among the handshakes under way.
@@ -64,7 +73,7 @@ impl Life {
     pub(super) fn new(state: State) -> Self {
         Self {
             state: Cell::new(state),
-            announced: Cell::new(false),
+            heard: Cell::new(HeardOf::Nothing),
             close_due: Cell::new(false),
             half_open: Cell::new(false),
             counted: Cell::new(false),
@@ -90,12 +99,16 @@ impl Life {
     }
 
     /// The handler hears of it.
-    pub(super) fn announce(&self) {
-        self.announced.set(true);
+    pub(super) fn announce(&self, heard: HeardOf) {
+        self.heard.set(heard.max(self.heard.get()));
+    }
+
+    pub(super) fn heard(&self) -> HeardOf {
+        self.heard.get()
     }
 
     pub(super) fn is_announced(&self) -> bool {
-        self.announced.get()
+        self.heard() > HeardOf::Nothing
     }
 
     /// The handler is busy: it is told of the end later.
@@ -176,8 +189,11 @@ mod tests {
         let life = Life::new(State::Open);
         let owed = |life: &Life| [life.is_announced(), life.is_half_open(), life.is_counted()];
         assert_eq!(owed(&life), [false, false, false]);
-        life.announce();
-        assert_eq!(owed(&life), [true, false, false]);
+        life.announce(HeardOf::Request);
+        assert_eq!((owed(&life), life.heard()), ([true, false, false], HeardOf::Request));
+        life.announce(HeardOf::Connection);
+        life.announce(HeardOf::Request);
+        assert_eq!((owed(&life), life.heard()), ([true, false, false], HeardOf::Connection));
         assert!(life.enter_handshakes());
         assert_eq!(owed(&life), [true, true, false]);
         life.set_counted(true);

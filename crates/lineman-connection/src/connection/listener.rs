@@ -13,7 +13,7 @@ use mio::{Interest, Registry, Token};
 use super::admission::Population;
 use super::due::Deadline;
 use super::entry::{Entry, Readiness, Weight};
-use super::life::State;
+use super::life::{HeardOf, State};
 use super::stream::{Stream, StreamListener};
 use super::table::{Arrivals, Table};
 use super::transit::{Fallback, Transit};
@@ -358,7 +358,7 @@ impl Table {
         let transit = Transit::new(self.facts(peer, admission, serve.weight), transport);
         let entry = insert(self, serve, State::Connecting, transit)?;
         // Its maker knows of it before any event, and has to hear that it failed.
-        entry.life.announce();
+        entry.life.announce(HeardOf::Connection);
         Ok(Connection::of(&entry))
     }
 }

@@ -19,7 +19,7 @@ use super::due::Deadline;
 use super::entry::Entry;
 use super::handle::Counters;
 use super::inflow::{Hold, Inflow, SavedInflow};
-use super::life::State;
+use super::life::{HeardOf, State};
 use super::listener::{Serve, insert};
 use super::outflow::{Outflow, SavedOutflow};
 use super::stream::Stream;
@@ -40,7 +40,7 @@ pub(super) struct Record {
     /// Whether it counts for its address.
     counted: bool,
     state: State,
-    announced: bool,
+    heard: HeardOf,
     half_open: bool,
     reason: Option<CloseReason>,
     /// Deadlines, each with the time that is left.
@@ -118,7 +118,7 @@ impl<D: Driver> Entry<D> {
             told: extra.and_then(|extra| extra.peer.clone()).map(Into::into),
             counted: self.life.is_counted(),
             state: self.life.state(),
-            announced: self.life.is_announced(),
+            heard: self.life.heard(),
             half_open: self.life.is_half_open(),
             reason: extra.and_then(|extra| extra.reason.clone()),
             due: self.due.borrow().left(now),
@@ -172,9 +172,7 @@ impl Record {
             entry.finish(CloseReason::Broken(error.to_string()));
             return Err(io::Error::other(error));
         }
-        if self.announced {
-            entry.life.announce();
-        }
+        entry.life.announce(self.heard);
         if self.half_open {
             entry.enter_handshake();
         }

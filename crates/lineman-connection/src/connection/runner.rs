@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use lineman_wire::panic_text;
 
 use super::handler::{Event, Handler, Turn};
+use super::life::HeardOf;
 use super::{CloseReason, Connection, Driver};
 use crate::activity::{self, Activity};
 use crate::{LocalFuture, Result};
@@ -79,11 +80,13 @@ impl<D: Driver> Handler<D> for Handlers<D> {
                 Some(handler) => handler.run(connection, message),
                 None => Turn::Done(Ok(())),
             },
+            // Every end has its beginning: a service of ours hears of a request that was refused, and of
+            // its end; a handler of users does not.
             Event::Close(reason) => match &self.close {
-                Some(handler) => {
+                Some(handler) if connection.entry().life.heard() == HeardOf::Connection => {
                     start(connection, Activity::Close, || handler(connection.clone(), reason))
                 }
-                None => Turn::Done(Ok(())),
+                Some(_) | None => Turn::Done(Ok(())),
             },
         }
     }

@@ -45,10 +45,11 @@ impl<D: Driver> Worker<Peers<D>> {
         self
     }
 
-    /// Runs once for each connection, when it has ended, with the reason.
+    /// Runs once for each connection, when it has ended, with the reason: for exactly those for which
+    /// [`on_connect`](Self::on_connect) has run, if that failed or panicked as well.
     ///
-    /// Not for a peer that never finished its handshake: no handler has heard of that one. An error is
-    /// logged and counted.
+    /// So not for a peer whose handshake was refused or never finished, whatever heard its request. One
+    /// that changes its protocol ends for its new handlers alone. An error is logged and counted.
     #[must_use]
     pub fn on_close(
         mut self,
@@ -79,7 +80,7 @@ impl<D: Driver> Worker<Peers<D>> {
     /// [`Worker::on_websocket_connect`].
     ///
     /// An error refuses: [`Driver::refuse`] makes an answer of it; what it does not know is logged,
-    /// counted, and closes the connection.
+    /// counted, and closes the connection. Neither `on_connect` nor `on_close` follows a refusal.
     #[must_use]
     pub fn on_open(
         mut self,
@@ -94,7 +95,8 @@ impl Worker<Peers<WebSocket>> {
     /// Runs when the upgrade was asked for, before it is answered.
     ///
     /// [`Connection::accept_with`] adds to the answer. A [`Refusal`](websocket::Refusal) refuses with
-    /// its status, headers and body, any other error with 500.
+    /// its status, headers and body, any other error with 500; neither `on_connect` nor `on_close` runs
+    /// then.
     #[must_use]
     pub fn on_websocket_connect(
         mut self,

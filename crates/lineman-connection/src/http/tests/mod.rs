@@ -8,6 +8,7 @@ mod connections;
 mod listing;
 mod upgrades;
 mod http2;
+mod ends;
 
 use std::cell::RefCell;
 use std::convert::Infallible;

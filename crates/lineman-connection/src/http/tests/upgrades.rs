@@ -6,7 +6,7 @@ use super::*;
 use crate::connection::{Connection, Handlers, Serve, WebSocket, messages};
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
-const UPGRADE: &str = "GET /ws?x HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\n\
+pub(super) const UPGRADE: &str = "GET /ws?x HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const FRAME: &[u8] = b"\x81\x82\x01\x02\x03\x04\x69\x6b";
