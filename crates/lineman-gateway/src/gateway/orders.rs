@@ -17,7 +17,7 @@ impl<C: Outlet> Core<C> {
     /// Does what an order says.
     pub(super) fn execute(&mut self, order: Order) {
         match order {
-            Order::SendToOne { connection_id, message } => self.send(vec![connection_id], message),
+            Order::SendToOne { connection_id, message } => self.send_to_one(connection_id, message),
             Order::SendToAll { audience, message } => self.send_to_all(&audience, message),
             Order::SendToUid { uids, message } => self.send_to_uids(&uids, message),
             Order::SendToGroup { groups, exclude, message } => {
@@ -80,6 +80,12 @@ impl<C: Outlet> Core<C> {
         self.send(wanted.collect(), message);
     }
 
+    fn send_to_one(&mut self, id: u32, message: Body) {
+        if let Some(form) = self.encode(message) {
+            self.deliver(id, &form);
+        }
+    }
+
     fn send(&mut self, ids: Vec<u32>, message: Body) {
         let length = match &message {
             Body::Scalar(text) | Body::Raw(text) => text.len(),
@@ -104,7 +110,7 @@ impl<C: Outlet> Core<C> {
             Body::Value(_) => false,
         };
         if !silent {
-            self.send(vec![id], farewell);
+            self.send_to_one(id, farewell);
         }
         self.catch_up(id);
         if let Some(client) = self.clients.get(id) {
