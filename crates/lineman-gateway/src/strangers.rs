@@ -12,6 +12,13 @@ use crate::recurrence::Recurrence;
 /// How many there may be by default: a peer of the cluster is one for a round trip.
 pub(crate) const STRANGERS: usize = 64;
 
+/// How long one stays however many come: what it said may be here and not read yet, as where a hundred
+/// processes of the cluster connect at once.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// So many times the bound is the end of that.
+const BURST: usize = 16;
+
 /// How long one may take by default to show the key.
 pub(crate) const LOGIN_TIME: Duration = Duration::from_secs(5);
 
@@ -35,11 +42,22 @@ impl Strangers {
         Self { bound, time, since: BTreeMap::new(), refused: Recurrence::default() }
     }
 
-    /// A peer is there. Returns the one that has to give way, if there are too many: the oldest.
-    pub(crate) fn come(&mut self, peer: u64, now: Instant) -> Option<u64> {
+    /// A peer is there. Returns those that have to give way, if there are too many: the oldest.
+    pub(crate) fn come(&mut self, peer: u64, now: Instant) -> Vec<u64> {
         self.since.insert(peer, now);
-        let over = self.since.len() > self.bound.max(1);
-        over.then(|| self.since.pop_first()).flatten().map(|(peer, _)| peer)
+        let bound = self.bound.max(1);
+        let mut given_way = Vec::new();
+        while let Some(oldest) = self.since.first_entry() {
+            let settled = now.saturating_duration_since(*oldest.get()) >= GRACE;
+            given_way.push(*oldest.key());
+            let count = self.since.len();
+            if count <= bound || !settled && count <= bound.saturating_mul(BURST) {
+                given_way.pop();
+                break;
+            }
+            self.since.pop_first();
+        }
+        given_way
     }
 
     /// A peer has shown the key, or is gone.
@@ -68,14 +86,19 @@ mod tests {
         let begun = Instant::now();
         let mut strangers = Strangers::new(2, LOGIN_TIME);
         let at = |seconds| begun + Duration::from_secs(seconds);
-        assert_eq!(strangers.come(1, begun), None);
-        assert_eq!(strangers.come(2, at(1)), None);
-        assert_eq!(strangers.come(3, at(2)), Some(1));
+        assert_eq!(strangers.come(1, begun), [0; 0]);
+        assert_eq!(strangers.come(2, at(1)), [0; 0]);
+        assert_eq!(strangers.come(3, at(2)), [1]);
         strangers.leave(2);
-        assert_eq!((strangers.come(4, at(3)), strangers.len()), (None, 2));
+        assert_eq!((strangers.come(4, at(3)), strangers.len()), (Vec::new(), 2));
         assert_eq!(strangers.late(at(6)), [0; 0]);
         assert_eq!(strangers.late(at(7)), [3]);
         assert_eq!(strangers.late(at(8)), [3, 4]);
+        // Many at once have a moment, up to a bound.
+        let given_way = (5..100).map(|peer| strangers.come(peer, at(8)).len());
+        assert_eq!(given_way.collect::<Vec<_>>()[..3], [1, 1, 0]);
+        assert_eq!(strangers.len(), 2 * BURST);
+        assert_eq!(strangers.come(100, at(9)).len(), 2 * BURST - 1);
         assert_eq!(Strangers { time: Duration::ZERO, ..strangers }.late(at(99)), [0; 0]);
     }
 }

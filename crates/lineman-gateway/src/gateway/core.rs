@@ -77,6 +77,8 @@ pub(super) enum Input<C> {
 pub(super) struct InnerPeer {
     pub(super) outlet: LinkOutlet,
     pub(super) authorised: bool,
+    /// It has shown no key yet; where there is none, it has said nothing yet.
+    pub(super) stranger: bool,
 }
 
 /// Numbers that only grow, for `status`.

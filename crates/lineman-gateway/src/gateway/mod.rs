@@ -266,8 +266,8 @@ impl<P: Driver> Gateway<P> {
     }
 
     /// Sets how many peers of the inner port there may be that have not shown the key yet; beyond it the
-    /// oldest of them is closed, and counted as `refused_strangers`. Each has 5 s, and 4 KiB. Without a key
-    /// no peer is a stranger. Default 64, at least 1.
+    /// oldest of them is closed, unless it has just come, and counted as `refused_strangers`. Each has 5 s, and
+    /// 4 KiB. In a cluster without a key it is those that have not sent a whole packet. Default 64, at least 1.
     #[must_use]
     pub fn strangers(mut self, bound: usize) -> Self {
         self.strangers = bound;

@@ -17,13 +17,13 @@ impl<C: Outlet> Core<C> {
     pub(super) fn peer_came(&mut self, outlet: LinkOutlet) {
         let authorised = self.policy.secret_key.is_empty();
         let id = outlet.id();
-        self.peers.insert(id, InnerPeer { outlet, authorised });
-        if !authorised
-            && let Some(oldest) = self.strangers.come(id, self.now)
-            && let Some(oldest) = self.peers.get(&oldest).map(|peer| Rc::clone(&peer.outlet))
-        {
-            oldest.abort();
-            self.refused(&*oldest, "too many without a secret key");
+        self.peers.insert(id, InnerPeer { outlet, authorised, stranger: true });
+        for oldest in self.strangers.come(id, self.now) {
+            let oldest = self.peers.get(&oldest).map(|peer| Rc::clone(&peer.outlet));
+            if let Some(oldest) = oldest {
+                oldest.abort();
+                self.refused(&*oldest, "too many that have shown no secret key");
+            }
         }
     }
 
@@ -35,8 +35,11 @@ impl<C: Outlet> Core<C> {
     }
 
     pub(super) fn peer_said(&mut self, peer: u64, packet: Packet) {
-        let Some(InnerPeer { authorised, outlet }) = self.peers.get(&peer) else { return };
-        let (authorised, outlet) = (*authorised, Rc::clone(outlet));
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let (authorised, outlet) = (known.authorised, Rc::clone(&known.outlet));
+        if authorised && std::mem::take(&mut known.stranger) {
+            self.strangers.leave(peer);
+        }
         let command = packet.command;
         match Request::try_from(packet) {
             Ok(Request::Login(login)) => self.log_in(outlet, login),
@@ -62,6 +65,7 @@ impl<C: Outlet> Core<C> {
         self.strangers.leave(outlet.id());
         if let Some(peer) = self.peers.get_mut(&outlet.id()) {
             peer.authorised = true;
+            peer.stranger = false;
         }
         if let Login::Worker { worker_key, lineman, .. } = login {
             self.open_link(outlet, &worker_key, lineman);
@@ -160,7 +164,7 @@ impl<C: Outlet> Core<C> {
         for peer in self.strangers.late(self.now) {
             let outlet = self.peers.get(&peer).map(|peer| Rc::clone(&peer.outlet));
             if let Some(outlet) = outlet {
-                self.refuse(&*outlet, "no secret key was shown in time");
+                self.refuse(&*outlet, "no secret key, or no word, came in time");
             }
         }
         self.tell_of_refusals("several reasons");

@@ -62,8 +62,8 @@ impl Book {
         Self { secret_key, peers, strangers, gateways }
     }
 
-    /// A peer is there; returns the one that gives way to it.
-    pub(super) fn connected(&mut self, peer: u64, now: Instant) -> Option<u64> {
+    /// A peer is there; returns those that give way to it.
+    pub(super) fn connected(&mut self, peer: u64, now: Instant) -> Vec<u64> {
         self.peers.insert(peer, Role::Stranger);
         self.strangers.come(peer, now)
     }
@@ -164,7 +164,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn businesses_hear_of_gateways_in_the_order_in_which_they_came() {
         let (mut book, now) = (book("k"), Instant::now());
-        (1..=5).for_each(|peer| assert_eq!(book.connected(peer, now), None));
+        (1..=5).for_each(|peer| assert!(book.connected(peer, now).is_empty()));
         assert_eq!(book.heard(4, BUSINESS), Reaction::TellPeer);
         assert_eq!(listed(&book), "[]}");
         assert_eq!(book.heard(3, &gateway("1.1.1.1:1")), Reaction::TellAll);
@@ -208,7 +208,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_say_what_it_is_is_found_and_no_other() {
         let (mut book, begun) = (book("k"), Instant::now());
-        (1..=5).for_each(|peer| assert_eq!(book.connected(peer, begun), None));
+        (1..=5).for_each(|peer| assert!(book.connected(peer, begun).is_empty()));
         book.connected(6, begun + Duration::from_millis(1));
         assert_eq!(book.heard(1, PING), Reaction::Nothing);
         book.heard(2, BUSINESS);

@@ -65,10 +65,12 @@ impl Desk {
     fn connected(&self, connection: &Connection<Text>) {
         let oldest = self.book.borrow_mut().connected(connection.id(), Instant::now());
         self.connections.borrow_mut().insert(connection.id(), connection.clone());
-        let oldest = oldest.and_then(|oldest| self.connections.borrow().get(&oldest).cloned());
-        if let Some(oldest) = oldest {
-            oldest.abort();
-            self.refused(&oldest, "too many that have not said what they are");
+        for oldest in oldest {
+            let oldest = self.connections.borrow().get(&oldest).cloned();
+            if let Some(oldest) = oldest {
+                oldest.abort();
+                self.refused(&oldest, "too many that have not said what they are");
+            }
         }
     }
 

@@ -80,7 +80,7 @@ impl Register {
     }
 
     /// Sets how many peers there may be that have not shown the key yet; beyond it the oldest of them is
-    /// closed, and counted as `refused_strangers`. Default 64, at least 1.
+    /// closed, unless it has just come, and counted as `refused_strangers`. Default 64, at least 1.
     #[must_use]
     pub fn strangers(mut self, bound: usize) -> Self {
         self.strangers = bound;

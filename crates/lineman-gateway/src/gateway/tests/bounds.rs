@@ -82,7 +82,11 @@ fn strangers_are_few_and_the_oldest_gives_way() {
     let address = SocketAddr::from(([127, 0, 0, 1], 5000));
     let known = world.peer_from(address);
     world.tell(&known, Login::Client { secret_key: Secret::new("k") });
-    let strangers: Vec<_> = (0..4).map(|_| world.peer_from(address)).collect();
+    let stranger = |world: &mut World| {
+        world.now += Duration::from_millis(250);
+        world.peer_from(address)
+    };
+    let strangers: Vec<_> = (0..4).map(|_| stranger(&mut world)).collect();
     let closed: Vec<_> = strangers.iter().map(|peer| peer.close_reason().is_some()).collect();
     assert_eq!(closed, [true, false, false, false]);
     assert_eq!((world.gauge("strangers"), world.gauge("refused_strangers")), (3, 1));
@@ -92,6 +96,18 @@ fn strangers_are_few_and_the_oldest_gives_way() {
     assert!(strangers[2].close_reason().is_some() && strangers[3].close_reason().is_some());
     assert_eq!((world.gauge("strangers"), world.gauge("refused_strangers")), (0, 3));
     assert!(known.close_reason().is_none());
+}
+
+#[test]
+fn without_a_key_a_peer_is_a_stranger_until_it_says_something() {
+    let mut world = World::new();
+    let address = SocketAddr::from(([127, 0, 0, 1], 5000));
+    let (silent, speaks) = (world.peer_from(address), world.peer_from(address));
+    world.order(&speaks, to_all("x"));
+    assert_eq!(world.gauge("strangers"), 1);
+    world.now += Duration::from_secs(5);
+    world.submit(Input::Sweep);
+    assert!(silent.close_reason().is_some() && speaks.close_reason().is_none());
 }
 
 #[test]
