@@ -6,9 +6,10 @@ use futures_util::future::{join_all, try_join_all};
 use lineman_testkit::{Program, Slot, Status, within};
 use lineman_tests::innocent::{BASE_BYTES, echoes, served_throughout};
 use lineman_tests::programs::{Server, echo};
-use lineman_tests::raw::{Raw, frame};
+use lineman_tests::raw::{Raw, UPGRADE, frame};
 
 const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
 const HOME: &str = "127.0.0.1";
 const ELSEWHERE: &str = "127.0.0.2";
 
@@ -180,4 +181,34 @@ async fn who_sends_too_much_is_closed_if_so_configured() -> Result<()> {
         .context(knob)?;
     }
     Ok(())
+}
+
+/// What a process may hold that is unfinished or unsent, and what each of a crowd holds of a message.
+const BUDGET: usize = 8 * 1024 * 1024;
+const UNFINISHED: usize = 200_000;
+
+#[tokio::test]
+async fn a_crowd_of_unfinished_messages_does_not_fill_a_process() -> Result<()> {
+    let server = echo()?.knob("ECHO_BUDGET", BUDGET.to_string()).started().await?;
+    let mut innocent = server.client().await?;
+    let mut unfinished = frame(BINARY, &vec![7; 2 * UNFINISHED])?;
+    unfinished.truncate(UNFINISHED);
+    // Ten times the budget, if it were let in.
+    let attack = async {
+        let mut crowd = Vec::new();
+        for _ in 0..10 * BUDGET / UNFINISHED {
+            let mut peer = Raw::connect(&server.port.address()).await?;
+            peer.send(UPGRADE).await?;
+            // One that is refused, or closed to make room, takes less.
+            let _cut = peer.send(&unfinished).await;
+            crowd.push(peer);
+        }
+        until_counted(&server.program, "budget_held", 1).await?;
+        until_counted(&server.program, "budget_refused", 1).await?;
+        drop(crowd);
+        Ok(())
+    };
+    let bound = 2 * BASE_BYTES + 2 * BUDGET as u64;
+    let exchange = async || echoes(&mut innocent).await;
+    Box::pin(served_throughout(&server.program, "echo/0", bound, exchange, attack)).await
 }

@@ -14,7 +14,7 @@
 //!   alone does;
 //! - `ECHO_FRAGILE_IF`: adds a service `fragile`, which fails to start while this file exists;
 //! - `ECHO_GIVE_UP_AFTER`: after how many failures of a slot the program ends itself;
-//! - `ECHO_DELAY_MS`: the drain delay;
+//! - `ECHO_DELAY_MS`: the drain delay; `ECHO_BUDGET`: the budget of a process in bytes;
 //! - `ECHO_GROWN_IF`: while this file exists, the program describes one process of `echo` more, and a
 //!   service `another`;
 //! - `ECHO_ENDLESS`: if it is set, every limit of time is `Duration::MAX`; if it is `delay`, the drain
@@ -109,6 +109,9 @@ fn main() -> Result {
     }
     if let Some(failures) = knob("ECHO_GIVE_UP_AFTER") {
         app = app.give_up_after(failures);
+    }
+    if let Some(bytes) = knob("ECHO_BUDGET") {
+        app = app.budget(bytes);
     }
     if let Some(delay) = knob("ECHO_DELAY_MS") {
         app = app.drain_delay(Duration::from_millis(delay));

@@ -192,6 +192,10 @@ pub(super) fn remarks(slot: &SlotReport) -> Vec<String> {
     let mut counts: Vec<(String, u64)> = slot.gauges.clone().into_iter().collect();
     if let Some(stats) = &slot.stats {
         counts.push(("refused".to_owned(), stats.refused));
+        counts.push(("budget_held".to_owned(), stats.budget_held));
+        counts.push(("budget_refused".to_owned(), stats.budget_refused));
+        counts.push(("budget_closed".to_owned(), stats.budget_closed));
+        counts.push(("limited_requests".to_owned(), stats.limited_requests));
         counts.push(("handler_errors".to_owned(), stats.handler_errors));
         counts.push(("protocol_errors".to_owned(), stats.protocol_errors));
         counts.push(("datagrams_dropped".to_owned(), stats.datagrams_dropped));
@@ -344,6 +348,10 @@ pub(super) mod tests {
         let stats = Stats { refused: 3, ..Stats::default() };
         let text = text(&status_of(vec![slot(0, Some(stats))]), None);
         assert!(text.contains("chat-gateway/0: clients 7, refused 3\n"), "{text}");
+        let stats = Stats { budget_held: 1, budget_refused: 2, budget_closed: 3, ..stats };
+        let lines = remarks(&slot(0, Some(stats)));
+        let expected = "refused 3, budget_held 1, budget_refused 2, budget_closed 3";
+        assert!(lines.iter().any(|line| line.ends_with(expected)), "{lines:?}");
         assert!(
             text.ends_with("chat-gateway/0: last exit: signal 9 (SIGKILL), 1m 3s ago"),
             "{text}"
