@@ -39,7 +39,7 @@ mod client;
 mod limit;
 
 pub use client::{Client, Ended};
-pub use limit::{LIMIT, within};
+pub use limit::{COMMAND_LIMIT, LIMIT, within};
 pub use output::Output;
 pub use port::Port;
 pub use process::Process;

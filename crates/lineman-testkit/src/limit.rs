@@ -11,6 +11,12 @@ use anyhow::{Context, Result};
 /// test that would pass later must not fail now.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
+/// How long the kit waits for a command of the program to end.
+///
+/// Longer than [`LIMIT`]: a reload or a stop waits for clients that stay, 30 s by default for each process
+/// of a service, before it closes them.
+pub const COMMAND_LIMIT: Duration = Duration::from_mins(3);
+
 /// How often a condition that sends no event is looked at again.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -38,4 +44,17 @@ pub(crate) async fn polled<T>(
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use lineman::config::Config;
+
+    use super::*;
+
+    #[test]
+    fn a_reload_with_a_client_open_ends_before_the_kit_gives_up() {
+        let Config { drain_limit, stop_limit, .. } = Config::new("any".to_owned());
+        assert!(COMMAND_LIMIT > (drain_limit + stop_limit) * 4);
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::limit::{polled, within};
+use crate::limit::{COMMAND_LIMIT, polled, within};
 use crate::{Output, Process, Status};
 
 /// The variable that tells a program where its runtime folder is. It names every process too.
@@ -97,12 +97,14 @@ impl Program {
     /// Runs a command of the program to its end, whatever that is.
     ///
     /// # Errors
-    /// When it cannot be started or does not end.
+    /// When it cannot be started or does not end within [`COMMAND_LIMIT`](crate::COMMAND_LIMIT).
     pub async fn run(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = tokio::process::Command::from(self.command(arguments));
         let command = command.stdin(Stdio::null()).kill_on_drop(true).output();
         let shown = self.shown(arguments);
-        let output = within(&format!("`{shown}` to end"), command).await??;
+        let output = tokio::time::timeout(COMMAND_LIMIT, command).await;
+        let late = || format!("waited {COMMAND_LIMIT:?} in vain for `{shown}` to end");
+        let output = output.with_context(late)??;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(Output {
             command: shown,
