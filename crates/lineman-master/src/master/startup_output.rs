@@ -9,6 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 
 use crate::terminal::log;
+use crate::terminal::plain::is_unshown;
 
 /// The most that is kept: the end of it, where the reason stands.
 const KEPT: usize = 2000;
@@ -56,7 +57,7 @@ impl StartupOutput {
     pub(super) fn said(&self) -> Option<String> {
         // It may be anything, and ends on a person's terminal.
         let text = String::from_utf8_lossy(&self.kept);
-        let text = text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+        let text = text.replace(|letter: char| is_unshown(letter) && letter != '\n', "\u{fffd}");
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let line = lines.collect::<Vec<_>>().join("; ");
         (!line.is_empty()).then_some(line)
