@@ -118,6 +118,13 @@ fn advice(error: &rustls::Error) -> &'static str {
         InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             " (hint: the peer has to renew its certificate, or a clock is wrong)"
         }
+        // The words are all that rustls-webpki's own error is known by here.
+        InvalidCertificate(CertificateError::Other(other))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            " (hint: the peer's own certificate is one of an authority, `CA:TRUE`: it needs one for \
+             servers, signed by that authority)"
+        }
         NoCertificatesPresented => {
             " (hint: this listener requires a client certificate, and the peer has sent none)"
         }

@@ -135,7 +135,9 @@ impl<D: Driver> Shared<D> {
             CloseReason::ConnectFailed(problem) => problem,
             other => other.to_string(),
         };
-        let problem = format!("{}: {problem}", self.place);
+        // What was dialled may be the place itself.
+        let place = format!("{}: ", self.place);
+        let problem = format!("{place}{}", problem.strip_prefix(&place).unwrap_or(&problem));
         // The first failure is news; those that follow say the same.
         if self.is_failing.replace(true) {
             tracing::debug!(%problem, "connect failed again");

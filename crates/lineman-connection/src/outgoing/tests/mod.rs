@@ -154,7 +154,7 @@ fn a_refused_attempt_is_told_once_with_address_and_reason() {
         let handle = noting(Outgoing::text(address.to_string()), &log).connect();
         let handle = handle.expect("a good address");
         let lines = log.lines(1).await;
-        let expected = format!("connect failed: {address}: {address}: Connection refused");
+        let expected = format!("connect failed: {address}: Connection refused");
         assert!(lines[0].starts_with(&expected), "{lines:?}");
         tokio::time::sleep(Duration::from_secs(100)).await;
         assert_eq!(log.lines(1).await.len(), 1);

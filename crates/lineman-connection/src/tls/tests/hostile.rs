@@ -214,3 +214,19 @@ proptest! {
         server.take();
     }
 }
+
+#[test]
+fn a_servers_certificate_that_is_an_authoritys_is_named_as_such() {
+    let files = Files::new();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.signed_by(&key, &files.authority).unwrap();
+    std::fs::write(files.path("both.pem"), certificate.pem()).unwrap();
+    std::fs::write(files.path("both.key"), key.serialize_pem()).unwrap();
+    let (mut client, mut server) =
+        (our_client(&files.client_tls()), our_server(&files.tls("both")));
+    exchange(&mut client, &mut server);
+    let error = client.our().error.take().unwrap().to_string();
+    assert!(error.contains("hint: ") && error.contains("CA:TRUE"), "{error}");
+}
