@@ -237,6 +237,8 @@ async fn a_worker_listens_on_more_while_it_runs() -> Result<()> {
     program.start().await?;
     let inner = ask(&port.address(), "inner").await?;
     assert_eq!(ask(&inner, "anything").await?, "inside");
+    let again = ask(&port.address(), "again").await?;
+    ensure!(again.contains(&inner) && again.contains("listens there already"), "{again}");
     program.stop().await?;
     ensure!(Raw::connect(&inner).await.is_err(), "it went with its process");
     Ok(())

@@ -22,6 +22,8 @@ use lineman::prelude::*;
 thread_local! {
     static RELOADS: Cell<u32> = const { Cell::new(0) };
     static INNER: RefCell<String> = const { RefCell::new(String::new()) };
+    /// What came of listening there once more.
+    static AGAIN: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 fn main() -> Result {
@@ -71,6 +73,8 @@ async fn listen_inside() -> Result {
         .listen()
         .await?;
     INNER.set(inner.addresses()[0].to_string());
+    let again = Worker::text(INNER.with_borrow(Clone::clone)).listen().await;
+    AGAIN.set(again.map_or_else(|error| error.to_string(), |_| "listens twice".to_owned()));
     Ok(())
 }
 
@@ -78,6 +82,7 @@ fn answer(line: &str) -> Result<String> {
     match line {
         "reloads" => Ok(RELOADS.get().to_string()),
         "inner" => Ok(INNER.with_borrow(Clone::clone)),
+        "again" => Ok(AGAIN.with_borrow(Clone::clone)),
         "inherits" => {
             // `ls` has opened the folder itself.
             let words = "env | sed -n 's/^\\(LINEMAN_[A-Z_]*\\)=.*/\\1/p'; ls /proc/self/fd";

@@ -1,11 +1,17 @@
 //! Listening from within a worker that runs: a service started here, beside the one of the slot.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use lineman_master::service::bind;
 
-use super::{Context, Endpoint, Running, Service};
-use crate::{Error, Result, Table};
+use super::{Context, Endpoint, Listen, Running, Service, Traffic};
+use crate::{Error, MasterError, Result, Table};
+
+thread_local! {
+    /// Where services within this worker listen; for as long as the process lives.
+    static LISTENING: RefCell<Vec<(Traffic, Endpoint)>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A service that was started within a worker. Dropping the handle changes nothing: its connections
 /// are this process's, counted, drained and closed with the others.
@@ -22,7 +28,8 @@ impl Inner {
     /// refused.
     ///
     /// # Errors
-    /// [`MasterError::Listen`](crate::MasterError::Listen) when an address cannot be bound; outside of a worker; what the service says.
+    /// [`MasterError::Listen`](crate::MasterError::Listen) when an address cannot be bound, or this
+    /// process listens there already; outside of a worker; what the service says.
     pub async fn start(service: impl Service) -> Result<Self> {
         let description = service.description();
         let table = Table::current().ok_or_else(|| Error::Configuration {
@@ -31,7 +38,9 @@ impl Inner {
         })?;
         let listeners = description.listeners.iter().map(bind::in_this_process);
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
-        let addresses = listeners.iter().map(super::Socket::local).collect::<Result<_, _>>()?;
+        let addresses =
+            listeners.iter().map(super::Socket::local).collect::<Result<Vec<_>, _>>()?;
+        claim(&description.listeners, &addresses)?;
         let context =
             Context { service: description.name, index: 0, generation: 1, listeners, table };
         let running = Box::new(service).start(context).await?;
@@ -42,6 +51,25 @@ impl Inner {
     pub fn addresses(&self) -> &[Endpoint] {
         &self.addresses
     }
+}
+
+/// Takes places for this process's own listeners. The option by which the processes of a service share a
+/// port would let this one have it twice, and each would get some of the connections.
+fn claim(listeners: &[Listen], addresses: &[Endpoint]) -> Result {
+    LISTENING.with_borrow_mut(|taken| {
+        for (listen, address) in listeners.iter().zip(addresses) {
+            let place = (listen.traffic, address.clone());
+            if taken.contains(&place) {
+                let problem =
+                    "this process listens there already (hint: one `listen` for each port)";
+                let source = std::io::Error::new(std::io::ErrorKind::AddrInUse, problem);
+                let address = listen.address.clone();
+                return Err(MasterError::Listen { address, source }.into());
+            }
+            taken.push(place);
+        }
+        Ok(())
+    })
 }
 
 impl std::fmt::Debug for Inner {
