@@ -25,7 +25,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub use allocator::give_back_memory;
 pub use descriptors::{adopt, close_inherited_on_exec, maker_of_socket};
 pub use endpoint::{AddressError, Endpoint};
-pub use read::{read_into, watch_readable};
+pub use read::{read_into, undelivered, watch_readable};
 pub use socket::{Socket, Traffic};
 
 /// Returns whether a call failed for a reason that passes: it was interrupted (EINTR), or the kernel was short
