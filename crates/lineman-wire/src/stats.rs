@@ -43,6 +43,8 @@ macro_rules! counters {
             limited_bytes,
             /// Peers closed because they were silent.
             heartbeats_missed,
+            /// Connections dropped before their peer had taken what was sent before the end.
+            ends_cut,
             /// Connections that were not read for a while, as they held most of a budget that was half used.
             budget_held,
             /// Connections and requests refused because the budget was used to three quarters.

@@ -1,22 +1,31 @@
-//! How a connection ends: a farewell with the reason, a wait for its answer, a lingering close so
-//! that the farewell is not lost to a reset, and exactly one `Close` event.
+//! How a connection ends. Its handler hears of it at once, in exactly one `Close` event; that waits a
+//! moment where the application closed and the peer's answer is part of what it hears. By itself go on:
+//! what was sent and a farewell with the reason, which arrive as long as the peer takes them; a wait for
+//! the answer; a lingering close, so that nothing is lost to a reset.
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::driver::Farewell;
-use super::due::Deadline;
+use super::due::{Deadline, Flow};
 use super::entry::{AnyEntry as _, Entry};
 use super::handler::Event;
 use super::inflow::Hold;
 use super::life::State;
 use super::outflow::Ending;
 use super::transport::Transport;
-use super::{CloseReason, Driver, Limit};
+use super::{CloseReason, Connection, Driver, Limit};
 
-/// How long the peer may take to end its side after we have ended ours. It has read the farewell by
-/// then or never will; Workerman lingers as long.
+/// How long the peer may take to end its side after it has got everything, our end too; Workerman
+/// lingers as long.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether what was said arrives: when it has taken as long again as before,
+/// within these. The kernel does not tell when its queue is empty, and a look is one call.
+const LOOK_LEAST: Duration = Duration::from_millis(10);
+const LOOK_MOST: Duration = Duration::from_secs(1);
 
 impl<D: Driver> Entry<D> {
     /// Says farewell, flushes, and closes; does nothing on a connection that is closing already.
@@ -33,7 +42,13 @@ impl<D: Driver> Entry<D> {
             self.outflow.set_awaits(false);
             return self.start_closing(reason);
         }
-        let farewell = {
+        // Browsers connect ahead of a click, and take an answer to nothing for the click's.
+        let is_untouched = matches!(reason, CloseReason::HandshakeTimeout | CloseReason::GoingAway)
+            && self.life.state() == State::Handshake
+            && self.inflow.unread_len() == 0;
+        let farewell = if is_untouched {
+            Farewell::Said
+        } else {
             let mut queue = self.outflow.queue.borrow_mut();
             self.driver.borrow_mut().farewell(&reason, queue.tail())
         };
@@ -60,19 +75,38 @@ impl<D: Driver> Entry<D> {
         self.life.become_now(State::Closing);
         self.extra(|extra| extra.reason = Some(reason));
         self.clear_all_due();
-        self.set_due(Deadline::Close, self.limits().close_time);
+        self.begin_farewell();
+        self.life.owe_close();
+        self.end_pipes();
         self.touch();
         // A pause left the peer's bytes unread, its own farewell perhaps among them.
         self.read_again();
     }
 
     /// Ends our side of an open connection once everything is sent; the peer's goes on for a moment.
+    ///
+    /// One that is not open yet ends its side when it is.
     pub(super) fn end(self: &Rc<Self>) {
         if !D::HALF_CLOSES {
             return self.begin_close(CloseReason::Local);
         }
-        if self.life.is_open() && self.outflow.ask_end() {
+        if self.life.state().is_before_the_end() && self.outflow.ask_end() && self.life.is_open() {
             self.touch();
+        }
+    }
+
+    /// The kernel says that the connection has failed. Where it is read, the read has dealt with that; one
+    /// that is paused would not hear of it.
+    pub(super) fn notice_failure(self: &Rc<Self>) {
+        if matches!(self.life.state(), State::Connecting | State::Closed) {
+            return;
+        }
+        let failed = match self.transport.borrow().as_ref() {
+            Some(transport) => transport.stream().take_error(),
+            None => return,
+        };
+        if let Ok(Some(error)) | Err(error) = failed {
+            self.finish(CloseReason::Broken(error.to_string()));
         }
     }
 
@@ -88,7 +122,97 @@ impl<D: Driver> Entry<D> {
             return self.finish_as_begun();
         }
         self.outflow.say_end();
-        self.set_due(Deadline::End, self.limits().end_time);
+        // The other direction of a pipe goes on for as long as it likes.
+        if self.target().is_none() {
+            self.begin_farewell();
+            self.follow_farewell();
+        }
+    }
+
+    /// From here on the peer has to take what was said before our end.
+    fn begin_farewell(&self) {
+        let (delivered, _) = self.delivered();
+        let pace = Flow::new([delivered; 2], Instant::now());
+        self.due.borrow_mut().farewell().replace(pace);
+        self.set_due(Deadline::Farewell, LOOK_LEAST);
+    }
+
+    /// Looks at how much of what was said has arrived. Once it is all, the peer's time for its last word
+    /// begins; until then it has as long as it goes on taking.
+    pub(super) fn follow_farewell(self: &Rc<Self>) {
+        let (last_word, time) = match self.life.state() {
+            State::Lingering => (Deadline::Close, LINGER),
+            State::Closing => (Deadline::Close, self.limits().close_time),
+            State::Open => (Deadline::End, self.limits().end_time),
+            State::Connecting
+            | State::Preparing
+            | State::Handshake
+            | State::Deciding
+            | State::Closed => return,
+        };
+        let (delivered, has_all) = self.delivered();
+        if has_all {
+            self.clear_due(Deadline::Farewell);
+            return self.set_due(last_word, time);
+        }
+        let (lasts, left) = self.farewell_goes_on(delivered);
+        if left.is_zero() {
+            self.table.add(|counters| &counters.ends_cut, 1);
+            return self.finish_as_begun();
+        }
+        self.set_due(Deadline::Farewell, left.min(lasts.clamp(LOOK_LEAST, LOOK_MOST)));
+        self.report_close();
+    }
+
+    /// The peer has so much by now. Returns how long that has taken, and how long it may take until it has
+    /// more.
+    fn farewell_goes_on(&self, delivered: u64) -> (Duration, Duration) {
+        let now = Instant::now();
+        let mut due = self.due.borrow_mut();
+        let pace = due.farewell().get_or_insert_with(|| Flow::new([delivered; 2], now));
+        pace.goes_on([delivered; 2], now);
+        let until = pace.until(self.limits().send_stall, self.limits().least_rate);
+        (pace.lasts(now), until.saturating_duration_since(now))
+    }
+
+    /// Returns whether the handler is to hear the peer's answer with the end: it wants to know how an end
+    /// of its own was taken, and that for no longer than an answer may take at once.
+    fn awaits_to_tell(&self) -> bool {
+        if self.life.state() != State::Closing || !self.outflow.awaits() {
+            return false;
+        }
+        let lasts = self.due.borrow_mut().farewell().map(|pace| pace.lasts(Instant::now()));
+        matches!(self.reason(), Some(CloseReason::Local | CloseReason::Chosen { .. }))
+            && lasts.is_none_or(|lasts| lasts < self.limits().close_time)
+    }
+
+    /// Something came from a peer whose last word is waited for: it is there, and may be reading what its
+    /// machine has. It has more time, but no more than it had to take all that, nor than the least rate
+    /// gives it for everything it was ever sent.
+    pub(super) fn still_there(self: &Rc<Self>) {
+        let Some(at) = self.due.borrow().at(Deadline::Close) else { return };
+        let (lasts, left) = self.farewell_goes_on(self.delivered().0);
+        let sent = self.counters.get().bytes_out;
+        let reading = sent.checked_div(u64::from(self.limits().least_rate));
+        let reading = reading.map_or(Duration::MAX, Duration::from_secs).saturating_sub(lasts);
+        let time = self.limits().close_time.min(left).min(reading);
+        if at < Instant::now() + crate::limit::finite(time) {
+            self.set_due(Deadline::Close, time);
+        }
+        self.report_close();
+    }
+
+    /// Returns how many bytes have arrived with the peer, and whether that is all there is.
+    fn delivered(&self) -> (u64, bool) {
+        let transport = self.transport.borrow();
+        let Some(transport) = transport.as_ref() else { return (0, true) };
+        let undelivered = crate::os::undelivered(transport.stream()).unwrap_or_default();
+        // Our end may be on its way for as long as the peer has nothing to say: TCP delays its receipt.
+        let has_ended = self.life.state() == State::Lingering || self.outflow.end() == Ending::Said;
+        let undelivered = undelivered.saturating_sub(usize::from(has_ended));
+        let waits = self.outflow.queued() + transport.pending();
+        let taken = self.counters.get().bytes_out;
+        (taken.saturating_sub(undelivered as u64), undelivered + waits == 0)
     }
 
     fn reason(&self) -> Option<CloseReason> {
@@ -105,24 +229,52 @@ impl<D: Driver> Entry<D> {
         transport.as_ref().is_some_and(|transport| transport.stream().end_writing().is_ok())
     }
 
+    /// Everything is with the kernel: what waited for that goes on.
+    pub(super) fn drained(self: &Rc<Self>) {
+        if self.outflow.drain() && self.life.is_open() {
+            self.serve.handler.on_drain(&Connection::of(self));
+        }
+        if self.outflow.end() == Ending::Asked && self.life.is_open() {
+            self.end_writing();
+        }
+        let sources = match self.extra.borrow_mut().as_mut() {
+            Some(extra) => {
+                self.driver.borrow_mut().drained(self.outflow.queue.borrow_mut().tail());
+                std::mem::take(&mut extra.kept.sources)
+            }
+            None => Vec::new(),
+        };
+        if self.outflow.queued() > 0 {
+            self.touch();
+        }
+        for source in sources {
+            self.table.pipe_drained(source);
+        }
+        self.said_everything();
+    }
+
     /// The queue is empty: a closing connection goes one step further.
     pub(super) fn said_everything(self: &Rc<Self>) {
-        if self.life.state() != State::Closing || self.outflow.awaits() {
+        if self.life.state() != State::Closing {
             return;
         }
         // `on_drain` may have closed with a last message: the flush of that comes here again.
         if self.queued() > 0 {
             return;
         }
+        if self.outflow.awaits() {
+            return self.follow_farewell();
+        }
         if self.say_end() {
             return self.touch();
         }
+        // The kernel delivers the rest, and no byte of the peer's can come that makes it a reset.
         let by_peer = matches!(self.reason(), Some(CloseReason::Peer { .. }));
-        if by_peer || self.inflow.has_ended() || !self.shut_down_writing() {
+        if self.inflow.has_ended() || by_peer && self.delivered().1 || !self.shut_down_writing() {
             return self.finish_as_begun();
         }
         self.life.become_now(State::Lingering);
-        self.set_due(Deadline::Close, LINGER);
+        self.follow_farewell();
         // What the peer sent meanwhile was left in the kernel by a pause: throw it away now.
         self.inflow.set_readable(true);
         self.read_again();
@@ -132,6 +284,7 @@ impl<D: Driver> Entry<D> {
     pub(super) fn peer_ended(self: &Rc<Self>) {
         let reason = CloseReason::Peer { code: None, reason: String::new() };
         match self.life.state() {
+            State::Open if self.ends_one_direction() => {}
             State::Open if self.outflow.end() == Ending::Said => self.finish_as_begun(),
             State::Preparing | State::Handshake | State::Deciding | State::Open => {
                 if self.queued() == 0 && !self.say_end() {
@@ -159,11 +312,21 @@ impl<D: Driver> Entry<D> {
                 self.table.add(|counters| &counters.handshakes_failed, 1);
                 self.begin_close(CloseReason::HandshakeTimeout);
             }
-            Deadline::Message if self.inflow.is_held(Hold::OverBudget) => {
-                self.begin_close(CloseReason::Limited(Limit::Budget));
-            }
-            Deadline::Message => self.begin_close(CloseReason::MessageTimeout),
+            Deadline::Message => match self.message_left() {
+                Duration::ZERO if self.inflow.is_held(Hold::OverBudget) => {
+                    self.begin_close(CloseReason::Limited(Limit::Budget));
+                }
+                Duration::ZERO => self.begin_close(CloseReason::MessageTimeout),
+                left => self.set_due(Deadline::Message, left),
+            },
             Deadline::Rate => self.lift(Hold::Throttled),
+            Deadline::Farewell => self.follow_farewell(),
+            // No answer came. The peer sees our end at least.
+            Deadline::Close if self.outflow.awaits() => {
+                self.outflow.set_awaits(false);
+                self.report_close();
+                self.said_everything();
+            }
             Deadline::End | Deadline::Close => self.finish_as_begun(),
         }
     }
@@ -191,29 +354,39 @@ impl<D: Driver> Entry<D> {
         self.inflow.take_unread();
         self.weigh();
         self.end_pipes();
-        if self.inflow.is_held(Hold::Busy) {
-            self.life.owe_close();
-        } else {
-            self.report_close();
-        }
+        self.life.owe_close();
+        self.report_close();
         // The table counts the connection no more: what its handler is at counts instead.
         if self.inflow.is_held(Hold::Busy) {
             let work = self.table.begin_work();
             self.extra(|extra| extra.last_work = Some(work));
+        } else {
+            self.end_work();
+        }
+    }
+
+    /// Tells the handler of the end, if that is due and it is not busy.
+    pub(super) fn report_close(self: &Rc<Self>) {
+        if self.life.state().is_before_the_end() || self.inflow.is_held(Hold::Busy) {
+            return;
+        }
+        if !self.awaits_to_tell() && self.life.take_close_due() {
+            self.tell_close();
         }
     }
 
     /// The handler is done with an event of a connection that is gone: unless another one is due, the
-    /// last, nothing waits for it any more.
+    /// last, nothing waits for it any more, and it has no more use for the application's data.
     pub(super) fn end_work(&self) {
         if self.life.is_closed() && !self.inflow.is_held(Hold::Busy) {
-            self.extra(|extra| extra.last_work = None);
+            let rest = self.extra(|extra| (extra.last_work.take(), extra.kept.data.take()));
+            drop(rest);
         }
     }
 
-    pub(super) fn report_close(self: &Rc<Self>) {
+    fn tell_close(self: &Rc<Self>) {
         let reason = self.reason().unwrap_or(CloseReason::Local);
-        tracing::debug!(connection = self.id.number, peer = %self.peer(), %reason, "closed");
+        tracing::debug!(connection = self.id.number, peer = %self.peer(), %reason, "closes");
         // A peer that never finished its handshake came and went without a handler knowing.
         if !self.life.is_announced() {
             return;

@@ -145,6 +145,12 @@ pub trait Driver: Sized + 'static {
         false
     }
 
+    /// Everything was sent that the peer had to be sent; appends what could not be answered before. Called
+    /// at least when that follows a [`Step::Ping`] without an answer.
+    fn drained(&mut self, output: &mut BytesMut) {
+        let _ = output;
+    }
+
     /// Appends what it knows of the connection beside its settings and the undecoded bytes, so that
     /// another process can go on with it.
     ///
@@ -183,6 +189,12 @@ pub trait Driver: Sized + 'static {
         0
     }
 
+    /// Returns how many bytes of a message that has begun it holds itself, beside those that are
+    /// undecoded: such a message may take its time while they grow.
+    fn buffered(&self) -> usize {
+        0
+    }
+
     /// Returns how many bytes of a message that has not ended may wait. A whole one that came in one read
     /// is not measured: [`Driver::decode`] may refuse it.
     fn max_undecoded(&self) -> usize {
@@ -216,7 +228,7 @@ pub enum Step<D: Driver> {
     Message(D::Inbound),
     /// Something that concerns the protocol alone was consumed.
     Again,
-    /// The peer asks whether we are there; the answer is in the output.
+    /// The peer asks whether we are there; the answer is in the output, or too much waits for that now.
     Ping(Bytes),
     /// The peer says that it is there.
     Pong(Bytes),

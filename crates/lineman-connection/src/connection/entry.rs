@@ -74,8 +74,17 @@ pub(crate) struct Entry<D: Driver> {
 pub(super) struct Readiness {
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// The peer has ended its side. It may come together with the last bytes, in one edge.
-    pub(super) ended: bool,
+    /// It may come together with the last bytes, in one edge.
+    pub(super) end: Option<End>,
+}
+
+/// How a socket has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The peer has ended its side.
+    InOrder,
+    /// It has failed: a reset, a network that is gone.
+    Failed,
 }
 
 /// An entry as the table sees it, whatever it speaks.
@@ -101,6 +110,8 @@ pub(super) trait AnyEntry {
     fn expired(self: Rc<Self>);
     /// The connection that its messages are piped to has room again.
     fn pipe_drained(self: Rc<Self>);
+    /// The peer of a connection that is piped here has ended its side; returns whether this one goes on.
+    fn source_ended(self: Rc<Self>, source: EntryId) -> bool;
     fn close(self: Rc<Self>, reason: CloseReason);
     fn abort(self: Rc<Self>, reason: CloseReason);
 }
@@ -181,9 +192,7 @@ impl<D: Driver> Entry<D> {
             // The event that follows settles the rest, and may leave a task that is not done yet.
             return self.answer_handshake();
         }
-        if self.life.take_close_due() {
-            self.report_close();
-        }
+        self.report_close();
     }
 
     /// The task of a busy handler is done; what waited behind it goes on.
@@ -220,8 +229,12 @@ impl<D: Driver> Entry<D> {
 
     fn flush_queue(self: &Rc<Self>) {
         self.outflow.unlist();
-        if matches!(self.life.state(), State::Connecting | State::Closed) {
-            return;
+        if !self.life.is_open() {
+            // Here and not where it ends: that may be in the middle of another handler.
+            self.report_close();
+            if matches!(self.life.state(), State::Connecting | State::Closed) {
+                return;
+            }
         }
         let mut queue = self.outflow.queue.borrow_mut();
         let mut transport = self.transport.borrow_mut();
@@ -258,23 +271,6 @@ impl<D: Driver> Entry<D> {
             entry.touch();
             entry.read_again();
         });
-    }
-
-    fn drained(self: &Rc<Self>) {
-        if self.outflow.drain() && self.life.is_open() {
-            self.serve.handler.on_drain(&Connection::of(self));
-        }
-        if self.outflow.end() == Ending::Asked && self.life.is_open() {
-            self.end_writing();
-        }
-        let sources = match self.extra.borrow_mut().as_mut() {
-            Some(extra) => std::mem::take(&mut extra.kept.sources),
-            None => Vec::new(),
-        };
-        for source in sources {
-            self.table.pipe_drained(source);
-        }
-        self.said_everything();
     }
 
     /// Counts something of this connection.
@@ -397,12 +393,15 @@ impl<D: Driver> AnyEntry for Entry<D> {
         if readiness.writable && self.life.state() == State::Connecting {
             self.transport_up();
         }
-        if readiness.ended {
+        if readiness.end.is_some() {
             self.inflow.end_comes();
         }
         if readiness.readable {
             self.inflow.set_readable(true);
             self.read(scratch);
+        }
+        if readiness.end == Some(End::Failed) {
+            self.notice_failure();
         }
         if readiness.writable && self.queued() > 0 {
             self.touch();
@@ -415,7 +414,9 @@ impl<D: Driver> AnyEntry for Entry<D> {
     }
 
     fn beat(self: Rc<Self>, period: Duration) {
-        if !self.life.is_open() || self.limits().heartbeat != Some(period) {
+        // One whose peer has ended its side is silent by right: only a pipe keeps it open.
+        let is_silent = self.life.is_open() && !self.inflow.has_ended();
+        if !is_silent || self.limits().heartbeat != Some(period) {
             return;
         }
         let asked = match self.inflow.beat() {
@@ -450,6 +451,10 @@ impl<D: Driver> AnyEntry for Entry<D> {
 
     fn pipe_drained(self: Rc<Self>) {
         self.lift(Hold::Piped);
+    }
+
+    fn source_ended(self: Rc<Self>, source: EntryId) -> bool {
+        self.takes_end_of(source)
     }
 
     fn close(self: Rc<Self>, reason: CloseReason) {

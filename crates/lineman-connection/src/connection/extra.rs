@@ -53,8 +53,8 @@ pub(super) struct Extra<D: Driver> {
     pub(super) reason: Option<CloseReason>,
     /// What a handler is at behind the end of the connection.
     pub(super) last_work: Option<AtHand>,
-    /// Where messages go instead of to the handler.
-    pub(super) forward: Option<Forward<D>>,
+    /// The connection that messages go to instead of to the handler.
+    pub(super) forward: Option<(EntryId, Forward<D>)>,
     /// TLS that is to begin in mid-stream.
     pub(super) session: Option<Box<Session>>,
     /// What is to go on with another protocol; TLS that was asked for begins before.

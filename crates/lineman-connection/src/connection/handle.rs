@@ -178,7 +178,9 @@ impl<D: Driver> Connection<D> {
 
     fn takes_messages(&self) -> Result<(), SendError> {
         match self.entry.life.state() {
-            State::Open if self.entry.outflow.end() != Ending::Open => Err(SendError::Closed),
+            state if state.is_before_the_end() && self.entry.outflow.end() != Ending::Open => {
+                Err(SendError::Closed)
+            }
             State::Open => Ok(()),
             State::Connecting | State::Preparing if !D::HANDSHAKE => Ok(()),
             State::Connecting | State::Preparing | State::Handshake | State::Deciding => {
@@ -219,6 +221,10 @@ impl<D: Driver> Connection<D> {
     }
 
     /// Tells the peer why, sends what is queued, and closes.
+    ///
+    /// The handler hears of the end at once; on a protocol that answers a farewell, a WebSocket, with the
+    /// peer's answer or after [`Limits::close_time`](super::Limits::close_time). What was sent arrives as
+    /// long as the peer takes it: see [`Limits::send_stall`](super::Limits::send_stall).
     pub fn close(&self, reason: CloseReason) {
         self.entry.begin_close(reason);
     }

@@ -117,8 +117,16 @@ impl Inflow {
         self.holds_in(state) == Hold::Changing as u8
     }
 
+    /// Once the end has begun nothing holds it up: no message is delivered any more, and the peer's own
+    /// farewell is waited for, whatever the handler does meanwhile.
     fn holds_in(&self, state: State) -> u8 {
-        let counts = if state == State::Open { u8::MAX } else { !WHILE_OPEN };
+        let counts = match state {
+            State::Open => u8::MAX,
+            State::Closing | State::Lingering | State::Closed => 0,
+            State::Connecting | State::Preparing | State::Handshake | State::Deciding => {
+                !WHILE_OPEN
+            }
+        };
         self.holds.get() & counts & !READING_ALONE
     }
 
@@ -277,9 +285,11 @@ mod tests {
             for hold in HOLDS {
                 let inflow = held_by(&[hold]);
                 let while_open = matches!(hold, Hold::Paused | Hold::Throttled | Hold::Piped);
-                let stops = !while_open || state == State::Open;
+                let is_over = !state.is_before_the_end();
+                let stops = !is_over && (!while_open || state == State::Open);
                 assert_eq!(inflow.may_decode(state), !stops, "{hold:?} {state:?}");
-                assert_eq!(inflow.may_change(state), hold == Hold::Changing, "{hold:?} {state:?}");
+                let changes = hold == Hold::Changing && !is_over;
+                assert_eq!(inflow.may_change(state), changes, "{hold:?} {state:?}");
                 // Behind a handler at work some bytes are read ahead, behind a pause none.
                 let reads = alive && !(while_open && state == State::Open);
                 assert_eq!(inflow.may_read(state, 1), reads, "{hold:?} {state:?}");

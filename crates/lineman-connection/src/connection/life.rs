@@ -56,13 +56,23 @@ pub(super) enum HeardOf {
     Connection,
 }
 
+/// The handler's last event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastEvent {
+    /// The end has not begun.
+    Ahead,
+    /// It is due once the handler is not busy.
+    Due,
+    /// The handler was told.
+    Told,
+}
+
 /// A connection's state, and what is owed.
 #[derive(Debug)]
 pub(super) struct Life {
     state: Cell<State>,
     heard: Cell<HeardOf>,
-    /// The handler's last event is due once it is no longer busy.
-    close_due: Cell<bool>,
+    last_event: Cell<LastEvent>,
     /// It counts among the handshakes under way.
     half_open: Cell<bool>,
     /// It counts for its address.
@@ -74,7 +84,7 @@ impl Life {
         Self {
             state: Cell::new(state),
             heard: Cell::new(HeardOf::Nothing),
-            close_due: Cell::new(false),
+            last_event: Cell::new(LastEvent::Ahead),
             half_open: Cell::new(false),
             counted: Cell::new(false),
         }
@@ -111,14 +121,25 @@ impl Life {
         self.heard() > HeardOf::Nothing
     }
 
-    /// The handler is busy: it is told of the end later.
+    /// The end has begun: the handler is to be told, once.
     pub(super) fn owe_close(&self) {
-        self.close_due.set(true);
+        if self.last_event.get() == LastEvent::Ahead {
+            self.last_event.set(LastEvent::Due);
+        }
     }
 
     /// Returns whether the handler is to be told of the end now; it is asked for once.
     pub(super) fn take_close_due(&self) -> bool {
-        self.is_closed() && self.close_due.replace(false)
+        let is_due = self.last_event.get() == LastEvent::Due;
+        if is_due {
+            self.last_event.set(LastEvent::Told);
+        }
+        is_due
+    }
+
+    /// Returns whether the handler was told of the end.
+    pub(super) fn was_told(&self) -> bool {
+        self.last_event.get() == LastEvent::Told
     }
 
     /// Begins to count among the handshakes; returns whether it did not before.
@@ -149,12 +170,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_event_is_due_once_and_not_before_the_end() {
+    fn the_last_event_is_due_once_however_often_the_end_begins() {
         let life = Life::new(State::Open);
+        assert!(!life.take_close_due(), "the end has not begun");
         life.owe_close();
-        assert!(!life.take_close_due(), "it is still there");
-        life.become_now(State::Closed);
+        life.owe_close();
+        assert!(!life.was_told());
         assert!(life.take_close_due() && !life.take_close_due());
+        assert!(life.was_told());
+        life.owe_close();
+        assert!(!life.take_close_due(), "the handler was told");
     }
 
     #[test]

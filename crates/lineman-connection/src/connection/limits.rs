@@ -32,10 +32,25 @@ pub struct Limits {
     pub read_ahead: usize,
     /// Time for the handshake of a protocol that has one, or for an outgoing connect. Default 10 s.
     pub handshake_time: Duration,
-    /// Time for a message from its first byte to its last; then 1008. Default 60 s.
+    /// Time without a byte of a message that has begun, or of the TLS record it is in; then 1008.
+    ///
+    /// Default 60 s. A whole message may take longer, at [`Limits::least_rate`].
     pub message_time: Duration,
-    /// Time for the farewell to be flushed and answered; then the connection is dropped. Default 2 s.
+    /// Time for the peer to answer a farewell, from when everything that was sent has arrived; then our
+    /// side is ended, and a second later the connection is dropped. Default 2 s.
     pub close_time: Duration,
+    /// Time without a byte arriving of what was sent before an end, a close's or that of
+    /// [`super::Connection::end`]; then the connection is dropped, and counted. A process that stops waits
+    /// no longer than its own limit.
+    ///
+    /// Default 60 s, as of an HTTP answer: a phone in a tunnel, not one that never reads.
+    pub send_stall: Duration,
+    /// Bytes a second that a message has to come with, on average beyond the first
+    /// [`Limits::message_time`], and that have to arrive of what was sent before an end, beyond the first
+    /// [`Limits::send_stall`]; slower is 1008, or the connection is dropped.
+    ///
+    /// Default 256, as of an HTTP body: a modem is twenty times faster. 0 takes any pace.
+    pub least_rate: u32,
     /// Handshakes under way at once at this listener in one process, TLS begun in mid-stream included;
     /// beyond it the oldest of them is dropped.
     ///
@@ -70,7 +85,8 @@ pub struct Limits {
     /// Met to within once and twice this time, which begins anew behind a handler, a pause or a delay.
     /// Default: `None`, silence is no fault.
     pub heartbeat: Option<Duration>,
-    /// Time for the peer's last messages after [`super::Connection::end`]. Default 2 s.
+    /// Time for the peer's last messages after [`super::Connection::end`], from when everything that
+    /// was sent before has arrived. Default 2 s.
     pub end_time: Duration,
     /// Bounds of WebSocket messages and frames, in bytes. Default 10 MiB each.
     pub websocket: websocket::Limits,
@@ -81,8 +97,8 @@ pub struct Limits {
 impl Limits {
     /// Returns them with a time of zero as what it means: none.
     pub(super) fn with_zero_as_none(mut self) -> Self {
-        let Self { handshake_time, message_time, close_time, end_time, .. } = &mut self;
-        for limit in [handshake_time, message_time, close_time, end_time] {
+        let Self { handshake_time, message_time, close_time, send_stall, end_time, .. } = &mut self;
+        for limit in [handshake_time, message_time, close_time, send_stall, end_time] {
             *limit = zero_is_none(*limit);
         }
         self.heartbeat = self.heartbeat.filter(|silence| !silence.is_zero());
@@ -98,6 +114,8 @@ impl Default for Limits {
             handshake_time: Duration::from_secs(10),
             message_time: Duration::from_mins(1),
             close_time: Duration::from_secs(2),
+            send_stall: Duration::from_mins(1),
+            least_rate: 256,
             handshakes: 4096,
             connections: usize::MAX,
             connections_per_address: usize::MAX,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::entry::Entry;
+use super::entry::{Entry, EntryId};
 use super::extra::Kept;
 use super::inflow::Hold;
 use super::table::Table;
@@ -11,11 +11,15 @@ use super::{CloseReason, Connection, Driver};
 impl<D: Driver> Connection<D> {
     /// Sends each further message of this connection on to `other`, instead of to the handler.
     ///
-    /// While the other's send queue is at its bound, this connection is not read. When either is
-    /// gone the other is closed, with what it has still to send sent. A change of protocol does not end
+    /// While the other's send queue is at its bound, this connection is not read. When either closes,
+    /// the other is closed, with what it has still to send sent. A change of protocol does not end
     /// that, but messages of the new protocol go to its handlers, and the next message for a target that
     /// changed its own closes both. For both directions pipe both.
     /// [`Raw`](lineman_wire::raw::Raw) is the protocol for bytes that are sent on as they are.
+    ///
+    /// Where both directions are piped and both protocols know half-closes, the end of one peer's side ends
+    /// our side toward the other, behind what is queued, and the other direction goes on until it ends
+    /// as well: without a limit, but for [`Limits::heartbeat`](super::Limits::heartbeat).
     ///
     /// ```no_run
     /// # use lineman_connection::connection::Connection;
@@ -36,7 +40,9 @@ impl<D: Driver> Connection<D> {
         }
         let target = other.clone();
         self.entry().extra(|extra| {
-            extra.forward = Some(Rc::new(move |source, message| send_on(source, &target, message)));
+            let to = target.entry().id;
+            let forward = Rc::new(move |source: &_, message| send_on(source, &target, message));
+            extra.forward = Some((to, forward));
             extra.kept.add_partner(other.entry().id);
         });
         other.entry().extra(|extra| extra.kept.add_partner(self.entry().id));
@@ -60,12 +66,36 @@ fn send_on<D: Driver, E: Driver>(
 }
 
 impl<D: Driver> Entry<D> {
-    /// It is gone: what waited for room here goes on, and the other ends of its pipes are closed.
+    /// Returns where its messages are piped to.
+    pub(super) fn target(&self) -> Option<EntryId> {
+        self.extra.borrow().as_ref()?.forward.as_ref().map(|(target, _)| *target)
+    }
+
+    /// The peer has ended its side, and everything before that was sent on; returns whether the other
+    /// direction of a pipe goes on.
+    pub(super) fn ends_one_direction(&self) -> bool {
+        let Some(target) = self.target().filter(|_| D::HALF_CLOSES) else { return false };
+        self.table.source_ended(target, self.id)
+    }
+
+    /// The peer of a connection that is piped here has ended its side; returns whether this one goes on.
+    pub(super) fn takes_end_of(self: &Rc<Self>, source: EntryId) -> bool {
+        let is_over = !self.life.state().is_before_the_end() || self.inflow.has_ended();
+        if is_over || self.target() != Some(source) {
+            return false;
+        }
+        self.end();
+        true
+    }
+
+    /// Its end has begun: what waited for room here goes on, and the other ends of its pipes are closed.
     pub(super) fn end_pipes(&self) {
         let mut extra = self.extra.borrow_mut();
         let Some(extra_now) = extra.as_mut() else { return };
         extra_now.forward = None;
-        let kept = std::mem::take(&mut extra_now.kept);
+        // The handler of the last event still finds its data.
+        let data = extra_now.kept.data.take();
+        let kept = std::mem::replace(&mut extra_now.kept, Kept { data, ..Kept::default() });
         drop(extra);
         self.table.end_pipes(kept);
     }

@@ -3,17 +3,19 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 
 use super::driver::Step;
-use super::due::Deadline;
+use super::due::{Deadline, Flow};
 use super::entry::{Entry, Weight};
 use super::handler::Event;
 use super::inflow::Hold;
 use super::life::State;
 use super::table::Scratch;
-use super::transport::{Failure, Received};
+use super::transport::{Failure, Received, Transport};
 use super::{CloseReason, Connection, Driver, Excess, Limit};
 
 /// One read takes at most this much: the size of the shared buffer. Larger reads save nothing
@@ -157,7 +159,11 @@ impl<D: Driver> Entry<D> {
     fn decode(self: &Rc<Self>, input: &mut BytesMut) {
         loop {
             match self.life.state() {
-                State::Closed | State::Lingering => return input.clear(),
+                State::Closed => return input.clear(),
+                State::Lingering => {
+                    self.still_there();
+                    return input.clear();
+                }
                 State::Closing if !self.outflow.awaits() => return input.clear(),
                 State::Connecting | State::Preparing => return,
                 State::Handshake | State::Deciding | State::Open | State::Closing => {}
@@ -176,6 +182,9 @@ impl<D: Driver> Entry<D> {
             };
             if replied {
                 self.touch();
+            } else if matches!(step, Ok(Step::Ping(_))) {
+                // For the driver to hear when there is room for the answer.
+                self.extra(|_| ());
             }
             if !self.take_step(step, input, consumed) {
                 return;
@@ -201,14 +210,14 @@ impl<D: Driver> Entry<D> {
                 self.begin_close(CloseReason::Protocol { code: 1002, problem });
                 return false;
             }
-            Ok(Step::Ping(_) | Step::Pong(_)) if !self.life.is_open() => {}
+            Ok(Step::Ping(_) | Step::Pong(_)) if !self.life.is_open() => self.still_there(),
             Ok(Step::Ping(payload)) => {
                 self.serve.handler.on_ping(&Connection::of(self), &payload);
             }
             Ok(Step::Pong(payload)) => {
                 self.serve.handler.on_pong(&Connection::of(self), &payload);
             }
-            Ok(Step::Message(_)) if self.life.state() == State::Closing => {}
+            Ok(Step::Message(_)) if self.life.state() == State::Closing => self.still_there(),
             Ok(Step::Message(message)) => {
                 self.table.add(|counters| &counters.messages_in, 1);
                 self.count(|counters| counters.messages_in += 1);
@@ -256,7 +265,7 @@ impl<D: Driver> Entry<D> {
     fn deliver(self: &Rc<Self>, message: D::Inbound) {
         let forward = self.extra.borrow().as_ref().and_then(|extra| extra.forward.clone());
         match forward {
-            Some(forward) => forward(&Connection::of(self), message),
+            Some((_, forward)) => forward(&Connection::of(self), message),
             None => self.dispatch(Event::Message(message)),
         }
     }
@@ -305,10 +314,39 @@ impl<D: Driver> Entry<D> {
             return;
         }
         let rest = self.inflow.unread_len();
-        if !(self.may_decode() && self.driver.borrow().unfinished(rest)) {
+        let undecrypted = self.transport.borrow().as_ref().map_or(0, Transport::undecoded);
+        let unfinished = undecrypted > 0 || self.driver.borrow().unfinished(rest);
+        if self.may_decode() && unfinished {
+            self.message_goes_on((undecrypted + rest) as u64);
+        } else {
             self.clear_due(Deadline::Message);
-        } else if !self.due.borrow().has(Deadline::Message) {
+        }
+    }
+
+    /// A message, or a record of TLS that may hold one, has begun and is not finished. What counts is
+    /// what makes it longer: neither pings in the middle of it nor what it inflates to.
+    fn message_goes_on(self: &Rc<Self>, waiting: u64) {
+        let held = waiting + self.driver.borrow().buffered() as u64;
+        let counts = [self.counters.get().bytes_in, held];
+        let now = Instant::now();
+        let mut due = self.due.borrow_mut();
+        let is_new = !due.has(Deadline::Message);
+        match due.message() {
+            Some(pace) if !is_new => pace.goes_on(counts, now),
+            pace => *pace = Some(Flow::new(counts, now)),
+        }
+        drop(due);
+        // Else it is looked at when it is due: a large message costs the wheel nothing for each read.
+        if is_new {
             self.set_due(Deadline::Message, self.limits().message_time);
         }
+    }
+
+    /// Returns how long the message that has begun may still take.
+    pub(super) fn message_left(&self) -> Duration {
+        let mut due = self.due.borrow_mut();
+        let Some(pace) = due.message() else { return Duration::ZERO };
+        let until = pace.until(self.limits().message_time, self.limits().least_rate);
+        until.saturating_duration_since(Instant::now())
     }
 }

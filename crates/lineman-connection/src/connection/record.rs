@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::due::Deadline;
+use super::due::{Deadline, SavedFlow};
 use super::entry::Entry;
 use super::handle::Counters;
 use super::inflow::{Hold, Inflow, SavedInflow};
@@ -41,10 +41,14 @@ pub(super) struct Record {
     counted: bool,
     state: State,
     heard: HeardOf,
+    /// Whether the handler has heard of its end.
+    told_of_end: bool,
     half_open: bool,
     reason: Option<CloseReason>,
     /// Deadlines, each with the time that is left.
     due: Vec<(Deadline, Duration)>,
+    /// Of a message that has begun, and of what was said before our end.
+    paces: [Option<SavedFlow>; 2],
     inflow: SavedInflow,
     outflow: SavedOutflow,
     /// What its rates of messages and bytes have saved up, in nanoseconds.
@@ -119,9 +123,11 @@ impl<D: Driver> Entry<D> {
             counted: self.life.is_counted(),
             state: self.life.state(),
             heard: self.life.heard(),
+            told_of_end: self.life.was_told(),
             half_open: self.life.is_half_open(),
             reason: extra.and_then(|extra| extra.reason.clone()),
             due: self.due.borrow().left(now),
+            paces: self.due.borrow().saved_paces(now),
             inflow: self.inflow.save(),
             outflow: self.outflow.save(),
             rates: extra.map(|extra| extra.saved_rates(now)).unwrap_or_default(),
@@ -179,6 +185,13 @@ impl Record {
         if let Some(extra) = entry.extra.borrow_mut().as_mut() {
             extra.restore_rates(self.rates, Instant::now());
         }
+        if !self.state.is_before_the_end() {
+            entry.life.owe_close();
+        }
+        if self.told_of_end {
+            entry.life.take_close_due();
+        }
+        entry.due.borrow_mut().restore_paces(self.paces, Instant::now());
         for (deadline, left) in self.due {
             entry.set_due(deadline, left);
         }

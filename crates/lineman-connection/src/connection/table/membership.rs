@@ -183,6 +183,12 @@ impl Table {
         }
     }
 
+    /// Tells a connection that the peer of one that is piped to it has ended its side; returns whether
+    /// the way back goes on.
+    pub(in crate::connection) fn source_ended(&self, target: EntryId, source: EntryId) -> bool {
+        self.entry(target).is_some_and(|entry| entry.source_ended(source))
+    }
+
     /// Tells another connection, if it is still there, that what it is piped to has room.
     pub(in crate::connection) fn pipe_drained(&self, id: EntryId) {
         if let Some(entry) = self.entry(id) {

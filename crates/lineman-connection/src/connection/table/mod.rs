@@ -29,7 +29,7 @@ use crate::Error;
 use crate::connection::Guest;
 use crate::connection::budget::Budget;
 use crate::connection::deadlines::Deadlines;
-use crate::connection::entry::{AnyEntry, Readiness};
+use crate::connection::entry::{AnyEntry, End, Readiness};
 use crate::connection::listener::Listener;
 use crate::connection::queue::Pool;
 use crate::connection::reading::READ_SIZE;
@@ -250,11 +250,12 @@ impl Table {
             return true;
         }
         for event in events.iter() {
-            let ended = event.is_read_closed() || event.is_error();
+            let in_order = event.is_read_closed().then_some(End::InOrder);
+            let end = if event.is_error() { Some(End::Failed) } else { in_order };
             let readiness = Readiness {
-                readable: event.is_readable() || ended,
+                readable: event.is_readable() || end.is_some(),
                 writable: event.is_writable() || event.is_error(),
-                ended,
+                end,
             };
             turns.ready.push((event.token(), readiness));
         }

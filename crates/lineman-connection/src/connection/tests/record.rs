@@ -223,6 +223,7 @@ fn every_state_is_written_down_or_says_why_not() {
         let connection = moved(&table, &serve, &connection).expect("it moves");
         assert!(rest(&mut peer).await.ends_with(b"\x88\x04\x0f\xa1go"));
         log.until("closed by us (4001: go)").await;
+        table.emptied().await;
         assert_eq!(connection.entry().life.state(), State::Closed);
         assert_eq!(connection.entry().save(), Err(CannotMove("it is closed")));
     });

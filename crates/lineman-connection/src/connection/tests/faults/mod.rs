@@ -2,9 +2,12 @@
 //! rates and pauses. `pairs` has the whole kind as tables.
 
 mod changes;
+mod endings;
 mod half_closes;
 mod in_mid_stream;
+mod unfinished;
 mod pipes;
+mod proxies;
 mod handshakes;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@
 //! A story tells what came of a pair: what the handlers heard (`held` is what a rate held up), why and
 //! when the connection ended, and what a WebSocket's peer was told. It begins at the event. The slash
 //! stands where the state is lifted, ten minutes later: a pause is resumed, a busy handler goes on, a
-//! peer that did not read does. Behind each event but those that end or are silent the peer says
+//! peer that did not read does. What was heard before the event stands before a semicolon. Behind each event but those that end or are silent the peer says
 //! `probe`. A story without `gone` goes on.
 
 mod scene;
@@ -74,8 +74,9 @@ const LONG: Duration = Duration::from_secs(605);
 /// Time for what a state held up; the next heartbeat is later.
 const SHORT: Duration = Duration::from_secs(20);
 
-/// A message has 8 s, the end of our side 5 s, a farewell 2 s, a handshake 10 s; the peer's end is
-/// awaited for 1 s after the last word; silence is a fault after 30 s.
+/// A message has 8 s, the end of our side 5 s, an answer to a farewell 2 s, a peer that takes nothing of
+/// what was said before an end 2 s, a handshake 10 s; the peer's end is awaited for 1 s after the last
+/// word; silence is a fault after 30 s.
 const TEXT: &[(State, Event, &str)] = &[
     (Paused, More, "- / more, probe"),
     (Paused, End, "- / closed by peer, gone in 0 s"),
@@ -91,7 +92,7 @@ const TEXT: &[(State, Event, &str)] = &[
     (Throttled, Resume, "held, probe / -"),
     (Throttled, Drain, "drained, held, probe / -"),
     (Throttled, Deadline, "message not finished in time, gone in 108 s / -"),
-    (Throttled, Heartbeat, "held, no answer to heartbeat, gone in 151 s / -"),
+    (Throttled, Heartbeat, "held, no answer to heartbeat, gone in 152 s / -"),
     (Throttled, Stop, "server going away, gone in 1 s / -"),
     (Throttled, Reload, "held, probe / -"),
     //
@@ -140,14 +141,14 @@ const TEXT: &[(State, Event, &str)] = &[
     (Securing, Stop, "gone in 1 s / server going away"),
     (Securing, Reload, "- / handshake timed out, gone in 11 s"),
     //
-    (Closing, More, "closed by us, gone in 1 s / -"),
-    (Closing, End, "closed by us, gone in 0 s / -"),
-    (Closing, Resume, "closed by us, gone in 1 s / -"),
-    (Closing, Drain, "closed by us, gone in 1 s / -"),
-    (Closing, Deadline, "closed by us, gone in 1 s / -"),
-    (Closing, Heartbeat, "closed by us, gone in 1 s / -"),
-    (Closing, Stop, "closed by us, gone in 1 s / -"),
-    (Closing, Reload, "closed by us, gone in 1 s / -"),
+    (Closing, More, "closed by us; gone in 1 s / -"),
+    (Closing, End, "closed by us; gone in 0 s / -"),
+    (Closing, Resume, "closed by us; gone in 1 s / -"),
+    (Closing, Drain, "closed by us; gone in 1 s / -"),
+    (Closing, Deadline, "closed by us; gone in 1 s / -"),
+    (Closing, Heartbeat, "closed by us; gone in 1 s / -"),
+    (Closing, Stop, "closed by us; gone in 1 s / -"),
+    (Closing, Reload, "closed by us; gone in 1 s / -"),
     (OverBudget, More, "- / more, probe"),
     (OverBudget, End, "- / closed by peer, gone in 0 s"),
     (OverBudget, Resume, "- / probe"),
@@ -208,7 +209,7 @@ const WEBSOCKET: &[(State, Event, &str)] = &[
     (OverBudget, End, "- / closed by peer, gone in 0 s"),
     (OverBudget, Resume, "- / probe"),
     (OverBudget, Drain, "drained / probe"),
-    (OverBudget, Deadline, "the server holds too much, gone in 9 s / - (told 1013)"),
+    (OverBudget, Deadline, "the server holds too much, gone in 10 s / - (told 1013)"),
     (OverBudget, Heartbeat, "- / probe"),
     (OverBudget, Stop, "server going away, gone in 2 s / - (told 1001)"),
     (OverBudget, Reload, "- / probe"),

@@ -64,7 +64,7 @@ pub(super) struct Scene<D: Speech> {
 impl<D: Speech> Scene<D> {
     pub(super) async fn open(table: &Table, limits: &Limits, with_tls: bool) -> Self {
         let notes = Rc::new(Notes {
-            words: RefCell::new(vec![]),
+            words: RefCell::new(vec![vec![]]),
             since: Cell::new(Instant::now()),
             sent: RefCell::default(),
             gate: Notify::new(),
@@ -222,7 +222,12 @@ impl<D: Speech> Scene<D> {
             [] => "-".to_owned(),
             _ => words.join(", "),
         });
-        let story = pages.collect::<Vec<_>>().join(" / ");
+        let pages = pages.collect::<Vec<_>>();
+        let story = match &pages[..] {
+            [before, rest @ ..] if before == "-" => rest.join(" / "),
+            [before, rest @ ..] => format!("{before}; {}", rest.join(" / ")),
+            [] => String::new(),
+        };
         told.map_or_else(|| story.clone(), |code| format!("{story} (told {code})"))
     }
 
@@ -307,6 +312,7 @@ pub(super) fn limits(states: &[State], event: Event) -> Limits {
     let rate = Rate::per_second(1).burst(burst);
     Limits {
         close_time: Duration::from_secs(2),
+        send_stall: Duration::from_secs(2),
         end_time: Duration::from_secs(5),
         message_time: Duration::from_secs(8),
         handshake_time: Duration::from_secs(10),
