@@ -117,6 +117,59 @@ fn a_ping_behind_much_that_waits_is_answered() {
 }
 
 #[test]
+fn of_pings_that_pile_up_the_newest_is_answered() {
+    with_table(async |table| {
+        let pinged = Rc::new(RefCell::new(0));
+        let count = Rc::clone(&pinged);
+        let handlers = Handlers::<WebSocket> {
+            ping: Some(Box::new(move |_, _| *count.borrow_mut() += 1)),
+            ..Handlers::default()
+        };
+        let address = serve(&table, Serve::peers(WebSocket::server, Rc::new(handlers)));
+        let mut client = Client::open(address).await;
+        let mut burst = BytesMut::new();
+        for number in 1..=2000 {
+            encode_ping(format!("{number:0>100}").as_bytes(), MASK, &mut burst).expect("short");
+        }
+        say(&mut client.stream, burst).await;
+        let newest = format!("{:0>100}", 2000);
+        let mut pongs = 0;
+        loop {
+            let Frame::Pong(payload) = client.next().await else { panic!("no pong") };
+            pongs += 1;
+            if payload == newest {
+                break;
+            }
+        }
+        assert_eq!(*pinged.borrow(), 2000);
+        assert!(pongs < 2000, "their bound holds");
+        client.close(1000, "").await;
+        assert_eq!(client.close_code().await, 1000, "nothing is answered twice");
+    });
+}
+
+#[test]
+fn a_peer_that_has_said_nothing_is_told_nothing() {
+    with_table_and_paused_clock(async |table| {
+        let files = crate::tls::tests::Files::new();
+        let secured = Front { tls: Some(files.tls("server")), ..Front::default() };
+        for ends in ["by the deadline", "by a stop"] {
+            let mut plain = connect(serve(&table, echo())).await;
+            let address = serve(&table, echo().front(secured.clone()));
+            let mut secure = tls::secure(connect(address).await, &files).await;
+            settle().await;
+            if ends == "by a stop" {
+                table.close_all(&CloseReason::GoingAway);
+            }
+            assert_eq!(rest(&mut plain).await, b"", "{ends}");
+            let mut got = Vec::new();
+            secure.read_to_end(&mut got).await.expect("an orderly end");
+            assert_eq!(got, b"", "{ends}");
+        }
+    });
+}
+
+#[test]
 fn going_away_says_1001_to_everyone() {
     with_table(async |table| {
         let address = serve(&table, echo());

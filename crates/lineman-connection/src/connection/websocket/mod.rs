@@ -31,9 +31,10 @@ pub use self::refusal::Refusal;
 pub(crate) use self::refusal::{note_hello, without_tls};
 pub use lineman_wire::websocket::{CloseCode, CloseFrame, Deflate, Message, Prepared, Request};
 
-/// Pings are not answered while so many bytes of pongs wait to be sent: a peer that pings and does not
-/// read would fill the queue otherwise. Only pongs count: a peer that is sent much at the moment still hears
-/// that its ping arrived, as RFC 6455 section 5.5.2 has it.
+/// Of the pings that come while so many bytes of pongs wait to be sent, the newest is answered, once
+/// there is room (RFC 6455 section 5.5.3): a peer that pings and does not read would fill the queue otherwise.
+/// Only pongs count: a peer that is sent much at the moment still hears that its ping arrived, as section
+/// 5.5.2 has it.
 const PONG_BOUND: u16 = 16 * 1024;
 
 /// The protocol state of a WebSocket connection, of a server or of a client.
@@ -66,6 +67,8 @@ struct Rare {
     encoder: Encoder,
     subprotocol: Option<String>,
     peer_close: Option<CloseFrame>,
+    /// The newest ping, if it has to wait for its answer.
+    unanswered: Option<Bytes>,
 }
 
 impl WebSocket {
@@ -220,8 +223,8 @@ impl WebSocket {
         match event {
             Event::Message(message) => Step::Message(message),
             Event::Ping(payload) => {
-                if !self.sent_close {
-                    self.pong(&payload, output);
+                if !self.sent_close && !self.pong(&payload, output) {
+                    self.rare_mut(|rare| rare.unanswered = Some(payload.clone()));
                 }
                 Step::Ping(payload)
             }
@@ -239,21 +242,32 @@ impl WebSocket {
         }
     }
 
-    fn pong(&mut self, payload: &[u8], output: &mut BytesMut) {
+    /// Answers a ping, in place of one that waits for that; returns whether there was room.
+    fn pong(&mut self, payload: &[u8], output: &mut BytesMut) -> bool {
         let before = output.len();
         // No more bytes of pongs can wait than bytes do.
         let waiting = self.pongs.min(u16::try_from(before).unwrap_or(u16::MAX));
-        if waiting < PONG_BOUND && encode_pong(payload, self.mask(), output).is_err() {
+        let has_room = waiting < PONG_BOUND;
+        if has_room && encode_pong(payload, self.mask(), output).is_err() {
             tracing::debug!("a ping's payload does not fit a pong");
         }
         let added = u16::try_from(output.len() - before).unwrap_or(u16::MAX);
         self.pongs = waiting.saturating_add(added);
+        if let (true, Phase::Open(_, Some(rare))) = (has_room, &mut self.phase) {
+            rare.unanswered = None;
+        }
+        has_room
     }
 
     fn keep_peer_close(&mut self, frame: Option<&CloseFrame>) {
-        let (Phase::Open(_, rare), Some(frame)) = (&mut self.phase, frame) else { return };
-        let none = || Box::new(Rare::new(Role::Server, Extensions::NONE, None));
-        rare.get_or_insert_with(none).peer_close = Some(frame.clone());
+        let Some(frame) = frame else { return };
+        self.rare_mut(|rare| rare.peer_close = Some(frame.clone()));
+    }
+
+    fn rare_mut(&mut self, change: impl FnOnce(&mut Rare)) {
+        let Phase::Open(_, rare) = &mut self.phase else { return };
+        let none = || Box::new(Rare::new(self.role, Extensions::NONE, None));
+        change(rare.get_or_insert_with(none));
     }
 }
 
@@ -373,6 +387,13 @@ impl Driver for WebSocket {
         !self.sent_close && encode_ping(&[], self.mask(), output).is_ok()
     }
 
+    fn drained(&mut self, output: &mut BytesMut) {
+        let Phase::Open(_, Some(rare)) = &mut self.phase else { return };
+        if let Some(payload) = rare.unanswered.take().filter(|_| !self.sent_close) {
+            self.pong(&payload, output);
+        }
+    }
+
     fn save(&self, limits: &Limits, output: &mut BytesMut) -> Result<(), CannotMove> {
         self.write(limits, output)
     }
@@ -396,6 +417,13 @@ impl Driver for WebSocket {
         match &self.phase {
             Phase::Open(decoder, _) => rest > 0 || !decoder.is_idle(),
             Phase::Request(_) | Phase::Deciding(_) | Phase::Refused(_) | Phase::Asking(_) => false,
+        }
+    }
+
+    fn buffered(&self) -> usize {
+        match &self.phase {
+            Phase::Open(decoder, _) => decoder.buffered(),
+            Phase::Request(_) | Phase::Deciding(_) | Phase::Refused(_) | Phase::Asking(_) => 0,
         }
     }
 }

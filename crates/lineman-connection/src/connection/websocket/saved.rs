@@ -42,6 +42,7 @@ impl WebSocket {
         let peer_close = rare.and_then(|rare| rare.peer_close.as_ref());
         output.put_u16(peer_close.map_or(0, |frame| frame.code.0));
         put_text(peer_close.map(|frame| frame.reason.as_str()), output);
+        put(rare.and_then(|rare| rare.unanswered.as_deref()), output);
         decoder.write_unfinished(&limits.websocket, output);
         Ok(())
     }
@@ -66,6 +67,9 @@ impl WebSocket {
         if let Some(reason) = reason {
             self.keep_peer_close(Some(&CloseFrame::new(code, reason)));
         }
+        if let Some(payload) = take(&mut saved)? {
+            self.rare_mut(|rare| rare.unanswered = Some(payload.into()));
+        }
         let Phase::Open(decoder, _) = &mut self.phase else { return Ok(()) };
         let mut frames = BytesMut::from(saved);
         match decoder.decode(&mut frames, &limits.websocket)? {
@@ -77,24 +81,37 @@ impl WebSocket {
 
 impl Rare {
     pub(super) fn new(role: Role, extensions: Extensions, subprotocol: Option<String>) -> Self {
-        Self { encoder: Encoder::new(role, extensions), subprotocol, peer_close: None }
+        Self {
+            encoder: Encoder::new(role, extensions),
+            subprotocol,
+            peer_close: None,
+            unanswered: None,
+        }
     }
 }
 
-/// Texts are short: a subprotocol, the reason of a close frame.
 fn put_text(text: Option<&str>, output: &mut BytesMut) {
-    let length = text.map_or(u16::MAX, |text| u16::try_from(text.len()).unwrap_or(u16::MAX - 1));
-    output.put_u16(length);
-    let bytes = text.unwrap_or_default().as_bytes();
-    output.put_slice(bytes.get(..usize::from(length)).unwrap_or(bytes));
+    put(text.map(str::as_bytes), output);
 }
 
 fn take_text(saved: &mut &[u8]) -> Result<Option<String>, BoxError> {
+    Ok(take(saved)?.map(String::from_utf8).transpose()?)
+}
+
+/// They are short: a subprotocol, the reason of a close frame, the payload of a ping.
+fn put(bytes: Option<&[u8]>, output: &mut BytesMut) {
+    let length = bytes.map_or(u16::MAX, |it| u16::try_from(it.len()).unwrap_or(u16::MAX - 1));
+    output.put_u16(length);
+    let bytes = bytes.unwrap_or_default();
+    output.put_slice(bytes.get(..usize::from(length)).unwrap_or(bytes));
+}
+
+fn take(saved: &mut &[u8]) -> Result<Option<Vec<u8>>, BoxError> {
     let length = saved.try_get_u16()?;
     if length == u16::MAX {
         return Ok(None);
     }
-    let (text, rest) = saved.split_at_checked(length.into()).ok_or("it ends within a text")?;
+    let (bytes, rest) = saved.split_at_checked(length.into()).ok_or("it ends within a text")?;
     *saved = rest;
-    Ok(Some(String::from_utf8(text.to_vec())?))
+    Ok(Some(bytes.to_vec()))
 }
