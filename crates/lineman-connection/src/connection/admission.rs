@@ -79,6 +79,12 @@ impl Population {
         None
     }
 
+    /// Takes the handshake that a connection has been through off the list: it begins another one, which
+    /// is not as old.
+    pub(super) fn forget_handshake(&self, id: EntryId) {
+        self.half_open.borrow_mut().retain(|&listed| listed != id);
+    }
+
     /// Ends what [`Population::begin_handshake`] began.
     pub(super) fn end_handshake(&self) {
         self.handshakes.set(self.handshakes.get().saturating_sub(1));
@@ -284,6 +290,18 @@ mod tests {
         assert_eq!(oldest, Some(entry(3)));
         assert_eq!(population.begin_handshake(entry(6), |_| false), None, "all are done");
         assert!(population.half_open.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_second_handshake_stands_on_the_list_once_and_last() {
+        let population = Population::new(&Limits { handshakes: 2, ..Limits::default() });
+        assert_eq!(population.begin_handshake(entry(1), |_| true), None);
+        population.end_handshake();
+        assert_eq!(population.begin_handshake(entry(2), |_| true), None);
+        population.forget_handshake(entry(1));
+        assert_eq!(population.begin_handshake(entry(1), |_| true), None);
+        assert_eq!(population.half_open.borrow().iter().len(), 2);
+        assert_eq!(population.begin_handshake(entry(3), |_| true), Some(entry(2)));
     }
 
     #[test]

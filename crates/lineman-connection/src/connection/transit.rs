@@ -161,6 +161,7 @@ impl<D: Driver> Entry<D> {
     }
 
     fn secure(self: &Rc<Self>, session: Session) {
+        self.serve.population.forget_handshake(self.id);
         self.enter_handshake();
         let mut plain = BytesMut::new();
         let received = {
@@ -243,9 +244,13 @@ impl<D: Driver> Entry<D> {
 
     /// As [`Entry::begin`], over layers that are through already, and with bytes that were read.
     fn begin_in_mid_stream(self: &Rc<Self>) {
+        self.serve.population.forget_handshake(self.id);
         self.begin_protocol();
         if self.outflow.queued() > 0 {
             self.touch();
+        }
+        if self.outflow.end() == Ending::Said && !self.due.borrow().has(Deadline::End) {
+            self.follow_farewell();
         }
         self.read_again();
     }

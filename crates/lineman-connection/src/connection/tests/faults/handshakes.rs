@@ -74,3 +74,51 @@ fn our_own_handshakes_with_others_cost_a_listener_none() {
         assert!(!outgoing.is_open(), "it is still in its handshake");
     });
 }
+
+#[test]
+fn a_second_handshake_is_as_old_as_it_is() {
+    paused(async |table| {
+        let files = crate::tls::tests::Files::new();
+        let log = Log::default();
+        let heard = log.clone();
+        let next = Rc::new(RefCell::new(None::<Rc<Serve<WebSocket>>>));
+        let then = Rc::clone(&next);
+        let handlers = Handlers {
+            message: Some(messages(async move |connection: Connection<Text>, line: String| {
+                heard.add(&line);
+                match (line.as_str(), &*then.borrow()) {
+                    ("websocket", Some(next)) => connection.change_protocol(next),
+                    _ => connection.start_tls()?,
+                }
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let limits = Limits { handshakes: 2, ..Limits::default() };
+        let tls_on_demand = Some(files.tls("server"));
+        let front = Front { limits, tls_on_demand, ..Front::default() };
+        let first = Serve::peers(Text::default, Rc::new(handlers)).front(front);
+        let second = Serve::peers(WebSocket::server, Rc::new(Handlers::default())).beside(&first);
+        next.replace(Some(Rc::new(second)));
+        let address = serve(&table, first);
+        let mut streams = Vec::new();
+        let mut twice = connect(address).await;
+        say(&mut twice, "tls\n").await;
+        settle().await;
+        let mut twice = tls::secure(twice, &files).await;
+        for _ in 0..2 {
+            let mut once = connect(address).await;
+            say(&mut once, "tls\n").await;
+            settle().await;
+            streams.push(once);
+            if streams.len() == 1 {
+                twice.write_all(b"websocket\n").await.expect("written");
+                twice.flush().await.expect("sent");
+                log.until("websocket").await;
+                settle().await;
+            }
+        }
+        assert_eq!(table.len(), 2);
+        assert_eq!(kept(&streams).await, [false, true], "the oldest gives way");
+    });
+}
