@@ -25,7 +25,8 @@ const QUEUE: usize = 1024;
 pub(super) enum MasterEvent {
     Said {
         worker: WorkerKey,
-        message: FromWorker,
+        /// A worker's numbers are large, and the other events are not.
+        message: Box<FromWorker>,
     },
     /// A worker sent what is no message.
     NotUnderstood {

@@ -225,7 +225,10 @@ async fn deliver(
 ) {
     loop {
         match inbox.next().await {
-            Ok(Some(message)) => forward(events, MasterEvent::Said { worker, message }).await,
+            Ok(Some(message)) => {
+                let message = Box::new(message);
+                forward(events, MasterEvent::Said { worker, message }).await;
+            }
             Ok(None) => return,
             Err(error) => {
                 let problem = error.to_string();
@@ -287,8 +290,9 @@ mod tests {
         let next = queue.recv().await;
         assert!(
             matches!(
-                next,
-                Some(MasterEvent::Said { message: FromWorker::Leaving { cut: 7, .. }, .. })
+                &next,
+                Some(MasterEvent::Said { message, .. })
+                    if matches!(**message, FromWorker::Leaving { cut: 7, .. })
             ),
             "{next:?}"
         );

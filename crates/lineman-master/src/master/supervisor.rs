@@ -151,7 +151,7 @@ impl Supervisor {
     fn handle(&mut self, event: MasterEvent) {
         let now = Instant::now();
         match event {
-            MasterEvent::Said { worker, message } => self.said(worker, message, now),
+            MasterEvent::Said { worker, message } => self.said(worker, *message, now),
             MasterEvent::NotUnderstood { worker, problem } => {
                 let kill = self.machine.not_understood(worker, &problem);
                 self.carry_out(kill);
