@@ -65,9 +65,7 @@ impl Table {
         inner.touched.borrow_mut().shrink_to_fit();
         inner.again.borrow_mut().shrink_to_fit();
         let begun = std::time::Instant::now();
-        if std::env::var_os("NO_TRIM").is_none() {
-            os::give_back_memory();
-        }
+        os::give_back_memory();
         tracing::debug!(took = ?begun.elapsed(), "gave memory back");
     }
 }
