@@ -51,7 +51,7 @@ impl<C: Outlet> Core<C> {
         let Some((id, client)) = self.clients.remove(connection) else { return };
         self.client_rounds.remove(id);
         self.held.forget(id);
-        self.waiting.remove(&id);
+        self.stop_waiting(id);
         if client.announced {
             let address = client.connection.peer();
             let departed = Departed { address, session: client.session };

@@ -106,6 +106,8 @@ pub(super) struct Core<C: Outlet> {
     pub(super) fan_outs: FanOuts<C::Form>,
     /// The clients that have met their share, and are not read.
     pub(super) waiting: BTreeSet<u32>,
+    /// Those of them whose link reports nothing, so that it has to be looked what has left.
+    pub(super) looked_for: BTreeSet<u32>,
     /// The peers of the inner port that are not read, for their messages to many have to wait.
     pub(super) unread_peers: FxHashSet<u64>,
     /// When the last sweep was.
@@ -137,6 +139,7 @@ impl<C: Outlet> Core<C> {
             links: Links::default(),
             held: Held::default(),
             waiting: BTreeSet::new(),
+            looked_for: BTreeSet::new(),
             unread_peers: FxHashSet::default(),
             swept: Instant::now(),
             counts: Counts::default(),

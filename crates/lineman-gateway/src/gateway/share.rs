@@ -65,6 +65,9 @@ impl<C: Outlet> Core<C> {
         let Some(client) = self.clients.get(id) else { return };
         client.connection.pause();
         self.waiting.insert(id);
+        if client.link.and_then(|link| self.links.get(link)).is_some_and(|link| !link.credits) {
+            self.looked_for.insert(id);
+        }
         self.counts.share_reached.add();
     }
 
@@ -83,7 +86,7 @@ impl<C: Outlet> Core<C> {
 
     /// The client is below its bound again.
     fn read_on(&mut self, id: u32) {
-        self.waiting.remove(&id);
+        self.stop_waiting(id);
         let Some(client) = self.clients.get_mut(id) else { return };
         client.share.waits = false;
         if client.link.and_then(|link| self.links.get(link)).is_some_and(Link::reads) {
@@ -93,33 +96,37 @@ impl<C: Outlet> Core<C> {
 
     /// The client is another business's from now on, or gone: nothing of it is under way there.
     pub(super) fn renew_share(&mut self, id: u32) {
-        self.waiting.remove(&id);
+        self.stop_waiting(id);
         if let Some(client) = self.clients.get_mut(id) {
             client.share = ClientShare::default();
         }
+    }
+
+    /// The client is not among those that wait any more.
+    pub(super) fn stop_waiting(&mut self, id: u32) {
+        self.waiting.remove(&id);
+        self.looked_for.remove(&id);
     }
 
     /// Looks which clients of links that report nothing may go on: those whose bytes have left.
     pub(super) fn look(&mut self) {
         let left = |id: &u32| {
             let client = self.clients.get(*id)?;
-            let link = self.links.get(client.link?).filter(|link| !link.credits)?;
+            let link = self.links.get(client.link?)?;
             (client.share.end <= link.left()).then_some(*id)
         };
-        let left: Vec<u32> = self.waiting.iter().filter_map(left).collect();
+        let left: Vec<u32> = self.looked_for.iter().filter_map(left).collect();
         for id in left {
             self.renew_share(id);
             self.read_on(id);
         }
     }
 
-    /// Returns how soon to look what may go on, if anything waits for that.
+    /// Returns how soon to look what may go on, if anything waits for that; asked after each input.
     pub(super) fn look_after(&self) -> Option<Duration> {
         if self.fan_outs.len() > 0 {
             return Some(Duration::ZERO);
         }
-        let silent = |link: LinkId| self.links.get(link).is_some_and(|link| !link.credits);
-        let link = |id: &u32| self.clients.get(*id).and_then(|client| client.link);
-        self.waiting.iter().any(|id| link(id).is_some_and(silent)).then_some(LOOK)
+        (!self.looked_for.is_empty()).then_some(LOOK)
     }
 }

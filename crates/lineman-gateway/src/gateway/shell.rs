@@ -47,10 +47,10 @@ impl<C: Outlet> Shell<C> {
             self.core.borrow_mut().handle(input, Instant::now());
         }
         self.at_work.set(false);
-        let soon = self.core.borrow().look_after();
-        if let Some(soon) = soon
-            && !self.looking.replace(true)
+        if !self.looking.get()
+            && let Some(soon) = self.core.borrow().look_after()
         {
+            self.looking.set(true);
             let shell = Rc::clone(self);
             tokio::task::spawn_local(async move {
                 match soon {

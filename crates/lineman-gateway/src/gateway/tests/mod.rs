@@ -119,7 +119,8 @@ impl Drop for World {
         for gauge in ["clients", "uids", "groups", "links", "held_clients", "waiting_clients"] {
             assert_eq!(self.gauge(gauge), 0, "{gauge}");
         }
-        let Core { peers, held, client_rounds, link_rounds, .. } = &self.core;
+        let Core { peers, held, looked_for, client_rounds, link_rounds, .. } = &self.core;
+        assert!(looked_for.is_empty(), "{looked_for:?}");
         assert!(peers.is_empty() && held.is_empty(), "{held:?}");
         assert!(client_rounds.is_empty() && link_rounds.is_empty());
     }

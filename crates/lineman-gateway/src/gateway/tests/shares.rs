@@ -127,6 +127,32 @@ fn of_a_business_that_reports_nothing_what_has_not_left_counts() {
     }
 }
 
+/// Each input asks for it, so it must not scan the others: 10,000 clients may be at their share.
+#[test]
+fn only_clients_whose_link_reports_nothing_are_looked_for() {
+    let mut world = World::new();
+    world.core.policy.share = Allowance { events: 3, bytes: 1000 };
+    let reports = world.business("a:0");
+    let clients: Vec<_> = (0..100).map(|_| world.client()).collect();
+    for client in &clients {
+        assert_eq!(flood(&mut world, client), 1);
+    }
+    assert_eq!(world.core.waiting.len(), 100);
+    assert!(world.core.looked_for.is_empty() && world.core.look_after().is_none());
+    let silent = world.link("php:0", None);
+    silent.queued.set(2000);
+    world.tell(&reports, Control::Drain);
+    world.tell(&reports, Control::Release);
+    for client in &clients[..10] {
+        silent.queued.set(silent.queued.get() + 2000);
+        world.submit(Input::ClientSaid(client.id, Bytes::from(vec![b'x'; 1900])));
+    }
+    assert_eq!((world.core.waiting.len(), world.core.looked_for.len()), (10, 10));
+    silent.queued.set(0);
+    world.submit(Input::Look);
+    assert!(world.core.waiting.is_empty() && world.core.looked_for.is_empty());
+}
+
 #[test]
 fn a_message_whose_packet_is_too_long_costs_its_client_and_not_the_link() {
     let mut world = World::new();
