@@ -275,6 +275,7 @@ fn the_extension_travels_in_packets() {
         Control::Sync,
         Control::Release,
         Control::Handled(u32::MAX),
+        Control::Alive(u32::MAX),
         Control::Credit { connection_id: 7, share },
     ] {
         let packet = Packet::from(control);

@@ -110,9 +110,9 @@ impl Handled {
         self.count = self.count.wrapping_add(1);
     }
 
-    /// Returns the number that was told last.
-    pub(super) fn reported(&self) -> u32 {
-        self.reported
+    /// Returns how many were handled.
+    pub(super) fn count(&self) -> u32 {
+        self.count
     }
 
     /// Returns whether there is something to tell.

@@ -119,6 +119,8 @@ impl<E: Events> Core<E> {
     }
 
     /// Tells each gateway that this loop goes on, where it may wonder: it has not been told of all events.
+    ///
+    /// It says what was done, confirmed or not: a gateway that hangs holds up what the others are told.
     pub(super) fn give_signs(&self) {
         for (link, client) in self.uncredited.take() {
             self.tell_credit(link, client);
@@ -127,11 +129,11 @@ impl<E: Events> Core<E> {
         let wondering = |known: &KnownGateway| {
             let link = known.link.as_ref().filter(|link| link.share.is_some())?;
             let unsure = !idle || link.handled.is_due();
-            unsure.then(|| (link.connection.clone(), link.handled.reported()))
+            unsure.then(|| (link.connection.clone(), link.handled.count()))
         };
         let wondering: Vec<_> = self.gateways.borrow().values().filter_map(wondering).collect();
-        for (connection, reported) in wondering {
-            control(&connection, Control::Handled(reported));
+        for (connection, count) in wondering {
+            control(&connection, Control::Alive(count));
         }
     }
 

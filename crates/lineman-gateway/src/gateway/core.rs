@@ -88,6 +88,7 @@ pub(super) struct Counts {
     pub(super) dropped_messages: u64,
     pub(super) slow_clients: u64,
     pub(super) share_reached: Recurrence,
+    pub(super) stalls: Recurrence,
     pub(super) abandoned_links: u64,
     pub(super) too_long: Recurrence,
     pub(super) fan_outs_full: Recurrence,

@@ -144,7 +144,7 @@ impl<C: Outlet> Core<C> {
                 }
                 // What it reported meanwhile comes only now.
                 if let Some(link) = self.links.get_mut(peer) {
-                    link.pulse.restart(self.now);
+                    link.pulse.progress(self.now);
                 }
             }
         }

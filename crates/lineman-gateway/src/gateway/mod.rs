@@ -274,9 +274,11 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
-    /// Sets how long a business may have events and handle none before it counts as `stalled` and gets no
-    /// new clients while there is another one, until it has done what it had then; zero for ever.
-    /// Default 5 s.
+    /// Sets how long a business may have events and give no sign of its loop going on before it counts as
+    /// `stalled` and gets no new clients while there is another one, until it gives a sign or has done what
+    /// it had then; zero for ever. Default 5 s.
+    ///
+    /// A business in PHP gives no signs: there it is how long nothing leaves on its link.
     #[must_use]
     pub fn stall_limit(mut self, limit: Duration) -> Self {
         self.stall_limits.stalled = limit;

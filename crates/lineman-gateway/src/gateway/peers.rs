@@ -155,7 +155,11 @@ impl<C: Outlet> Core<C> {
             Control::Release if link.state == Intake::Draining => self.move_clients(id),
             Control::Release => tracing::warn!(business = link.key, "release without drain"),
             Control::Handled(events) => link.pulse.handled(events, self.now),
-            Control::Credit { connection_id, share } => self.credit(id, connection_id, share),
+            Control::Alive(events) => link.pulse.alive(events, self.now),
+            Control::Credit { connection_id, share } => {
+                link.pulse.progress(self.now);
+                self.credit(id, connection_id, share);
+            }
         }
     }
 
@@ -168,9 +172,9 @@ impl<C: Outlet> Core<C> {
             }
         }
         self.tell_of_refusals("several reasons");
-        self.tell_of_bounds();
         self.give_up_held();
         self.look_for_stalls();
+        self.tell_of_bounds();
     }
 
     /// Keeps links busy where something between us might forget them.
@@ -198,9 +202,14 @@ impl<C: Outlet> Core<C> {
 
     /// Tells of clients and peers that met their bounds, in sums.
     fn tell_of_bounds(&mut self) {
-        let Counts { share_reached, too_long, fan_outs_full, .. } = &mut self.counts;
+        let Counts { share_reached, too_long, fan_outs_full, stalls, .. } = &mut self.counts;
         if let Some(count) = share_reached.untold(self.now) {
             tracing::warn!(count, "clients met the bound of their events, and were not read");
+        }
+        if let Some(count) = stalls.untold(self.now) {
+            let stalled = self.links.iter().filter(|link| link.pulse.is_stalled());
+            let businesses: Vec<_> = stalled.map(|link| &*link.key).collect();
+            tracing::warn!(count, ?businesses, "businesses stalled, they get no new clients");
         }
         if let Some(count) = too_long.untold(self.now) {
             tracing::warn!(count, "clients closed: a message and its session were too long");

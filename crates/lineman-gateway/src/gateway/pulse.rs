@@ -20,8 +20,10 @@ pub(super) const LIGHT_BYTES: u32 = 64 * 1024;
 pub(super) struct Pulse {
     /// Sent so far; wraps.
     sent: u32,
-    /// Handled so far, as far as is known; wraps.
-    handled: u32,
+    /// Handled so far, and all that came of it has left; wraps. The rest is lost if the business dies now.
+    confirmed: u32,
+    /// Dealt with so far, as far as is known; wraps. It may be ahead: another gateway reads slowly.
+    done: u32,
     /// Since when nothing of what is under way was handled.
     progressed: Instant,
     /// When the business last reported, be it that nothing was handled.
@@ -34,37 +36,63 @@ pub(super) struct Pulse {
 
 impl Pulse {
     pub(super) fn new(light: u32, now: Instant) -> Self {
-        Self { sent: 0, handled: 0, progressed: now, reported: now, stalled: None, light }
+        Self {
+            sent: 0,
+            confirmed: 0,
+            done: 0,
+            progressed: now,
+            reported: now,
+            stalled: None,
+            light,
+        }
     }
 
     /// So much is sent.
     pub(super) fn sent(&mut self, amount: u32, now: Instant) {
-        if self.outstanding() == 0 {
-            self.restart(now);
+        if self.behind() == 0 {
+            self.progress(now);
         }
         self.sent = self.sent.wrapping_add(amount);
     }
 
-    /// The business has handled this much in all.
+    /// The business has handled this much in all, and nothing that came of it is left there.
     pub(super) fn handled(&mut self, total: u32, now: Instant) {
-        if total != self.handled {
+        self.confirmed = total;
+        self.done(total, now);
+    }
+
+    /// The business has dealt with this much in all.
+    pub(super) fn done(&mut self, total: u32, now: Instant) {
+        if total.wrapping_sub(self.done).cast_signed() > 0 {
+            self.done = total;
             self.progressed = now;
         }
         self.reported = now;
-        self.handled = total;
         // What it had then is done: only now is it as good as any other.
-        self.stalled.take_if(|sent| sent.wrapping_sub(total).cast_signed() <= 0);
+        self.stalled.take_if(|sent| sent.wrapping_sub(self.done).cast_signed() <= 0);
     }
 
-    /// Nothing can be said of the time before: it was ours.
-    pub(super) fn restart(&mut self, now: Instant) {
+    /// The business's loop goes on, and has dealt with this much in all: what is left are handlers that
+    /// wait, which say nothing against it.
+    pub(super) fn alive(&mut self, total: u32, now: Instant) {
+        self.done(total, now);
+        self.stalled = None;
+    }
+
+    /// Nothing before this counts: it has dealt with something, or we could not hear it.
+    pub(super) fn progress(&mut self, now: Instant) {
         self.progressed = now;
         self.reported = now;
     }
 
-    /// Returns how much was sent and not handled.
+    /// Returns how much was sent and not confirmed as handled.
     pub(super) fn outstanding(&self) -> u32 {
-        self.sent.wrapping_sub(self.handled)
+        self.sent.wrapping_sub(self.confirmed)
+    }
+
+    /// Returns how much was sent and is not known to be dealt with.
+    fn behind(&self) -> u32 {
+        self.sent.wrapping_sub(self.done)
     }
 
     /// Returns for how long it has had something to do and done nothing.
@@ -78,7 +106,7 @@ impl Pulse {
     }
 
     fn since(&self, begun: Instant, now: Instant) -> Duration {
-        match self.outstanding() {
+        match self.behind() {
             0 => Duration::ZERO,
             _ => now.saturating_duration_since(begun),
         }
@@ -98,7 +126,7 @@ impl Pulse {
     pub(super) fn load(&self, now: Instant) -> (u32, u32) {
         let age = self.without_progress(now).as_millis() / PROMPT_MS;
         let age = age.checked_ilog2().map_or(0, |doublings| doublings + 1);
-        let amount = (self.outstanding() / self.light).checked_ilog2().map_or(0, |log| log + 1);
+        let amount = (self.behind() / self.light).checked_ilog2().map_or(0, |log| log + 1);
         (age, amount)
     }
 }
@@ -116,7 +144,7 @@ mod tests {
         pulse.sent(1, at(100));
         pulse.sent(1, at(101));
         assert_eq!(pulse.without_progress(at(103)), Duration::from_secs(3));
-        pulse.handled(0, at(103));
+        pulse.alive(0, at(103));
         assert_eq!(pulse.without_progress(at(104)), Duration::from_secs(4), "it handled none");
         assert_eq!(pulse.without_report(at(104)), Duration::from_secs(1), "but it reports");
         pulse.handled(1, at(104));
@@ -136,6 +164,30 @@ mod tests {
         assert!(pulse.is_stalled(), "one of them is left");
         pulse.handled(3, now);
         assert!(!pulse.is_stalled(), "what came later does not count");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_dealt_with_counts_before_it_is_confirmed() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut pulse = Pulse::new(1, begun);
+        (0..8).for_each(|_| pulse.sent(1, begun));
+        assert!(pulse.stall());
+        pulse.alive(6, at(10));
+        assert!(!pulse.is_stalled(), "its loop goes on");
+        assert_eq!(pulse.load(at(10)), (0, 2));
+        assert_eq!(
+            (pulse.outstanding(), pulse.without_progress(at(11))),
+            (8, Duration::from_secs(1))
+        );
+        pulse.handled(2, at(12));
+        assert_eq!(
+            (pulse.outstanding(), pulse.without_progress(at(13))),
+            (6, Duration::from_secs(3))
+        );
+        pulse.progress(at(13));
+        pulse.alive(8, at(14));
+        assert_eq!((pulse.outstanding(), pulse.without_progress(at(99))), (6, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,8 @@ const LATE: Duration = Duration::from_secs(3);
 /// When a business is no longer relied on; zero for never.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StallLimits {
-    /// It has events and handled none for so long: it gets no new clients.
+    /// It has events, and for so long it handled none or, if it gives signs of life, gave none: it gets no
+    /// new clients.
     pub(super) stalled: Duration,
     /// It has events and said nothing for so long: its clients move to another one.
     pub(super) abandoned: Duration,
@@ -28,14 +29,21 @@ impl<C: Outlet> Core<C> {
         for link in self.links.iter_mut() {
             // While we do not read it, or did nothing ourselves, its silence says nothing.
             if late || self.unread_peers.contains(&link.outlet().id()) {
-                link.pulse.restart(now);
+                link.pulse.progress(now);
             }
             link.observe(now);
-            let silent = link.pulse.without_progress(now);
+            // One of ours whose loop goes on says so: what it has not done are handlers that wait, and a new
+            // client goes there only where no other has less to do.
+            let silent = if link.credits {
+                link.pulse.without_report(now)
+            } else {
+                link.pulse.without_progress(now)
+            };
             let limit = self.policy.stall_limits.stalled;
             if !limit.is_zero() && silent >= limit && link.pulse.stall() {
                 let (business, clients) = (&link.key, link.clients.len());
-                tracing::warn!(business, ?silent, clients, "business stalled, no new clients");
+                tracing::debug!(business, ?silent, clients, "business stalled, no new clients");
+                self.counts.stalls.add();
             }
         }
         for id in self.abandoned() {
@@ -46,11 +54,12 @@ impl<C: Outlet> Core<C> {
     /// Returns the links whose clients are better off elsewhere.
     ///
     /// A business whose loop goes on reports each second: where its handlers wait for something, those of
-    /// another one would, too, and what they have begun would be lost. A PHP one says nothing at all.
+    /// another one would, too, and what they have begun would be lost. A PHP one says nothing at all, nor
+    /// does one of version 1 while its handlers wait.
     fn abandoned(&self) -> Vec<LinkId> {
         let limit = self.policy.stall_limits.abandoned;
         let is_silent = |id: &LinkId| {
-            let link = self.links.get(*id).filter(|link| link.extension);
+            let link = self.links.get(*id).filter(|link| link.credits);
             link.is_some_and(|link| link.pulse.without_report(self.now) >= limit)
         };
         if limit.is_zero() {

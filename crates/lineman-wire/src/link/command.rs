@@ -125,6 +125,9 @@ commands! {
     /// Extension 2, query: a part of the answer to another query, whose command is the body and whose ext
     /// data is this one's; the part begins behind the client of the connection id.
     Page = 129,
+    /// Extension 2, business → gateway: its loop goes on; how many events of this link it has dealt with so
+    /// far, whether or not what came of them has left, in the field of the connection id; the number wraps.
+    Alive = 130,
     /// Business → gateway: the first packet of a business link.
     WorkerConnect = 200,
     /// Gateway → business: keeps the link busy; there is no answer.

@@ -30,9 +30,12 @@ pub enum Control {
     Sync,
     /// Everything that this business sent has been applied: its clients can move.
     Release,
-    /// How many events of this link have been handled so far; the number wraps. Version 2 repeats it
-    /// each second while events wait, which says that its loop goes on.
+    /// How many events of this link have been handled so far, and all that came of them has left; the
+    /// number wraps.
     Handled(u32),
+    /// Version 2, each second while there are events: the loop goes on, and so many of them are dealt with,
+    /// though what came of them may wait for another gateway; the number wraps.
+    Alive(u32),
     /// Version 2: events of one client were handled, so that as much of it may come again.
     Credit {
         /// The client.
@@ -118,6 +121,7 @@ impl TryFrom<Packet> for Request {
             C::Sync => Ok(Self::Control(Control::Sync)),
             C::Release => Ok(Self::Control(Control::Release)),
             C::Handled => Ok(Self::Control(Control::Handled(packet.connection_id))),
+            C::Alive => Ok(Self::Control(Control::Alive(packet.connection_id))),
             C::Credit => {
                 let (command, connection_id) = (packet.command, packet.connection_id);
                 let share = Allowance::read(&packet.body)
@@ -145,6 +149,7 @@ impl From<Control> for Packet {
             Control::Sync => Self::new(Command::Sync, 0),
             Control::Release => Self::new(Command::Release, 0),
             Control::Handled(events) => Self::new(Command::Handled, events),
+            Control::Alive(events) => Self::new(Command::Alive, events),
             Control::Credit { connection_id, share } => {
                 let body = share.to_bytes();
                 Self { body, ..Self::new(Command::Credit, connection_id) }

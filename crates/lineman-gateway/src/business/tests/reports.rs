@@ -91,6 +91,21 @@ fn an_event_is_reported_as_handled_behind_what_it_sent_to_other_gateways() {
 }
 
 #[test]
+fn a_gateway_that_hangs_does_not_hide_from_others_that_the_business_works() {
+    run_with(SHARE, async |cluster| {
+        let slow = cluster.slow_gateway().await;
+        cluster.message(1, "far");
+        cluster.message(2, "near");
+        cluster.log.until("near").await;
+        cluster.core.give_signs();
+        cluster.gateway.log.until("Alive 2").await;
+        assert!(!cluster.gateway.log.holds("Handled"), "the message has not left");
+        slow.link.borrow().as_ref().unwrap().resume();
+        cluster.gateway.log.until("Handled 2").await;
+    });
+}
+
+#[test]
 fn before_a_confirmation_is_asked_for_everything_is_reported() {
     run(Some("e1"), async |cluster| {
         let slow = cluster.slow_gateway().await;
@@ -171,7 +186,7 @@ fn while_handlers_wait_gateways_hear_that_the_loop_goes_on() {
         cluster.until(|core| !core.clients.borrow().is_idle()).await;
         assert!(!cluster.gateway.log.holds("Handled"), "it has nothing to do");
         cluster.core.give_signs();
-        cluster.gateway.log.until("Handled 1").await;
+        cluster.gateway.log.until("Alive 1").await;
         cluster.core.events.gate.add_permits(1);
         cluster.gateway.log.until("Handled 2").await;
     });

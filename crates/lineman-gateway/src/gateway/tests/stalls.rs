@@ -40,10 +40,9 @@ fn a_stalled_business_is_back_when_it_has_done_what_it_had() {
     let mut world = World::new();
     let (hangs, works) = (world.business("a:0"), world.business("a:1"));
     let one = world.client();
-    let sign = |world: &mut World| world.tell(&hangs, Control::Handled(0));
-    world.pass(4, sign);
+    world.pass(4, |_| {});
     assert_eq!(world.gauge("stalled"), 0);
-    world.pass(1, sign);
+    world.pass(1, |_| {});
     assert_eq!(world.gauge("stalled"), 1);
     world.tell(&hangs, Control::Handled(1));
     assert_eq!(world.gauge("stalled"), 1, "it has an event from before");
@@ -51,13 +50,67 @@ fn a_stalled_business_is_back_when_it_has_done_what_it_had() {
     assert_eq!((came(&hangs), came(&works)), (1, 1));
     // Its loop goes on, so its clients stay, for ever.
     world.tell(&works, Control::Handled(2));
-    world.pass(100, |world| world.tell(&hangs, Control::Handled(1)));
+    world.pass(100, |world| world.tell(&hangs, Control::Alive(1)));
     assert!(hangs.close_reason().is_none());
     world.tell(&hangs, Control::Handled(2));
     assert_eq!((world.gauge("stalled"), one.paused.get()), (0, false));
     world.tell(&works, Control::Handled(2));
     let (_three, _four) = (world.client(), world.client());
     assert_eq!((came(&hangs), came(&works)), (1, 1));
+}
+
+/// A gateway that hangs keeps a business from confirming anything to the others.
+#[test]
+fn a_business_that_works_is_not_stalled_though_it_can_confirm_nothing() {
+    let mut world = World::new();
+    let (works, idle) = (world.business("a:0"), world.business("a:1"));
+    let one = world.client();
+    drop((works.heard(), idle.heard()));
+    for second in 1..=20 {
+        world.say(&one, "hello");
+        world.pass(1, |world| world.tell(&works, Control::Alive(2 + second)));
+        assert_eq!(world.gauge("stalled"), 0);
+    }
+    let (_two, _three) = (world.client(), world.client());
+    assert_eq!((came(&works), came(&idle)), (1, 1), "it is as good as another");
+    world.lose(&works);
+    assert_eq!(world.gauge("lost_events"), 24, "but nothing is known to have left");
+}
+
+#[test]
+fn a_business_whose_handlers_wait_stays_and_others_are_preferred() {
+    let mut world = World::new();
+    let (waits, works) = (world.business("a:0"), world.business("a:1"));
+    let _one = world.client();
+    drop(waits.heard());
+    world.pass(100, |world| world.tell(&waits, Control::Alive(0)));
+    assert_eq!(world.gauge("stalled"), 0);
+    for handled in 1..=5 {
+        let _client = world.client();
+        world.tell(&works, Control::Handled(2 * handled));
+    }
+    assert_eq!((came(&waits), came(&works)), (0, 5));
+    // The other one is silent: the one whose handlers wait is the better one.
+    let _two = world.client();
+    world.pass(6, |world| world.tell(&waits, Control::Alive(0)));
+    assert_eq!((world.gauge("stalled"), came(&works)), (1, 1));
+    let _three = world.client();
+    assert_eq!((came(&waits), came(&works)), (1, 0));
+    world.tell(&works, Control::Alive(10));
+    assert_eq!(world.gauge("stalled"), 0, "a sign of life is enough");
+}
+
+/// It says nothing while its handlers wait.
+#[test]
+fn a_business_of_version_1_keeps_its_clients() {
+    let mut world = World::new();
+    let (first, second) = (world.link("a:0", Some(1)), world.link("a:1", Some(1)));
+    let _one = world.client();
+    drop((first.heard(), second.heard()));
+    world.pass(100, |_| {});
+    assert_eq!((world.gauge("stalled"), world.gauge("abandoned_links")), (1, 0));
+    let _two = world.client();
+    assert_eq!((first.close_reason(), came(&first), came(&second)), (None, 0, 1));
 }
 
 #[test]
