@@ -169,6 +169,9 @@ impl Inside for Serving {
     }
 
     fn close_all(&self) -> usize {
+        if let Some(running) = self.running.get() {
+            running.closing();
+        }
         self.table.close_all(&CloseReason::GoingAway)
     }
 

@@ -71,6 +71,8 @@ pub(super) enum Input<C> {
     Look,
     /// It is time to ping the next part of the links.
     PingLinks,
+    /// The clients that are left are closed next.
+    Closing,
 }
 
 /// A connection of the inner port: a business, or a peer that asks.
@@ -79,6 +81,8 @@ pub(super) struct InnerPeer {
     pub(super) authorised: bool,
     /// It has shown no key yet; where there is none, it has said nothing yet.
     pub(super) stranger: bool,
+    /// It does not read its answers, and is not read itself.
+    pub(super) full: bool,
 }
 
 /// Numbers that only grow, for `status`.
@@ -167,6 +171,7 @@ impl<C: Outlet> Core<C> {
                 self.go_on_with_fan_outs();
             }
             Input::PingLinks => self.ping_links(),
+            Input::Closing => self.finish_fan_outs(),
         }
     }
 
@@ -197,7 +202,11 @@ impl<C: Outlet> Core<C> {
     /// several long answers are more than a queue may have.
     fn link_full(&mut self, link: LinkId) {
         let Some(link) = self.links.get_mut(link) else {
-            return self.peers.get(&link).into_iter().for_each(|peer| peer.outlet.pause());
+            if let Some(peer) = self.peers.get_mut(&link) {
+                peer.full = true;
+                peer.outlet.pause();
+            }
+            return;
         };
         tracing::debug!(business = link.key, "link is full, its clients are paused");
         link.full = true;
@@ -209,11 +218,13 @@ impl<C: Outlet> Core<C> {
     }
 
     fn link_drained(&mut self, link: LinkId) {
-        let Some(link) = self.links.get_mut(link) else {
-            let held = self.unread_peers.contains(&link);
-            let peer = self.peers.get(&link).filter(|_| !held);
-            return peer.into_iter().for_each(|peer| peer.outlet.resume());
-        };
+        if let Some(peer) = self.peers.get_mut(&link)
+            && std::mem::take(&mut peer.full)
+            && !self.unread_peers.contains(&link)
+        {
+            peer.outlet.resume();
+        }
+        let Some(link) = self.links.get_mut(link) else { return };
         link.full = false;
         link.flush();
         // If the backlog filled it again, the next input says so, and pauses them again.

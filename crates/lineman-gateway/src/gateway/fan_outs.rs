@@ -5,17 +5,23 @@
 
 use std::collections::VecDeque;
 
+use lineman_wire::link::Event;
 use rustc_hash::FxHashSet;
 
 use super::core::Core;
+use super::links::LinkId;
 use super::orders::hand_over;
 use super::outlet::Outlet;
 
-/// The bytes of one part, so that the kernel has taken them within some milliseconds.
-const PART_BYTES: usize = 2 * 1024 * 1024;
+/// The bytes that go out in one turn, so that the kernel has taken them within some milliseconds; of a
+/// message that is longer it is one client's.
+const TURN_BYTES: usize = 2 * 1024 * 1024;
 
-/// The most clients of one part, each of which costs a write of some microseconds; and the least.
-const PART_CLIENTS: (usize, usize) = (16, 1024);
+/// The most clients of one turn: each costs a write of some microseconds.
+const TURN_CLIENTS: usize = 1024;
+
+/// So few clients get a message ahead of others that wait: what these have for them is looked up.
+const FEW: usize = 16;
 
 /// How many may wait, and how many bytes they may have; half of it lets the senders go on.
 const WAITING: usize = 64;
@@ -25,14 +31,14 @@ const WAITING_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 struct FanOut<F> {
     form: F,
-    /// Whom it is for, ascending; twice for those that get it twice.
+    /// The clients that it is for, ascending; twice for those that get it twice.
     ids: Vec<u32>,
     /// How many of them have it.
     done: usize,
     /// Those of the others that have it.
     ahead: FxHashSet<u32>,
-    /// Clients of one part.
-    part: usize,
+    /// The bytes for one client.
+    length: usize,
     /// What it counts against the bound.
     bytes: usize,
 }
@@ -47,12 +53,45 @@ impl<F> FanOut<F> {
         rest.partition_point(|other| *other <= id) - rest.partition_point(|other| *other < id)
     }
 
-    /// Takes the next part.
-    fn next_part(&mut self) -> Vec<u32> {
-        let rest = self.ids.get(self.done..).unwrap_or_default();
-        let part = rest.get(..self.part).unwrap_or(rest);
-        self.done += part.len();
-        part.iter().copied().filter(|id| !self.ahead.contains(id)).collect()
+    /// Takes the next client that has not got it, if what is left of the turn is enough.
+    fn next(&mut self, turn: &mut TurnRoom) -> Option<u32> {
+        while let Some(id) = self.ids.get(self.done)
+            && self.ahead.contains(id)
+        {
+            self.done += 1;
+        }
+        let &id = self.ids.get(self.done)?;
+        turn.takes(self.length).then(|| {
+            self.done += 1;
+            id
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.done == self.ids.len()
+    }
+}
+
+/// What is left of a turn.
+struct TurnRoom {
+    clients: usize,
+    bytes: usize,
+}
+
+impl TurnRoom {
+    fn whole() -> Self {
+        Self { clients: TURN_CLIENTS, bytes: TURN_BYTES }
+    }
+
+    /// Takes a client's message out of what is left, if it fits or is the first.
+    fn takes(&mut self, length: usize) -> bool {
+        let first = self.clients == TURN_CLIENTS;
+        if self.clients == 0 || length > self.bytes && !first {
+            return false;
+        }
+        self.clients -= 1;
+        self.bytes = self.bytes.saturating_sub(length);
+        true
     }
 }
 
@@ -61,11 +100,15 @@ impl<F> FanOut<F> {
 pub(super) struct FanOuts<F> {
     waiting: VecDeque<FanOut<F>>,
     bytes: usize,
+    /// How many have been done.
+    done: u64,
+    /// The links that want to be told when so many are done, in the order of these numbers.
+    asked: VecDeque<(u64, LinkId)>,
 }
 
 impl<F> Default for FanOuts<F> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0 }
+        Self { waiting: VecDeque::new(), bytes: 0, done: 0, asked: VecDeque::new() }
     }
 }
 
@@ -86,10 +129,9 @@ impl<F> FanOuts<F> {
 impl<C: Outlet> Core<C> {
     /// Sends a message of this length to clients, now or in parts.
     pub(super) fn fan_out(&mut self, mut ids: Vec<u32>, form: C::Form, length: usize) {
-        let (least, most) = PART_CLIENTS;
-        let part = (PART_BYTES / length.max(1)).clamp(least, most);
+        let turn = (TURN_BYTES / length.max(1)).clamp(1, TURN_CLIENTS);
         // Behind others that wait it waits, too, unless it is for so few that these can be caught up with.
-        let at_once = if self.fan_outs.len() == 0 { part } else { least };
+        let at_once = if self.fan_outs.len() == 0 { turn } else { turn.min(FEW) };
         if ids.len() <= at_once {
             return ids.into_iter().for_each(|id| self.deliver(id, &form));
         }
@@ -97,7 +139,7 @@ impl<C: Outlet> Core<C> {
         let bytes = length + ids.len() * size_of::<u32>();
         self.fan_outs.bytes += bytes;
         let ahead = FxHashSet::default();
-        self.fan_outs.waiting.push_back(FanOut { form, ids, done: 0, ahead, part, bytes });
+        self.fan_outs.waiting.push_back(FanOut { form, ids, done: 0, ahead, length, bytes });
         if self.fan_outs.len() == 1 {
             self.go_on_with_fan_outs();
         }
@@ -125,21 +167,55 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    /// Sends the next part of the oldest message that waits.
+    /// Sends what one turn takes of the messages that wait, the oldest first.
     pub(super) fn go_on_with_fan_outs(&mut self) {
-        let Some(fan_out) = self.fan_outs.waiting.front_mut() else { return };
-        for id in fan_out.next_part() {
-            if let Some(client) = self.clients.get(id) {
-                hand_over(client, &fan_out.form, self.policy.slow_client, &mut self.counts);
+        let mut turn = TurnRoom::whole();
+        while let Some(fan_out) = self.fan_outs.waiting.front_mut() {
+            while let Some(id) = fan_out.next(&mut turn) {
+                if let Some(client) = self.clients.get(id) {
+                    hand_over(client, &fan_out.form, self.policy.slow_client, &mut self.counts);
+                }
             }
-        }
-        if fan_out.done == fan_out.ids.len() {
+            if !fan_out.is_done() {
+                break;
+            }
             self.fan_outs.bytes -= fan_out.bytes;
+            self.fan_outs.done += 1;
             self.fan_outs.waiting.pop_front();
         }
+        self.confirm_fan_outs();
+        self.let_senders_go_on();
+    }
+
+    /// Sends all that waits: the clients are about to be closed.
+    pub(super) fn finish_fan_outs(&mut self) {
+        while self.fan_outs.len() > 0 {
+            self.go_on_with_fan_outs();
+        }
+    }
+
+    /// Tells a business when all that it has sent so far is in the queues of its clients.
+    pub(super) fn synchronise(&mut self, link: LinkId) {
+        let sent = self.fan_outs.done + self.fan_outs.len() as u64;
+        self.fan_outs.asked.push_back((sent, link));
+        self.confirm_fan_outs();
+    }
+
+    fn confirm_fan_outs(&mut self) {
+        let done = self.fan_outs.done;
+        while let Some((_, link)) = self.fan_outs.asked.pop_front_if(|(sent, _)| *sent <= done) {
+            if let Some(link) = self.links.get_mut(link) {
+                link.push_event(Event::Synced, self.now);
+            }
+        }
+    }
+
+    /// Reads the peers again that were held, if there is room.
+    fn let_senders_go_on(&mut self) {
         if self.fan_outs.has_room() {
             for peer in std::mem::take(&mut self.unread_peers) {
-                if let Some(peer) = self.peers.get(&peer) {
+                // One that does not read its answers is not read for that.
+                if let Some(peer) = self.peers.get(&peer).filter(|peer| !peer.full) {
                     peer.outlet.resume();
                 }
                 // What it reported meanwhile comes only now.

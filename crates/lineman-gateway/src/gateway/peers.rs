@@ -17,7 +17,7 @@ impl<C: Outlet> Core<C> {
     pub(super) fn peer_came(&mut self, outlet: LinkOutlet) {
         let authorised = self.policy.secret_key.is_empty();
         let id = outlet.id();
-        self.peers.insert(id, InnerPeer { outlet, authorised, stranger: true });
+        self.peers.insert(id, InnerPeer { outlet, authorised, stranger: true, full: false });
         for oldest in self.strangers.come(id, self.now) {
             let oldest = self.peers.get(&oldest).map(|peer| Rc::clone(&peer.outlet));
             if let Some(oldest) = oldest {
@@ -150,8 +150,9 @@ impl<C: Outlet> Core<C> {
                 }
                 link.push_event(Event::Fence, self.now);
             }
-            // Packets are applied in their order, and what clients get is queued in theirs.
-            Control::Sync => link.push_event(Event::Synced, self.now),
+            // Packets are applied in their order, and what clients get is queued in theirs; what is for many
+            // may wait for its turn.
+            Control::Sync => self.synchronise(id),
             Control::Release if link.state == Intake::Draining => self.move_clients(id),
             Control::Release => tracing::warn!(business = link.key, "release without drain"),
             Control::Handled(events) => link.pulse.handled(events, self.now),

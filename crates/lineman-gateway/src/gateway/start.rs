@@ -163,6 +163,11 @@ struct RunningGateway<P: ClientDialect> {
 }
 
 impl<P: ClientDialect> Running for RunningGateway<P> {
+    /// What was sent to many before has been accepted, and leaves before the close frame.
+    fn closing(&self) {
+        self.shell.submit(Input::Closing);
+    }
+
     /// Every client is gone; the businesses have to hear of it before the process ends.
     fn stopped(&self) -> LocalFuture<()> {
         for timer in &self.timers {

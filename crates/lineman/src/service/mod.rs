@@ -84,6 +84,10 @@ pub trait Running: 'static {
         Box::pin(async {})
     }
 
+    /// Hears that what is left of its connections is closed next: what it still has for them is to be in their
+    /// queues when it returns. The default has nothing.
+    fn closing(&self) {}
+
     /// Runs last, when every connection is closed: the `on_stop` of users.
     fn stopped(&self) -> LocalFuture<()> {
         Box::pin(async {})

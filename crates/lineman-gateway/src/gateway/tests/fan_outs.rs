@@ -1,6 +1,6 @@
 //! Messages to many: in parts, in order, bounded.
 
-use lineman_wire::link::{Audience, Body, Order};
+use lineman_wire::link::{Audience, Body, Command, Control, Order};
 
 use super::*;
 
@@ -57,8 +57,92 @@ fn others_are_served_between_the_parts_and_nothing_overtakes() {
     assert_eq!(world.gauge("waiting_fan_outs"), 0);
 }
 
+/// Rooms are fast while anything waits.
 #[test]
-fn who_is_in_two_groups_gets_it_twice_in_parts_as_well() {
+fn a_turn_takes_as_many_messages_as_it_has_room_for() {
+    let (mut world, business, clients) = crowd(400);
+    world.order(&business, to_all(LARGE));
+    (0..9).for_each(|_| world.order(&business, to_all(100)));
+    let mut turns = 0;
+    while world.core.look_after().is_some() {
+        world.submit(Input::Look);
+        turns += 1;
+    }
+    // The first one takes 34 clients a turn, the others 1,024 together.
+    assert_eq!(turns, 400_usize.div_ceil(34) - 1 + 9 * 400 / 1024);
+    assert!(clients.iter().all(|client| client.lengths().len() == 10));
+}
+
+#[test]
+fn of_a_very_long_message_one_client_gets_it_in_a_turn() {
+    let (mut world, business, clients) = crowd(5);
+    world.order(&business, to_all(9_000_000));
+    let served = |clients: &[Rc<Fake>]| clients.iter().filter(|c| !c.lengths().is_empty()).count();
+    for turn in 1..=5 {
+        assert_eq!(served(&clients), turn);
+        world.submit(Input::Look);
+    }
+    world.order(&business, to_all(1_500_000));
+    world.order(&business, to_all(1_500_000));
+    assert_eq!(clients[0].lengths().len() + clients[1].lengths().len(), 3);
+    world.submit(Input::Closing);
+    assert!(clients.iter().all(|client| client.lengths().len() == 3), "before they are closed");
+}
+
+#[test]
+fn a_business_hears_that_all_is_in_the_queues_of_its_clients_when_it_is() {
+    let (mut world, business, clients) = crowd(200);
+    let (other, gone) = (world.business("a:1"), world.business("a:2"));
+    drop((business.heard(), other.heard()));
+    world.order(&business, to_all(LARGE));
+    for peer in [&business, &gone, &other] {
+        world.tell(peer, Control::Sync);
+    }
+    world.order(&other, to_all(LARGE));
+    world.lose(&gone);
+    while clients[199].lengths().is_empty() {
+        assert!(business.heard().is_empty());
+        world.submit(Input::Look);
+    }
+    let synced = vec![(Command::Synced, 0)];
+    assert_eq!((business.heard(), other.heard()), (synced.clone(), synced.clone()));
+    world.submit(Input::Closing);
+    world.tell(&business, Control::Sync);
+    assert_eq!(business.heard(), synced, "nothing waits");
+}
+
+/// It is not read for two reasons.
+#[test]
+fn a_peer_that_does_not_read_its_answers_is_not_read_when_its_messages_are_done() {
+    let (mut world, _business, _clients) = crowd(1100);
+    let asks = world.peer_from(([127, 0, 0, 1], 5000).into());
+    for full_first in [true, false] {
+        if full_first {
+            world.submit(Input::PeerFull(asks.id));
+        }
+        while world.core.unread_peers.is_empty() {
+            world.order(&asks, to_all(100));
+        }
+        if !full_first {
+            world.submit(Input::PeerFull(asks.id));
+        }
+        world.submit(Input::Closing);
+        assert!(asks.paused.get() && world.core.unread_peers.is_empty());
+        world.submit(Input::PeerDrained(asks.id));
+        assert!(!asks.paused.get());
+    }
+    while world.core.unread_peers.is_empty() {
+        world.order(&asks, to_all(100));
+    }
+    world.submit(Input::PeerFull(asks.id));
+    world.submit(Input::PeerDrained(asks.id));
+    assert!(asks.paused.get(), "its messages wait");
+    world.submit(Input::Closing);
+    assert!(!asks.paused.get());
+}
+
+#[test]
+fn a_client_in_two_groups_gets_it_twice_in_parts_as_well() {
     let (mut world, business, clients) = crowd(50);
     for connection_id in 1..=50 {
         for group in ["a", "b"] {
