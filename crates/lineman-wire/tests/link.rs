@@ -276,6 +276,7 @@ fn the_extension_travels_in_packets() {
         Control::Release,
         Control::Handled(u32::MAX),
         Control::Alive(u32::MAX),
+        Control::Share(share),
         Control::Credit { connection_id: 7, share },
     ] {
         let packet = Packet::from(control);

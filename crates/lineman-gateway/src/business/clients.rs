@@ -250,6 +250,14 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
         served.untold.is_at(half).then(|| std::mem::take(&mut served.untold))
     }
 
+    /// Returns the clients of a gateway of which it was not told all that was handled.
+    pub(super) fn owed(&self, gateway: SocketAddr) -> Vec<ClientId> {
+        let owed = |(&id, served): (&ClientId, &ServedClient<S>)| {
+            (gateway_of(id) == gateway && served.untold.events > 0).then_some(id)
+        };
+        self.by_id.iter().filter_map(owed).collect()
+    }
+
     /// A gateway could not be told.
     pub(super) fn untold(&mut self, client: ClientId, share: Allowance) {
         if let Some(served) = self.by_id.get_mut(&client) {

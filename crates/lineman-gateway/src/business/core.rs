@@ -16,6 +16,7 @@ use super::drain::Drain;
 use super::gateway::{KnownGateway, Link};
 use crate::discovery::Discovery;
 use crate::mesh::Mesh;
+use crate::recurrence::Recurrence;
 use crate::rounds::Rounds;
 use crate::{Events, Hub};
 
@@ -44,6 +45,8 @@ pub(super) struct Core<E: Events> {
     pub(super) taking_turns: Cell<bool>,
     /// Clients of which a gateway could not be told: its link was full.
     pub(super) uncredited: RefCell<Vec<(LinkId, ClientId)>>,
+    /// How often a gateway was told to give its clients a smaller share.
+    pub(super) shrunk_shares: RefCell<Recurrence>,
     /// Gateways will be told soon what was handled.
     pub(super) reporting: Cell<bool>,
     /// Gateways came, links came up, a drain got further.
@@ -150,6 +153,7 @@ impl<E: Events> Running for RunningBusiness<E> {
             ("clients", clients.len() as u64),
             ("links", links as u64),
             ("waiting_events", clients.waiting() as u64),
+            ("shrunk_shares", core.shrunk_shares.borrow().count()),
             ("handler_errors", core.handler_errors.get()),
             ("dropped_events", core.dropped_events.get()),
             ("unrouted", core.hub.unrouted()),

@@ -10,11 +10,19 @@ use super::clients::LinkId;
 /// and goes on when half of them are done.
 ///
 /// A client's burst must not stop its neighbours, so it is far above what one client sends; an event
-/// costs some hundred bytes, so it is a few megabytes for each gateway.
+/// costs some hundred bytes, so it is a few megabytes for each gateway. A gateway that gives each client
+/// a share is told to give less as this fills, so that clients wait and not the link.
 const MAX_WAITING: usize = 10_000;
 
 /// The same bound in bytes: two messages of the greatest size are below it.
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+
+/// So many times the bounds may wait on a link with shares: what many clients sent at once, before it was
+/// known that they do.
+const IN_FLIGHT: usize = 4;
+
+/// A share is at most this part of the room that is left: with many clients at it, some room stays.
+const PART_OF_ROOM: usize = 8;
 
 /// One gateway, listed by a register or linked.
 #[derive(Debug, Default)]
@@ -38,7 +46,7 @@ pub(super) struct Link {
     pub(super) heard: Instant,
     /// The gateway speaks the extension: which run of it this is.
     pub(super) epoch: Option<String>,
-    /// It wants to be told by client what was handled: what each may have unhandled.
+    /// It wants to be told by client what was handled: what each may have unhandled, if little waits.
     pub(super) share: Option<Allowance>,
     pub(super) load: Load,
     pub(super) handled: Handled,
@@ -66,9 +74,26 @@ impl Link {
         }
     }
 
+    /// Returns what each client may have unhandled now.
+    pub(super) fn share(&self) -> Option<Allowance> {
+        self.share.map(|share| halved(share, self.load.halvings))
+    }
+
+    /// Returns how often each client's share is to be halved from now on, if that changes.
+    pub(super) fn halvings(&self) -> Option<(u32, Allowance)> {
+        let share = self.share?;
+        let halvings = self.load.halvings(share)?;
+        Some((halvings, halved(share, halvings)))
+    }
+
     pub(super) fn id(&self) -> LinkId {
         self.connection.id()
     }
+}
+
+fn halved(share: Allowance, times: u32) -> Allowance {
+    let half = |amount: u32| amount.checked_shr(times).unwrap_or(0).max(1);
+    Allowance { events: half(share.events), bytes: half(share.bytes) }
 }
 
 /// What waits on a link.
@@ -77,6 +102,10 @@ pub(super) struct Load {
     events: usize,
     bytes: usize,
     full: bool,
+    /// The gateway gives each client a share.
+    pub(super) shared: bool,
+    /// How often the gateway was told to halve it.
+    pub(super) halvings: u32,
 }
 
 impl Load {
@@ -84,7 +113,8 @@ impl Load {
     pub(super) fn add(&mut self, weight: usize) -> bool {
         self.events += 1;
         self.bytes += weight;
-        let over = self.events >= MAX_WAITING || self.bytes >= MAX_WAITING_BYTES;
+        let times = if self.shared { IN_FLIGHT } else { 1 };
+        let over = self.events >= MAX_WAITING * times || self.bytes >= MAX_WAITING_BYTES * times;
         over && !std::mem::replace(&mut self.full, true)
     }
 
@@ -94,6 +124,25 @@ impl Load {
         self.bytes = self.bytes.saturating_sub(weight);
         let half = self.events <= MAX_WAITING / 2 && self.bytes <= MAX_WAITING_BYTES / 2;
         half && std::mem::replace(&mut self.full, false)
+    }
+
+    /// Returns how often a share is to be halved now, unless that is as it was, or nearly.
+    fn halvings(&self, share: Allowance) -> Option<u32> {
+        let times = |share: u32, room: usize| {
+            let part = (room / PART_OF_ROOM).max(1);
+            (share as usize).div_ceil(part).next_power_of_two().ilog2()
+        };
+        // Less at once, more again only when an eighth of the room is free beyond that.
+        let with_margin = |part: usize| {
+            let room = |bound: usize, used: usize| bound.saturating_sub(used + part * bound / 8);
+            let events = times(share.events, room(MAX_WAITING, self.events));
+            events.max(times(share.bytes, room(MAX_WAITING_BYTES, self.bytes)))
+        };
+        let (wanted, calmer) = (with_margin(0), with_margin(1));
+        if wanted > self.halvings {
+            return Some(wanted);
+        }
+        (calmer < self.halvings).then_some(calmer)
     }
 }
 
@@ -153,6 +202,34 @@ mod tests {
         assert!(!load.remove(MAX_WAITING_BYTES / 2), "one byte more than half waits");
         assert!(load.remove(1));
         assert!(!load.remove(1), "it is read already");
+    }
+
+    #[test]
+    fn a_share_shrinks_as_room_does_and_grows_again() {
+        let share = Allowance { events: 256, bytes: 1024 * 1024 };
+        let mut load = Load { shared: true, ..Load::default() };
+        let mut told = Vec::new();
+        for _ in 0..MAX_WAITING {
+            assert!(!load.add(10), "the link is read");
+            if let Some(halvings) = load.halvings(share) {
+                load.halvings = halvings;
+                told.push(halvings);
+            }
+        }
+        assert_eq!(told, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(halved(share, 8), Allowance { events: 1, bytes: 4096 });
+        assert_eq!(halved(share, 99), Allowance { events: 1, bytes: 1 });
+        let mut told = Vec::new();
+        for left in (0..MAX_WAITING).rev() {
+            assert!(!load.remove(10));
+            if let Some(halvings) = load.halvings(share) {
+                load.halvings = halvings;
+                told.push((left, halvings));
+            }
+        }
+        assert_eq!(told.last(), Some(&(6702, 0)));
+        assert!(!load.add(MAX_WAITING_BYTES) && load.halvings(share) == Some(20));
+        assert!(load.add((IN_FLIGHT - 1) * MAX_WAITING_BYTES), "it is not endless");
     }
 
     #[test]

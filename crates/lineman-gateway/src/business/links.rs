@@ -139,6 +139,7 @@ impl<E: Events> Core<E> {
         let hear = |link: &mut Link| {
             link.epoch = Some(hello.epoch.clone());
             link.share = hello.share;
+            link.load.shared = hello.share.is_some();
         };
         if self.with_link(gateway, link, hear).is_none() {
             return;

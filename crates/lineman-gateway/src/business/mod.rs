@@ -148,6 +148,7 @@ impl<E: Events> Business<E> {
             ready: RefCell::default(),
             taking_turns: Cell::new(false),
             uncredited: RefCell::default(),
+            shrunk_shares: RefCell::default(),
             reporting: Cell::new(false),
             silence_limit: self.silence_limit,
             silence: RefCell::new(Rounds::new(self.silence_limit.unwrap_or(SILENCE_LIMIT))),

@@ -78,6 +78,7 @@ impl<E: Events> Core<E> {
             tracing::debug!(%gateway, "too many events wait, not reading for now");
             connection.pause();
         }
+        self.adjust_share(gateway, link);
     }
 
     /// An event waits no longer.
@@ -85,6 +86,30 @@ impl<E: Events> Core<E> {
         let room = |link: &mut Link| link.load.remove(weight).then(|| link.connection.clone());
         if let Some(connection) = self.with_link(gateway, link, room).flatten() {
             connection.resume();
+        }
+        self.adjust_share(gateway, link);
+    }
+
+    /// Has a gateway give each client less, or more again, as more or less waits on its link.
+    fn adjust_share(&self, gateway: SocketAddr, link: LinkId) {
+        let change = |link: &mut Link| Some((link.halvings()?, link.connection.clone()));
+        let Some(((halvings, share), connection)) = self.with_link(gateway, link, change).flatten()
+        else {
+            return;
+        };
+        // If its queue is full, the next event tries again.
+        if connection.send(Packet::from(Control::Share(share))).is_err() {
+            return;
+        }
+        let set = |link: &mut Link| halvings > std::mem::replace(&mut link.load.halvings, halvings);
+        if self.with_link(gateway, link, set) == Some(true) {
+            tracing::debug!(%gateway, ?share, "many events wait, each client may have fewer");
+            self.shrunk_shares.borrow_mut().add();
+            // What was below half of a share may be all of the smaller one.
+            let owed = self.clients.borrow().owed(gateway);
+            for client in owed {
+                self.tell_credit(link, client);
+            }
         }
     }
 
@@ -105,7 +130,7 @@ impl<E: Events> Core<E> {
     }
 
     fn tell_credit(&self, link: LinkId, client: ClientId) {
-        let wanted = |link: &mut Link| Some((link.share?, link.connection.clone()));
+        let wanted = |link: &mut Link| Some((link.share()?, link.connection.clone()));
         let found = self.with_link(gateway_of(client), link, wanted).flatten();
         let Some((bound, connection)) = found else { return };
         let due = self.clients.borrow_mut().take_untold(client, bound);
@@ -124,6 +149,9 @@ impl<E: Events> Core<E> {
     pub(super) fn give_signs(&self) {
         for (link, client) in self.uncredited.take() {
             self.tell_credit(link, client);
+        }
+        if let Some(count) = self.shrunk_shares.borrow_mut().untold(Instant::now()) {
+            tracing::warn!(count, "many events wait, each client of a gateway may have fewer");
         }
         let idle = self.clients.borrow().is_idle();
         let wondering = |known: &KnownGateway| {

@@ -41,7 +41,7 @@ impl<C: Outlet> Core<C> {
         if is_too_long(&packet) {
             self.counts.too_long.add();
             client.connection.close(CloseReason::TooBig);
-        } else if tell(client, link, &packet, self.policy.share, self.now) {
+        } else if tell(client, link, &packet, self.now) {
             self.make_wait(id);
         }
     }

@@ -94,14 +94,13 @@ impl<C: Outlet> Core<C> {
                 let packet = about(Command::OnWebSocketConnect);
                 Packet { flags: packet.flags & !flags::SCALAR, body, ..packet }
             });
-            let (packets, bound) = (iter::once(connect).chain(handshake), self.policy.share);
-            for packet in packets {
+            for packet in iter::once(connect).chain(handshake) {
                 if is_too_long(&packet) {
                     // Another business's session, as a rule, and the handshake beside it.
                     self.counts.too_long.add();
                     client.connection.close(CloseReason::TooBig);
                 } else {
-                    waits |= tell(client, link, &packet, bound, now);
+                    waits |= tell(client, link, &packet, now);
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use lineman::connection::SendError;
-use lineman_wire::link::{Command, Event, Packet};
+use lineman_wire::link::{Allowance, Command, Event, Packet};
 use tokio::time::Instant;
 
 use super::identity::Departed;
@@ -39,6 +39,8 @@ pub(super) struct Link {
     pub(super) extension: bool,
     /// Whether it reports by client what it has handled.
     pub(super) credits: bool,
+    /// What each of its clients may have under way there now.
+    pub(super) share: Allowance,
     pub(super) state: Intake,
     /// Whether its send queue is at the bound; its clients are paused then.
     pub(super) full: bool,
@@ -61,6 +63,7 @@ impl Link {
         outlet: LinkOutlet,
         key: String,
         extension: Option<u32>,
+        share: Allowance,
         now: Instant,
     ) -> Self {
         let light = if extension.is_some() { LIGHT_EVENTS } else { LIGHT_BYTES };
@@ -69,6 +72,7 @@ impl Link {
             key,
             extension: extension.is_some(),
             credits: extension >= Some(2),
+            share,
             state: Intake::Open,
             full: false,
             clients: BTreeSet::new(),

@@ -84,7 +84,7 @@ impl<C: Outlet> Core<C> {
         let key = format!("{}:{worker_key}", outlet.peer().ip());
         let former = self.links.with_key(&key);
         tracing::info!(business = key, extension, "link opened");
-        let mut link = Link::new(outlet, key, extension, self.now);
+        let mut link = Link::new(outlet, key, extension, self.policy.share, self.now);
         if link.extension {
             let epoch = self.identity.epoch.clone();
             let share = Some(self.policy.share);
@@ -161,6 +161,7 @@ impl<C: Outlet> Core<C> {
                 link.pulse.progress(self.now);
                 self.credit(id, connection_id, share);
             }
+            Control::Share(share) => self.change_share(id, share),
         }
     }
 

@@ -38,7 +38,6 @@ pub(super) fn tell<C>(
     client: &mut ConnectedClient<C>,
     link: &mut Link,
     packet: &Packet,
-    bound: Allowance,
     now: Instant,
 ) -> bool {
     let share = &mut client.share;
@@ -49,8 +48,8 @@ pub(super) fn tell<C>(
     share.under_way.add(packet.wire_length());
     share.end = link.pushed();
     // How many events a link has that were not handled, PHP does not tell.
-    let events = if link.credits { bound.events } else { u32::MAX };
-    let met = share.under_way.is_at(Allowance { events, ..bound });
+    let events = if link.credits { link.share.events } else { u32::MAX };
+    let met = share.under_way.is_at(Allowance { events, ..link.share });
     met && !std::mem::replace(&mut share.waits, true)
 }
 
@@ -73,13 +72,30 @@ impl<C: Outlet> Core<C> {
 
     /// A business has handled events of a client.
     pub(super) fn credit(&mut self, link: LinkId, id: u32, handled: Allowance) {
-        let bound = self.policy.share;
         let Some(client) = self.clients.get_mut(id).filter(|client| client.link == Some(link))
         else {
             return;
         };
+        let Some(bound) = self.links.get(link).map(|link| link.share) else { return };
         client.share.under_way.remove(handled);
         if client.share.waits && !client.share.under_way.is_at(bound) {
+            self.read_on(id);
+        }
+    }
+
+    /// Each client of a link may have less under way from now on, or more again.
+    pub(super) fn change_share(&mut self, id: LinkId, share: Allowance) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let most = self.policy.share;
+        let (events, bytes) = (share.events.min(most.events), share.bytes.min(most.bytes));
+        link.share = Allowance { events: events.max(1), bytes: bytes.max(1) };
+        let bound = link.share;
+        let may = |number: &u32| {
+            let client = self.clients.get(*number).filter(|client| client.link == Some(id));
+            client.is_some_and(|client| !client.share.under_way.is_at(bound))
+        };
+        let may_go_on: Vec<u32> = self.waiting.iter().copied().filter(may).collect();
+        for id in may_go_on {
             self.read_on(id);
         }
     }

@@ -128,6 +128,9 @@ commands! {
     /// Extension 2, business → gateway: its loop goes on; how many events of this link it has dealt with so
     /// far, whether or not what came of them has left, in the field of the connection id; the number wraps.
     Alive = 130,
+    /// Extension 2, business → gateway: what each client may have unhandled from now on; the body is a
+    /// number of events and one of bytes on the wire, a u32 each.
+    Share = 131,
     /// Business → gateway: the first packet of a business link.
     WorkerConnect = 200,
     /// Gateway → business: keeps the link busy; there is no answer.

@@ -40,5 +40,5 @@ pub use secret::Secret;
 pub use websocket_connect::RequestHead;
 
 /// The version of Lineman's extension of the protocol, offered in `WORKER_CONNECT` and `Hello`. Each end
-/// uses what the lower of the two has: 2 adds [`Control::Credit`] and [`Control::Alive`].
+/// uses what the lower of the two has: 2 adds [`Control::Credit`], [`Control::Alive`] and [`Control::Share`].
 pub const EXTENSION_VERSION: u32 = 2;

@@ -43,6 +43,9 @@ pub enum Control {
         /// What was handled since the last credit.
         share: Allowance,
     },
+    /// Version 2: what each client may have unhandled from now on, at most what the gateway's
+    /// [`Hello`](super::Hello) says.
+    Share(Allowance),
 }
 
 /// Events of one client that are under way, or may be.
@@ -122,11 +125,14 @@ impl TryFrom<Packet> for Request {
             C::Release => Ok(Self::Control(Control::Release)),
             C::Handled => Ok(Self::Control(Control::Handled(packet.connection_id))),
             C::Alive => Ok(Self::Control(Control::Alive(packet.connection_id))),
-            C::Credit => {
+            C::Credit | C::Share => {
                 let (command, connection_id) = (packet.command, packet.connection_id);
                 let share = Allowance::read(&packet.body)
                     .ok_or(Error::Shape { command, expected: "two numbers of four bytes" })?;
-                Ok(Self::Control(Control::Credit { connection_id, share }))
+                Ok(Self::Control(match command {
+                    C::Share => Control::Share(share),
+                    _ => Control::Credit { connection_id, share },
+                }))
             }
             C::OnConnect
             | C::OnMessage
@@ -150,6 +156,9 @@ impl From<Control> for Packet {
             Control::Release => Self::new(Command::Release, 0),
             Control::Handled(events) => Self::new(Command::Handled, events),
             Control::Alive(events) => Self::new(Command::Alive, events),
+            Control::Share(share) => {
+                Self { body: share.to_bytes(), ..Self::new(Command::Share, 0) }
+            }
             Control::Credit { connection_id, share } => {
                 let body = share.to_bytes();
                 Self { body, ..Self::new(Command::Credit, connection_id) }

@@ -162,6 +162,28 @@ fn of_bytes_half_a_share_is_enough() {
 }
 
 #[test]
+fn many_clients_that_flood_get_less_and_the_link_is_read() {
+    run_with(Allowance { events: 256, bytes: 1_000_000 }, async |cluster| {
+        // 99 of this one are handled and below half a share.
+        (0..99).for_each(|_| cluster.message(1, "quiet"));
+        cluster.gateway.log.until("Handled 99").await;
+        for client in 2..50 {
+            cluster.message(client, "wait");
+            (0..255).for_each(|_| cluster.message(client, "more"));
+        }
+        cluster.message(1, "late");
+        cluster.log.until("late").await;
+        assert!(reads(&cluster.core) && cluster.core.clients.borrow().waiting() == 48 * 255);
+        cluster.gateway.log.until("Credit 1 \0\0\0\u{63}").await;
+        cluster.gateway.log.until("Share 0 \0\0\0\u{1}").await;
+        assert!(cluster.running().gauges()["shrunk_shares"] > 1);
+        cluster.core.events.gate.add_permits(48);
+        cluster.gateway.log.until("Share 0 \0\0\u{1}\0").await;
+        cluster.until(|core| core.clients.borrow().is_idle()).await;
+    });
+}
+
+#[test]
 fn a_client_whose_gateway_was_not_told_has_its_credit_later() {
     run_with(SHARE, async |cluster| {
         let id = cluster.client(1).id;

@@ -154,6 +154,33 @@ fn only_clients_whose_link_reports_nothing_are_looked_for() {
 }
 
 #[test]
+fn a_business_in_which_much_waits_gives_each_client_less_and_then_more() {
+    let mut world = World::new();
+    let (business, other) = (world.business("a:0"), world.business("a:1"));
+    let (one, two, three) = (world.client(), world.client(), world.client());
+    let share = |events| Control::Share(Allowance { events, bytes: 1 << 20 });
+    world.tell(&business, share(16));
+    assert_eq!(flood(&mut world, &one), 14);
+    assert_eq!(flood(&mut world, &two), 254, "it is the other one's");
+    world.tell(&business, share(0));
+    assert_eq!(flood(&mut world, &three), 1, "one at least is read");
+    world.tell(&other, share(512));
+    world.tell(&business, share(16));
+    assert!(one.paused.get() && two.paused.get() && !three.paused.get());
+    business.room.set(0);
+    world.submit(Input::PeerFull(business.id));
+    world.tell(&business, share(512));
+    assert!(one.paused.get(), "its link is full");
+    business.room.set(usize::MAX);
+    world.submit(Input::PeerDrained(business.id));
+    assert!(!one.paused.get() && two.paused.get());
+    assert_eq!(flood(&mut world, &one), 240, "never more than the gateway gives");
+    world.tell(&business, Control::Drain);
+    world.tell(&business, Control::Release);
+    assert_eq!(world.core.waiting.len(), 1, "at another it has a whole share");
+}
+
+#[test]
 fn a_message_whose_packet_is_too_long_costs_its_client_and_not_the_link() {
     let mut world = World::new();
     let business = world.business("a:0");
