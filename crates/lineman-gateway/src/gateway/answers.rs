@@ -10,8 +10,8 @@ use super::index::Label;
 /// The bytes of a part of an answer: made and sent within some milliseconds.
 const PAGE: usize = 1024 * 1024;
 
-/// What a client takes in it beside its session and its groups.
-const CLIENT: usize = 64;
+/// What a value takes in it beside its text, with its key if that is a number.
+const VALUE: usize = 32;
 
 impl<C> ConnectedClients<C> {
     /// Answers a query.
@@ -58,19 +58,16 @@ impl<C> ConnectedClients<C> {
         let (mut part, mut last, mut bytes) = (Array::new(), 0, 0);
         while let Some((id, client)) = clients.next_if(|_| bytes < PAGE) {
             last = id;
-            bytes += CLIENT + client.session.len();
-            bytes += client.groups.iter().map(|group| 2 * group.len()).sum::<usize>();
-            match &query {
-                Query::Select(select) => {
-                    part.insert(id, row(client, &select.fields));
-                }
-                Query::ClientIdsByUid { .. } => {
-                    part.push(id);
-                }
-                _ => {
-                    let (key, session) = session_of((id, client));
-                    part.insert(key, session);
-                }
+            let value = match &query {
+                Query::Select(select) => Value::Array(row(client, &select.fields)),
+                Query::ClientIdsByUid { .. } => Value::from(id),
+                _ => Value::String(client.session.clone()),
+            };
+            bytes += VALUE + weight(&value);
+            if matches!(query, Query::ClientIdsByUid { .. }) {
+                part.push(value);
+            } else {
+                part.insert(id, value);
             }
         }
         let next = if clients.peek().is_some() { last } else { 0 };
@@ -151,6 +148,22 @@ impl<C> ConnectedClients<C> {
         }
         rows
     }
+}
+
+/// Returns about how many bytes a value takes in an answer.
+fn weight(value: &Value) -> usize {
+    let key = |key: &Key| match key {
+        Key::Int(_) => 0,
+        Key::String(text) => text.len(),
+    };
+    VALUE
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(array) => {
+                array.iter().map(|(name, value)| key(name) + weight(value)).sum()
+            }
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
+        }
 }
 
 fn session_of<C>((id, client): (u32, &ConnectedClient<C>)) -> (Key, Value) {

@@ -3,6 +3,7 @@
 use lineman_wire::link::{Condition, Control, Field, Order, Query, ReplyCodec, Select};
 
 use super::*;
+use crate::gateway::clients::ConnectedClients;
 use crate::gateway::ids::Counter;
 
 fn uids(world: &World, uid: &[u8]) -> Vec<u32> {
@@ -108,12 +109,13 @@ fn long_answers_come_in_parts_that_are_the_whole_together() {
     let mut world = World::new();
     let business = world.business("a:0");
     let asks = world.peer_from(SocketAddr::from(([127, 0, 0, 1], 5000)));
+    let uid = Bytes::from("u".repeat(300_000));
     for connection_id in 1..=8 {
         let _client = world.client();
         let session = Bytes::from("s".repeat(300_000));
         world.order(&business, Order::SetSession { connection_id, session });
         world.order(&business, Order::JoinGroup { connection_id, group: "g".into() });
-        world.order(&business, Order::BindUid { connection_id, uid: "u".into() });
+        world.order(&business, Order::BindUid { connection_id, uid: uid.clone() });
     }
     let mut ask = |query: Query| {
         world.tell(&asks, query);
@@ -126,7 +128,7 @@ fn long_answers_come_in_parts_that_are_the_whole_together() {
         (Query::AllClientSessions, 2),
         (Query::ClientSessionsByGroup { group: "g".into() }, 2),
         (Query::ClientSessionsByGroup { group: "none".into() }, 1),
-        (Query::ClientIdsByUid { uid: "u".into() }, 2),
+        (Query::ClientIdsByUid { uid: uid.clone() }, 1),
         (select(vec![]), 2),
         (select(vec![group()]), 2),
         (select(vec![group(), Condition::Uids(vec!["u".into()])]), 1),
@@ -152,4 +154,23 @@ fn long_answers_come_in_parts_that_are_the_whole_together() {
             assert_eq!(seen, all, "{query:?}");
         }
     }
+}
+
+/// What is in the part counts, and nothing else that a client has.
+#[test]
+fn a_part_has_as_many_clients_as_take_its_bytes() {
+    let mut clients = ConnectedClients::new(Counter::starting_at(1));
+    let long = "u".repeat(10_000);
+    for id in 1..=17_500 {
+        clients.insert(u64::from(id), (), |_| false);
+        clients.bind(id, if id <= 1000 { long.as_bytes() } else { b"short" });
+        clients.join(id, b"g");
+    }
+    let select = |field| Query::Select(Select { fields: vec![field], conditions: vec![] });
+    let last = |query: Query| {
+        clients.answer(Query::Page { after: 0, query: query.into() }).into_page().unwrap().0
+    };
+    assert_eq!(last(select(Field::Uid)), 104);
+    assert_eq!(last(Query::ClientIdsByUid { uid: long.clone().into() }), 0, "all of them");
+    assert_eq!(last(Query::ClientIdsByUid { uid: "short".into() }), 1000 + 16_384);
 }
