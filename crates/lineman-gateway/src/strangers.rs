@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lineman::connection::CloseReason;
 use tokio::time::Instant;
 
 use crate::recurrence::Recurrence;
@@ -60,9 +61,15 @@ impl Strangers {
         given_way
     }
 
-    /// A peer has shown the key, or is gone.
+    /// A peer has shown the key, or is refused.
     pub(crate) fn leave(&mut self, peer: u64) {
         self.since.remove(&peer);
+    }
+
+    /// A peer's connection has ended; returns whether that was a refusal of what it sent before the key.
+    pub(crate) fn end(&mut self, peer: u64, reason: &CloseReason) -> bool {
+        let fault = matches!(reason, CloseReason::Protocol { .. } | CloseReason::TooBig);
+        self.since.remove(&peer).is_some() && fault
     }
 
     /// Returns those that have taken too long.

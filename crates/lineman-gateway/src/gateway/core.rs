@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lineman::BoxError;
+use lineman::connection::CloseReason;
 use lineman_wire::link::{Allowance, Body, Packet, Secret};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
@@ -62,7 +63,7 @@ pub(super) enum Input<C> {
     /// The send queue of a peer is empty again.
     PeerDrained(u64),
     /// A connection of the inner port has ended.
-    PeerWent(u64),
+    PeerWent(u64, CloseReason),
     /// It is time to visit the next part of the clients.
     Beat,
     /// It is time to look for what has waited too long.
@@ -163,7 +164,7 @@ impl<C: Outlet> Core<C> {
             Input::PeerSaid(peer, packet) => self.peer_said(peer, packet),
             Input::PeerFull(peer) => self.link_full(peer),
             Input::PeerDrained(peer) => self.link_drained(peer),
-            Input::PeerWent(peer) => self.peer_went(peer),
+            Input::PeerWent(peer, reason) => self.peer_went(peer, &reason),
             Input::Beat => self.beat(),
             Input::Sweep => self.sweep(),
             Input::Look => {

@@ -27,9 +27,13 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    pub(super) fn peer_went(&mut self, peer: u64) {
-        self.peers.remove(&peer);
-        self.strangers.leave(peer);
+    pub(super) fn peer_went(&mut self, peer: u64, reason: &CloseReason) {
+        let known = self.peers.remove(&peer);
+        if self.strangers.end(peer, reason)
+            && let Some(stranger) = known
+        {
+            self.refused(&*stranger.outlet, "not our protocol, or too much before the secret key");
+        }
         self.unread_peers.remove(&peer);
         self.lose_link(peer);
     }

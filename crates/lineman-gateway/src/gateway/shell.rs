@@ -109,7 +109,7 @@ impl<D: ClientDialect> Handler<Codec> for LinkDoor<D> {
             Event::Message(packet) => Input::PeerSaid(connection.id(), packet),
             Event::Close(reason) => {
                 tracing::debug!(peer = %connection.peer_addr(), %reason, "peer gone");
-                Input::PeerWent(connection.id())
+                Input::PeerWent(connection.id(), reason)
             }
             Event::Open(()) | Event::Opened => return Turn::Done(Ok(())),
         };

@@ -40,7 +40,10 @@ impl Desk {
 
     /// Counts a peer that was refused; the log has a line for the first, and then for many.
     fn refused(&self, connection: &Connection<Text>, problem: &str) {
-        self.book.borrow_mut().strangers.refused.add();
+        let mut book = self.book.borrow_mut();
+        book.strangers.leave(connection.id());
+        book.strangers.refused.add();
+        drop(book);
         tracing::debug!(peer = %connection.peer_addr(), problem, "peer refused");
         self.tell_of_refusals(problem);
     }
@@ -130,6 +133,9 @@ impl Handler<Text> for Desk {
             Event::Close(reason) => {
                 tracing::debug!(peer = %connection.peer_addr(), %reason, "peer gone");
                 self.connections.borrow_mut().remove(&connection.id());
+                if self.book.borrow_mut().strangers.end(connection.id(), &reason) {
+                    self.refused(connection, "not our protocol, or too long a line");
+                }
                 let answer = self.book.borrow_mut().gone(connection.id());
                 self.answer(connection, answer);
             }

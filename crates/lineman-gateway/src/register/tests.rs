@@ -30,7 +30,8 @@ fn run(test: impl AsyncFnOnce(Scene)) {
         let desk = Rc::new(Desk::new(Secret::new("k"), Strangers::new(4, LIMIT)));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        table.listen(listener, Serve::links(Text::new, Rc::<Desk>::clone(&desk))).unwrap();
+        let make = || Text::with_max_size(LOGIN_BYTES);
+        table.listen(listener, Serve::links(make, Rc::<Desk>::clone(&desk))).unwrap();
         let scene = Scene { table, desk, address };
         tokio::time::timeout(Duration::from_hours(1), test(scene)).await.expect("it ends");
     });
@@ -100,6 +101,25 @@ fn a_business_hears_of_gateways_that_come_and_go() {
         settle().await;
         assert_eq!(scene.gauges(), (0, 0));
         assert!(silent.0.borrow().is_empty(), "a gateway is told nothing");
+    });
+}
+
+#[test]
+fn a_refusal_is_counted_once_where_the_table_or_the_register_ends_it() {
+    run(async |scene| {
+        let refused = || scene.desk.gauges()["refused_strangers"];
+        let unknown = b"{\"event\":\"unheard of\"}\n".to_vec();
+        let mut peers = Vec::new();
+        for (count, said) in [(1, vec![b'x'; 5000]), (2, b"GET /\n".to_vec()), (3, unknown)] {
+            let mut peer = scene.peer().await;
+            peer.write_all(&said).await.unwrap();
+            settle().await;
+            assert_eq!(refused(), count);
+            peers.push(peer);
+        }
+        drop(peers);
+        tokio::time::sleep(LIMIT * 2).await;
+        assert_eq!((refused(), scene.desk.gauges()["strangers"]), (3, 0));
     });
 }
 

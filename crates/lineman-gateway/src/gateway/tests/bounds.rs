@@ -98,6 +98,27 @@ fn strangers_are_few_and_the_oldest_gives_way() {
     assert!(known.close_reason().is_none());
 }
 
+/// The table ends such a connection before the logic hears of a packet.
+#[test]
+fn what_is_no_packet_before_the_key_is_a_refusal_and_behind_it_none() {
+    let mut world = World::with("k", websocket_form);
+    let fault = || CloseReason::Protocol { code: 1002, problem: "no packet".to_owned() };
+    let address = SocketAddr::from(([127, 0, 0, 1], 5000));
+    for (count, reason) in [(1, fault()), (2, CloseReason::TooBig), (2, CloseReason::Local)] {
+        let stranger = world.peer_from(address);
+        world.lose_by(&stranger, reason);
+        assert_eq!(world.gauge("refused_strangers"), count);
+    }
+    let guesser = world.peer_from(address);
+    world.order(&guesser, to_all("x"));
+    world.lose_by(&guesser, fault());
+    assert_eq!(world.gauge("refused_strangers"), 3, "it is counted once");
+    let known = world.peer_from(address);
+    world.tell(&known, Login::Client { secret_key: Secret::new("k") });
+    world.lose_by(&known, fault());
+    assert_eq!((world.gauge("refused_strangers"), world.gauge("strangers")), (3, 0));
+}
+
 #[test]
 fn without_a_key_a_peer_is_a_stranger_until_it_says_something() {
     let mut world = World::new();

@@ -228,8 +228,12 @@ impl World {
     }
 
     fn lose(&mut self, peer: &Rc<Fake>) {
-        peer.close(CloseReason::Broken("gone".to_owned()));
-        self.submit(Input::PeerWent(peer.id));
+        self.lose_by(peer, CloseReason::Broken("gone".to_owned()));
+    }
+
+    fn lose_by(&mut self, peer: &Rc<Fake>, reason: CloseReason) {
+        peer.close(reason.clone());
+        self.submit(Input::PeerWent(peer.id, reason));
     }
 
     fn gauge(&self, name: &str) -> u64 {
