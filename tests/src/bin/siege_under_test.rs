@@ -24,6 +24,9 @@ const WAIT: Duration = Duration::from_millis(20);
 /// The group of the clients that said `sit`.
 const AUDIENCE: &str = "audience";
 
+/// The key of the inner ports, which no stranger knows.
+const KEY: &str = "siege";
+
 const LARGE: usize = 1024 * 1024;
 
 /// What a client may ask for.
@@ -126,8 +129,8 @@ fn main() -> Result {
         .service(plain.compression(Deflate::new()).on_message(answer))
         .service(Worker::http("127.0.0.1:0", pages()).name("secure").tls(tls))
         .service(datagrams.on_message(async |peer, line| peer.send(line)))
-        .service(Register::listen(&register))
-        .service(Gateway::websocket(env::var("SIEGE_LISTEN")?).register(&register))
-        .service(Business::new(Crowd).count(2).register(&register))
+        .service(Register::listen(&register).secret_key(KEY))
+        .service(Gateway::websocket(env::var("SIEGE_LISTEN")?).register(&register).secret_key(KEY))
+        .service(Business::new(Crowd).count(2).register(&register).secret_key(KEY))
         .run()
 }
