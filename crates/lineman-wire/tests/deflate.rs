@@ -211,7 +211,10 @@ fn a_few_bytes_of_an_unfinished_message_do_not_hold_it_inflated() {
         let mut input = BytesMut::new();
         for piece in wire[..wire.len() - 1].chunks(3000) {
             input.extend_from_slice(piece);
+            let before = decoder.buffered() + decoder.deflated();
             assert_eq!(decoder.decode_with(&mut pool, &mut input, &limits), Ok(None));
+            let now = decoder.buffered() + decoder.deflated();
+            assert!(now > before, "a message that flows gets longer");
             assert!(decoder.held() < 200_000, "{} bytes", decoder.held());
         }
         input.extend_from_slice(&wire[wire.len() - 1..]);

@@ -95,10 +95,10 @@ impl<D: Driver> Entry<D> {
         }
     }
 
-    /// The kernel says that the connection has failed. Where it is read, the read has dealt with that; one
-    /// that is paused would not hear of it.
+    /// The kernel says that the connection has failed. Where it is read, a read comes to that, behind
+    /// everything the peer has sent; one that is paused would not hear of it.
     pub(super) fn notice_failure(self: &Rc<Self>) {
-        if matches!(self.life.state(), State::Connecting | State::Closed) {
+        if !self.inflow.is_stopped(self.life.state()) {
             return;
         }
         let failed = match self.transport.borrow().as_ref() {

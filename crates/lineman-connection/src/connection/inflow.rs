@@ -134,7 +134,7 @@ impl Inflow {
     pub(super) fn may_read(&self, state: State, read_ahead: usize) -> bool {
         match state {
             State::Connecting | State::Closed => return false,
-            State::Open if self.holds.get() & (WHILE_OPEN | READING_ALONE) != 0 => return false,
+            State::Open if self.is_stopped(state) => return false,
             State::Preparing
             | State::Handshake
             | State::Deciding
@@ -143,6 +143,11 @@ impl Inflow {
             | State::Lingering => {}
         }
         self.may_decode(state) || self.unread_len() < read_ahead
+    }
+
+    /// Returns whether the socket is not read, for a reason that no progress of its own ends.
+    pub(super) fn is_stopped(&self, state: State) -> bool {
+        state == State::Open && self.holds.get() & (WHILE_OPEN | READING_ALONE) != 0
     }
 
     /// Takes the undecoded bytes out; give back what is left of them with [`Inflow::keep`].

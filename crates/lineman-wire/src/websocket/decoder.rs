@@ -146,6 +146,12 @@ impl Decoder {
         self.unfinished.as_ref().map_or(0, |unfinished| unfinished.buffered())
     }
 
+    /// Returns how many bytes of an unfinished message wait to be inflated, beside what
+    /// [`Decoder::buffered`] counts.
+    pub fn deflated(&self) -> usize {
+        self.unfinished.as_ref().map_or(0, |unfinished| unfinished.deflated())
+    }
+
     /// Returns how many bytes of memory it holds for what is unfinished, an inflater's included.
     pub fn held(&self) -> usize {
         self.unfinished.as_ref().map_or(0, |unfinished| unfinished.held())

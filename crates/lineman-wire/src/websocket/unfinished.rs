@@ -119,6 +119,11 @@ impl Unfinished {
             + self.frame.as_ref().map_or(0, |frame| frame.control.len())
     }
 
+    /// Returns how many bytes of a compressed message wait to be inflated.
+    pub(crate) fn deflated(&self) -> usize {
+        self.deflated.len()
+    }
+
     /// Enters a frame whose header has been read and checked; `peer` is how the other end deflates.
     /// Without a pool, an inflater is made for the message and dropped after it.
     pub(crate) fn begin(&mut self, header: Header, peer: Option<Side>, pool: Option<&mut Pool>) {

@@ -422,7 +422,7 @@ impl Driver for WebSocket {
 
     fn buffered(&self) -> usize {
         match &self.phase {
-            Phase::Open(decoder, _) => decoder.buffered(),
+            Phase::Open(decoder, _) => decoder.buffered() + decoder.deflated(),
             Phase::Request(_) | Phase::Deciding(_) | Phase::Refused(_) | Phase::Asking(_) => 0,
         }
     }

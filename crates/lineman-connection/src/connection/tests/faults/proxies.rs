@@ -152,6 +152,41 @@ fn a_reset_is_noticed_behind_a_pause() {
 }
 
 #[test]
+fn a_reset_behind_a_busy_handler_loses_nothing_that_came_before_it() {
+    paused(async |table| {
+        let (log, gate) = (Log::default(), Rc::new(tokio::sync::Notify::new()));
+        let (heard, closed, opens) = (log.clone(), log.clone(), Rc::clone(&gate));
+        let handlers = Handlers {
+            message: Some(messages(async move |_: Connection<Text>, line: String| {
+                if heard.lines().is_empty() {
+                    opens.notified().await;
+                }
+                heard.add(line);
+                Ok(())
+            })),
+            close: Some(boxed_with(async move |_: Connection<Text>, reason: CloseReason| {
+                closed.add(format!("end: {reason}"));
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let serve_it = Serve::peers(Text::default, Rc::new(handlers));
+        let mut peer = connect(serve(&table, serve_it)).await;
+        // More than is read ahead.
+        say(&mut peer, "line\n".repeat(20_000)).await;
+        while crate::os::undelivered(&peer).expect("a socket") > 0 {
+            settle().await;
+        }
+        peer.set_zero_linger().expect("an option");
+        drop(peer);
+        settle().await;
+        gate.notify_one();
+        log.until("end: broken").await;
+        assert_eq!(log.lines().len(), 20_001);
+    });
+}
+
+#[test]
 fn a_half_closed_pipe_with_a_peer_that_is_silent_ends_by_the_heartbeat() {
     paused(async |table| {
         let limits = Limits { heartbeat: Some(Duration::from_secs(30)), ..Limits::default() };
