@@ -133,6 +133,17 @@ fn connections_are_values_and_exclusions_are_keys() {
 }
 
 #[test]
+fn a_failed_handler_closes_its_client_as_a_kick_with_a_code() {
+    let packet = Packet::from(Order::Fail { connection_id: 7 });
+    let farewell = Body::Value(php::Value::Null);
+    let kick = Packet::from(Order::Kick { connection_id: 7, farewell: farewell.clone() });
+    let without_code = Packet { ext: Bytes::new(), ..packet.clone() };
+    assert_eq!(without_code, kick, "a gateway that does not look at the code sees a kick");
+    assert_eq!(order(packet).unwrap(), Order::Fail { connection_id: 7 });
+    assert_eq!(order(kick).unwrap(), Order::Kick { connection_id: 7, farewell });
+}
+
+#[test]
 fn names_are_read_from_lists_and_objects() {
     let uids = |ext: &str| match order(with_ext(Command::SendToUid, ext)) {
         Ok(Order::SendToUid { uids, .. }) => {

@@ -19,7 +19,6 @@ use super::clients::{Begin, ClientEvent, LinkId, Outcome, Work};
 use super::core::Core;
 use crate::cluster::gateway_of;
 use crate::error::HubError;
-use crate::hub::kick;
 use crate::{Client, Events};
 
 /// How many events that waited behind others begin before links are read again.
@@ -165,7 +164,8 @@ impl<E: Events> Core<E> {
         if let Err(error) = self.clients.borrow_mut().end(facts.id, failed) {
             tracing::debug!(client = %facts.id, %error, "session dropped");
         }
-        if let Err(error) = self.hub.order(facts.id, kick(facts.id)) {
+        let order = Order::Fail { connection_id: facts.id.connection_id };
+        if let Err(error) = self.hub.order(facts.id, order) {
             tracing::debug!(client = %facts.id, %error, "not closed");
         }
     }

@@ -24,6 +24,10 @@ impl<C: Outlet> Core<C> {
                 self.send_to_groups(&groups, &exclude, message);
             }
             Order::Kick { connection_id, farewell } => self.kick(connection_id, farewell),
+            Order::Fail { connection_id } => {
+                let reason = CloseReason::HandlerFailed("of its business".to_owned());
+                self.close_behind_everything(connection_id, reason);
+            }
             Order::Destroy { connection_id } => {
                 if let Some(client) = self.clients.get(connection_id) {
                     client.connection.abort();
@@ -112,9 +116,14 @@ impl<C: Outlet> Core<C> {
         if !silent {
             self.send_to_one(id, farewell);
         }
+        self.close_behind_everything(id, CloseReason::Local);
+    }
+
+    /// Closes a client when everything sent to it before has left.
+    fn close_behind_everything(&mut self, id: u32, reason: CloseReason) {
         self.catch_up(id);
         if let Some(client) = self.clients.get(id) {
-            client.connection.close(CloseReason::Local);
+            client.connection.close(reason);
         }
     }
 

@@ -6,6 +6,10 @@ use serde_json::Value;
 
 use super::json::{self, IdSet};
 use super::{Body, Command, Error, Name, Packet};
+use crate::php;
+
+/// What a kick's ext data says of a client whose handler has failed: the close code.
+const FAILED: &[u8] = b"1011";
 
 /// The clients a message to all is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +46,14 @@ pub enum Order {
         connection_id: u32,
         /// The farewell; PHP writes none as a null value.
         farewell: Body,
+    },
+    /// Closes the client with 1011: a handler has failed.
+    ///
+    /// On the wire it is a kick without a farewell that names the code where a kick has nothing; a
+    /// gateway in PHP does not look there, and closes as it does for a kick.
+    Fail {
+        /// The client.
+        connection_id: u32,
     },
     /// Closes the client at once.
     Destroy {
@@ -144,6 +156,7 @@ impl TryFrom<Packet> for Order {
             Command::SendToAll => {
                 Self::SendToAll { audience: Audience::read(&ext)?, message: message()? }
             }
+            Command::Kick if ext == FAILED => Self::Fail { connection_id },
             Command::Kick => Self::Kick { connection_id, farewell: message()? },
             Command::Destroy => Self::Destroy { connection_id },
             Command::UpdateSession => Self::UpdateSession { connection_id, session: ext },
@@ -183,6 +196,10 @@ impl From<Order> for Packet {
             }
             Order::Kick { connection_id, farewell } => {
                 sending(Command::Kick, connection_id, Bytes::new(), farewell)
+            }
+            Order::Fail { connection_id } => {
+                let ext = Bytes::from_static(FAILED);
+                sending(Command::Kick, connection_id, ext, Body::Value(php::Value::Null))
             }
             Order::Destroy { connection_id } => Self::new(Command::Destroy, connection_id),
             Order::UpdateSession { connection_id, session } => {

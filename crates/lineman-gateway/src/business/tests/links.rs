@@ -21,7 +21,7 @@ fn a_handler_that_fails_leaves_the_gateway_s_copy_of_the_session() {
     run(Some("e1"), async |cluster| {
         cluster.message(1, "wait and fail");
         cluster.core.events.gate.add_permits(1);
-        cluster.gateway.log.until("Kick 1 N;").await;
+        cluster.gateway.log.until("Kick 1 1011N;").await;
         cluster.gateway.send(link::Event::Close(cluster.client(1)));
         assert_eq!(cluster.log.until("close 1").await, ["close 1 "]);
     });

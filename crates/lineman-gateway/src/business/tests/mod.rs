@@ -300,10 +300,10 @@ fn a_handler_that_waits_stops_its_own_client_only() {
 fn an_error_and_a_panic_close_the_client() {
     run(Some("e1"), async |cluster| {
         cluster.message(1, "fail");
-        cluster.gateway.log.until("Kick 1 N;").await;
+        cluster.gateway.log.until("Kick 1 1011N;").await;
         cluster.message(1, "too late");
         cluster.message(2, "panic");
-        cluster.gateway.log.until("Kick 2 N;").await;
+        cluster.gateway.log.until("Kick 2 1011N;").await;
         cluster.gateway.send(link::Event::Close(cluster.client(1)));
         assert_eq!(cluster.log.until("close 1").await, ["close 1 "]);
         assert_eq!(cluster.core.handler_errors.get(), 2);

@@ -31,6 +31,15 @@ fn a_name_that_is_empty_or_zero_is_refused() {
 }
 
 #[test]
+fn a_client_whose_handler_failed_is_closed_for_that_reason() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let client = world.client();
+    world.order(&business, Order::Fail { connection_id: 1 });
+    assert!(matches!(client.close_reason(), Some(CloseReason::HandlerFailed(_))));
+}
+
+#[test]
 fn an_id_in_use_is_not_given_out_again() {
     let mut world = World::new();
     let business = world.business("a:0");
