@@ -282,6 +282,10 @@ impl<D: Driver> Entry<D> {
 
     /// The peer has ended its side, and everything before that was handled.
     pub(super) fn peer_ended(self: &Rc<Self>) {
+        let broken = self.reason().filter(|reason| matches!(reason, CloseReason::Broken(_)));
+        if let Some(reason) = broken {
+            return self.finish(reason);
+        }
         let reason = CloseReason::Peer { code: None, reason: String::new() };
         match self.life.state() {
             State::Open if self.ends_one_direction() => {}

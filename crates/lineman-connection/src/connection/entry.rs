@@ -410,6 +410,7 @@ impl<D: Driver> AnyEntry for Entry<D> {
 
     fn again(self: Rc<Self>, scratch: &mut Scratch) {
         self.inflow.unlist();
+        self.inflow.lift(Hold::Turn);
         self.go_on_reading(scratch);
     }
 

@@ -26,6 +26,8 @@ pub(super) enum Hold {
     /// The process holds too much, and this connection much of it. What was read is decoded: that ends
     /// something, and a message that has begun keeps its deadline.
     OverBudget = 32,
+    /// It has had its share of the turn; the next turn lifts this.
+    Turn = 64,
 }
 
 /// These concern the messages of an open connection: a handshake goes on, and so does a farewell,
@@ -261,8 +263,8 @@ impl Inflow {
 mod tests {
     use super::*;
 
-    const HOLDS: [Hold; 5] =
-        [Hold::Busy, Hold::Changing, Hold::Paused, Hold::Throttled, Hold::Piped];
+    const HOLDS: [Hold; 6] =
+        [Hold::Busy, Hold::Changing, Hold::Paused, Hold::Throttled, Hold::Piped, Hold::Turn];
     const STATES: [State; 8] = [
         State::Connecting,
         State::Preparing,

@@ -22,6 +22,10 @@ use super::{CloseReason, Connection, Driver, Excess, Limit};
 /// measurable, and another connection waits meanwhile.
 pub(super) const READ_SIZE: usize = 64 * 1024;
 
+/// One connection has at most so many messages or pings a turn. A read may bring ten thousand of them,
+/// which is milliseconds for everything else.
+const STEPS_A_TURN: u32 = 256;
+
 /// What a read came to.
 enum Got {
     /// Bytes, and the kernel has no more.
@@ -52,7 +56,15 @@ impl<D: Driver> Entry<D> {
             Ok(Got::Nothing) => {}
             Ok(Got::End) => self.inflow.end(),
             Err(Failure::Io(error)) if crate::os::passes(&error) => self.try_again_soon(),
-            Err(Failure::Io(error)) => return self.finish(CloseReason::Broken(error.to_string())),
+            Err(Failure::Io(error)) => {
+                let reason = CloseReason::Broken(error.to_string());
+                if buffer.is_empty() || self.may_decode() {
+                    return self.finish(reason);
+                }
+                // What came before it is heard first.
+                self.extra(|extra| extra.reason = Some(reason));
+                self.inflow.end();
+            }
             Err(Failure::Close(reason)) => {
                 buffer.clear();
                 self.table.add(|counters| &counters.protocol_errors, 1);
@@ -155,8 +167,9 @@ impl<D: Driver> Entry<D> {
         }
     }
 
-    /// Decodes until the input is used up or something stops it.
+    /// Decodes until the input is used up, the connection's share of the turn is, or something stops it.
     fn decode(self: &Rc<Self>, input: &mut BytesMut) {
+        let mut steps = 0;
         loop {
             match self.life.state() {
                 State::Closed => return input.clear(),
@@ -171,6 +184,11 @@ impl<D: Driver> Entry<D> {
             if !self.may_decode() {
                 return;
             }
+            if steps == STEPS_A_TURN && self.life.is_open() && !input.is_empty() {
+                self.inflow.hold(Hold::Turn);
+                return self.read_again();
+            }
+            steps += 1;
             let consumed;
             let (step, replied) = {
                 let mut queue = self.outflow.queue.borrow_mut();

@@ -137,6 +137,32 @@ fn a_panicking_handler_costs_its_own_connection_only() {
 }
 
 #[test]
+fn one_that_has_said_much_takes_turns_with_others() {
+    with_table(async |table| {
+        let log = Log::default();
+        let heard = log.clone();
+        let handlers = Handlers {
+            message: Some(messages(async move |_: Connection<Text>, line: String| {
+                heard.add(line);
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let address = serve(&table, text(handlers));
+        let (mut flood, mut other) = (connect(address).await, connect(address).await);
+        settle().await;
+        // The loop sees both in one turn.
+        say(&mut flood, "x\n".repeat(20_000) + "last\n").await;
+        say(&mut other, "hello\n").await;
+        log.until("last").await;
+        let lines = log.lines();
+        let place = lines.iter().position(|line| line == "hello").expect("it is heard");
+        assert!(place <= 256, "behind {place} lines");
+        assert_eq!(lines.len(), 20_002, "each line is heard once");
+    });
+}
+
+#[test]
 fn a_connect_that_fails_is_a_close_event() {
     with_table(async |table| {
         let log = Log::default();
