@@ -70,13 +70,17 @@ impl<C: Outlet> Core<C> {
         };
         let mut pinged = Vec::new();
         for id in due {
-            let client = self.clients.get(id);
-            let link = client.filter(|client| !client.share.waits()).and_then(|c| c.link);
             // A client that is not read cannot answer.
-            if !self.is_read(link) {
+            if !self.is_read(self.clients.get(id).and_then(|client| client.link)) {
                 continue;
             }
             let Some(client) = self.clients.get_mut(id) else { continue };
+            if client.share.waits() {
+                if client.share.tick(limit) {
+                    client.connection.close(CloseReason::HeartbeatTimeout);
+                }
+                continue;
+            }
             match client.beat.tick(limit) {
                 Visit::Wait => {}
                 Visit::Ping => pinged.push(id),

@@ -207,7 +207,9 @@ impl<P: Driver> Gateway<P> {
 
     /// Sets for how many intervals a client may be silent before it is closed. Default 0: for ever.
     ///
-    /// It is closed between half an interval before the limit's end and its end.
+    /// It is closed between half an interval before the limit's end and its end. One that is not read, for it
+    /// has its share of events at its business ([`Gateway::client_events`]), cannot answer: it is closed when
+    /// none of them was handled for eight times as long.
     #[must_use]
     pub fn ping_limit(mut self, limit: u32) -> Self {
         self.heartbeat.limit = limit;
@@ -246,6 +248,9 @@ impl<P: Driver> Gateway<P> {
 
     /// Sets how many events of one client its business may have unhandled; then that client is not read,
     /// and counted as `share_reached`, until half of them are done. Default 256, at least 1.
+    ///
+    /// It is less while a business has much that waits, 1 at least: an eighth of the room that is left of 10,000
+    /// events or 16 MiB.
     ///
     /// It is what a client can send while one message travels to its business and back. A business in PHP
     /// does not tell what it has handled; there only the bytes count.

@@ -17,6 +17,9 @@ use super::outlet::Outlet;
 /// How soon it is looked whether the bytes of a client have left on a link that reports nothing.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// So many times as long as a silent client one may wait with none of its events handled.
+const WAITING_TIMES: u32 = 8;
+
 /// What a client has under way.
 #[derive(Debug, Default)]
 pub(super) struct ClientShare {
@@ -25,11 +28,20 @@ pub(super) struct ClientShare {
     end: u64,
     /// It is at the bound, and not read.
     waits: bool,
+    /// For how many ticks of its heartbeat it has been so.
+    ticks: u32,
 }
 
 impl ClientShare {
     pub(super) fn waits(&self) -> bool {
         self.waits
+    }
+
+    /// Counts a tick of the heartbeat; returns whether it has waited for too long. Its silence is ours, but
+    /// its peer may be gone, and nothing would tell.
+    pub(super) fn tick(&mut self, limit: u32) -> bool {
+        self.ticks = self.ticks.saturating_add(1);
+        limit > 0 && self.ticks > limit.saturating_mul(2 * WAITING_TIMES)
     }
 }
 
@@ -104,7 +116,7 @@ impl<C: Outlet> Core<C> {
     fn read_on(&mut self, id: u32) {
         self.stop_waiting(id);
         let Some(client) = self.clients.get_mut(id) else { return };
-        client.share.waits = false;
+        (client.share.waits, client.share.ticks) = (false, 0);
         if client.link.and_then(|link| self.links.get(link)).is_some_and(Link::reads) {
             client.connection.resume();
         }

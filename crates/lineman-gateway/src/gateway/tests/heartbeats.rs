@@ -1,6 +1,6 @@
 //! Pings to silent clients and on links: which of them are visited, left alone and given up.
 
-use lineman_wire::link::Command;
+use lineman_wire::link::{Command, Control};
 
 use super::*;
 use crate::rounds::Rounds;
@@ -63,6 +63,31 @@ fn the_silence_of_a_client_that_is_not_read_is_not_its_own() {
     assert_eq!(held.sent.borrow().len(), 0, "its silence begins here");
     tick(&mut world);
     assert_eq!(held.sent.borrow().len(), 1);
+}
+
+/// Its peer may be gone, and no read would tell.
+#[test]
+fn a_client_at_its_share_is_given_up_when_nothing_of_it_is_handled_for_very_long() {
+    let mut world = beating(1, "ping");
+    world.core.policy.share.events = 4;
+    let business = world.business("a:0");
+    let client = world.client();
+    let credit =
+        |events| Control::Credit { connection_id: 1, share: Allowance { events, bytes: 0 } };
+    let fill = |world: &mut World| {
+        while !client.paused.get() {
+            world.say(&client, "more");
+        }
+    };
+    fill(&mut world);
+    (0..15).for_each(|_| tick(&mut world));
+    world.tell(&business, credit(2));
+    fill(&mut world);
+    (0..16).for_each(|_| tick(&mut world));
+    assert_eq!((client.close_reason(), client.sent.borrow().len()), (None, 0));
+    tick(&mut world);
+    assert_eq!(client.close_reason(), Some(CloseReason::HeartbeatTimeout));
+    assert_eq!(world.gauge("waiting_clients"), 0);
 }
 
 #[test]
