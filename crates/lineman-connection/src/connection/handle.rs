@@ -271,6 +271,11 @@ impl<D: Driver> Connection<D> {
         self.entry.inflow.is_held(Hold::Paused)
     }
 
+    /// Returns whether the peer is known to have ended its side: what is still read was sent before that.
+    pub fn is_ending(&self) -> bool {
+        self.entry.inflow.is_ending() || self.entry.inflow.has_ended()
+    }
+
     /// Returns whether it is open: its handshake is done, and its end has not begun.
     pub fn is_open(&self) -> bool {
         self.entry.life.is_open()

@@ -10,6 +10,7 @@ use lineman::Table;
 use lineman::service::{LocalFuture, ProcessHooks, Running};
 use lineman_wire::link::{ClientId, Secret};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::clients::{LinkId, ServedClients};
 use super::drain::Drain;
@@ -47,6 +48,10 @@ pub(super) struct Core<E: Events> {
     pub(super) uncredited: RefCell<Vec<(LinkId, ClientId)>>,
     /// How often a gateway was told to give its clients a smaller share.
     pub(super) shrunk_shares: RefCell<Recurrence>,
+    /// When the loop was last known to go on.
+    pub(super) last_seen: Cell<Instant>,
+    /// Until then links that have ended are taken for given up: the loop stood still before.
+    pub(super) doubts_until: Cell<Instant>,
     /// Gateways will be told soon what was handled.
     pub(super) reporting: Cell<bool>,
     /// Gateways came, links came up, a drain got further.

@@ -25,6 +25,7 @@ use lineman::service::{Context, Description, LocalFuture, Processes, Running, Se
 use lineman::{App, Result, timer};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use self::clients::ServedClients;
 use self::core::{Core, RunningBusiness};
@@ -149,6 +150,8 @@ impl<E: Events> Business<E> {
             taking_turns: Cell::new(false),
             uncredited: RefCell::default(),
             shrunk_shares: RefCell::default(),
+            last_seen: Cell::new(Instant::now()),
+            doubts_until: Cell::new(Instant::now()),
             reporting: Cell::new(false),
             silence_limit: self.silence_limit,
             silence: RefCell::new(Rounds::new(self.silence_limit.unwrap_or(SILENCE_LIMIT))),

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use lineman::connection::Connection;
 use lineman_wire::link::{self, Body, ClientId, Codec, Command, Control, Packet};
 use lineman_wire::websocket::{Message, Utf8Bytes};
 use tokio::time::Instant;
 
+use super::SIGN_OF_LIFE;
 use super::clients::{ClientEvent, LinkId, Work};
 use super::core::Core;
 use super::drain::{Action, Drain};
@@ -16,12 +18,23 @@ use crate::cluster::gateway_of;
 use crate::error::HubError;
 use crate::{Events, Request};
 
+/// A loop that ticks each second and has not for so long stood still: far below the 30 s after which a gateway
+/// gives a silent business up, above what a handler that computes takes.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
 impl<E: Events> Core<E> {
     /// Deals with one packet of a link.
     pub(super) fn on_packet(self: &Rc<Self>, gateway: SocketAddr, link: LinkId, packet: Packet) {
-        let heard = |link: &mut Link| link.heard = Instant::now();
-        if self.with_link(gateway, link, heard).is_none() {
-            return;
+        let now = Instant::now();
+        let heard = |link: &mut Link| {
+            link.heard = now;
+            link.connection.clone()
+        };
+        let Some(connection) = self.with_link(gateway, link, heard) else { return };
+        if self.stood_still(now) && connection.is_ending() {
+            tracing::warn!(%gateway, "this process stood still and was given up, its clients are others' now");
+            self.dropped_events.set(self.dropped_events.get() + 1);
+            return connection.abort();
         }
         let (command, weight) = (packet.command, packet.wire_length());
         let id = ClientId::new(packet.local_ip, packet.local_port, packet.connection_id);
@@ -143,10 +156,23 @@ impl<E: Events> Core<E> {
         }
     }
 
+    /// Returns whether the loop stood still until a moment ago, as in a process that was suspended; asked
+    /// each second, and before each packet.
+    ///
+    /// A link that ended meanwhile was given up by its gateway, so what is left in the kernel is about clients
+    /// of others.
+    fn stood_still(&self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.last_seen.replace(now)) >= STANDSTILL {
+            self.doubts_until.set(now + SIGN_OF_LIFE);
+        }
+        now < self.doubts_until.get()
+    }
+
     /// Tells each gateway that this loop goes on, where it may wonder: it has not been told of all events.
     ///
     /// It says what was done, confirmed or not: a gateway that hangs holds up what the others are told.
     pub(super) fn give_signs(&self) {
+        self.stood_still(Instant::now());
         for (link, client) in self.uncredited.take() {
             self.tell_credit(link, client);
         }

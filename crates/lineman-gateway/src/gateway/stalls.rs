@@ -73,8 +73,8 @@ impl<C: Outlet> Core<C> {
         if others.iter().any(takes) { silent } else { Vec::new() }
     }
 
-    /// Closes the link of a business that hangs: when it comes back it learns by the next link that its
-    /// clients are others', and drops what it had not begun.
+    /// Closes the link of a business that hangs: when it goes on it sees that the link has ended, and drops
+    /// what it had not begun.
     fn abandon(&mut self, id: LinkId) {
         let Some(link) = self.links.get(id) else { return };
         let outlet = std::rc::Rc::clone(link.outlet());

@@ -38,7 +38,7 @@ fn a_gateway_that_does_not_answer_is_given_up() {
         cluster.lose_link();
         cluster.until(|core| !core.hub.is_linked(cluster.address)).await;
         tokio::time::pause();
-        let lost = tokio::time::Instant::now();
+        let lost = Instant::now();
         cluster.log.until("close 1 hello").await;
         let waited = lost.elapsed().as_secs();
         assert!((4..6).contains(&waited), "{waited}");
@@ -112,5 +112,39 @@ fn a_gateway_that_is_listed_during_a_drain_is_not_linked() {
         assert!(cluster.core.gateways.borrow()[&address].link.is_none());
         cluster.gateway.send(link::Event::Fence);
         drained.await.unwrap();
+    });
+}
+
+/// Its clients are others' by then, who must not see what it would do a second time.
+#[test]
+fn a_business_that_stood_still_handles_nothing_of_a_link_that_ended_meanwhile() {
+    for stood_still in [false, true] {
+        run(Some("e1"), async |cluster| {
+            cluster.message(1, "before");
+            cluster.log.until("before").await;
+            let now = cluster.core.last_seen.get();
+            if stood_still {
+                cluster.core.last_seen.set(now - Duration::from_secs(10));
+            }
+            cluster.message(1, "late");
+            let link = cluster.gateway.link.take().unwrap();
+            link.close(lineman::connection::CloseReason::Local);
+            cluster.gateway.log.until("WorkerConnect").await;
+            assert_eq!(cluster.log.holds("late"), !stood_still);
+            assert_eq!(cluster.core.dropped_events.get(), u64::from(stood_still));
+            cluster.message(1, "again");
+            cluster.log.until("again").await;
+        });
+    }
+}
+
+#[test]
+fn a_business_that_stood_still_goes_on_with_the_links_that_it_has() {
+    run(Some("e1"), async |cluster| {
+        let now = cluster.core.last_seen.get();
+        cluster.core.last_seen.set(now - Duration::from_secs(10));
+        cluster.message(1, "late");
+        cluster.log.until("late").await;
+        assert_eq!(cluster.core.dropped_events.get(), 0);
     });
 }
