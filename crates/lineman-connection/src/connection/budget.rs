@@ -12,8 +12,6 @@ use std::task::{Context, Waker};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 
-use super::entry::EntryId;
-
 /// What a payload costs beside its bytes: a piece of a byte each would cost a hundred times its size.
 const PER_PAYLOAD: usize = 128;
 
@@ -73,12 +71,19 @@ impl Account {
     }
 
     pub(crate) fn level(&self) -> Level {
-        let (used, most) = (self.used(), self.most());
-        match used {
-            _ if used >= most => Level::Spent,
-            _ if used >= most / 4 * 3 => Level::Crowded,
-            _ if used >= most / 2 => Level::Tight,
-            _ => Level::Calm,
+        let used = self.used();
+        let levels = [Level::Spent, Level::Crowded, Level::Tight];
+        levels.into_iter().find(|&level| used >= self.border(level)).unwrap_or(Level::Calm)
+    }
+
+    /// Returns the sum at which a level begins.
+    pub(super) fn border(&self, level: Level) -> usize {
+        let most = self.most();
+        match level {
+            Level::Calm => 0,
+            Level::Tight => most / 2,
+            Level::Crowded => most / 4 * 3,
+            Level::Spent => most,
         }
     }
 
@@ -119,6 +124,11 @@ impl Share {
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
         self.waker.wake();
+    }
+
+    /// Returns whether its connection is being closed for the budget.
+    pub(super) fn is_going(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// Returns whether its connection is to be closed; has the task woken when it is.
@@ -171,8 +181,6 @@ pub(super) struct Budget {
     recent: RefCell<Vec<(Bytes, Bytes)>>,
     /// The sum at which the table looks again.
     next: Cell<usize>,
-    /// Connections that are not read for the budget's sake.
-    pub(super) held: RefCell<Vec<EntryId>>,
     holders: RefCell<Vec<Weak<Share>>>,
     /// Whether anything was done about the sum since it was calm.
     pub(super) is_acting: Cell<bool>,
@@ -187,7 +195,6 @@ impl Budget {
             account: Arc::default(),
             recent: RefCell::default(),
             next: Cell::new(usize::MAX),
-            held: RefCell::default(),
             holders: RefCell::default(),
             is_acting: Cell::new(false),
             is_watched: Cell::new(false),
@@ -252,28 +259,35 @@ impl Budget {
     /// part in 32 further on, so that a scan is paid for by what came.
     pub(super) fn crossed(&self) -> Option<Level> {
         let (used, most) = (self.account.used(), self.account.most());
-        if used < self.next.get() {
-            let is_calm = self.is_acting.get() && used < most / 16 * 7;
-            return is_calm.then_some(Level::Calm);
+        if used >= self.next.get() {
+            self.look_again();
+            return Some(self.account.level());
         }
-        self.look_again_above(used);
-        Some(self.account.level())
+        if !self.is_acting.get() {
+            return None;
+        }
+        // What was given back may come again. Two steps, so that bytes that come and go cost no scans.
+        if self.next.get() - used > most / 16 {
+            self.look_again();
+        }
+        (used < most / 16 * 7).then_some(Level::Calm)
     }
 
-    /// Sets where the sum is looked at next.
-    fn look_again_above(&self, used: usize) {
-        let most = self.account.most();
-        let step = used.saturating_add(most / 32);
-        let border = [most / 4 * 3, most].into_iter().find(|&border| border > used);
-        self.next.set(border.map_or(step, |border| step.min(border)));
+    /// Has the sum looked at one step above what it is now, or at the next level.
+    pub(super) fn look_again(&self) {
+        let used = self.account.used();
+        let step = used.saturating_add(self.account.most() / 32);
+        let levels = [Level::Crowded, Level::Spent].map(|level| self.account.border(level));
+        let border = levels.into_iter().find(|&border| border > used);
+        let next = border.map_or(step, |border| step.min(border));
+        self.next.set(next.max(self.account.border(Level::Tight)));
     }
 
-    /// It is calm again: whatever waited goes on. Returns the connections that were not read.
-    pub(super) fn calm(&self) -> Vec<EntryId> {
+    /// It is calm again: whatever waited goes on.
+    pub(super) fn calm(&self) {
         self.is_acting.set(false);
-        self.next.set(self.account.most() / 2);
+        self.next.set(self.account.border(Level::Tight));
         self.account.wake();
-        self.held.take()
     }
 }
 
@@ -317,6 +331,29 @@ mod tests {
         budget.calm();
         budget.change(690, 850);
         assert_eq!(budget.crossed(), Some(Level::Tight));
+    }
+
+    #[test]
+    fn what_comes_back_after_it_was_given_back_is_looked_at_again() {
+        let budget = budget(3200);
+        budget.change(0, 3300);
+        assert_eq!(budget.crossed(), Some(Level::Spent));
+        budget.is_acting.set(true);
+        for cycle in 0..5 {
+            budget.change(1000, 0);
+            assert_eq!(budget.crossed(), None, "{cycle}: not calm");
+            budget.change(0, 100);
+            assert_eq!(budget.crossed(), Some(Level::Crowded), "{cycle}");
+            budget.change(0, 800);
+            assert_eq!(budget.crossed(), Some(Level::Spent), "{cycle}");
+            budget.change(0, 100);
+            assert_eq!(budget.crossed(), Some(Level::Spent), "{cycle}: a step more");
+            budget.change(100, 0);
+            assert_eq!(budget.crossed(), None, "{cycle}");
+            budget.change(0, 90);
+            assert_eq!(budget.crossed(), None, "{cycle}: it comes and goes");
+            budget.change(0, 10);
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use self::quiet::Quiet;
+pub(super) use self::relief::SMALL;
 use crate::Error;
 use crate::connection::Guest;
 use crate::connection::budget::Budget;

@@ -1,6 +1,7 @@
 //! What the table does as the budget fills: the largest holders are not read, new ones are refused, the
 //! largest are closed. It looks for them only when the sum has come to a level, or a step beyond it.
 
+use std::cmp::Reverse;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,34 @@ use crate::connection::entry::{AnyEntry, Weight};
 /// not read may never finish what they hold.
 const CROWDED: u32 = 5;
 
-/// What is smaller is not worth a word: one that sends as it should holds as much for a moment.
-const SMALL: usize = 4096;
+/// One that sends as it should holds less than this for a moment.
+pub(in crate::connection) const SMALL: usize = 4096;
 
-/// What holds much.
-enum Large {
+/// What holds something and can be closed.
+enum Closable {
     Entry(Rc<dyn AnyEntry>),
     Outside(Arc<Share>),
+}
+
+/// Which is closed first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Its handshake is not done, so that it costs its peer least. The largest first.
+    HalfOpen(Reverse<usize>),
+    /// The largest first.
+    Large(Reverse<usize>),
+    /// The oldest first: many that hold little are as much as a few that hold much.
+    Small(u64),
+}
+
+/// What holds the sum.
+struct Holders {
+    /// What can be closed, in that order.
+    closable: Vec<(Rank, usize, Closable)>,
+    /// What links between our own processes hold: those have bounds of their own, and stay.
+    links: usize,
+    /// What is given back soon by connections whose end is on its way.
+    going: usize,
 }
 
 impl Table {
@@ -69,7 +91,12 @@ impl Table {
     pub(super) fn relieve(&self) -> bool {
         let budget = &self.0.budget;
         budget.end_turn();
-        let Some(level) = budget.crossed() else { return false };
+        let Some(level) = budget.crossed() else {
+            if budget.is_acting.get() {
+                self.watch_crowd();
+            }
+            return false;
+        };
         if level == Level::Calm {
             self.relax();
             return true;
@@ -81,19 +108,18 @@ impl Table {
             );
         }
         self.hold_largest();
-        if level >= Level::Crowded {
-            self.watch_crowd();
-        }
         if level == Level::Spent {
             self.close_largest(Level::Crowded);
         }
+        self.watch_crowd();
         true
     }
 
     fn relax(&self) {
-        for id in self.0.budget.calm() {
-            if let Some(entry) = self.entry(id) {
-                entry.within_budget();
+        self.0.budget.calm();
+        for (_, item) in self.0.items.borrow().iter() {
+            if let Item::Entry(entry) = item {
+                Rc::clone(entry).within_budget();
             }
         }
         let counters = &self.0.counters;
@@ -106,61 +132,98 @@ impl Table {
         );
     }
 
-    /// Stops reading the largest, as many as hold half of everything.
+    /// Stops reading the largest, as many as hold half of what links do not. What is not open yet is
+    /// bounded by its handshake, and goes on with that.
     fn hold_largest(&self) {
-        let half = self.0.budget.account.used() / 2;
+        let Holders { closable, links, .. } = self.holders();
+        let half = self.account().used().saturating_sub(links) / 2;
         let mut held = 0;
-        for (size, large) in self.largest() {
-            if held >= half {
+        for (rank, size, holder) in closable {
+            if held >= half || matches!(rank, Rank::Small(_)) {
                 return;
             }
-            held += size;
-            // Outside of the table the bodies of requests wait by themselves.
-            if let Large::Entry(entry) = large
-                && entry.over_budget()
-            {
-                self.0.budget.held.borrow_mut().push(entry.id());
-                self.add(|counters| &counters.budget_held, 1);
+            match holder {
+                Closable::Entry(entry) if !entry.life().is_open() => continue,
+                Closable::Entry(entry) if entry.over_budget() => {
+                    self.add(|counters| &counters.budget_held, 1);
+                }
+                // Outside of the table the bodies of requests wait by themselves.
+                Closable::Entry(_) | Closable::Outside(_) => {}
             }
+            held += size;
         }
     }
 
-    /// Closes the largest until the sum is below the level.
+    /// Closes the largest until what is left, without the links' share, is below the level: closing cannot
+    /// help where links hold the rest.
     fn close_largest(&self, below: Level) {
-        for (_, large) in self.largest() {
-            if self.account().level() < below {
-                return;
+        let border = self.account().border(below);
+        let Holders { closable, links, going } = self.holders();
+        let mut not_left = links + going;
+        for (_, size, holder) in closable {
+            if self.account().used().saturating_sub(not_left) < border {
+                break;
             }
-            match large {
-                Large::Entry(entry) => entry.shed(),
-                Large::Outside(holder) => holder.cut(),
+            match holder {
+                Closable::Entry(entry) => {
+                    Rc::clone(&entry).shed();
+                    // One that is told why gives back when that is over.
+                    if !entry.life().is_closed() {
+                        not_left += entry.holding();
+                    }
+                }
+                Closable::Outside(holder) => {
+                    holder.cut();
+                    not_left += size;
+                }
             }
             self.add(|counters| &counters.budget_closed, 1);
         }
+        self.0.budget.look_again();
     }
 
-    /// Returns the connections that hold much, the largest first. Links between our own processes have
-    /// bounds of their own, and stay.
-    fn largest(&self) -> Vec<(usize, Large)> {
-        let mut all: Vec<(usize, Large)> = Vec::new();
+    fn holders(&self) -> Holders {
+        let mut found = Holders { closable: Vec::new(), links: 0, going: 0 };
         for (_, item) in self.0.items.borrow().iter() {
-            if let Item::Entry(entry) = item
-                && entry.weight() != Weight::Link
-                && entry.holding() >= SMALL
-            {
-                all.push((entry.holding(), Large::Entry(Rc::clone(entry))));
+            let Item::Entry(entry) = item else { continue };
+            let size = entry.holding();
+            let is_before_the_end = entry.life().state().is_before_the_end();
+            let is_half_open = is_before_the_end && !entry.life().is_open();
+            if entry.weight() == Weight::Link {
+                found.links += size;
+            } else if !is_before_the_end && entry.queued() == 0 {
+                found.going += size;
+            } else if size > 0 {
+                let rank = match size {
+                    ..SMALL => Rank::Small(entry.id().number),
+                    SMALL.. if is_half_open && entry.weight() == Weight::Peer => {
+                        Rank::HalfOpen(Reverse(size))
+                    }
+                    SMALL.. => Rank::Large(Reverse(size)),
+                };
+                found.closable.push((rank, size, Closable::Entry(Rc::clone(entry))));
             }
         }
-        let outside = self.0.budget.holders().into_iter();
-        let outside = outside.map(|holder| (holder.size(), Large::Outside(holder)));
-        all.extend(outside.filter(|(size, _)| *size >= SMALL));
-        all.sort_unstable_by_key(|(size, _)| std::cmp::Reverse(*size));
-        all
+        for holder in self.0.budget.holders() {
+            let size = holder.size();
+            if holder.is_going() {
+                found.going += size;
+            } else if size > 0 {
+                // They are listed by age, and stay in that order.
+                let is_large = size >= SMALL;
+                let rank =
+                    if is_large { Rank::Large(Reverse(size)) } else { Rank::Small(u64::MAX) };
+                found.closable.push((rank, size, Closable::Outside(holder)));
+            }
+        }
+        found.closable.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        found
     }
 
     /// Closes the largest when it has stayed crowded for some seconds.
     fn watch_crowd(&self) {
-        if self.0.budget.is_watched.replace(true) {
+        let is_crowded = self.account().level() >= Level::Crowded;
+        if !is_crowded || self.0.budget.is_watched.replace(true) {
             return;
         }
         let table = self.clone();

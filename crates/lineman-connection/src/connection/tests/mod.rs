@@ -2,6 +2,7 @@
 
 mod bounds;
 mod budget;
+mod relief;
 mod census;
 mod datagrams;
 mod faults;
