@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::due::Deadline;
-use super::entry::Entry;
+use super::entry::{Entry, Weight};
 use super::inflow::Hold;
 use super::life::State;
 use super::outflow::Ending;
@@ -197,15 +197,23 @@ impl<D: Driver> Connection<D> {
 
     pub(super) fn may_send(&self) -> Result<(), SendError> {
         self.takes_messages()?;
-        let is_spent = self.queued_bytes() > 0 && self.entry.table.is_spent();
-        if is_spent && !self.is_full() {
-            self.entry.outflow.fill();
-        }
+        // Links have bounds of their own: what leaves on them makes room elsewhere.
+        let is_spent = self.entry.weight != Weight::Link
+            && self.queued_bytes() > 0
+            && self.entry.table.is_spent();
         if is_spent || self.is_full() {
             self.entry.table.add(|counters| &counters.refused, 1);
+            self.fill();
             return Err(SendError::Full);
         }
         Ok(())
+    }
+
+    /// Nothing more is taken until everything is sent: the handler is told, once.
+    fn fill(&self) {
+        if self.entry.outflow.fill() {
+            self.entry.serve.handler.on_full(self);
+        }
     }
 
     fn sent(&self, queued: usize) {
@@ -215,8 +223,8 @@ impl<D: Driver> Connection<D> {
         if queued >= GROWN {
             self.entry.weigh();
         }
-        if queued >= self.entry.limits().send_queue && self.entry.outflow.fill() {
-            self.entry.serve.handler.on_full(self);
+        if queued >= self.entry.limits().send_queue {
+            self.fill();
         }
     }
 

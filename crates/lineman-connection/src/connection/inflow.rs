@@ -212,10 +212,13 @@ impl Inflow {
     }
 
     /// A beat of the heartbeat has passed. One that is held may have answered, unread, or waits for its
-    /// own answer: its silence begins anew, and is a whole beat long behind the hold.
+    /// own answer: its silence begins anew, and is a whole beat long behind the hold. One that holds too
+    /// much waits for nothing of ours, and has answered only if the kernel has something of it.
     pub(super) fn beat(&self) -> SilenceAction {
+        let is_unread = self.is_held(Hold::OverBudget) && self.is_readable();
+        let is_held = self.holds.get() & !READING_ALONE != 0 || is_unread;
         let (next, beat) = match self.silence.get() {
-            _ if self.holds.get() != 0 => (Silence::Heard, SilenceAction::Wait),
+            _ if is_held => (Silence::Heard, SilenceAction::Wait),
             Silence::Heard => (Silence::Silent, SilenceAction::Wait),
             Silence::Silent => (Silence::Pinged, SilenceAction::Ping),
             Silence::Pinged => (Silence::Pinged, SilenceAction::GiveUp),
@@ -361,6 +364,19 @@ mod tests {
         }
         inflow.heard();
         assert_eq!(inflow.beat(), SilenceAction::Wait);
+    }
+
+    #[test]
+    fn one_over_budget_is_silent_unless_the_kernel_has_something_of_it() {
+        let inflow = held_by(&[Hold::OverBudget]);
+        assert_eq!(
+            [inflow.beat(), inflow.beat(), inflow.beat()],
+            [SilenceAction::Wait, SilenceAction::Ping, SilenceAction::GiveUp]
+        );
+        inflow.set_readable(true);
+        assert_eq!([inflow.beat(), inflow.beat()], [SilenceAction::Wait; 2]);
+        inflow.set_readable(false);
+        assert_eq!([inflow.beat(), inflow.beat()], [SilenceAction::Wait, SilenceAction::Ping]);
     }
 
     /// What an incoming side knows of the socket.

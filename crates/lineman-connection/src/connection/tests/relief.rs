@@ -200,3 +200,37 @@ fn telling(log: &Log, kept: &Rc<RefCell<Vec<Connection<Text>>>>) -> Rc<Handlers<
         ..echoing(&Log::default())
     })
 }
+
+#[test]
+fn where_the_budget_is_used_up_a_link_sends_and_others_are_told_that_they_are_full() {
+    with_table_and_paused_clock(async |table| {
+        let (of_link, of_peer) = (Log::default(), Log::default());
+        let kept = Rc::default();
+        let link = serve(&table, Serve::links(Text::default, telling(&of_link, &kept)));
+        let peers = serve(&table, Serve::peers(Text::default, telling(&of_peer, &kept)));
+        let mut link_peer = connect(link).await;
+        settle().await;
+        let mut peer = connect(peers).await;
+        settle().await;
+        let [link, connection] = kept.take().try_into().expect("both are open");
+        table.set_budget(1000 * KIBI);
+        let other = share(&table, 1000 * KIBI);
+        for connection in [&link, &connection] {
+            connection.send("first").expect("nothing waits");
+        }
+        link.send("second").expect("a link goes on");
+        for _ in 0..2 {
+            let full = connection.send("second").expect_err("used up");
+            assert_eq!(full.downcast_ref(), Some(&SendError::Full));
+        }
+        assert_eq!((of_link.lines(), of_peer.lines()), (Vec::new(), vec!["full".to_owned()]));
+        hear(&mut link_peer, "first\nsecond\n").await;
+        hear(&mut peer, "first\n").await;
+        settle().await;
+        assert_eq!(
+            (of_link.lines().len(), of_peer.lines()),
+            (0, vec!["full".into(), "drained".into()])
+        );
+        drop(other);
+    });
+}

@@ -154,7 +154,7 @@ const TEXT: &[(State, Event, &str)] = &[
     (OverBudget, Resume, "- / probe"),
     (OverBudget, Drain, "drained, probe / -"),
     (OverBudget, Deadline, "the server holds too much, gone in 9 s / -"),
-    (OverBudget, Heartbeat, "- / probe"),
+    (OverBudget, Heartbeat, "no answer to heartbeat, gone in 61 s / -"),
     (OverBudget, Stop, "server going away, gone in 1 s / -"),
     (OverBudget, Reload, "- / probe"),
 ];
@@ -210,7 +210,7 @@ const WEBSOCKET: &[(State, Event, &str)] = &[
     (OverBudget, Resume, "- / probe"),
     (OverBudget, Drain, "drained, probe / -"),
     (OverBudget, Deadline, "the server holds too much, gone in 10 s / - (told 1013)"),
-    (OverBudget, Heartbeat, "- / probe"),
+    (OverBudget, Heartbeat, "no answer to heartbeat, gone in 92 s / - (told 1001)"),
     (OverBudget, Stop, "server going away, gone in 2 s / - (told 1001)"),
     (OverBudget, Reload, "- / probe"),
 ];
