@@ -6,8 +6,8 @@
 //!   one that is silent move;
 //! - `CLUSTER_CERTIFICATE`, `CLUSTER_KEY`: the gateway's files, if it is for `wss`.
 //!
-//! What a client says everybody hears, but for `wait`: its handler takes a minute. A handshake may take a day: who is turned away sooner was not
-//! waited for.
+//! What a client says everybody hears, but for `wait`: its handler takes a minute. A handshake may take a day: a peer that is
+//! turned away sooner was not waited for.
 
 use std::env;
 use std::str::FromStr;

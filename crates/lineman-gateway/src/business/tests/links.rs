@@ -115,7 +115,7 @@ fn a_gateway_that_is_listed_during_a_drain_is_not_linked() {
     });
 }
 
-/// Its clients are others' by then, who must not see what it would do a second time.
+/// Its clients are other businesses' by then: what it did would be done beside them.
 #[test]
 fn a_business_that_stood_still_handles_nothing_of_a_link_that_ended_meanwhile() {
     for stood_still in [false, true] {
