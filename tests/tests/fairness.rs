@@ -1,13 +1,19 @@
 //! Behind a gateway: what one client or one business does costs the others nothing.
 
+use std::iter;
+
 use anyhow::{Context, Result, ensure};
 use lineman_testkit::{Client, Status};
 use lineman_tests::alone;
 use lineman_tests::programs::cluster;
 use lineman_tests::raw::{Raw, frame};
+use tokio::task::JoinSet;
 
 /// What one client sent when it hung all others.
 const FLOOD: usize = 40_000;
+
+/// How many clients flood at once.
+const FLOODERS: u64 = 45;
 
 /// How many peers may be unknown to a register at once, and how many surely are too many.
 const STRANGERS: usize = 64;
@@ -27,12 +33,34 @@ async fn a_client_that_floods_a_handler_that_waits_costs_no_neighbour_and_no_new
     cluster.program.until("the flood to meet its bound", met).await?;
 
     is_served(&mut neighbour).await?;
-    is_served(&mut cluster.client().await?).await?;
+    is_heard(&mut cluster.client().await?, &mut [&mut neighbour]).await?;
     let waiting = cluster.program.status().await?.gauge("business", "waiting_events");
     assert!(waiting < 256, "{waiting} events of one client");
     flood.abort();
     is_served(&mut neighbour).await?;
-    is_served(&mut cluster.client().await?).await
+    is_heard(&mut cluster.client().await?, &mut [&mut neighbour]).await
+}
+
+/// So many at their share of 256 events are more than their business takes of a link.
+#[tokio::test]
+async fn many_clients_that_flood_wait_and_their_neighbours_do_not() -> Result<()> {
+    let _machine = alone().await;
+    let cluster = cluster()?.started().await?;
+    let mut neighbour = cluster.client().await?;
+    let messages = frame(0x81, b"wait")?.repeat(1000);
+    let mut floods = JoinSet::new();
+    for _ in 0..FLOODERS {
+        let (flooder, messages) =
+            (Raw::websocket(&cluster.port.address()).await?, messages.clone());
+        floods.spawn(async move { flooder.flood(&messages).await });
+    }
+    let all_wait = |status: &Status| status.gauge("gateway", "waiting_clients") == FLOODERS;
+    cluster.program.until("all that flood to wait", all_wait).await?;
+    is_served(&mut neighbour).await?;
+    is_heard(&mut cluster.client().await?, &mut [&mut neighbour]).await?;
+    let told = cluster.program.status().await?.gauge("business", "shrunk_shares");
+    ensure!(told > 0, "its link was not near its bound");
+    Ok(())
 }
 
 #[tokio::test]
@@ -41,37 +69,38 @@ async fn the_clients_of_a_business_that_is_stopped_move_and_new_ones_avoid_it() 
     let cluster = cluster()?.knob("CLUSTER_BUSINESSES", "2").knob("CLUSTER_ABANDON", "6");
     let cluster = cluster.started().await?;
     // One for each of the two.
-    let mut clients = [cluster.client().await?, cluster.client().await?];
-    for client in &mut clients {
-        is_served(client).await?;
-    }
+    let (mut one, mut two) = (cluster.client().await?, cluster.client().await?);
+    is_heard(&mut one, &mut [&mut two]).await?;
+    is_heard(&mut two, &mut [&mut one]).await?;
     let stopped = cluster.program.process("business/0").await?;
     stopped.suspend();
-    for client in &mut clients {
-        client.send_text("lost, if it is the stopped one's").await?;
+    let said = "lost, if it is the stopped one's";
+    for client in [&mut one, &mut two] {
+        client.send_text(said).await?;
+    }
+    // The other one's message is heard, and the stopped one's never.
+    for client in [&mut one, &mut two] {
+        ensure!(client.next_text().await? == said);
     }
     let gauge = |name: &'static str, value: u64| {
         move |status: &Status| status.gauge("gateway", name) == value
     };
     cluster.program.until("the business to be seen as stalled", gauge("stalled", 1)).await?;
     for _ in 0..5 {
-        is_served(&mut cluster.client().await?).await?;
+        is_heard(&mut cluster.client().await?, &mut [&mut one, &mut two]).await?;
     }
     cluster.program.until("its clients to move", gauge("abandoned_links", 1)).await?;
-    for client in &mut clients {
-        is_served(client).await?;
-    }
+    is_heard(&mut one, &mut [&mut two]).await?;
+    is_heard(&mut two, &mut [&mut one]).await?;
     assert!(cluster.program.status().await?.gauge("gateway", "lost_events") >= 1);
 
     stopped.resume();
     cluster.program.until("the business to be linked again", gauge("links", 2)).await?;
     for _ in 0..4 {
-        is_served(&mut cluster.client().await?).await?;
+        is_heard(&mut cluster.client().await?, &mut [&mut one, &mut two]).await?;
     }
-    for client in &mut clients {
-        is_served(client).await?;
-    }
-    Ok(())
+    is_heard(&mut one, &mut [&mut two]).await?;
+    is_heard(&mut two, &mut [&mut one]).await
 }
 
 #[tokio::test]
@@ -97,10 +126,18 @@ async fn peers_that_never_say_what_they_are_keep_no_business_from_a_register() -
     Ok(())
 }
 
-/// Says something, and hears it.
+/// A client that is alone says something, and that is what it hears next.
 async fn is_served(client: &mut Client) -> Result<()> {
+    is_heard(client, &mut []).await
+}
+
+/// A client says something, and that is what it and the others that are there hear next.
+async fn is_heard(client: &mut Client, others: &mut [&mut Client]) -> Result<()> {
     let said = format!("{:?}", std::time::Instant::now());
     client.send_text(&*said).await?;
-    while client.next_text().await? != said {}
+    for hears in iter::once(client).chain(others.iter_mut().map(|other| &mut **other)) {
+        let heard = hears.next_text().await?;
+        ensure!(heard == said, "{heard} was heard for {said}");
+    }
     Ok(())
 }
