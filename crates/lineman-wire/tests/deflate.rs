@@ -238,6 +238,17 @@ fn a_compressed_message_that_says_nothing_has_an_end_too() {
 }
 
 #[test]
+fn a_window_that_is_kept_is_unfinished_only_within_a_message() {
+    let mut decoder = Decoder::with_extensions(Role::Client, agreed(&CONTEXT));
+    let hello = frame(Opcode::Text, true, 4, &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
+    let (limits, mut input) = (Limits::default(), BytesMut::from(&hello[..5]));
+    assert!(decoder.decode(&mut input, &limits) == Ok(None) && decoder.held() > 32 * 1024);
+    input.extend_from_slice(&hello[5..]);
+    assert_eq!(decoder.decode(&mut input, &limits), Ok(Some(text("Hello"))));
+    assert_eq!(decoder.held(), 0);
+}
+
+#[test]
 fn an_idle_decoder_owns_no_window_without_takeover() {
     let (mut pool, limits) = (Pool::new(), Limits::default());
     for (deflate, movable) in [(ALONE, true), (CONTEXT, false)] {

@@ -89,7 +89,8 @@ impl Unfinished {
 
     /// Returns how many bytes of memory it owns, beside itself.
     pub(crate) fn held(&self) -> usize {
-        let inflater = if self.inflater.is_some() { INFLATER } else { 0 };
+        // Between messages it is part of an open connection that takes its context over, as its entry is.
+        let inflater = if self.deflate == Deflated::No { 0 } else { INFLATER };
         self.message.as_ref().map_or(0, PartialMessage::capacity)
             + self.frame.as_ref().map_or(0, |frame| frame.control.capacity())
             + self.deflated.capacity()
