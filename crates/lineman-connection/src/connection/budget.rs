@@ -5,6 +5,7 @@
 //! by itself, once, until its last holder drops it. No I/O and no clock.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Waker};
@@ -37,14 +38,24 @@ pub(crate) struct Account {
     used: AtomicUsize,
     most: AtomicUsize,
     /// Bodies of requests that wait for a calmer time.
-    waiting: Mutex<Vec<Waker>>,
+    waiting: Mutex<Waiters>,
+    /// The loop that acts on the sum: most of what hyper holds comes and goes without a turn of it.
+    watcher: Mutex<Option<Waker>>,
+}
+
+/// Tasks that wait, each by its ticket.
+#[derive(Debug, Default)]
+struct Waiters {
+    next: u64,
+    wakers: BTreeMap<u64, Waker>,
 }
 
 impl Default for Account {
     /// Returns one without a bound.
     fn default() -> Self {
         let most = AtomicUsize::new(usize::MAX);
-        Self { used: AtomicUsize::new(0), most, waiting: Mutex::default() }
+        let (waiting, watcher) = (Mutex::default(), Mutex::default());
+        Self { used: AtomicUsize::new(0), most, waiting, watcher }
     }
 }
 
@@ -58,11 +69,33 @@ impl Account {
     }
 
     fn add(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.moved(before, before.saturating_add(bytes));
     }
 
     fn subtract(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.moved(before, before.saturating_sub(bytes));
+    }
+
+    /// Wakes those concerned if the sum has come to another level, or back to where it is calm.
+    fn moved(&self, before: usize, now: usize) {
+        let is_calm = |used: usize| used < self.calm_below();
+        if self.level_of(before) == self.level_of(now) && is_calm(before) == is_calm(now) {
+            return;
+        }
+        if is_calm(now) {
+            self.wake();
+        }
+        if let Some(watcher) = &*self.watcher.lock().unwrap_or_else(PoisonError::into_inner) {
+            watcher.wake_by_ref();
+        }
+    }
+
+    /// Sets what is woken when the sum has come to another level.
+    pub(super) fn watch(&self, watcher: &Waker) {
+        let mut kept = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(watcher.clone());
     }
 
     /// Returns whether nothing more is wanted.
@@ -71,7 +104,15 @@ impl Account {
     }
 
     pub(crate) fn level(&self) -> Level {
-        let used = self.used();
+        self.level_of(self.used())
+    }
+
+    /// Returns the sum below which what was begun is over: less than a level, so that it does not flap.
+    fn calm_below(&self) -> usize {
+        self.most() / 16 * 7
+    }
+
+    fn level_of(&self, used: usize) -> Level {
         let levels = [Level::Spent, Level::Crowded, Level::Tight];
         levels.into_iter().find(|&level| used >= self.border(level)).unwrap_or(Level::Calm)
     }
@@ -87,18 +128,30 @@ impl Account {
         }
     }
 
-    /// Has the task woken when there is room again.
-    pub(crate) fn wait(&self, context: &Context<'_>) {
+    /// Returns a ticket to wait with.
+    pub(crate) fn ticket(&self) -> u64 {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-            waiting.push(context.waker().clone());
-        }
+        waiting.next += 1;
+        waiting.next
+    }
+
+    /// Has the task woken when it is calm.
+    pub(crate) fn wait(&self, ticket: u64, context: &Context<'_>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.wakers.insert(ticket, context.waker().clone());
+    }
+
+    /// What had the ticket waits no more.
+    pub(crate) fn leave(&self, ticket: u64) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.wakers.remove(&ticket);
     }
 
     fn wake(&self) {
-        let waiting =
-            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        waiting.into_iter().for_each(Waker::wake);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let wakers = std::mem::take(&mut waiting.wakers);
+        drop(waiting);
+        wakers.into_values().for_each(Waker::wake);
     }
 }
 
@@ -139,15 +192,16 @@ impl Share {
 
     /// Returns the bytes as a payload that counts for this holder until it is dropped.
     pub(crate) fn count(self: &Arc<Self>, bytes: Bytes) -> Bytes {
-        let size = bytes.len() + PER_PAYLOAD;
-        self.size.fetch_add(size, Ordering::Relaxed);
-        count(&self.account, Some(Arc::clone(self)), bytes)
+        let memory = bytes.len();
+        self.size.fetch_add(memory + PER_PAYLOAD, Ordering::Relaxed);
+        count(&self.account, Some(Arc::clone(self)), bytes, memory)
     }
 }
 
 /// Bytes that count until they are dropped.
 struct Payload {
     bytes: Bytes,
+    size: usize,
     account: Arc<Account>,
     holder: Option<Arc<Share>>,
 }
@@ -160,18 +214,24 @@ impl AsRef<[u8]> for Payload {
 
 impl Drop for Payload {
     fn drop(&mut self) {
-        let size = self.bytes.len() + PER_PAYLOAD;
-        self.account.subtract(size);
+        // The table looks when the sum has changed: the share is to be right by then.
         if let Some(holder) = &self.holder {
-            holder.size.fetch_sub(size, Ordering::Relaxed);
+            holder.size.fetch_sub(self.size, Ordering::Relaxed);
         }
+        self.account.subtract(self.size);
     }
 }
 
-/// Returns the bytes as a payload that counts until it is dropped.
-pub(super) fn count(account: &Arc<Account>, holder: Option<Arc<Share>>, bytes: Bytes) -> Bytes {
-    account.add(bytes.len() + PER_PAYLOAD);
-    Bytes::from_owner(Payload { bytes, account: Arc::clone(account), holder })
+/// Returns the bytes as a payload that counts with all its memory until it is dropped.
+pub(super) fn count(
+    account: &Arc<Account>,
+    holder: Option<Arc<Share>>,
+    bytes: Bytes,
+    memory: usize,
+) -> Bytes {
+    let size = memory + PER_PAYLOAD;
+    account.add(size);
+    Bytes::from_owner(Payload { bytes, size, account: Arc::clone(account), holder })
 }
 
 /// The budget of a table.
@@ -222,7 +282,7 @@ impl Budget {
         if let Some((_, counted)) = recent.iter().find(|(seen, _)| is_same(seen)) {
             return counted.clone();
         }
-        let counted = count(&self.account, None, bytes.clone());
+        let counted = count(&self.account, None, bytes.clone(), bytes.len());
         if recent.len() == RECENT {
             recent.remove(0);
         }
@@ -270,7 +330,7 @@ impl Budget {
         if self.next.get() - used > most / 16 {
             self.look_again();
         }
-        (used < most / 16 * 7).then_some(Level::Calm)
+        (used < self.account.calm_below()).then_some(Level::Calm)
     }
 
     /// Has the sum looked at one step above what it is now, or at the next level.

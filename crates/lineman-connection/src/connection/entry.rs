@@ -239,6 +239,7 @@ impl<D: Driver> Entry<D> {
         let mut queue = self.outflow.queue.borrow_mut();
         let mut transport = self.transport.borrow_mut();
         let Some(transport_now) = transport.as_mut() else { return };
+        self.table.freeze_large(&mut queue);
         let written = transport_now.write(&mut queue);
         let drained = queue.is_empty() && transport_now.pending() == 0;
         drop(transport);

@@ -39,7 +39,10 @@ impl SendQueue {
 
     /// Returns the memory of what it holds alone; a payload of [`SHARE_FROM`] bytes or more counts by itself.
     pub(super) fn held(&self) -> usize {
-        self.tail.len() + self.pieces.len() * PER_PIECE
+        // The buffers of ordinary size are the pool's sooner or later.
+        let (length, memory) = (self.tail.len(), self.tail.capacity());
+        let tail = if memory > POOLED { memory } else { length };
+        tail + self.pieces.len() * PER_PIECE
     }
 
     /// Returns how many bytes lie in pieces that others may hold as well.
@@ -58,13 +61,17 @@ impl SendQueue {
 
     /// Gives the tail a buffer of the pool, if it has none of its own.
     pub(super) fn prepare(&mut self, pool: &mut Pool) {
-        if self.tail.len() >= POOLED {
-            // What was written of a large buffer would be kept until all of it is.
-            let full = std::mem::take(&mut self.tail).freeze();
-            self.push(full, pool);
-        }
+        self.freeze_large(pool);
         if self.tail.capacity() == 0 {
             self.tail = pool.take();
+        }
+    }
+
+    /// Makes a large tail a piece: what was written of it is kept until all of it is, and counts until then.
+    pub(super) fn freeze_large(&mut self, pool: &Pool) {
+        if self.tail.len() >= POOLED {
+            let full = std::mem::take(&mut self.tail);
+            self.push(full, pool);
         }
     }
 
@@ -77,8 +84,9 @@ impl SendQueue {
             self.tail.extend_from_slice(&bytes);
             return;
         }
+        self.freeze_large(pool);
         if !self.tail.is_empty() {
-            let before = self.tail.split().freeze();
+            let before = self.tail.split();
             self.push(before, pool);
         }
         self.pieces_len += bytes.len();
@@ -86,9 +94,10 @@ impl SendQueue {
     }
 
     /// Queues what was the tail.
-    fn push(&mut self, before: Bytes, pool: &Pool) {
-        let counts = before.len() >= SHARE_FROM;
-        let before = if counts { count(&pool.account, None, before) } else { before };
+    fn push(&mut self, before: BytesMut, pool: &Pool) {
+        let (counts, memory) = (before.len() >= SHARE_FROM, before.capacity());
+        let before = before.freeze();
+        let before = if counts { count(&pool.account, None, before, memory) } else { before };
         self.pieces_len += before.len();
         self.pieces.push_back(before);
     }
@@ -300,6 +309,20 @@ mod tests {
         assert!(all > 240_000, "{all}");
         queue.written(80_000);
         assert_eq!(all - pool.account.used(), 80_128);
+    }
+
+    #[test]
+    fn a_large_message_counts_until_its_last_byte_is_written() {
+        let mut pool = Pool::default();
+        let mut queue = SendQueue::default();
+        queue.prepare(&mut pool);
+        queue.tail().extend_from_slice(&vec![7; 10_000_000]);
+        queue.freeze_large(&pool);
+        queue.written(9_999_999);
+        assert_eq!(queue.len(), 1);
+        assert!(queue.held() + pool.account.used() >= 10_000_000, "it has all its memory");
+        queue.written(1);
+        assert_eq!((queue.held(), pool.account.used()), (0, 0));
     }
 
     #[test]

@@ -289,7 +289,7 @@ impl<D: Driver> Entry<D> {
     }
 
     /// Keeps what could not be decoded yet, in a buffer of the connection's own.
-    fn keep_rest(self: &Rc<Self>, own: BytesMut, plain: &mut BytesMut) {
+    fn keep_rest(self: &Rc<Self>, mut own: BytesMut, plain: &mut BytesMut) {
         if self.life.is_closed() {
             plain.clear();
             return;
@@ -297,8 +297,7 @@ impl<D: Driver> Entry<D> {
         if own.is_empty() && !plain.is_empty() {
             self.inflow.keep(BytesMut::from(&plain[..]));
             plain.clear();
-        } else if own.capacity() > own.len().saturating_mul(4) {
-            // A read made room for the shared buffer's size behind a few bytes.
+        } else if is_mostly_empty(&mut own) {
             self.inflow.keep(BytesMut::from(&own[..]));
         } else {
             self.inflow.keep(own);
@@ -366,5 +365,36 @@ impl<D: Driver> Entry<D> {
         let Some(pace) = due.message() else { return Duration::ZERO };
         let until = pace.until(self.limits().message_time, self.limits().least_rate);
         until.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Returns whether more than three quarters of a buffer's memory are unused: a read made room for the shared
+/// buffer's size behind a few bytes, or a large message was decoded out of it. That part lies before the rest,
+/// and `capacity` tells of it once the rest has moved there.
+fn is_mostly_empty(buffer: &mut BytesMut) -> bool {
+    buffer.try_reclaim(buffer.len().saturating_mul(3).saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf as _;
+
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_much_was_decoded_out_of_is_mostly_empty() {
+        for (size, rest, expected) in [
+            (8_000_000, 50_000, true),
+            (8_000_000, 1_900_000, true),
+            (8_000_000, 2_100_000, false),
+            (8_000_000, 8_000_000, false),
+            (0, 0, false),
+        ] {
+            let mut buffer = BytesMut::with_capacity(size);
+            buffer.resize(size, 7);
+            buffer.advance(size - rest);
+            assert_eq!(is_mostly_empty(&mut buffer), expected, "{rest} of {size}");
+            assert_eq!(buffer.len(), rest);
+        }
     }
 }

@@ -1,21 +1,25 @@
 //! A request's body as a service reads it: within its size, and at a pace that gets somewhere.
 
 use std::fmt;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{LengthLimitError, Limited};
 use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
 
 use super::limits::Limits;
 use super::pace::Pace;
 use crate::BoxError;
 use crate::connection::{Level, Share};
+use crate::limit::finite;
 
 /// The body of a request, bounded by [`Limits`].
 ///
@@ -27,6 +31,22 @@ pub struct Body {
     fault: Fault,
     /// What counts its pieces.
     holder: Option<Arc<Share>>,
+    /// How long it may wait for the process.
+    wait_limit: Duration,
+    wait: Option<Wait>,
+}
+
+/// A wait until the process holds less, which is not the peer's fault.
+struct Wait {
+    holder: Arc<Share>,
+    ticket: u64,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.holder.account().leave(self.ticket);
+    }
 }
 
 /// Of a body as much is read whatever the process holds: most are smaller, and end.
@@ -59,22 +79,36 @@ impl Body {
             pace: Pace::new(limits.body_stall, limits.body_rate),
             fault,
             holder,
+            wait_limit: limits.body_stall,
+            wait: None,
         }
     }
-}
 
-impl Body {
-    /// Returns whether the process holds so much that a large body is not read.
-    fn has_to_wait(&self, context: &Context<'_>) -> bool {
-        let Some(holder) = self.holder.as_ref().filter(|_| self.pace.passed() >= FREE) else {
-            return false;
+    /// Waits while the process holds so much that a large body is not read; fails when that takes too long.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let is_large = self.pace.passed() >= FREE;
+        let Some(holder) = self.holder.as_ref().filter(|_| is_large) else {
+            return Poll::Ready(Ok(()));
         };
-        if holder.account().level() < Level::Tight {
-            return false;
+        let is_tight = || holder.account().level() >= Level::Tight;
+        if is_tight() {
+            let (pace, limit) = (&mut self.pace, self.wait_limit);
+            let wait = self.wait.get_or_insert_with(|| {
+                // The peer's own silence ends here.
+                pace.went_on(0);
+                let (holder, ticket) = (Arc::clone(holder), holder.account().ticket());
+                Wait { holder, ticket, timer: Box::pin(sleep(finite(limit))) }
+            });
+            holder.account().wait(wait.ticket, context);
+            // It may have become calm on another thread before that.
+            if is_tight() {
+                ready!(wait.timer.as_mut().poll(context));
+                self.fault.set(StatusCode::SERVICE_UNAVAILABLE);
+                return Poll::Ready(Err("the server holds too much to read the body".into()));
+            }
         }
-        holder.account().wait(context);
-        // It may have become calm on another thread before that.
-        holder.account().level() >= Level::Tight
+        self.wait = None;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -87,10 +121,8 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        if this.has_to_wait(context) {
-            ready!(this.pace.poll_overdue(context));
-            this.fault.set(StatusCode::SERVICE_UNAVAILABLE);
-            return Poll::Ready(Some(Err("the server holds too much to read the body".into())));
+        if let Err(error) = ready!(this.poll_room(context)) {
+            return Poll::Ready(Some(Err(error)));
         }
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) else {
             ready!(this.pace.poll_overdue(context));

@@ -53,7 +53,7 @@ impl Table {
     }
 
     /// Closes what is in its handshake now and still is after [`HANDSHAKE_IN_DRAIN`]: browsers connect
-    /// ahead of what they may want, and nobody is to wait for that.
+    /// ahead of what they may want, and no process is to wait for that.
     fn hurry_handshakes(&self) {
         let half_open = |entry: &Rc<dyn AnyEntry>| {
             entry.weight() == Weight::Peer && entry.life().is_half_open()

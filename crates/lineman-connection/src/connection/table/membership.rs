@@ -216,6 +216,10 @@ impl Table {
         queue.prepare(&mut self.0.pool.borrow_mut());
     }
 
+    pub(in crate::connection) fn freeze_large(&self, queue: &mut SendQueue) {
+        queue.freeze_large(&self.0.pool.borrow());
+    }
+
     pub(in crate::connection) fn share(&self, queue: &mut SendQueue, bytes: Bytes) {
         let bytes = if bytes.len() < SHARE_FROM { bytes } else { self.shared(bytes) };
         queue.share(bytes, &mut self.0.pool.borrow_mut());

@@ -222,6 +222,7 @@ impl Table {
         let mut kept = self.0.waker.borrow_mut();
         if !kept.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             *kept = Some(context.waker().clone());
+            self.account().watch(context.waker());
         }
     }
 

@@ -91,6 +91,17 @@ fn a_crowd_that_comes_back_is_closed_after_five_seconds_again() {
 }
 
 #[test]
+fn what_is_held_elsewhere_is_looked_at_without_a_turn_of_the_tables() {
+    with_table_and_paused_clock(async |table| {
+        table.set_budget(1000 * KIBI);
+        settle().await;
+        let large = share(&table, 1100 * KIBI);
+        settle().await;
+        assert!(large.0.is_going());
+    });
+}
+
+#[test]
 fn half_open_ones_are_not_held_and_go_first_and_at_once() {
     with_table_and_paused_clock(async |table| {
         let files = Files::new();
