@@ -17,9 +17,8 @@ pin_project! {
     pub(super) struct Answer<B: Body> {
         #[pin]
         body: Option<B>,
-        text: Bytes,
-        // What the service gave and hyper has not asked for.
-        rest: Option<B::Data>,
+        // What the service gave, or the text, as far as hyper has not asked for it.
+        rest: Bytes,
         exchange: Exchange,
     }
 }
@@ -27,7 +26,7 @@ pin_project! {
 /// Passes on what the service answers.
 pub(super) fn answer<B: Body>(response: Response<B>, exchange: Exchange) -> Response<Answer<B>> {
     exchange.answered();
-    response.map(|body| Answer { body: Some(body), text: Bytes::new(), rest: None, exchange })
+    response.map(|body| Answer { body: Some(body), rest: Bytes::new(), exchange })
 }
 
 /// Answers with a status, in words too. Over HTTP/1 it is the connection's last answer: what follows the
@@ -39,7 +38,7 @@ pub(super) fn refuse<B: Body>(
 ) -> Response<Answer<B>> {
     exchange.answered();
     let response = in_words(status);
-    let mut response = response.map(|text| Answer { body: None, text, rest: None, exchange });
+    let mut response = response.map(|rest| Answer { body: None, rest, exchange });
     if spoken == Spoken::Http1 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -58,7 +57,7 @@ pub(super) fn in_words(status: StatusCode) -> Response<Bytes> {
 /// Answers with a status and nothing else.
 pub(super) fn empty<B: Body>(status: StatusCode, exchange: Exchange) -> Response<Answer<B>> {
     exchange.answered();
-    let body = Answer { body: None, text: Bytes::new(), rest: None, exchange };
+    let body = Answer { body: None, rest: Bytes::new(), exchange };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response
@@ -74,37 +73,29 @@ impl<B: Body> Body for Answer<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
         this.exchange.went_on();
-        if !this.text.is_empty() {
-            this.exchange.gave();
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(this.text)))));
-        }
-        let mut data = if let Some(rest) = this.rest.take() {
-            rest
-        } else {
+        if this.rest.is_empty() {
             let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
             let Some(frame) = ready!(body.poll_frame(context)?) else { return Poll::Ready(None) };
             match frame.into_data() {
-                Ok(data) => data,
+                // It counts as it is: a piece of it shares its memory with the rest.
+                Ok(data) => *this.rest = this.exchange.count(whole(data)),
                 Err(trailers) => {
                     this.exchange.gave();
                     return Poll::Ready(Some(Ok(trailers.map_data(whole))));
                 }
             }
-        };
-        let piece = data.copy_to_bytes(data.remaining().min(this.exchange.piece()));
-        *this.rest = data.has_remaining().then_some(data);
+        }
+        let piece = this.rest.split_to(this.rest.len().min(this.exchange.piece()));
         this.exchange.gave();
-        let piece = this.exchange.count(piece);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_over = self.text.is_empty() && self.rest.is_none();
-        is_over && self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.rest.is_empty() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.as_ref().map_or(self.text.len(), Buf::remaining) as u64;
+        let rest = self.rest.len() as u64;
         let body = self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(body.lower().saturating_add(rest));

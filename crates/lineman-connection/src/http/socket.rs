@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
@@ -60,16 +60,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         (self.inner, self.first)
     }
 
-    /// Takes back what hyper is not to have yet.
+    /// Takes back what hyper is not to have yet of what was read, from the wire or of the first bytes.
     fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
-        let Some(strict) = &mut self.strict else { return };
         let Some(bytes) = buffer.filled_mut().get_mut(before..) else { return };
-        let passed = strict.pass(bytes, &self.watch.framing);
-        let held = &bytes[passed..];
-        if !held.is_empty() {
-            self.first = Bytes::from([held, &self.first].concat());
-            buffer.set_filled(before + passed);
+        let strict = self.strict.as_mut();
+        let passed = strict.map_or(bytes.len(), |it| it.pass(bytes, &self.watch.framing));
+        if !self.first.is_empty() {
+            self.first.advance(passed);
+        } else if passed < bytes.len() {
+            self.first = Bytes::copy_from_slice(&bytes[passed..]);
         }
+        buffer.set_filled(before + passed);
     }
 
     /// Passes on what a write came to; one that waits has its deadline, and what follows it a rate.
@@ -125,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Socket<S> {
             ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
         } else {
             let count = this.first.len().min(buffer.remaining());
-            buffer.put_slice(&this.first.split_to(count));
+            buffer.put_slice(&this.first[..count]);
         }
         if buffer.filled().len() > before {
             this.watch.received();

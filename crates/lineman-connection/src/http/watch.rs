@@ -281,10 +281,10 @@ impl Exchange {
         self.watch.piece()
     }
 
-    /// A piece of the answer counts until it is sent, unless others hold its memory as well.
-    pub(super) fn count(&self, piece: Bytes) -> Bytes {
-        let counts = piece.len() >= COUNTED && piece.is_unique();
-        if counts { self.watch.holder().count(piece) } else { piece }
+    /// What the service gave counts until all of it is sent, unless others hold its memory as well.
+    pub(super) fn count(&self, given: Bytes) -> Bytes {
+        let counts = given.len() >= COUNTED && given.is_unique();
+        if counts { self.watch.holder().count(given) } else { given }
     }
 
     /// The peer has taken enough of the answer that its next piece is asked for.

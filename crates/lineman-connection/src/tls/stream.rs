@@ -1,5 +1,5 @@
 //! TLS over an asynchronous stream, for connections that left the table: HTTP, and tests that connect by
-//! himself. Buffers are bounded and let go when they are empty.
+//! themselves. Buffers are bounded and let go when they are empty.
 
 use std::io;
 use std::pin::Pin;
@@ -210,6 +210,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         let piece = buffer.get(..WRITE_SIZE).unwrap_or(buffer);
         this.session.seal(piece, &mut this.output).map_err(failed)?;
         Poll::Ready(Ok(piece.len()))
+    }
+
+    /// A head and the beginning of the body behind it become one record.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        match pieces.iter().find(|piece| !piece.is_empty()) {
+            Some(first) if first.len() < total.min(WRITE_SIZE) => {
+                let mut record = Vec::with_capacity(total.min(WRITE_SIZE));
+                for piece in pieces {
+                    let room = WRITE_SIZE - record.len();
+                    record.extend_from_slice(piece.get(..room).unwrap_or(piece));
+                }
+                self.poll_write(context, &record)
+            }
+            first => self.poll_write(context, first.map_or(&[], |first| first)),
+        }
+    }
+
+    /// Else hyper copies an answer into a buffer of its own, where nothing counts it.
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

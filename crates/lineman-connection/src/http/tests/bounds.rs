@@ -1,9 +1,12 @@
 //! Each bound of a connection, met: the named answer, and that nobody else notices.
 
+use bytes::BytesMut;
 use lineman_wire::text::Text;
 
 use super::*;
 use crate::connection::{self, Connection, Handlers, Serve, messages};
+use crate::tls::tests::Files;
+use crate::tls::{self, Connector, Parts};
 
 fn echo() -> Http {
     Http::new(Echo(Seen::default()))
@@ -231,6 +234,66 @@ fn a_large_body_is_not_read_while_the_process_holds_too_much_and_small_ones_are(
             sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(seen.0.take(), ["POST /a h hi", "POST /a h broken"]);
+    });
+}
+
+#[test]
+fn the_time_in_which_a_body_is_not_read_is_not_its_peers() {
+    with_table(async |table| {
+        let seen = Seen::default();
+        let address = listen(&table, Http::new(Echo(seen.clone())));
+        table.set_budget(2_000_000);
+        let mut peer = connect(address).await;
+        say(&mut peer, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100003\r\n\r\n").await;
+        say(&mut peer, vec![b'x'; 100_000]).await;
+        sleep(seconds(10)).await;
+        let other = table.holder();
+        let held = other.count(Bytes::from(vec![0; 1_200_000]));
+        say(&mut peer, "a").await;
+        sleep(seconds(20)).await;
+        drop(held);
+        sleep(seconds(20)).await;
+        say(&mut peer, "bc").await;
+        assert_eq!(statuses(&hear(&mut peer).await), [200]);
+    });
+}
+
+/// Waits until the table holds so much.
+async fn until_held(table: &Table, least: u64) {
+    for _ in 0..1000 {
+        if table.stats().held_bytes >= least {
+            return;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{} bytes are held", table.stats().held_bytes);
+}
+
+fn ten_megabytes() -> Http {
+    Http::new(tower::service_fn(async |_: Request<Body>| {
+        Ok::<_, Infallible>(Response::new("x".repeat(10_000_000)))
+    }))
+}
+
+#[test]
+fn what_a_peer_does_not_read_of_an_answer_counts_over_tls() {
+    with_table(async |table| {
+        let files = Files::new();
+        let front = Front { tls: Some(files.tls("server")), ..Front::default() };
+        let address = listen_with(&table, ten_megabytes(), front);
+        let io = connect(address).await;
+        // The paused clock leaps over the time in which Nagle's algorithm keeps the request back.
+        io.set_nodelay(true).expect("an option");
+        let session = Connector::new(&files.client_tls()).expect("good files").session("localhost");
+        let (session, none) = (session.expect("a good name"), BytesMut::new);
+        let parts = Parts { io, session, undecrypted: none(), unread: none(), unsent: none() };
+        let mut peer = tls::Stream::new(parts);
+        peer.handshake().await.expect("a handshake");
+        peer.write_all(GET.as_bytes()).await.expect("written");
+        peer.flush().await.expect("sent");
+        until_held(&table, 10_000_000).await;
+        let mut answer = vec![0; 10_000_000];
+        peer.read_exact(&mut answer).await.expect("all of it");
     });
 }
 

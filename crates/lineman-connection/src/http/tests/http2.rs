@@ -75,6 +75,24 @@ fn requests_of_one_connection_run_at_once() {
 }
 
 #[test]
+fn what_a_peer_does_not_read_of_an_answer_counts() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |_: Request<Body>| {
+            Ok::<_, Infallible>(Response::new("x".repeat(10_000_000)))
+        });
+        let mut peer = connected(&table, &Http::new(service)).await;
+        let request = Request::get("https://h/a").body(Full::default()).expect("a sound request");
+        let answer = peer.requests.send_request(request).await.expect("an answer");
+        sleep(seconds(1)).await;
+        let held = table.stats().held_bytes;
+        assert!(held >= 10_000_000, "{held}");
+        answer.into_body().collect().await.expect("a body");
+        sleep(seconds(1)).await;
+        assert_eq!(table.stats().held_bytes, 0);
+    });
+}
+
+#[test]
 fn a_bound_met_costs_its_own_stream() {
     with_table(async |table| {
         let limits = Limits { body_size: 10, headers: 20, ..Limits::default() };
