@@ -106,22 +106,6 @@ fn each_link_is_pinged_once_in_a_period() {
 }
 
 #[test]
-fn a_client_that_went_without_a_business_is_forgotten_in_time() {
-    let mut world = World::new();
-    let business = world.business("a:0");
-    let one = world.client();
-    world.lose(&business);
-    world.leave(&one);
-    world.now += Duration::from_secs(29);
-    world.submit(Input::Sweep);
-    assert!(world.core.held.remembers(1));
-    world.now += Duration::from_secs(1);
-    world.submit(Input::Sweep);
-    assert!(!world.core.held.remembers(1));
-    assert_eq!(world.business("a:1").heard(), [(Command::Hello, 0)]);
-}
-
-#[test]
 fn packets_say_from_which_address_a_client_came() {
     let mut world = World::new();
     let business = world.business("a:0");
