@@ -57,12 +57,12 @@ fn a_peer_that_stays_after_our_end_is_dropped() {
     });
 }
 
-/// A proxy in a few lines: what comes in goes to `upstream` and back.
-fn proxy(table: &Table, upstream: SocketAddr) -> SocketAddr {
+/// A proxy in a few lines, as the documentation has it: what comes in goes to `upstream` and back.
+pub(super) fn proxy(table: &Table, upstream: SocketAddr) -> SocketAddr {
     let inner = table.clone();
     let handlers = Handlers {
         connect: Some(boxed(async move |client: Connection<Raw>| {
-            let out = Serve::peers(|| Raw, Rc::new(Handlers::default()));
+            let out = Serve::outgoing(|| Raw, Rc::new(Handlers::default()));
             let server = inner.connect(upstream, &Rc::new(out))?;
             client.pipe(&server);
             server.pipe(&client);

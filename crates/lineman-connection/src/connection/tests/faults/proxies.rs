@@ -4,25 +4,10 @@ use lineman_wire::raw::Raw;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::connection::tests::features::proxy;
 
 /// More than all buffers on the way.
 const MUCH: usize = 24 * 1024 * 1024;
-
-/// A proxy to `upstream`: what the documentation has.
-fn proxy(table: &Table, upstream: SocketAddr) -> SocketAddr {
-    let inner = table.clone();
-    let handlers = Handlers {
-        connect: Some(boxed(async move |client: Connection<Raw>| {
-            let out = Serve::outgoing(|| Raw, Rc::new(Handlers::default()));
-            let server = inner.connect(upstream, &Rc::new(out))?;
-            client.pipe(&server);
-            server.pipe(&client);
-            Ok(())
-        })),
-        ..Handlers::default()
-    };
-    serve(table, Serve::peers(|| Raw, Rc::new(handlers)))
-}
 
 /// Both ends of a connection through the proxy.
 async fn through_proxy(table: &Table) -> (TcpStream, TcpStream) {
