@@ -220,6 +220,13 @@ impl<D: Driver> Entry<D> {
         }
     }
 
+    /// As [`Entry::read_again`], for one that had its share of a turn: behind those that had less.
+    pub(super) fn read_later(self: &Rc<Self>) {
+        if self.inflow.list() {
+            self.table.later(Rc::<Self>::clone(self));
+        }
+    }
+
     /// Takes a reason not to read away, and goes on with what waited for that.
     pub(super) fn lift(self: &Rc<Self>, hold: Hold) {
         if self.inflow.lift(hold) {
@@ -399,7 +406,10 @@ impl<D: Driver> AnyEntry for Entry<D> {
         }
         if readiness.readable {
             self.inflow.set_readable(true);
-            self.read(scratch);
+            // Else its turn comes: more bytes must not bring one that sends much before the others.
+            if !self.inflow.is_listed() {
+                self.read(scratch);
+            }
         }
         if readiness.end == Some(End::Failed) {
             self.notice_failure();

@@ -85,7 +85,7 @@ pub(super) struct Inflow {
     ending: Cell<bool>,
     /// The peer has ended its side, and everything before that was read.
     ended: Cell<bool>,
-    /// In the table's list of entries to read again.
+    /// In one of the table's lists of entries to read again.
     listed: Cell<bool>,
     silence: Cell<Silence>,
 }
@@ -204,6 +204,10 @@ impl Inflow {
 
     pub(super) fn unlist(&self) {
         self.listed.set(false);
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.get()
     }
 
     /// Something came.

@@ -186,7 +186,7 @@ impl<D: Driver> Entry<D> {
             }
             if steps == STEPS_A_TURN && self.life.is_open() && !input.is_empty() {
                 self.inflow.hold(Hold::Turn);
-                return self.read_again();
+                return self.read_later();
             }
             steps += 1;
             let consumed;
@@ -325,7 +325,7 @@ impl<D: Driver> Entry<D> {
             return self.peer_ended();
         }
         if self.inflow.is_readable() && self.may_read() {
-            self.read_again();
+            self.read_later();
         }
         if !self.life.is_open() {
             return;

@@ -212,6 +212,11 @@ impl Table {
         self.wake();
     }
 
+    pub(in crate::connection) fn later(&self, entry: Rc<dyn AnyEntry>) {
+        self.0.later.borrow_mut().push_back(entry);
+        self.wake();
+    }
+
     pub(in crate::connection) fn prepare(&self, queue: &mut SendQueue) {
         queue.prepare(&mut self.0.pool.borrow_mut());
     }

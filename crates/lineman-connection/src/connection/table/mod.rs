@@ -10,6 +10,7 @@ mod quiet;
 mod census;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
@@ -44,6 +45,10 @@ use crate::work::OpenWork;
 /// More than this, and the buffers of a turn's answers do not stay in the processor's cache:
 /// `cargo xtask bench echo --connections 1000`.
 const EVENTS: usize = 128;
+
+/// How long the connections that have sent more than their share of a turn are served in a turn. A connection
+/// that sends little waits so long for all of them together, however many they are.
+pub(super) const TIME_FOR_LATER: Duration = Duration::from_millis(2);
 
 thread_local! {
     /// A worker has one thread and one table.
@@ -111,6 +116,8 @@ struct Inner {
     jobs: RefCell<Vec<Job>>,
     /// Entries that go on reading in the next turn.
     again: RefCell<Vec<Rc<dyn AnyEntry>>>,
+    /// Entries that used up their share of a turn: they go on one after the other, as long as a turn may take.
+    later: RefCell<VecDeque<Rc<dyn AnyEntry>>>,
     /// Sockets that go on taking arrivals in the next turn.
     accepting: RefCell<Vec<Rc<dyn Arrivals>>>,
     /// The periods in which silent connections are looked after.
@@ -158,6 +165,7 @@ impl Table {
             touched: RefCell::default(),
             jobs: RefCell::default(),
             again: RefCell::default(),
+            later: RefCell::default(),
             accepting: RefCell::default(),
             beats: RefCell::default(),
             pool: RefCell::new(Pool::new(&budget.account)),
@@ -212,8 +220,10 @@ impl Table {
         // Other tasks, and the runtime's own poll of sockets and timers, get their turn between two of
         // ours: a wake at once would have up to 61 of ours before that. Asking again also leaves our
         // waker with the descriptor.
-        let more =
-            !all || !self.0.again.borrow().is_empty() || !self.0.accepting.borrow().is_empty();
+        let more = !all
+            || !self.0.again.borrow().is_empty()
+            || !self.0.later.borrow().is_empty()
+            || !self.0.accepting.borrow().is_empty();
         if more || self.0.readiness.poll_read_ready(context).is_ready() {
             let yielded = pin!(tokio::task::yield_now()).poll(context);
             debug_assert!(yielded.is_pending(), "it wakes us behind the runtime's poll");
@@ -291,6 +301,24 @@ impl Table {
         std::mem::swap(entries, &mut *self.0.again.borrow_mut());
         for entry in entries.drain(..) {
             entry.again(scratch);
+        }
+        self.serve_later(scratch);
+    }
+
+    /// Those that wait for their next share; each is served once, and the rest in the turns to come.
+    fn serve_later(&self, scratch: &mut Scratch) {
+        let waiting = self.0.later.borrow().len();
+        if waiting == 0 {
+            return;
+        }
+        let begun = Instant::now();
+        for _ in 0..waiting {
+            let next = self.0.later.borrow_mut().pop_front();
+            let Some(entry) = next else { return };
+            entry.again(scratch);
+            if begun.elapsed() >= TIME_FOR_LATER {
+                return;
+            }
         }
     }
 

@@ -64,6 +64,7 @@ impl Table {
         inner.deadlines.borrow_mut().shrink();
         inner.touched.borrow_mut().shrink_to_fit();
         inner.again.borrow_mut().shrink_to_fit();
+        inner.later.borrow_mut().shrink_to_fit();
         let begun = std::time::Instant::now();
         os::give_back_memory();
         tracing::debug!(took = ?begun.elapsed(), "gave memory back");

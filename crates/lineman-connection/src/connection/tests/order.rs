@@ -1,10 +1,13 @@
 //! Order: messages of one connection, one at a time; what follows a busy handler waits.
 
+use std::io::Write as _;
+
 use lineman_wire::text::Text;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::connection::table::TIME_FOR_LATER;
 
 fn echo() -> Handlers<Text> {
     Handlers {
@@ -159,6 +162,47 @@ fn one_that_has_said_much_takes_turns_with_others() {
         let place = lines.iter().position(|line| line == "hello").expect("it is heard");
         assert!(place <= 256, "behind {place} lines");
         assert_eq!(lines.len(), 20_002, "each line is heard once");
+    });
+}
+
+#[test]
+fn one_that_says_little_does_not_wait_for_all_that_say_much() {
+    with_table(async |table| {
+        let log = Log::default();
+        let heard = log.clone();
+        let quiet: Rc<RefCell<Option<std::net::TcpStream>>> = Rc::default();
+        let other = Rc::clone(&quiet);
+        let handlers = Handlers {
+            message: Some(messages(async move |_: Connection<Text>, line: String| {
+                if let Some(mut other) = other.borrow_mut().take_if(|_| line == "now") {
+                    other.write_all(b"hello\n")?;
+                    // This one has used up the time of all that say much.
+                    let begun = std::time::Instant::now();
+                    while begun.elapsed() < TIME_FOR_LATER {
+                        std::hint::spin_loop();
+                    }
+                }
+                heard.add(line);
+                Ok(())
+            })),
+            ..Handlers::default()
+        };
+        let address = serve(&table, text(handlers));
+        quiet.replace(Some(std::net::TcpStream::connect(address).expect("connected")));
+        let mut floods = Vec::new();
+        for _ in 0..20 {
+            floods.push(connect(address).await);
+        }
+        settle().await;
+        // Each is in its second share when the word comes.
+        for flood in &mut floods {
+            say(flood, "x\n".repeat(300) + "now\n" + &"x\n".repeat(700) + "last\n").await;
+        }
+        log.until("hello").await;
+        let lines = log.lines();
+        let place = |word| lines.iter().position(|line| line == word).expect("it is heard");
+        let between = place("hello") - place("now");
+        assert!(between <= 256, "behind {between} lines");
     });
 }
 
