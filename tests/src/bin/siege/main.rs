@@ -19,6 +19,7 @@ use clap::Parser;
 use lineman_testkit::LIMIT;
 use lineman_tests::audience::raise_open_files;
 use lineman_tests::certificates::{Authority, Pair};
+use rustix::process::{getpriority_process, setpriority_process};
 use tokio::time::{sleep, timeout};
 
 use crate::attack::{Attack, Effort, Siege};
@@ -26,6 +27,9 @@ use crate::innocents::Innocents;
 use crate::ledger::Phase;
 use crate::outcome::{Outcome, Seen};
 use crate::target::Target;
+
+/// The niceness that takes the least from others.
+const LOWEST_PRIORITY: i32 = 19;
 
 /// Attacks a server of ours, bounded and on loopback, and shows what innocent clients notice.
 #[derive(Debug, Parser)]
@@ -107,6 +111,28 @@ fn effort(arguments: &Arguments, attacks: usize) -> Result<Effort> {
     Ok(Effort::within(each))
 }
 
+/// While it lives, this thread takes what time the cores have left. Attackers have machines of their own: at the
+/// same priority as the servers and the innocent clients, what they compute would count as a delay of the server.
+struct Background {
+    /// The priority before.
+    priority: i32,
+}
+
+impl Background {
+    fn begin() -> Result<Self> {
+        let priority = getpriority_process(None)?;
+        setpriority_process(None, LOWEST_PRIORITY)?;
+        Ok(Self { priority })
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // Refused without privileges: then the next target begins at the lowest priority, too, and all have the same.
+        let _refused = setpriority_process(None, self.priority);
+    }
+}
+
 async fn played(
     attack: &Attack,
     effort: Effort,
@@ -120,8 +146,10 @@ async fn played(
     innocents.enter(Phase::Attack);
     let siege = Siege { target, authority: Arc::clone(authority), effort };
     // An attack may take longer than it has been given, but not for ever.
+    let background = Background::begin()?;
     let played = timeout(effort.time + 2 * LIMIT, (attack.play)(&siege)).await;
     let played = played.unwrap_or_else(|_| Err(anyhow::anyhow!("the attack does not end")));
+    drop(background);
     innocents.enter(Phase::After);
     sleep(effort.around).await;
     let after = siege.target.memory_returned(&before).await;
