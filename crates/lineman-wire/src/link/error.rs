@@ -62,6 +62,15 @@ pub enum Error {
     /// The peer's message says that it is encoded for the client already, but is not a string.
     #[error("a raw message body must be a string")]
     RawBody,
+    /// The peer's answer is of another kind than the question asks for.
+    #[error("an answer that is something else than {expected}")]
+    UnexpectedReply {
+        /// What would have been right.
+        expected: &'static str,
+    },
+    /// The caller: a session that has no fields with names.
+    #[error("a session must be a struct or a map")]
+    SessionShape,
     /// A text is not a client id.
     #[error("a client id has 20 hex digits")]
     ClientId,

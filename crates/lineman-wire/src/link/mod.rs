@@ -4,6 +4,7 @@
 //! table, or sends anything. [`Packet`] and [`Codec`] are the bytes; [`Event`] and
 //! [`Request`] are what they mean.
 
+mod answer;
 mod body;
 mod client_id;
 mod codec;
@@ -21,8 +22,10 @@ pub mod register;
 mod reply;
 mod request;
 mod secret;
+pub mod session;
 mod websocket_connect;
 
+pub use answer::{Answer, Answers, Incomplete, Member, Missing};
 pub use body::Body;
 pub use client_id::ClientId;
 pub use codec::Codec;
