@@ -19,6 +19,12 @@ pub(crate) trait Cluster {
 
     fn is_reachable(&self, gateway: SocketAddr) -> bool;
 
+    /// Returns all gateways that the cluster should have: those that can be reached, and those that cannot
+    /// at the moment.
+    fn known(&self) -> Vec<SocketAddr> {
+        self.gateways()
+    }
+
     /// Queues an encoded command for one gateway.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What can go wrong when code reaches for clients, grouped by cause.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use lineman_wire::{link, php};
 
@@ -44,12 +45,20 @@ pub enum HubError {
         gateway: SocketAddr,
     },
     /// The gateway did not answer in time.
-    #[error("gateway {gateway} did not answer within {seconds} s")]
+    #[error("gateway {gateway} did not answer within {} s", .limit.as_secs_f64())]
     Timeout {
         /// Which one.
         gateway: SocketAddr,
-        /// How long we waited, in seconds.
-        seconds: u64,
+        /// How long it may be silent.
+        limit: Duration,
+    },
+    /// The gateway did not answer a question in time, and has said nothing since: it was not asked.
+    #[error("gateway {gateway} has not answered for {} s", .since.as_secs())]
+    Silent {
+        /// Which one.
+        gateway: SocketAddr,
+        /// How long ago the question was asked.
+        since: Duration,
     },
     /// The connection to the gateway ended before the answer.
     #[error("gateway {gateway} did not answer: {problem}")]

@@ -68,6 +68,7 @@ impl<E: Events> Core<E> {
             for address in &listed {
                 gateways.entry(*address).or_default().listed = true;
             }
+            self.mesh.set_known(gateways.keys().copied());
         }
         for gateway in listed {
             self.connect(gateway);
@@ -183,6 +184,7 @@ impl<E: Events> Core<E> {
         let wanted = gateways.get(&gateway).is_some_and(|g| g.listed || g.lost.is_some());
         if !wanted {
             gateways.remove(&gateway);
+            self.mesh.set_known(gateways.keys().copied());
             return;
         }
         drop(gateways);

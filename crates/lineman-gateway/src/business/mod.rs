@@ -42,6 +42,10 @@ const LINK_LIMIT: Duration = Duration::from_secs(2);
 /// thrice that is silence.
 const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 
+/// How long a gateway may be silent by default that owes an answer: a working one answers within milliseconds,
+/// and a handler of the application waits meanwhile.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
 /// How often gateways are told that a business lives which has events to handle.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
@@ -78,6 +82,7 @@ pub struct Business<E> {
     registers: Vec<String>,
     secret_key: Secret,
     silence_limit: Option<Duration>,
+    answer_limit: Duration,
 }
 
 impl<E: Events> Business<E> {
@@ -90,6 +95,7 @@ impl<E: Events> Business<E> {
             registers: Vec::new(),
             secret_key: Secret::default(),
             silence_limit: None,
+            answer_limit: ANSWER_LIMIT,
         }
     }
 
@@ -120,6 +126,17 @@ impl<E: Events> Business<E> {
         self
     }
 
+    /// Sets how long a gateway may be silent while it owes [`Hub`] an answer; zero for ever. Default 1 s.
+    ///
+    /// An answer that goes on coming may take five times that. A gateway that was silent for so long is waited
+    /// for only once in 2 s until it answers; other questions fail at once, or lack it. Shorter finds a dead
+    /// machine earlier; longer waits for a far one, or for a PHP gateway that makes a long list.
+    #[must_use]
+    pub fn answer_limit(mut self, limit: Duration) -> Self {
+        self.answer_limit = limit;
+        self
+    }
+
     /// Runs a program of this one service: `App::new().service(self).run()`.
     ///
     /// # Errors
@@ -129,7 +146,8 @@ impl<E: Events> Business<E> {
     }
 
     fn core(self, context: &Context) -> (Rc<Core<E>>, Vec<String>, Processes) {
-        let mesh = Rc::new(Mesh::new(context.table.clone(), self.secret_key.clone()));
+        let (table, secret_key) = (context.table.clone(), self.secret_key.clone());
+        let mesh = Rc::new(Mesh::new(table, secret_key, self.answer_limit));
         let core = Core {
             events: self.events,
             hub: Hub::new(Rc::<Mesh>::clone(&mesh)),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lineman::service::LocalFuture;
@@ -80,7 +81,7 @@ impl Cluster for MadeUp {
         Box::pin(async move {
             answer
                 .map(|value| Reply::from(&value))
-                .map_err(|()| HubError::Timeout { gateway, seconds: 5 })
+                .map_err(|()| HubError::Timeout { gateway, limit: Duration::from_secs(5) })
         })
     }
 }

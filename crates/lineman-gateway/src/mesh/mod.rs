@@ -2,10 +2,12 @@
 //! questions to each that was asked. `business` makes the links and tells it of them.
 
 mod query;
+mod silence;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lineman::Table;
@@ -22,13 +24,26 @@ pub(crate) struct Mesh {
     links: RefCell<BTreeMap<SocketAddr, Connection<Codec>>>,
     /// The gateways that answer in parts.
     paging: RefCell<BTreeSet<SocketAddr>>,
+    /// The gateways that have a link, or should have one.
+    known: RefCell<BTreeSet<SocketAddr>>,
     queries: Queries,
 }
 
 impl Mesh {
-    pub(crate) fn new(table: Table, secret_key: Secret) -> Self {
-        let (links, paging) = (RefCell::default(), RefCell::default());
-        Self { links, paging, queries: Queries::new(table, secret_key) }
+    /// `answer_limit` is how long a gateway may be silent that owes an answer; zero for ever.
+    pub(crate) fn new(table: Table, secret_key: Secret, answer_limit: Duration) -> Self {
+        let queries = Queries::new(table, secret_key, answer_limit);
+        Self {
+            links: RefCell::default(),
+            paging: RefCell::default(),
+            known: RefCell::default(),
+            queries,
+        }
+    }
+
+    /// These gateways have a link, or should have one.
+    pub(crate) fn set_known(&self, gateways: impl Iterator<Item = SocketAddr>) {
+        self.known.replace(gateways.collect());
     }
 
     /// A link is up: sends go over it from now on.
@@ -43,10 +58,11 @@ impl Mesh {
         }
     }
 
-    /// A link is lost.
+    /// A link is lost: what the gateway was asked gets no answer.
     pub(crate) fn remove_link(&self, gateway: SocketAddr) {
         self.links.borrow_mut().remove(&gateway);
         self.paging.borrow_mut().remove(&gateway);
+        self.queries.forget(gateway);
     }
 }
 
@@ -57,6 +73,10 @@ impl Cluster for Mesh {
 
     fn is_reachable(&self, gateway: SocketAddr) -> bool {
         self.links.borrow().contains_key(&gateway)
+    }
+
+    fn known(&self) -> Vec<SocketAddr> {
+        self.known.borrow().union(&self.links.borrow().keys().copied().collect()).copied().collect()
     }
 
     fn has_pages(&self, gateway: SocketAddr) -> bool {
@@ -74,6 +94,10 @@ impl Cluster for Mesh {
     }
 
     fn ask(&self, gateway: SocketAddr, packet: Bytes) -> LocalFuture<Result<Reply, HubError>> {
-        self.queries.ask(gateway, packet)
+        if self.is_reachable(gateway) {
+            self.queries.ask(gateway, packet)
+        } else {
+            Box::pin(async move { Err(HubError::Unlinked { gateway }) })
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Questions are pipelined; answers come in their order and carry no number. So a question whose
 //! asker has given up keeps its place until its answer, or the connection's end, has come.
+//! [`silence`](super::silence) remembers which gateways are not worth waiting for.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,58 +16,107 @@ use lineman::connection::{CloseReason, Connection, Event, Handler, SendError, Se
 use lineman::service::LocalFuture;
 use lineman_wire::link::{Login, Packet, Reply, ReplyCodec, Secret};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::silence::{Patience, Silence, Verdict};
 use crate::error::HubError;
 
-/// How long an answer may take: longer than any gateway that works needs to list its clients, and
-/// what `GatewayWorker` waits.
-const DEADLINE: Duration = Duration::from_secs(5);
-
-/// How many questions may wait for one gateway: a gateway that is stuck for the whole deadline costs
-/// no more than these, and no working one lags so far behind.
+/// How many questions may wait for one gateway: a gateway that is stuck for as long as an answer may
+/// take costs no more than these, and no working one lags so far behind.
 const MAX_PENDING: usize = 4096;
 
 /// The connections for questions of this process.
 pub(super) struct Queries {
     table: Table,
     secret: Secret,
-    connections: RefCell<BTreeMap<SocketAddr, Rc<Asked>>>,
+    /// How long a gateway may be silent that owes an answer; zero for ever.
+    limit: Duration,
+    gateways: RefCell<BTreeMap<SocketAddr, Asked>>,
+}
+
+/// A gateway that was asked.
+#[derive(Default)]
+struct Asked {
+    exchange: Option<Rc<Exchange>>,
+    silence: Rc<Silence>,
 }
 
 /// One connection, and the questions that wait for answers on it.
-struct Asked {
+struct Exchange {
+    gateway: SocketAddr,
     connection: RefCell<Option<Connection<ReplyCodec>>>,
     pending: RefCell<Pending>,
+    silence: Rc<Silence>,
 }
 
 impl Queries {
-    pub(super) fn new(table: Table, secret: Secret) -> Self {
-        Self { table, secret, connections: RefCell::default() }
+    pub(super) fn new(table: Table, secret: Secret, limit: Duration) -> Self {
+        Self { table, secret, limit, gateways: RefCell::default() }
     }
 
-    fn send(&self, gateway: SocketAddr, packet: Bytes) -> Result<Waiting, HubError> {
-        let asked = self.connection(gateway)?;
-        let connection = asked.connection.borrow().clone();
-        let connection = connection.ok_or(HubError::Unlinked { gateway })?;
-        let pending = asked.pending.borrow().0.len();
-        if pending >= MAX_PENDING {
-            return Err(HubError::Busy { gateway, pending });
+    /// Asks a gateway with an encoded packet. One that is silent is asked now and then, on a new connection;
+    /// otherwise the error comes at once.
+    pub(super) fn ask(
+        &self,
+        gateway: SocketAddr,
+        packet: Bytes,
+    ) -> LocalFuture<Result<Reply, HubError>> {
+        match self.send(gateway, packet) {
+            Ok((exchange, waiting)) => Box::pin(exchange.answer(waiting, self.limit)),
+            Err(error) => Box::pin(async { Err(error) }),
         }
-        connection.send_encoded(packet).map_err(|error| match error {
-            SendError::Full => HubError::Full { gateway },
-            _ => HubError::Unlinked { gateway },
-        })?;
-        Ok(asked.pending.borrow_mut().push())
     }
 
-    /// Returns the open connection, or opens one and introduces us.
-    fn connection(&self, gateway: SocketAddr) -> Result<Rc<Asked>, HubError> {
-        let known = self.connections.borrow().get(&gateway).cloned();
-        if let Some(asked) = known.filter(|asked| asked.connection.borrow().is_some()) {
-            return Ok(asked);
+    /// The link to a gateway is lost: nothing that it was asked will be answered, and what was known of it
+    /// is of the past.
+    pub(super) fn forget(&self, gateway: SocketAddr) {
+        let asked = self.gateways.borrow_mut().remove(&gateway);
+        if let Some(exchange) = asked.and_then(|asked| asked.exchange) {
+            exchange.abort();
         }
-        let asked = Rc::new(Asked { connection: RefCell::default(), pending: RefCell::default() });
-        let handler = Rc::clone(&asked) as Rc<dyn Handler<ReplyCodec>>;
+    }
+
+    fn send(
+        &self,
+        gateway: SocketAddr,
+        packet: Bytes,
+    ) -> Result<(Rc<Exchange>, Waiting), HubError> {
+        let (exchange, silence) = {
+            let mut gateways = self.gateways.borrow_mut();
+            let asked = gateways.entry(gateway).or_default();
+            (asked.exchange.clone(), Rc::clone(&asked.silence))
+        };
+        let now = Instant::now();
+        let exchange = match silence.lasts(now) {
+            None => exchange.filter(|exchange| exchange.is_open()),
+            Some(since) if !silence.is_to_be_tested(now) => {
+                return Err(HubError::Silent { gateway, since });
+            }
+            Some(_) => {
+                // It may lead to a former life of the machine, and nothing would ever come on it.
+                if let Some(exchange) = exchange {
+                    exchange.abort();
+                }
+                None
+            }
+        };
+        let exchange = match exchange {
+            Some(exchange) => exchange,
+            None => self.open(gateway, &silence)?,
+        };
+        let waiting = exchange.send(packet)?;
+        Ok((exchange, waiting))
+    }
+
+    /// Opens a connection and introduces us.
+    fn open(&self, gateway: SocketAddr, silence: &Rc<Silence>) -> Result<Rc<Exchange>, HubError> {
+        let exchange = Rc::new(Exchange {
+            gateway,
+            connection: RefCell::default(),
+            pending: RefCell::default(),
+            silence: Rc::clone(silence),
+        });
+        let handler = Rc::clone(&exchange) as Rc<dyn Handler<ReplyCodec>>;
         let serve = Rc::new(Serve::links(ReplyCodec::new, handler));
         let lost = |problem: String| HubError::Lost { gateway, problem };
         let connection =
@@ -75,41 +125,84 @@ impl Queries {
             let login = Packet::from(Login::Client { secret_key: self.secret.clone() });
             connection.send_encoded(login.to_bytes()).map_err(|error| lost(error.to_string()))?;
         }
-        asked.connection.replace(Some(connection));
-        self.connections.borrow_mut().insert(gateway, Rc::clone(&asked));
-        Ok(asked)
+        exchange.connection.replace(Some(connection));
+        self.gateways.borrow_mut().entry(gateway).or_default().exchange =
+            Some(Rc::clone(&exchange));
+        Ok(exchange)
     }
 }
 
-impl Queries {
-    /// Asks a gateway with an encoded packet.
-    pub(super) fn ask(
-        &self,
-        gateway: SocketAddr,
-        packet: Bytes,
-    ) -> LocalFuture<Result<Reply, HubError>> {
-        match self.send(gateway, packet) {
-            Ok(waiting) => Box::pin(answer(gateway, waiting)),
-            Err(error) => Box::pin(async { Err(error) }),
+impl Exchange {
+    fn is_open(&self) -> bool {
+        self.connection.borrow().is_some()
+    }
+
+    fn abort(&self) {
+        // A copy: its end comes back here.
+        let connection = self.connection.borrow().clone();
+        if let Some(connection) = connection {
+            connection.abort();
+        }
+    }
+
+    fn send(&self, packet: Bytes) -> Result<Waiting, HubError> {
+        let gateway = self.gateway;
+        let connection = self.connection.borrow().clone();
+        let connection = connection.ok_or(HubError::Unlinked { gateway })?;
+        let pending = self.pending.borrow().0.len();
+        if pending >= MAX_PENDING {
+            return Err(HubError::Busy { gateway, pending });
+        }
+        connection.send_encoded(packet).map_err(|error| match error {
+            SendError::Full => HubError::Full { gateway },
+            _ => HubError::Unlinked { gateway },
+        })?;
+        Ok(self.pending.borrow_mut().push())
+    }
+
+    /// Returns how much has come from the gateway on this connection.
+    fn bytes(&self) -> u64 {
+        self.connection.borrow().as_ref().map_or(0, |connection| connection.counters().bytes_in)
+    }
+
+    /// Waits for an answer, as long as something of it, or of those before it, goes on coming.
+    async fn answer(
+        self: Rc<Self>,
+        mut waiting: Waiting,
+        limit: Duration,
+    ) -> Result<Reply, HubError> {
+        let gateway = self.gateway;
+        let lost = |problem| Err(HubError::Lost { gateway, problem });
+        let mut patience = Patience::new(limit, Instant::now(), self.bytes());
+        loop {
+            let outcome = match patience.until() {
+                Some(until) => tokio::time::timeout_at(until, &mut waiting).await,
+                None => Ok((&mut waiting).await),
+            };
+            match outcome {
+                Ok(Ok(Ok(reply))) => return Ok(reply),
+                Ok(Ok(Err(problem))) => return lost(problem),
+                Ok(Err(_)) => return lost("connection dropped".to_owned()),
+                Err(_) => {}
+            }
+            match patience.look(Instant::now(), self.bytes()) {
+                Verdict::Wait => {}
+                Verdict::Late => return Err(HubError::Timeout { gateway, limit }),
+                Verdict::Silent { asked } => {
+                    self.silence.begin(asked, Instant::now());
+                    return Err(HubError::Timeout { gateway, limit });
+                }
+            }
         }
     }
 }
 
-/// Waits for an answer up to the deadline.
-async fn answer(gateway: SocketAddr, waiting: Waiting) -> Result<Reply, HubError> {
-    match tokio::time::timeout(DEADLINE, waiting).await {
-        Ok(Ok(Ok(reply))) => Ok(reply),
-        Ok(Ok(Err(problem))) => Err(HubError::Lost { gateway, problem }),
-        Ok(Err(_)) => Err(HubError::Lost { gateway, problem: "connection dropped".to_owned() }),
-        Err(_) => Err(HubError::Timeout { gateway, seconds: DEADLINE.as_secs() }),
-    }
-}
-
-impl Handler<ReplyCodec> for Asked {
+impl Handler<ReplyCodec> for Exchange {
     fn on_event(&self, connection: &Connection<ReplyCodec>, event: Event<ReplyCodec>) -> Turn {
         match event {
             Event::Connect | Event::Open(()) | Event::Opened => {}
             Event::Message(reply) => {
+                self.silence.end();
                 let expected = self.pending.borrow_mut().answer(reply);
                 if !expected {
                     let problem = "an answer without a question".to_owned();
@@ -199,12 +292,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true, flavor = "current_thread")]
-    async fn a_question_ends_at_its_deadline() {
-        let gateway = SocketAddr::from(([127, 0, 0, 1], 2900));
-        let mut pending = Pending::default();
-        let asked = tokio::time::Instant::now();
-        let error = answer(gateway, pending.push()).await.unwrap_err();
-        assert_eq!(asked.elapsed(), DEADLINE);
-        assert_eq!(error.to_string(), "gateway 127.0.0.1:2900 did not answer within 5 s");
+    async fn a_gateway_that_says_nothing_is_silent_after_the_limit() {
+        let silence = Rc::new(Silence::default());
+        let exchange = Rc::new(Exchange {
+            gateway: SocketAddr::from(([127, 0, 0, 1], 2900)),
+            connection: RefCell::default(),
+            pending: RefCell::default(),
+            silence: Rc::clone(&silence),
+        });
+        let waiting = exchange.pending.borrow_mut().push();
+        let asked = Instant::now();
+        let error = Rc::clone(&exchange).answer(waiting, Duration::from_secs(1)).await.unwrap_err();
+        assert_eq!(asked.elapsed(), Duration::from_secs(1));
+        assert_eq!(error.to_string(), "gateway 127.0.0.1:2900 did not answer within 1 s");
+        assert!(silence.lasts(Instant::now()).is_some());
+        let mut waiting = exchange.pending.borrow_mut().push();
+        assert!(exchange.pending.borrow_mut().answer(reply("i:1;")), "the first one's");
+        assert!(waiting.try_recv().is_err());
     }
 }
