@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lineman_wire::{link, php};
+use lineman_wire::link;
 
 /// Why something was not sent, or not answered.
 ///
@@ -20,10 +20,7 @@ pub enum HubError {
     /// The caller: a session that is no struct or map, or that PHP's format cannot express; or one
     /// that was read does not fit the type.
     #[error("session: {0}")]
-    Session(#[from] php::Error),
-    /// The caller: a session of another form than fields with names.
-    #[error("a session must be a struct or a map")]
-    SessionShape,
+    Session(link::Error),
     /// The caller: a message that is too long for the cluster's protocol.
     #[error("packet of {length} bytes is longer than the limit of {limit}")]
     TooLong {
@@ -84,20 +81,17 @@ pub enum HubError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The gateway's answer cannot be read.
-    #[error("gateway {gateway} gave an answer that is no php value: {source}")]
+    /// The gateway's answer cannot be read, or is of another kind than the question asks for.
+    #[error("gateway {gateway} gave an answer of no use: {source}")]
     Reply {
         /// Which one.
         gateway: SocketAddr,
         /// What is wrong with it.
         source: link::Error,
     },
-    /// The gateway's answer is of another kind than the question asks for.
-    #[error("gateway {gateway} answered with something else than {expected}")]
-    UnexpectedReply {
-        /// Which one.
-        gateway: SocketAddr,
-        /// What would have been right.
-        expected: &'static str,
-    },
+    /// The caller wanted the answers of all gateways ([`Answers::complete`]), and some are missing.
+    ///
+    /// [`Answers::complete`]: lineman_wire::link::Answers::complete
+    #[error(transparent)]
+    Incomplete(#[from] link::Incomplete<HubError>),
 }

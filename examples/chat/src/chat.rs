@@ -61,7 +61,8 @@ async fn enter(hub: &Hub, client: &mut Client<Session>, login: Login) -> Result 
     client.join(room.as_str())?;
 
     let mut people = Map::new();
-    for (id, session) in hub.sessions_in_group::<Session>(room.as_str()).await? {
+    // The people of a machine that does not answer are missing; a list without them is better than none.
+    for (id, session) in hub.sessions_in_group::<Session>(room.as_str()).await?.value {
         if !session.client_name.is_empty() {
             people.insert(id.to_string(), session.client_name.into());
         }

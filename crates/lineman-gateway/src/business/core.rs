@@ -162,6 +162,7 @@ impl<E: Events> Running for RunningBusiness<E> {
             ("handler_errors", core.handler_errors.get()),
             ("dropped_events", core.dropped_events.get()),
             ("unrouted", core.hub.unrouted()),
+            ("unanswered", core.hub.unanswered()),
         ])
     }
 }

@@ -343,6 +343,9 @@ fn message(body: Body) -> Result<Message, HubError> {
             Ok(text) => Ok(Message::Text(text)),
             Err(_) => Ok(Message::Binary(bytes)),
         },
-        Body::Value(value) => Ok(Message::from(serde_json::Value::try_from(&value)?)),
+        Body::Value(value) => {
+            let json = serde_json::Value::try_from(&value).map_err(link::Error::from);
+            Ok(Message::from(json.map_err(HubError::Session)?))
+        }
     }
 }

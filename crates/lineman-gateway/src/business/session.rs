@@ -7,12 +7,12 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use lineman_wire::link::session;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fingerprint::Fingerprints;
 use crate::error::HubError;
-use crate::hub::session;
 
 /// A client's session between two events.
 ///
@@ -85,7 +85,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Session<S> {
                     }
                     Err(error) => {
                         self.copy = Copy::Bytes(bytes);
-                        Err(error)
+                        Err(HubError::Session(error))
                     }
                 }
             }
@@ -107,7 +107,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> Session<S> {
             self.copy = Copy::Read(value, after);
             return Ok(None);
         }
-        let bytes = session::encode(&value)?;
+        let bytes = session::encode(&value).map_err(HubError::Session)?;
         self.copy = Copy::Read(value, after);
         self.written.push_back(fingerprints.of_bytes(&bytes));
         Ok(Some(bytes))

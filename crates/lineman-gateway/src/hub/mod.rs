@@ -1,15 +1,14 @@
 //! The hub: the handle through which code reaches clients, wherever their gateway is.
 //!
 //! Sending ([`send`], [`order`]) queues a packet on the link of each gateway concerned and never
-//! waits; asking ([`ask`]) is `async`. What is sent goes by way of the [`Cluster`]. The hub keeps no
+//! waits; asking ([`ask`], [`gather`]) is `async`. What is sent goes by way of the [`Cluster`]. The hub keeps no
 //! state of clients: gateways do.
 
 mod ask;
+mod gather;
 mod message;
 mod order;
-mod reply;
 mod send;
-pub(crate) mod session;
 #[cfg(test)]
 mod tests;
 
@@ -18,13 +17,16 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use lineman_wire::link::{ClientId, Order};
+use lineman_wire::link::{self, ClientId, Order};
 
 use crate::cluster::{Cluster, encode, gateway_of};
 use crate::error::HubError;
 
 pub use message::{IntoMessage, Json};
 pub(crate) use order::kick;
+
+/// What is known from the gateways of the cluster, and which of them gave no answer.
+pub type Answers<T> = link::Answers<T, HubError>;
 
 /// Reaches clients of the whole cluster; cheap to clone, and usable in timers and tasks.
 ///
@@ -37,12 +39,14 @@ struct Inner {
     cluster: Rc<dyn Cluster>,
     /// Packets for clients of gateways that have no link.
     unrouted: Cell<u64>,
+    /// Questions that a gateway did not answer.
+    unanswered: Cell<u64>,
 }
 
 /// What the business that owns the hub does with it.
 impl Hub {
     pub(crate) fn new(cluster: Rc<dyn Cluster>) -> Self {
-        Self(Rc::new(Inner { cluster, unrouted: Cell::new(0) }))
+        Self(Rc::new(Inner { cluster, unrouted: Cell::new(0), unanswered: Cell::new(0) }))
     }
 
     pub(crate) fn is_linked(&self, gateway: SocketAddr) -> bool {
@@ -51,6 +55,14 @@ impl Hub {
 
     pub(crate) fn unrouted(&self) -> u64 {
         self.0.unrouted.get()
+    }
+
+    pub(crate) fn unanswered(&self) -> u64 {
+        self.0.unanswered.get()
+    }
+
+    fn count_missing(&self, gateways: usize) {
+        self.0.unanswered.set(self.0.unanswered.get() + gateways as u64);
     }
 
     /// Sends a command about a client; unlike the public functions, it says when the link is gone.

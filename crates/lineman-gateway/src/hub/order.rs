@@ -4,15 +4,16 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use lineman::Result;
-use lineman_wire::link::{Body, ClientId, Order};
+use lineman_wire::link::{Body, ClientId, Order, session};
 use lineman_wire::php;
 use serde::Serialize;
 
 use super::send::{body, name};
-use super::{Hub, IntoMessage, session};
+use super::{Hub, IntoMessage};
+use crate::error::HubError;
 
 /// Changes to one client or group. None of these waits for a gateway; an unknown client is ignored.
-/// Errors are a [`HubError`](crate::HubError), boxed.
+/// Errors are a [`HubError`], boxed.
 impl Hub {
     /// Binds a uid to a client, in place of the one it had. A uid may have many clients.
     ///
@@ -93,7 +94,8 @@ impl Hub {
     /// The link to the client's gateway is full; a value that is no struct or map, that PHP's format
     /// cannot express, or that is too long for a packet.
     pub fn set_session<T: Serialize + ?Sized>(&self, client: ClientId, value: &T) -> Result {
-        let (connection_id, session) = (client.connection_id, session::encode(value)?);
+        let connection_id = client.connection_id;
+        let session = session::encode(value).map_err(HubError::Session)?;
         Ok(self.order_any(client, Order::SetSession { connection_id, session })?)
     }
 
@@ -105,7 +107,8 @@ impl Hub {
     /// # Errors
     /// As [`Hub::set_session`].
     pub fn update_session<T: Serialize + ?Sized>(&self, client: ClientId, fields: &T) -> Result {
-        let (connection_id, session) = (client.connection_id, session::encode(fields)?);
+        let connection_id = client.connection_id;
+        let session = session::encode(fields).map_err(HubError::Session)?;
         Ok(self.order_any(client, Order::UpdateSession { connection_id, session })?)
     }
 }

@@ -134,6 +134,6 @@ pub(super) fn name(name: impl Display) -> std::result::Result<String, HubError> 
     if name.is_empty() || name == "0" { Err(HubError::EmptyName) } else { Ok(name) }
 }
 
-fn names(list: &[impl Display]) -> std::result::Result<Vec<Name>, HubError> {
+pub(super) fn names(list: &[impl Display]) -> std::result::Result<Vec<Name>, HubError> {
     list.iter().map(|item| name(item).map(Name::Text)).collect()
 }

@@ -46,6 +46,8 @@ struct Recorder {
 #[derive(Default)]
 struct MadeUp {
     links: RefCell<BTreeMap<SocketAddr, Rc<Recorder>>>,
+    /// Gateways of which some have no link; those that have one where it is empty.
+    known: RefCell<Vec<SocketAddr>>,
     answers: RefCell<VecDeque<Result<Value, ()>>>,
     /// Parts of answers, if its gateways answer in parts.
     pages: RefCell<VecDeque<Reply>>,
@@ -58,6 +60,11 @@ impl Cluster for MadeUp {
 
     fn is_reachable(&self, gateway: SocketAddr) -> bool {
         self.links.borrow().contains_key(&gateway)
+    }
+
+    fn known(&self) -> Vec<SocketAddr> {
+        let known = self.known.borrow().clone();
+        if known.is_empty() { self.gateways() } else { known }
     }
 
     fn has_pages(&self, _: SocketAddr) -> bool {
@@ -76,6 +83,9 @@ impl Cluster for MadeUp {
     }
 
     fn ask(&self, gateway: SocketAddr, _: Bytes) -> LocalFuture<Result<Reply, HubError>> {
+        if !self.is_reachable(gateway) {
+            return Box::pin(async move { Err(HubError::Unlinked { gateway }) });
+        }
         if let Some(page) = self.pages.borrow_mut().pop_front() {
             return Box::pin(async { Ok(page) });
         }
@@ -234,7 +244,7 @@ fn what_cannot_be_said_is_an_error_of_the_caller() {
     let fails = |result: lineman::Result| *result.unwrap_err().downcast::<HubError>().unwrap();
     assert!(matches!(fails(hub.join(client(1, 1), "")), HubError::EmptyName));
     assert!(matches!(fails(hub.send_to_uid(0, "text")), HubError::EmptyName));
-    assert!(matches!(fails(hub.set_session(client(1, 1), "text")), HubError::SessionShape));
+    assert!(matches!(fails(hub.set_session(client(1, 1), "text")), HubError::Session(_)));
     let long = vec![b'a'; MAX_PACKET];
     assert!(matches!(fails(hub.send_to_all(long)), HubError::TooLong { .. }));
 }
