@@ -1,16 +1,15 @@
-//! The cluster as a program outside of it sees it: gateways to send to and to ask.
+//! The cluster as a program outside of it sees it: its registers, its key, and how long things may take.
 
-use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use lineman_wire::link::{Audience, Body, ClientId, Name, Order, Packet, Query, Secret};
-use lineman_wire::php;
+use lineman_wire::link::Secret;
 
-use crate::gateway::Gateway;
-use crate::{Error, register};
+use crate::Error;
+use crate::limits::{Call, Limits};
+use crate::reach::Reach;
+use crate::register::{self, Register};
 
 /// How long a list of gateways is good: a new gateway waits no longer for its first message, and a
 /// loop of sends does not ask the register each time.
@@ -18,27 +17,34 @@ const LIST_AGE: Duration = Duration::from_secs(1);
 
 /// A handle on a cluster. Connections are made when they are first needed, and kept.
 ///
-/// Unknown clients, uids and groups are ignored. `Ok` means that the gateways have been sent the
-/// command; they do not confirm it.
-#[derive(Debug)]
+/// All gateways that a call concerns are connected, told and asked side by side. One that lets the time pass
+/// is not tried again for some seconds: calls that need it fail at once, or lack it.
 pub struct Cluster {
-    register: String,
-    secret_key: Secret,
-    timeout: Duration,
+    registers: Vec<Register>,
+    pub(crate) secret_key: Secret,
+    pub(crate) limits: Limits,
     listed: Option<(Instant, Vec<SocketAddr>)>,
-    gateways: BTreeMap<SocketAddr, Gateway>,
+    pub(crate) reach: Reach,
 }
 
 impl Cluster {
     /// Returns the cluster of a register, `host:port`. Nothing is connected yet.
     pub fn new(register: impl Into<String>) -> Self {
         Self {
-            register: register.into(),
+            registers: vec![Register::new(register.into())],
             secret_key: Secret::default(),
-            timeout: Duration::from_secs(5),
+            limits: Limits::default(),
             listed: None,
-            gateways: BTreeMap::new(),
+            reach: Reach::default(),
         }
+    }
+
+    /// Adds a register of the cluster. The gateways are those that any of them knows, and one that does not
+    /// answer does not matter while another does.
+    #[must_use]
+    pub fn register(mut self, address: impl Into<String>) -> Self {
+        self.registers.push(Register::new(address.into()));
+        self
     }
 
     /// Sets the cluster's key. Default none.
@@ -48,175 +54,67 @@ impl Cluster {
         self
     }
 
-    /// Sets how long each connect, send and answer may take. Default 5 s; zero is taken as 1 ms.
+    /// Sets how long a call may take as a whole, the registers' answer included. Default 5 s; zero is taken
+    /// as 1 ms. Only the name of a register may take longer to be resolved, behind the call.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout.max(Duration::from_millis(1));
+        self.limits.whole = timeout.max(Duration::from_millis(1));
         self
     }
 
-    /// Returns the gateways that the register knows; asks it at most once a second.
+    /// Sets how long a gateway or a register may take to accept a connection. Default 2 s, so that one packet
+    /// may be lost; zero is taken as 1 ms.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.connect = timeout.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Sets how long a gateway or a register may be silent that owes an answer, or take nothing of what is
+    /// sent. Default 1 s; zero is taken as 1 ms. An answer that goes on coming may take the whole call's time.
+    #[must_use]
+    pub fn answer_limit(mut self, limit: Duration) -> Self {
+        self.limits.answer = limit.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Returns the gateways that the registers know; asks them at most once a second. While no register
+    /// answers, these are the ones they knew last.
     ///
     /// # Errors
-    /// [`Error::Register`], [`Error::NoList`].
+    /// No register has ever answered: [`Error::Register`], [`Error::RegisterTimeout`], [`Error::NoList`];
+    /// [`Error::NoRegister`] of several.
     pub fn gateways(&mut self) -> Result<Vec<SocketAddr>, Error> {
+        self.list(&self.call())
+    }
+
+    pub(crate) fn list(&mut self, call: &Call) -> Result<Vec<SocketAddr>, Error> {
         if let Some((asked, list)) = &self.listed
             && asked.elapsed() < LIST_AGE
         {
             return Ok(list.clone());
         }
-        let list = register::gateways(&self.register, &self.secret_key, self.timeout)?;
-        self.gateways.retain(|address, _| list.contains(address));
+        let former = self.listed.take().map(|(_, former)| former);
+        let patient = former.is_none();
+        let list = register::list(&mut self.registers, &self.secret_key, call, patient);
+        let list = list.or_else(|error| former.ok_or(error))?;
+        self.reach.keep(&list);
         self.listed = Some((Instant::now(), list.clone()));
         Ok(list)
     }
 
-    /// Sends a message to every client.
-    ///
-    /// # Errors
-    /// As [`Cluster::gateways`]. [`Error::Gateway`], [`Error::Refused`] or [`Error::Packet`] for the
-    /// first gateway that did not take it; the others have it.
-    pub fn send_to_all(&mut self, message: impl Into<Body>) -> Result<(), Error> {
-        let order = Order::SendToAll { audience: Audience::All, message: message.into() };
-        self.order_all(order)
-    }
-
-    /// Sends a message to every client of a uid.
-    ///
-    /// # Errors
-    /// As [`Cluster::send_to_all`]; [`Error::EmptyName`].
-    pub fn send_to_uid(
-        &mut self,
-        uid: impl Display,
-        message: impl Into<Body>,
-    ) -> Result<(), Error> {
-        let order = Order::SendToUid { uids: vec![name(uid)?], message: message.into() };
-        self.order_all(order)
-    }
-
-    /// Sends a message to every client of a group.
-    ///
-    /// # Errors
-    /// As [`Cluster::send_to_uid`].
-    pub fn send_to_group(
-        &mut self,
-        group: impl Display,
-        message: impl Into<Body>,
-    ) -> Result<(), Error> {
-        let (groups, message) = (vec![name(group)?], message.into());
-        self.order_all(Order::SendToGroup { groups, exclude: Vec::new(), message })
-    }
-
-    /// Sends a message to one client.
-    ///
-    /// # Errors
-    /// [`Error::Gateway`], [`Error::Refused`], [`Error::Packet`].
-    pub fn send_to_client(
-        &mut self,
-        client: ClientId,
-        message: impl Into<Body>,
-    ) -> Result<(), Error> {
-        let (connection_id, message) = (client.connection_id, message.into());
-        self.order(client, Order::SendToOne { connection_id, message })
-    }
-
-    /// Closes a client when everything sent to it before has left.
-    ///
-    /// # Errors
-    /// As [`Cluster::send_to_client`].
-    pub fn close_client(&mut self, client: ClientId) -> Result<(), Error> {
-        let farewell = Body::Value(php::Value::Null);
-        self.order(client, Order::Kick { connection_id: client.connection_id, farewell })
-    }
-
-    /// Sends a client a last message, then closes it.
-    ///
-    /// # Errors
-    /// As [`Cluster::send_to_client`].
-    pub fn close_client_with(
-        &mut self,
-        client: ClientId,
-        farewell: impl Into<Body>,
-    ) -> Result<(), Error> {
-        let (connection_id, farewell) = (client.connection_id, farewell.into());
-        self.order(client, Order::Kick { connection_id, farewell })
-    }
-
-    /// Returns whether a client is connected.
-    ///
-    /// # Errors
-    /// As [`Cluster::send_to_client`]; [`Error::UnexpectedReply`].
-    pub fn is_online(&mut self, client: ClientId) -> Result<bool, Error> {
-        let query = Query::IsOnline { connection_id: client.connection_id };
-        Ok(self.number(address(client), &query)? > 0)
-    }
-
-    /// Returns how many clients are connected.
-    ///
-    /// # Errors
-    /// As [`Cluster::gateways`]; as [`Cluster::is_online`] for the first gateway that gave no number.
-    pub fn client_count(&mut self) -> Result<u64, Error> {
-        self.count(&Query::ClientCountByGroup { group: Bytes::new() })
-    }
-
-    /// Returns how many clients are in a group.
-    ///
-    /// # Errors
-    /// As [`Cluster::client_count`]; [`Error::EmptyName`].
-    pub fn client_count_in_group(&mut self, group: impl Display) -> Result<u64, Error> {
-        self.count(&Query::ClientCountByGroup { group: name(group)?.to_bytes() })
+    /// Begins a call: its time runs from now on.
+    pub(crate) fn call(&self) -> Call {
+        self.limits.begin()
     }
 }
 
-impl Cluster {
-    fn order(&mut self, client: ClientId, order: Order) -> Result<(), Error> {
-        let packet = Packet::from(order);
-        self.with_gateway(address(client), |gateway| gateway.send(&packet))
+impl fmt::Debug for Cluster {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Cluster")
+            .field("registers", &self.registers)
+            .field("listed", &self.listed)
+            .finish_non_exhaustive()
     }
-
-    /// Sends to every gateway, also behind one that fails; the first failure is returned.
-    fn order_all(&mut self, order: Order) -> Result<(), Error> {
-        let packet = Packet::from(order);
-        let mut outcome = Ok(());
-        for address in self.gateways()? {
-            outcome = outcome.and(self.with_gateway(address, |gateway| gateway.send(&packet)));
-        }
-        outcome
-    }
-
-    fn count(&mut self, query: &Query) -> Result<u64, Error> {
-        self.gateways()?.into_iter().map(|address| self.number(address, query)).sum()
-    }
-
-    fn number(&mut self, address: SocketAddr, query: &Query) -> Result<u64, Error> {
-        let reply = self.with_gateway(address, |gateway| gateway.ask(query.clone()))?;
-        let value = reply.value().map_err(|source| Error::Packet { gateway: address, source })?;
-        let number = value.as_int().and_then(|number| u64::try_from(number).ok());
-        number.ok_or(Error::UnexpectedReply { gateway: address, expected: "a number" })
-    }
-
-    /// Uses the connection to a gateway, a new one if need be; one that failed is not used again,
-    /// for answers could be left on it.
-    fn with_gateway<T>(
-        &mut self,
-        address: SocketAddr,
-        run: impl FnOnce(&mut Gateway) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let mut gateway = match self.gateways.remove(&address).filter(Gateway::is_open) {
-            Some(gateway) => gateway,
-            None => Gateway::connect(address, &self.secret_key, self.timeout)?,
-        };
-        let outcome = run(&mut gateway)?;
-        self.gateways.insert(address, gateway);
-        Ok(outcome)
-    }
-}
-
-fn address(client: ClientId) -> SocketAddr {
-    SocketAddr::from((client.local_ip, client.local_port))
-}
-
-fn name(name: impl Display) -> Result<Name, Error> {
-    let name = name.to_string();
-    if name.is_empty() || name == "0" { Err(Error::EmptyName) } else { Ok(Name::Text(name)) }
 }

@@ -1,16 +1,17 @@
 //! What can go wrong, with the peer it concerns.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use lineman_wire::link;
+use lineman_wire::link::{self, Incomplete};
 
-/// Why a call failed. What is sent to all gateways is sent to those behind one that fails, too; the first
-/// that failed is named.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The register cannot be reached, or does not answer.
+    /// A register cannot be reached, or the connection broke.
     #[error("register {address}: {source}")]
     Register {
         /// As it was configured.
@@ -18,11 +19,35 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
-    /// The register said something else than a list of gateways, or has closed.
+    /// The name of a register cannot be resolved.
+    #[error("register {address}: the name cannot be resolved: {source}")]
+    Name {
+        /// As it was configured.
+        address: String,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A register did not take a connection, or gave no answer, in time.
+    #[error("register {address} did not {step} within {} s", .limit.as_secs_f64())]
+    RegisterTimeout {
+        /// As it was configured.
+        address: String,
+        /// What we waited for.
+        step: Step,
+        /// How long we waited.
+        limit: Duration,
+    },
+    /// A register said something else than a list of gateways, or has closed.
     #[error("register {address} gave no list of gateways (hint: is the secret key right?)")]
     NoList {
         /// As it was configured.
         address: String,
+    },
+    /// None of several registers gave a list.
+    #[error("no register gave a list of gateways: {}", joined(.problems))]
+    NoRegister {
+        /// What each said.
+        problems: Vec<Error>,
     },
     /// A gateway cannot be reached, or the connection broke.
     #[error("gateway {gateway}: {source}")]
@@ -32,29 +57,83 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// A gateway did not take a connection or a command, or gave no answer, in time.
+    #[error("gateway {gateway} did not {step} within {} s", .limit.as_secs_f64())]
+    Timeout {
+        /// Which one.
+        gateway: SocketAddr,
+        /// What we waited for.
+        step: Step,
+        /// How long we waited.
+        limit: Duration,
+    },
+    /// A gateway did not answer a moment ago: it was not tried again so soon.
+    #[error("gateway {gateway} did not answer {} s ago", .since.as_secs())]
+    Silent {
+        /// Which one.
+        gateway: SocketAddr,
+        /// How long ago we gave up.
+        since: Duration,
+    },
     /// A gateway has closed the connection when we introduced ourselves.
     #[error("gateway {gateway} refused us (hint: is the secret key right?)")]
     Refused {
         /// Which one.
         gateway: SocketAddr,
     },
-    /// A gateway's answer cannot be read, or what was to be sent is too long.
-    #[error("gateway {gateway}: {source}")]
-    Packet {
+    /// A gateway's answer cannot be read, or is of another kind than the question asks for.
+    #[error("gateway {gateway} gave an answer of no use: {source}")]
+    Reply {
         /// Which one.
         gateway: SocketAddr,
         /// What is wrong.
         source: link::Error,
     },
-    /// A gateway's answer is of another kind than the question asks for.
-    #[error("gateway {gateway} answered with something else than {expected}")]
-    UnexpectedReply {
-        /// Which one.
-        gateway: SocketAddr,
-        /// What would have been right.
-        expected: &'static str,
-    },
+    /// Some gateways did not take a command, and the others did; or the answers of all were wanted.
+    #[error(transparent)]
+    Incomplete(#[from] Incomplete<Error>),
+    /// The caller: what was to be sent is too long.
+    #[error(transparent)]
+    TooLong(link::Error),
+    /// The caller: a session that is no struct or map, or that PHP's format cannot express; or one that was
+    /// read does not fit the type.
+    #[error("session: {0}")]
+    Session(link::Error),
     /// The caller: a uid or a group without a name; `0` is none either.
     #[error("a uid or group must not be empty or \"0\"")]
     EmptyName,
+}
+
+/// What a peer let the time pass for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// To take a connection: its machine is off, or something between drops what we send.
+    Connect,
+    /// To answer, or to take what we send: it hangs, or has vanished.
+    Answer,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Connect => "take a connection",
+            Self::Answer => "answer",
+        })
+    }
+}
+
+impl Error {
+    /// Returns whether a peer let the time pass.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. } | Self::RegisterTimeout { .. })
+    }
+}
+
+/// Returns whether the operating system says that the time has passed; a socket says it in two ways.
+pub(crate) fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
+fn joined(problems: &[Error]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -1,25 +1,131 @@
-//! Asks the register which gateways there are: one connection, one line each way.
+//! Asks registers which gateways there are: one connection, one line each way.
+//!
+//! Each is asked on a thread of its own, for a name may take as long to be resolved as the system likes.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
+use std::{io, thread};
 
 use lineman_wire::link::Secret;
 use lineman_wire::link::register::Line;
 
 use crate::Error;
+use crate::error::{Step, is_late};
+use crate::limits::{Call, Limits};
 
 /// A list of ten thousand gateways is a quarter of this.
-const MAX_LINE: u64 = 1024 * 1024;
+const MAX_LINE: usize = 1024 * 1024;
 
-/// Returns all gateways that the register knows.
+/// A register, and how it was when it was last asked.
+#[derive(Debug)]
+pub(crate) struct Register {
+    address: String,
+    /// It is being asked.
+    asking: Option<Receiver<Result<Vec<SocketAddr>, Error>>>,
+    /// It did not answer last time: no call waits for it again unless no other answers.
+    failed: bool,
+}
+
+impl Register {
+    pub(crate) fn new(address: String) -> Self {
+        Self { address, asking: None, failed: false }
+    }
+
+    /// Begins to ask, unless the last question is still under way.
+    fn ask(&mut self, secret_key: &Secret, limits: Limits) {
+        if self.asking.is_some() {
+            return;
+        }
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let (address, secret_key) = (self.address.clone(), secret_key.clone());
+        let asked = thread::Builder::new().name("register".to_owned()).spawn(move || {
+            // The call may be over by now.
+            sender.send(gateways(&address, &secret_key, &limits.begin())).ok();
+        });
+        // Without a thread there is no answer: the sender is dropped, which the receiver sees.
+        drop(asked);
+        self.asking = Some(receiver);
+    }
+
+    /// Returns what it has answered, or answers within `wait`; `limit` is what the caller granted.
+    fn answer(&mut self, wait: Duration, limit: Duration) -> Result<Vec<SocketAddr>, Error> {
+        let address = || self.address.clone();
+        let outcome = match self.asking.as_ref().map(|asking| asking.recv_timeout(wait)) {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(RecvTimeoutError::Timeout)) => {
+                self.failed = true;
+                let step = Step::Answer;
+                return Err(Error::RegisterTimeout { address: address(), step, limit });
+            }
+            Some(Err(RecvTimeoutError::Disconnected)) | None => {
+                let source = io::Error::other("it cannot be asked: no thread");
+                Err(Error::Register { address: address(), source })
+            }
+        };
+        self.asking = None;
+        self.failed = outcome.is_err();
+        outcome
+    }
+}
+
+/// Returns all gateways that the registers know, each once. One that fails does not matter while another
+/// answers; those that failed last time are waited for only if the caller is `patient`, and no other answers.
+///
+/// # Errors
+/// What each of them said, when none gave a list.
+pub(crate) fn list(
+    registers: &mut [Register],
+    secret_key: &Secret,
+    call: &Call,
+    patient: bool,
+) -> Result<Vec<SocketAddr>, Error> {
+    for register in registers.iter_mut() {
+        register.ask(secret_key, call.limits);
+    }
+    let (mut union, mut problems, mut answered) = (Vec::new(), Vec::new(), false);
+    registers.sort_by_key(|register| register.failed);
+    for register in registers.iter_mut() {
+        let in_vain = register.failed && (answered || !patient);
+        let wait = if in_vain { Duration::ZERO } else { call.left() };
+        match register.answer(wait, call.limits.whole) {
+            Ok(list) => {
+                answered = true;
+                union.extend(list);
+            }
+            Err(error) => problems.push(error),
+        }
+    }
+    union.sort_unstable();
+    union.dedup();
+    match (answered, problems.len()) {
+        (true, _) => Ok(union),
+        (false, 1) => Err(problems.remove(0)),
+        (false, _) => Err(Error::NoRegister { problems }),
+    }
+}
+
+/// Returns all gateways that one register knows.
 pub(crate) fn gateways(
     address: &str,
     secret_key: &Secret,
-    limit: Duration,
+    call: &Call,
 ) -> Result<Vec<SocketAddr>, Error> {
-    let failed = |source| Error::Register { address: address.to_owned(), source };
-    let line = ask(address, secret_key, limit).map_err(failed)?;
+    let failed = |step, limit| {
+        move |source: io::Error| {
+            let address = address.to_owned();
+            if is_late(&source) {
+                return Error::RegisterTimeout { address, step, limit };
+            }
+            Error::Register { address, source }
+        }
+    };
+    let Limits { connect: connect_limit, answer, .. } = call.limits;
+    let meanings = address.to_socket_addrs();
+    let meanings =
+        meanings.map_err(|source| Error::Name { address: address.to_owned(), source })?;
+    let stream = connect(meanings, call).map_err(failed(Step::Connect, connect_limit))?;
+    let line = ask(&stream, secret_key, call).map_err(failed(Step::Answer, answer))?;
     match Line::parse(&line) {
         Ok(Line::BroadcastAddresses { addresses }) => {
             Ok(addresses.iter().filter_map(|address| address.parse().ok()).collect())
@@ -28,27 +134,30 @@ pub(crate) fn gateways(
     }
 }
 
-fn ask(address: &str, secret_key: &Secret, limit: Duration) -> io::Result<Vec<u8>> {
-    let mut stream = connect(address, limit)?;
-    let question = Line::WorkerConnect { secret_key: secret_key.clone() };
-    stream.write_all(format!("{}\n", question.encode()).as_bytes())?;
-    let mut line = Vec::new();
-    BufReader::new(stream.take(MAX_LINE)).read_until(b'\n', &mut line)?;
-    Ok(line)
-}
-
-/// Connects to the first of an address's meanings that answers.
-pub(crate) fn connect(address: impl ToSocketAddrs, limit: Duration) -> io::Result<TcpStream> {
+/// Connects to the first of an address's meanings that takes a connection.
+fn connect(meanings: impl Iterator<Item = SocketAddr>, call: &Call) -> io::Result<TcpStream> {
     let mut outcome = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
-    for address in address.to_socket_addrs()? {
-        outcome = TcpStream::connect_timeout(&address, limit);
+    for address in meanings {
+        outcome = call.connect(&address);
         if outcome.is_ok() {
             break;
         }
     }
-    let stream = outcome?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.set_write_timeout(Some(limit))?;
-    Ok(stream)
+    outcome
+}
+
+/// Asks for the list; returns a line, or what came of it.
+fn ask(stream: &TcpStream, secret_key: &Secret, call: &Call) -> io::Result<Vec<u8>> {
+    let question = Line::WorkerConnect { secret_key: secret_key.clone() };
+    call.write(stream, format!("{}\n", question.encode()).as_bytes())?;
+    let (mut line, mut chunk) = (Vec::new(), [0; 4096]);
+    while !line.ends_with(b"\n") && line.len() < MAX_LINE {
+        match call.read(stream, &mut chunk) {
+            Ok(count) => line.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            // It refuses us: what it has said is no list.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(line)
 }
