@@ -1,70 +1,16 @@
-//! The client against a register and a gateway that do as a test says.
+//! The client against a register and gateways that do as a test says.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on is to panic")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+mod peers;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use lineman_client::{ClientId, Cluster, Error};
-use lineman_wire::link::{Codec, Command, Reply};
-use lineman_wire::php::Value;
-
-/// Lists these gateways to every peer that asks with the right key.
-fn register(gateways: &[SocketAddr]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let list: Vec<_> = gateways.iter().map(|gateway| format!("\"{gateway}\"")).collect();
-    let line =
-        format!("{{\"event\":\"broadcast_addresses\",\"addresses\":[{}]}}\n", list.join(","));
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut question = String::new();
-            BufReader::new(&stream).read_line(&mut question).unwrap();
-            if question == "{\"event\":\"worker_connect\",\"secret_key\":\"k\"}\n" {
-                stream.write_all(line.as_bytes()).unwrap();
-            }
-        }
-    });
-    address
-}
-
-/// Reports each packet, and answers questions with 7; closes when the key is wrong.
-fn gateway() -> (SocketAddr, mpsc::Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (sender, packets) = mpsc::channel();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (mut stream, sender) = (stream.unwrap(), sender.clone());
-            thread::spawn(move || {
-                let (mut input, mut chunk) = (BytesMut::new(), [0; 4096]);
-                while let Ok(count @ 1..) = stream.read(&mut chunk) {
-                    input.extend_from_slice(&chunk[..count]);
-                    while let Some(packet) = Codec::new().decode_packet(&mut input).unwrap() {
-                        let ext = String::from_utf8_lossy(&packet.ext).into_owned();
-                        let body = String::from_utf8_lossy(&packet.body).into_owned();
-                        if body == r#"{"secret_key":"wrong"}"# {
-                            return;
-                        }
-                        let (command, id) = (packet.command, packet.connection_id);
-                        sender.send(format!("{command:?} {id} {ext}{body}")).ok();
-                        if matches!(command, Command::IsOnline | Command::GetClientCountByGroup) {
-                            let mut reply = BytesMut::new();
-                            Reply::from(&Value::from(7)).encode_into(&mut reply);
-                            stream.write_all(&reply).unwrap();
-                        }
-                    }
-                }
-            });
-        }
-    });
-    (address, packets)
-}
+use peers::{gateway, register};
 
 fn next(packets: &mpsc::Receiver<String>) -> String {
     packets.recv_timeout(Duration::from_secs(10)).expect("a packet")
@@ -107,8 +53,9 @@ fn one_client_is_its_gateway_s_business_alone() {
 fn counts_are_sums() {
     let ((first, _first), (second, _second)) = (gateway(), gateway());
     let mut cluster = Cluster::new(register(&[first, second])).secret_key("k");
-    assert_eq!(cluster.client_count().unwrap(), 14);
-    assert_eq!(cluster.client_count_in_group("room").unwrap(), 14);
+    let clients = cluster.client_count().unwrap();
+    assert_eq!((clients.value, clients.asked, clients.is_complete()), (14, 2, true));
+    assert_eq!(cluster.client_count_in_group("room").unwrap().complete().unwrap(), 14);
 }
 
 #[test]
@@ -117,7 +64,9 @@ fn a_dead_gateway_is_named_and_the_others_get_the_message() {
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut cluster = Cluster::new(register(&[dead, alive])).secret_key("k");
     let error = cluster.send_to_all("hello").unwrap_err();
-    assert!(matches!(error, Error::Gateway { gateway, .. } if gateway == dead), "{error}");
+    assert!(
+        error.to_string().starts_with(&format!("1 of 2 gateways are missing: gateway {dead}: "))
+    );
     assert!(std::iter::repeat_with(|| next(&packets)).any(|packet| packet == "SendToAll 0 hello"));
 }
 
@@ -129,6 +78,120 @@ fn a_wrong_key_is_an_error() {
     let client = ClientId::new(Ipv4Addr::LOCALHOST, address.port(), 9);
     let error = cluster.send_to_client(client, "hello").unwrap_err();
     assert!(matches!(error, Error::Refused { gateway } if gateway == address), "{error}");
+}
+
+#[test]
+fn everything_can_be_done_to_a_client() {
+    let (address, packets) = gateway();
+    let mut cluster = Cluster::new(register(&[address])).secret_key("k");
+    let client = ClientId::new(Ipv4Addr::LOCALHOST, address.port(), 9);
+    let session = BTreeMap::from([("n", 5)]);
+    cluster.bind_uid(client, "ada").unwrap();
+    cluster.unbind_uid(client).unwrap();
+    cluster.join(client, "room").unwrap();
+    cluster.leave(client, "room").unwrap();
+    cluster.set_session(client, &session).unwrap();
+    cluster.update_session(client, &session).unwrap();
+    cluster.destroy_client(client).unwrap();
+    cluster.ungroup("room").unwrap();
+    cluster.send_to_uids(&["ada", "bob"], "to two").unwrap();
+    cluster.send_to_groups(&["a", "b"], "to both").unwrap();
+    cluster.send_to_clients(&[client], "to some").unwrap();
+    cluster.send_to_all_except("to others", &[client]).unwrap();
+    cluster.send_to_group_except("room", "to others there", &[client]).unwrap();
+    let expected = [
+        r#"GatewayClientConnect 0 {"secret_key":"k"}"#,
+        "IsOnline 0 ",
+        "BindUid 9 ada",
+        "UnbindUid 9 ",
+        "JoinGroup 9 room",
+        "LeaveGroup 9 room",
+        r#"SetSession 9 a:1:{s:1:"n";i:5;}"#,
+        r#"UpdateSession 9 a:1:{s:1:"n";i:5;}"#,
+        "Destroy 9 ",
+        "Ungroup 0 room",
+        r#"SendToUid 0 ["ada","bob"]to two"#,
+        r#"SendToGroup 0 {"group":["a","b"],"exclude":null}to both"#,
+        r#"SendToAll 0 {"connections":{"9":9}}to some"#,
+        r#"SendToAll 0 {"exclude":{"9":9}}to others"#,
+        r#"SendToGroup 0 {"group":["room"],"exclude":{"9":9}}to others there"#,
+    ];
+    assert_eq!(expected.map(|_| next(&packets)), expected);
+}
+
+#[test]
+fn everything_can_be_asked() {
+    type Session = BTreeMap<String, u32>;
+    let (address, _packets) = gateway();
+    let mut cluster = Cluster::new(register(&[address])).secret_key("k");
+    let client = ClientId::new(Ipv4Addr::LOCALHOST, address.port(), 9);
+    let session = Session::from([("n".to_owned(), 5)]);
+    assert_eq!(cluster.uid_by_client_id(client).unwrap().as_deref(), Some("ada"));
+    assert_eq!(cluster.session::<Session>(client).unwrap(), Some(session.clone()));
+    assert!(cluster.is_uid_online("ada").unwrap().value);
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(cluster.online_uids(&["ada", "bob"]).unwrap().value, names(&["ada"]));
+    assert_eq!(cluster.client_ids_by_uid("ada").unwrap().value, [client]);
+    let ids = cluster.client_ids_by_uids(&["ada", "bob"]).unwrap().value;
+    assert_eq!((&*ids["ada"], ids["bob"].len()), (&[client][..], 0));
+    let counts = cluster.client_counts_in_groups(&["room", "empty"]).unwrap().value;
+    assert_eq!((counts["room"], counts["empty"]), (7, 0));
+    assert_eq!(cluster.client_ids().unwrap().value, [client]);
+    assert_eq!(cluster.client_ids_in_group("room").unwrap().value, [client]);
+    assert_eq!(cluster.client_ids_by_group().unwrap().value["room"], [client]);
+    assert_eq!(cluster.uids().unwrap().value, names(&["ada"]));
+    assert_eq!(cluster.uids_in_group("room").unwrap().value, names(&["ada"]));
+    assert_eq!(cluster.uids_by_group().unwrap().value["room"], names(&["ada"]));
+    assert_eq!(cluster.groups().unwrap().value, names(&["room"]));
+    assert_eq!(cluster.sessions::<Session>().unwrap().value[&client], session);
+    assert_eq!(cluster.sessions_in_group::<Session>("room").unwrap().value[&client], session);
+}
+
+/// Takes connections, and says nothing.
+fn silent() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+#[test]
+fn what_is_known_comes_with_what_is_missing() {
+    let ((first, _first), (second, _second), mute) = (gateway(), gateway(), silent());
+    let mute = (mute.local_addr().unwrap(), mute);
+    let dead = silent().local_addr().unwrap();
+    let mut cluster = Cluster::new(register(&[dead, first, mute.0, second])).secret_key("k");
+    cluster = cluster.answer_limit(Duration::from_millis(100));
+    let clients = cluster.client_count().unwrap();
+    assert_eq!((clients.value, clients.asked, clients.missing.len()), (14, 4, 2));
+    for missing in &clients.missing {
+        let (gateway, reason) = (missing.gateway, &missing.reason);
+        assert!(reason.to_string().starts_with(&format!("gateway {gateway}")), "{reason}");
+        match reason {
+            Error::Timeout { .. } => assert_eq!(gateway, mute.0),
+            Error::Gateway { .. } => assert_eq!(gateway, dead),
+            other => panic!("{other}"),
+        }
+    }
+    assert!(clients.complete().unwrap_err().to_string().starts_with("2 of 4 gateways are missing"));
+    // It is known now: nothing waits for it.
+    let missing = cluster.answer_limit(Duration::from_hours(1)).client_count().unwrap().missing;
+    let silent = missing.iter().find(|missing| missing.gateway == mute.0).unwrap();
+    assert!(matches!(silent.reason, Error::Silent { .. }), "{}", silent.reason);
+}
+
+#[test]
+fn registers_are_one_another_s_reserve() {
+    let ((first, _first), (second, _second), mute) = (gateway(), gateway(), silent());
+    let dead = silent().local_addr().unwrap().to_string();
+    let limit = Duration::from_millis(200);
+    let mut cluster = Cluster::new(mute.local_addr().unwrap().to_string()).answer_limit(limit);
+    cluster = cluster.register(&dead).secret_key("k");
+    let error = cluster.gateways().unwrap_err().to_string();
+    assert!(error.starts_with("no register gave a list of gateways: register "), "{error}");
+    assert!(error.contains("did not answer within 0.2 s") && error.contains(&dead), "{error}");
+    let mut cluster = cluster.register(register(&[second])).register(register(&[first, second]));
+    let mut both = [first, second];
+    both.sort_unstable();
+    assert_eq!(cluster.gateways().unwrap(), both);
+    assert_eq!(cluster.client_count().unwrap().complete().unwrap(), 14);
 }
 
 #[test]
