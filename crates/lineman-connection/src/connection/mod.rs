@@ -22,6 +22,7 @@ mod lent;
 mod handshake;
 mod reading;
 mod closing;
+mod farewell;
 mod transit;
 mod record;
 mod driver;
