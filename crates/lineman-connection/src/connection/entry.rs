@@ -23,7 +23,7 @@ use super::stats::{Row, tls_name};
 use super::table::{Scratch, Table};
 use super::transit::{Facts, Transit};
 use super::transport::Transport;
-use super::{Address, CloseReason, Connection, Driver, Limits, SendError};
+use super::{Address, CloseReason, Connection, Driver, Limit, Limits, SendError};
 
 /// How long the kernel gets to have memory again.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -360,7 +360,9 @@ impl<D: Driver> AnyEntry for Entry<D> {
     }
 
     fn holding(&self) -> usize {
-        self.would_give_back()
+        let at_work = self.extra.borrow().as_ref().map_or(0, |extra| extra.at_work);
+        let alone = self.outflow.charged.get() as usize;
+        alone.saturating_sub(at_work) + self.outflow.queue.borrow().shared_len()
     }
 
     fn over_budget(&self) -> bool {
@@ -372,7 +374,15 @@ impl<D: Driver> AnyEntry for Entry<D> {
     }
 
     fn shed(self: Rc<Self>) {
-        self.close_for_budget();
+        let reason = CloseReason::Limited(Limit::Budget);
+        // Behind what waits nothing is heard soon, and it is what has to go. A handshake holds something
+        // for its layers, and gives it back only at its end.
+        if self.queued() > 0 || self.life.state() < State::Open {
+            return self.finish(reason);
+        }
+        self.inflow.take_unread();
+        self.begin_close(reason);
+        self.weigh();
     }
 
     fn row(&self) -> Row {

@@ -169,7 +169,7 @@ impl<D: Driver> Entry<D> {
 
     /// Decodes until the input is used up, the connection's share of the turn is, or something stops it.
     fn decode(self: &Rc<Self>, input: &mut BytesMut) {
-        let mut steps = 0;
+        let (mut steps, mut is_there) = (0, false);
         loop {
             match self.life.state() {
                 State::Closed => return input.clear(),
@@ -204,9 +204,14 @@ impl<D: Driver> Entry<D> {
                 // For the driver to hear when there is room for the answer.
                 self.extra(|_| ());
             }
+            // Half a frame of a peer whose farewell is awaited says nothing.
+            is_there |= matches!(step, Ok(Step::Ping(_) | Step::Pong(_) | Step::Message(_)));
             if !self.take_step(step, input, consumed) {
-                return;
+                break;
             }
+        }
+        if is_there && self.life.state() == State::Closing {
+            self.still_there();
         }
     }
 
@@ -228,14 +233,14 @@ impl<D: Driver> Entry<D> {
                 self.begin_close(CloseReason::Protocol { code: 1002, problem });
                 return false;
             }
-            Ok(Step::Ping(_) | Step::Pong(_)) if !self.life.is_open() => self.still_there(),
+            Ok(Step::Ping(_) | Step::Pong(_)) if !self.life.is_open() => {}
             Ok(Step::Ping(payload)) => {
                 self.serve.handler.on_ping(&Connection::of(self), &payload);
             }
             Ok(Step::Pong(payload)) => {
                 self.serve.handler.on_pong(&Connection::of(self), &payload);
             }
-            Ok(Step::Message(_)) if self.life.state() == State::Closing => self.still_there(),
+            Ok(Step::Message(_)) if self.life.state() == State::Closing => {}
             Ok(Step::Message(message)) => {
                 self.table.add(|counters| &counters.messages_in, 1);
                 self.count(|counters| counters.messages_in += 1);
