@@ -19,13 +19,17 @@ use super::{CloseReason, Connection, Driver, Limit};
 impl<D: Driver> Entry<D> {
     /// Says farewell, flushes, and closes; does nothing on a connection that is closing already.
     pub(super) fn begin_close(self: &Rc<Self>, reason: CloseReason) {
-        match self.life.state() {
-            State::Connecting => return self.finish(reason),
-            State::Preparing | State::Handshake | State::Deciding | State::Open => {}
-            State::Closing | State::Lingering | State::Closed => return,
+        let state = self.life.state();
+        if !state.is_before_the_end() {
+            return;
+        }
+        let waits = self.waits_to_be_up();
+        // A process that goes away waits for no peer that may not be there.
+        if state == State::Connecting && (!waits || reason == CloseReason::GoingAway) {
+            return self.finish(reason);
         }
         // There is no way to say more than the layers have said, or anything behind the end.
-        let is_mute = !self.can_speak() || matches!(reason, CloseReason::Tls(_));
+        let is_mute = !self.can_speak() && !waits || matches!(reason, CloseReason::Tls(_));
         if is_mute || self.outflow.end() == Ending::Said {
             self.outflow.clear();
             self.outflow.set_awaits(false);
@@ -33,7 +37,7 @@ impl<D: Driver> Entry<D> {
         }
         // Browsers connect ahead of a click, and take an answer to nothing for the click's.
         let is_untouched = matches!(reason, CloseReason::HandshakeTimeout | CloseReason::GoingAway)
-            && self.life.state() == State::Handshake
+            && state == State::Handshake
             && self.inflow.unread_len() == 0;
         let farewell = if is_untouched {
             Farewell::Said
@@ -43,6 +47,30 @@ impl<D: Driver> Entry<D> {
         };
         self.start_closing(reason);
         self.outflow.set_awaits(farewell == Farewell::Awaits && !self.inflow.has_ended());
+    }
+
+    /// Returns whether something was taken that is sent once the socket is connected and the layers are
+    /// through. It has the time that these have.
+    fn waits_to_be_up(&self) -> bool {
+        let is_up = self.life.state() != State::Connecting && self.can_speak();
+        !is_up && self.outflow.queued() > 0 && self.transport.borrow().is_some()
+    }
+
+    /// A layer has failed: what waits for it to be through cannot be sent.
+    pub(super) fn layer_failed(self: &Rc<Self>, reason: CloseReason) {
+        if !self.can_speak() {
+            self.drop_what_waits();
+        }
+        self.begin_close(reason);
+    }
+
+    /// It does not come up: what was taken before is lost.
+    fn drop_what_waits(self: &Rc<Self>) {
+        if self.life.state() == State::Closing && self.outflow.queued() > 0 {
+            self.table.add(|counters| &counters.ends_cut, 1);
+            self.touch();
+        }
+        self.outflow.clear();
     }
 
     /// The peer ended the conversation; our answer, if there is one, is queued already.
@@ -60,10 +88,16 @@ impl<D: Driver> Entry<D> {
     }
 
     fn start_closing(self: &Rc<Self>, reason: CloseReason) {
-        self.leave_handshake();
+        let up_by = self.due.borrow().at(Deadline::Handshake).filter(|_| self.waits_to_be_up());
+        if up_by.is_none() {
+            self.leave_handshake();
+        }
         self.life.become_now(State::Closing);
         self.extra(|extra| extra.reason = Some(reason));
         self.clear_all_due();
+        if let Some(at) = up_by {
+            self.due.borrow_mut().set(Deadline::Handshake, at);
+        }
         self.begin_farewell();
         self.life.owe_close();
         self.end_pipes();
@@ -80,8 +114,17 @@ impl<D: Driver> Entry<D> {
             return self.begin_close(CloseReason::Local);
         }
         if self.life.state().is_before_the_end() && self.outflow.ask_end() && self.life.is_open() {
-            self.touch();
+            self.begin_end();
         }
+    }
+
+    /// An end of our side follows what is queued, which the peer has to take.
+    pub(super) fn begin_end(self: &Rc<Self>) {
+        // The other direction of a pipe goes on for as long as it likes.
+        if self.target().is_none() {
+            self.begin_farewell();
+        }
+        self.touch();
     }
 
     /// The kernel says that the connection has failed. Where it is read, a read comes to that, behind
@@ -111,9 +154,7 @@ impl<D: Driver> Entry<D> {
             return self.finish_as_begun();
         }
         self.outflow.say_end();
-        // The other direction of a pipe goes on for as long as it likes.
         if self.target().is_none() {
-            self.begin_farewell();
             self.follow_farewell();
         }
     }
@@ -194,6 +235,9 @@ impl<D: Driver> Entry<D> {
             State::Open if self.ends_one_direction() => {}
             State::Open if self.outflow.end() == Ending::Said => self.finish_as_begun(),
             State::Preparing | State::Handshake | State::Deciding | State::Open => {
+                if !self.can_speak() {
+                    self.drop_what_waits();
+                }
                 if self.queued() == 0 && !self.say_end() {
                     return self.finish(reason);
                 }
@@ -202,6 +246,9 @@ impl<D: Driver> Entry<D> {
             }
             State::Closing => {
                 self.outflow.set_awaits(false);
+                if !self.can_speak() {
+                    self.drop_what_waits();
+                }
                 self.touch();
             }
             State::Connecting | State::Lingering => self.finish_as_begun(),
@@ -215,9 +262,16 @@ impl<D: Driver> Entry<D> {
             Deadline::Handshake if self.life.state() == State::Connecting => {
                 self.finish(CloseReason::ConnectFailed("no answer in time".to_owned()));
             }
+            Deadline::Handshake if self.life.state() == State::Closing => {
+                // One that is up has the pace of its farewell.
+                if !self.can_speak() || self.counters.get().bytes_out == 0 {
+                    self.drop_what_waits();
+                    self.finish_as_begun();
+                }
+            }
             Deadline::Handshake => {
                 self.table.add(|counters| &counters.handshakes_failed, 1);
-                self.begin_close(CloseReason::HandshakeTimeout);
+                self.layer_failed(CloseReason::HandshakeTimeout);
             }
             Deadline::Message => match self.message_left() {
                 Duration::ZERO if self.inflow.is_held(Hold::OverBudget) => {

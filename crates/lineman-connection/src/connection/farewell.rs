@@ -46,6 +46,10 @@ impl<D: Driver> Entry<D> {
         let (delivered, has_all) = self.delivered();
         if has_all {
             self.clear_due(Deadline::Farewell);
+            // An end that waits for TLS is said once that is up.
+            if self.life.is_open() && self.outflow.end() != Ending::Said {
+                return;
+            }
             return self.set_due(last_word, time);
         }
         let (lasts, left) = self.farewell_goes_on(delivered);

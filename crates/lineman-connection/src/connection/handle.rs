@@ -232,7 +232,8 @@ impl<D: Driver> Connection<D> {
     ///
     /// The handler hears of the end at once; on a protocol that answers a farewell, a WebSocket, with the
     /// peer's answer or after [`Limits::close_time`](super::Limits::close_time). What was sent arrives as
-    /// long as the peer takes it: see [`Limits::send_stall`](super::Limits::send_stall).
+    /// long as the peer takes it: see [`Limits::send_stall`](super::Limits::send_stall). What was sent on one
+    /// that is not connected yet, or whose TLS is not up, leaves when it is, within the time it has for that.
     pub fn close(&self, reason: CloseReason) {
         self.entry.begin_close(reason);
     }
@@ -248,7 +249,8 @@ impl<D: Driver> Connection<D> {
     }
 
     /// Ends our side once everything queued is sent, and still hears the peer's last messages, for up
-    /// to [`Limits::end_time`](super::Limits::end_time): a half-close. Nothing can be sent after it.
+    /// to [`Limits::end_time`](super::Limits::end_time): a half-close. Nothing can be sent after it. The peer
+    /// has to take what is queued: see [`Limits::send_stall`](super::Limits::send_stall).
     ///
     /// On protocols with a farewell of their own, a WebSocket, it is [`Connection::close`].
     pub fn end(&self) {

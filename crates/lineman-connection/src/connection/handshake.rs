@@ -41,7 +41,7 @@ impl<D: Driver> Entry<D> {
                 self.enter_handshake();
                 self.touch();
             }
-            Err(reason) => self.begin_close(reason),
+            Err(reason) => self.layer_failed(reason),
         }
     }
 
@@ -67,7 +67,7 @@ impl<D: Driver> Entry<D> {
         self.dispatch(event);
         // An end that was asked for before a change of protocol.
         if self.life.is_open() && self.outflow.end() == Ending::Asked {
-            if D::HALF_CLOSES { self.touch() } else { self.begin_close(CloseReason::Local) }
+            if D::HALF_CLOSES { self.begin_end() } else { self.begin_close(CloseReason::Local) }
         }
     }
 

@@ -39,10 +39,9 @@ pub struct Limits {
     /// Time for the peer to answer a farewell, from when everything that was sent has arrived; then our
     /// side is ended, and a second later the connection is dropped. Default 2 s.
     pub close_time: Duration,
-    /// Time without a byte arriving of what was sent before a close, or that the kernel had before the end
-    /// of [`super::Connection::end`]; then the connection is dropped, and counted. A process that stops
-    /// waits no longer than its own limit. Until the kernel has everything that was sent before an `end`,
-    /// the connection is as any open one: only [`Limits::heartbeat`] ends it.
+    /// Time without a byte arriving of what was sent before [`super::Connection::close`] or
+    /// [`super::Connection::end`]; then the connection is dropped, and counted. A process that stops waits
+    /// no longer than its own limit. The target of a pipe may take any time before its end.
     ///
     /// Default 60 s, as of an HTTP answer: a phone in a tunnel, not one that never reads.
     pub send_stall: Duration,

@@ -68,7 +68,7 @@ impl<D: Driver> Entry<D> {
             Err(Failure::Close(reason)) => {
                 buffer.clear();
                 self.table.add(|counters| &counters.protocol_errors, 1);
-                self.begin_close(reason);
+                self.layer_failed(reason);
             }
         }
         self.keep_rest(own, plain);
@@ -141,9 +141,7 @@ impl<D: Driver> Entry<D> {
             self.begin_protocol();
         } else if received.up {
             // TLS in mid-stream: what was sent meanwhile has waited for it, and so has a successor.
-            if self.life.is_open() {
-                self.leave_handshake();
-            }
+            self.leave_handshake();
             self.touch();
             self.read_again();
         }

@@ -178,7 +178,7 @@ impl<D: Driver> Entry<D> {
         match taken {
             Ok(()) => self.read_again(),
             Err(Failure::Io(error)) => self.finish(CloseReason::Broken(error.to_string())),
-            Err(Failure::Close(reason)) => self.begin_close(reason),
+            Err(Failure::Close(reason)) => self.layer_failed(reason),
         }
     }
 

@@ -119,7 +119,7 @@ pub(super) mod tests {
     }
 
     /// A listener whose queue is full: the kernel answers no further connect.
-    pub(in crate::outgoing) fn black_hole() -> (SocketAddr, (Socket, std::net::TcpStream)) {
+    pub(crate) fn black_hole() -> (SocketAddr, (Socket, std::net::TcpStream)) {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         listener.bind(&SockAddr::from(any)).unwrap();

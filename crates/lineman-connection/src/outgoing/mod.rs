@@ -35,6 +35,8 @@ use handle::{Observer, Shared};
 use place::Place;
 use url::Url;
 
+#[cfg(test)]
+pub(crate) use dial::tests::black_hole;
 pub use handle::Handle;
 pub use proxy::Proxy;
 pub use reconnect::Reconnect;

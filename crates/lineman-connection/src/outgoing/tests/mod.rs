@@ -182,7 +182,7 @@ fn a_peer_that_accepts_and_never_speaks_meets_the_limit() {
 #[test]
 fn an_address_that_does_not_answer_meets_the_limit() {
     run(async || {
-        let (address, _full) = dial::tests::black_hole();
+        let (address, _full) = black_hole();
         let log = Log::default();
         let began = Instant::now();
         let outgoing = Outgoing::text(address.to_string()).connect_limit(Duration::from_secs(3));

@@ -202,3 +202,117 @@ fn the_peers_time_after_a_half_close_begins_when_it_has_everything() {
         line.log.until("the last word").await;
     });
 }
+
+#[test]
+fn what_was_sent_before_it_is_connected_arrives_though_it_is_closed() {
+    paused(async |table| {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (log, kept) = (Log::default(), Rc::default());
+        let serve_it = Serve::outgoing(Text::default, noting(&log, &kept));
+        let connection = table.connect(address, &Rc::new(serve_it)).expect("begun");
+        connection.send("early").expect("it waits for the socket");
+        connection.close(CloseReason::Local);
+        let late = connection.send("late").expect_err("closed");
+        assert_eq!(late.downcast_ref(), Some(&SendError::Closed));
+        let (mut peer, _) = listener.accept().await.expect("connected");
+        assert_eq!(rest(&mut peer).await, b"early\n");
+        drop(peer);
+        table.emptied().await;
+        assert_eq!((log.lines(), kept.take().is_none()), (vec!["end: closed by us".into()], true));
+    });
+}
+
+#[test]
+fn one_that_never_connects_is_gone_in_the_time_it_has_for_that() {
+    paused(async |table| {
+        let (address, _full) = crate::outgoing::black_hole();
+        let log = Log::default();
+        let serve_it = Serve::outgoing(Text::default, noting(&log, &Rc::default()));
+        let connection = table.connect(address, &Rc::new(serve_it)).expect("begun");
+        connection.send("early").expect("it waits for the socket");
+        connection.close(CloseReason::Local);
+        for (seconds, cut) in [(9, 0), (2, 1)] {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            assert_eq!((log.lines().len(), table.stats().ends_cut), (1, cut));
+        }
+        log.until("end: closed by us").await;
+    });
+}
+
+/// A connection that has begun TLS, and has sent something and closed before that is up.
+async fn closed_before_tls(table: &Table, files: &Files) -> Line {
+    let front = Front { tls_on_demand: Some(files.tls("server")), ..Front::default() };
+    let line = Line::open(table, front).await;
+    line.connection.start_tls().expect("it has the files");
+    settle().await;
+    line.connection.send("late").expect("it waits for TLS");
+    line.connection.close(CloseReason::Local);
+    settle().await;
+    assert_eq!(line.log.lines(), ["end: closed by us"], "at once");
+    line
+}
+
+#[test]
+fn what_was_sent_before_tls_is_up_arrives_though_it_is_closed() {
+    paused(async |table| {
+        let files = Files::new();
+        let Line { peer, .. } = closed_before_tls(&table, &files).await;
+        let mut client = secure(peer, &files).await;
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.expect("an orderly end");
+        assert_eq!(got, b"late\n");
+        drop(client);
+        table.emptied().await;
+        assert_eq!(table.stats().ends_cut, 0);
+    });
+}
+
+#[test]
+fn what_waits_for_tls_is_given_up_with_it() {
+    for (said, most) in [("", 11), ("no TLS", 2)] {
+        paused(async |table| {
+            let files = Files::new();
+            let mut line = closed_before_tls(&table, &files).await;
+            let begun = Instant::now();
+            say(&mut line.peer, said).await;
+            table.emptied().await;
+            assert!(begun.elapsed() < Duration::from_secs(most), "{:?}", begun.elapsed());
+            assert_eq!(table.stats().ends_cut, 1);
+        });
+    }
+    // One that ends its side has no use for it either.
+    paused(async |table| {
+        let files = Files::new();
+        let mut line = closed_before_tls(&table, &files).await;
+        let begun = Instant::now();
+        line.peer.shutdown().await.expect("half closed");
+        table.emptied().await;
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn a_peer_has_to_take_what_was_sent_before_a_half_close() {
+    paused(async |table| {
+        let limits = Limits { send_stall: Duration::from_secs(30), ..Limits::default() };
+        for takes in [0_usize, 200_000] {
+            let cut = table.stats().ends_cut;
+            let mut line = Line::with_limits(&table, limits.clone()).await;
+            line.connection.send("y".repeat(MUCH)).expect("room");
+            line.connection.end();
+            let begun = Instant::now();
+            let (mut got, mut buffer) = (0, vec![0; takes]);
+            while takes > 0 && got < MUCH + 1 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                got += line.peer.read(&mut buffer).await.expect("some of it");
+            }
+            // The paused clock leaps over the time that TCP may take to say that it came.
+            let _peer = (takes == 0).then_some(line.peer);
+            table.emptied().await;
+            let (took, stall) = (begun.elapsed(), Duration::from_secs(30));
+            assert!(takes > 0 || (stall..stall * 2).contains(&took), "{took:?}");
+            assert_eq!(table.stats().ends_cut - cut, u64::from(takes == 0));
+        }
+    });
+}
