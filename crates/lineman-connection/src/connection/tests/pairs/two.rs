@@ -2,8 +2,9 @@
 
 use super::*;
 
-/// In the order in which they are entered. A paused or throttled connection hears no wish that makes
-/// its handler busy, and a handler is busy with one thing at a time.
+/// In the order in which they are entered. A connection that is not read, as it is paused, throttled or
+/// over the budget, hears no wish that makes its handler busy and exceeds no rate, and a handler is busy
+/// with one thing at a time.
 ///
 /// The stories: the peer says `probe`, and the first state is lifted first, or the second; the peer
 /// ends, and again. There are ten minutes between two slashes.
@@ -32,10 +33,10 @@ const TWO: &[(State, State, [&str; 4])] = &[
         Busy,
         Ending,
         [
-            "- / probe / drained, closed by us, gone in 5 s",
-            "- / drained, gone in 5 s / closed by us",
-            "- / closed by peer, gone in 2 s / -",
-            "- / drained, gone in 5 s / closed by us",
+            "gone in 2 s / closed by us / -",
+            "gone in 2 s / - / closed by us",
+            "gone in 2 s / closed by us / -",
+            "gone in 2 s / - / closed by us",
         ],
     ),
     (
@@ -72,10 +73,10 @@ const TWO: &[(State, State, [&str; 4])] = &[
         Changing,
         Ending,
         [
-            "- / probe / closed by us, gone in 5 s",
-            "- / drained, gone in 5 s / closed by us",
-            "- / closed by peer, gone in 2 s / -",
-            "- / drained, gone in 5 s / closed by us",
+            "gone in 2 s / closed by us / -",
+            "gone in 2 s / - / closed by us",
+            "gone in 2 s / closed by us / -",
+            "gone in 2 s / - / closed by us",
         ],
     ),
     (
@@ -102,10 +103,10 @@ const TWO: &[(State, State, [&str; 4])] = &[
         Throttled,
         Ending,
         [
-            "held, probe / - / drained, closed by us, gone in 5 s",
-            "held, probe / drained, closed by us, gone in 5 s / -",
-            "held, closed by peer, gone in 101 s / - / -",
-            "held, closed by peer, gone in 101 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
         ],
     ),
     (
@@ -162,40 +163,40 @@ const TWO: &[(State, State, [&str; 4])] = &[
         Ending,
         Busy,
         [
-            "- / drained, gone in 5 s / closed by us",
-            "- / probe / drained, closed by us, gone in 5 s",
-            "- / drained, gone in 5 s / closed by us",
-            "- / closed by peer, gone in 2 s / -",
+            "gone in 2 s / - / closed by us",
+            "gone in 2 s / closed by us / -",
+            "gone in 2 s / - / closed by us",
+            "gone in 2 s / closed by us / -",
         ],
     ),
     (
         Ending,
         Changing,
         [
-            "- / drained, gone in 5 s / closed by us",
-            "- / probe / closed by us, gone in 5 s",
-            "- / drained, gone in 5 s / closed by us",
-            "- / closed by peer, gone in 2 s / -",
+            "gone in 2 s / - / closed by us",
+            "gone in 2 s / closed by us / -",
+            "gone in 2 s / - / closed by us",
+            "gone in 2 s / closed by us / -",
         ],
     ),
     (
         Ending,
         Throttled,
         [
-            "held, probe / drained, closed by us, gone in 5 s / -",
-            "held, probe / - / drained, closed by us, gone in 5 s",
-            "held, closed by peer, gone in 101 s / - / -",
-            "held, closed by peer, gone in 101 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
         ],
     ),
     (
         Ending,
         Paused,
         [
-            "- / drained, closed by us, gone in 5 s / -",
-            "- / probe / drained, closed by us, gone in 5 s",
-            "- / drained, closed by us, gone in 5 s / -",
-            "- / closed by peer, gone in 2 s / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
         ],
     ),
     (
@@ -212,10 +213,100 @@ const TWO: &[(State, State, [&str; 4])] = &[
         Paused,
         Ending,
         [
-            "- / probe / drained, closed by us, gone in 5 s",
-            "- / drained, closed by us, gone in 5 s / -",
-            "- / closed by peer, gone in 2 s / -",
-            "- / drained, closed by us, gone in 5 s / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+        ],
+    ),
+    (
+        Busy,
+        OverBudget,
+        [
+            "- / - / probe",
+            "- / - / probe",
+            "- / - / closed by peer, gone in 0 s",
+            "- / - / closed by peer, gone in 0 s",
+        ],
+    ),
+    (
+        Changing,
+        OverBudget,
+        [
+            "- / probe / -",
+            "- / - / probe",
+            "- / closed by peer, gone in 0 s / -",
+            "- / - / closed by peer, gone in 0 s",
+        ],
+    ),
+    (
+        Throttled,
+        OverBudget,
+        [
+            "held, probe / - / -",
+            "held, probe / - / -",
+            "held, closed by peer, gone in 99 s / - / -",
+            "held, closed by peer, gone in 99 s / - / -",
+        ],
+    ),
+    (
+        HalfClosed,
+        OverBudget,
+        [
+            "closed by us, gone in 5 s / - / -",
+            "closed by us, gone in 5 s / - / -",
+            "closed by us, gone in 5 s / - / -",
+            "closed by us, gone in 5 s / - / -",
+        ],
+    ),
+    (
+        Ending,
+        OverBudget,
+        [
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+        ],
+    ),
+    (
+        Paused,
+        OverBudget,
+        [
+            "- / - / probe",
+            "- / - / probe",
+            "- / - / closed by peer, gone in 0 s",
+            "- / - / closed by peer, gone in 0 s",
+        ],
+    ),
+    (
+        OverBudget,
+        HalfClosed,
+        [
+            "closed by us, gone in 5 s / - / -",
+            "closed by us, gone in 5 s / - / -",
+            "closed by us, gone in 5 s / - / -",
+            "closed by us, gone in 5 s / - / -",
+        ],
+    ),
+    (
+        OverBudget,
+        Ending,
+        [
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+            "closed by us, gone in 2 s / - / -",
+        ],
+    ),
+    (
+        OverBudget,
+        Paused,
+        [
+            "- / - / probe",
+            "- / - / probe",
+            "- / - / closed by peer, gone in 0 s",
+            "- / - / closed by peer, gone in 0 s",
         ],
     ),
 ];
