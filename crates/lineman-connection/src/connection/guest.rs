@@ -109,6 +109,11 @@ impl Guest {
         self.table.add(|counters| &counters.limited_requests, 1);
     }
 
+    /// The peer did not take what was said before the end.
+    pub(crate) fn end_cut(&self) {
+        self.table.add(|counters| &counters.ends_cut, 1);
+    }
+
     fn count(&self, add: impl FnOnce(&mut Counters)) {
         let mut counters = self.counters.get();
         add(&mut counters);

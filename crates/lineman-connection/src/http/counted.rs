@@ -1,5 +1,5 @@
 //! The socket itself, beneath TLS: counts for the connection's row and the process's sums what passes
-//! over the wire, as the table counts its own.
+//! over the wire, as the table counts its own, and tells what is still on its way.
 
 use std::io;
 use std::pin::Pin;
@@ -7,8 +7,50 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::either::Either;
 
 use crate::connection::Guest;
+use crate::tls;
+
+/// What knows how much of what it wrote is on its way.
+pub(super) trait Delivery {
+    /// Returns how many bytes that were said have not arrived, our end as one of them.
+    fn undelivered(&self) -> usize;
+}
+
+impl Delivery for TcpStream {
+    fn undelivered(&self) -> usize {
+        crate::os::undelivered(self).unwrap_or_default()
+    }
+}
+
+impl Delivery for UnixStream {
+    fn undelivered(&self) -> usize {
+        crate::os::undelivered(self).unwrap_or_default()
+    }
+}
+
+impl<S: Delivery> Delivery for Counted<S> {
+    fn undelivered(&self) -> usize {
+        self.inner.undelivered()
+    }
+}
+
+impl<S: Delivery> Delivery for tls::Stream<S> {
+    fn undelivered(&self) -> usize {
+        self.beneath().undelivered()
+    }
+}
+
+impl<L: Delivery, R: Delivery> Delivery for Either<L, R> {
+    fn undelivered(&self) -> usize {
+        match self {
+            Self::Left(stream) => stream.undelivered(),
+            Self::Right(stream) => stream.undelivered(),
+        }
+    }
+}
 
 pub(super) struct Counted<S> {
     inner: S,

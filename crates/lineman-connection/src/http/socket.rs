@@ -10,15 +10,20 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
+use super::counted::Delivery;
 use super::pace::Pace;
 use super::strict::Strict;
 use super::watch::{Spoken, Watch};
 
-/// How long the peer may go on sending after we have ended our side; the table's connections linger
-/// as long. Without it, unread bytes of a refused body would reset the refusal away.
+/// How long the peer may go on sending after it has everything, our end too; the table's connections
+/// linger as long. Without it, unread bytes of a refused body would reset the refusal away.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the last answer arrives, as for the table's connections.
+const LOOK_LEAST: Duration = Duration::from_millis(10);
+const LOOK_MOST: Duration = LINGER;
 
 pub(super) struct Socket<S> {
     inner: S,
@@ -30,7 +35,16 @@ pub(super) struct Socket<S> {
     /// How fast the peer takes an answer that waits.
     pace: Pace,
     /// Made when our side has ended.
-    linger: Option<Pin<Box<Sleep>>>,
+    linger: Option<Linger>,
+}
+
+/// What is waited for behind the end of our side.
+struct Linger {
+    began: Instant,
+    /// What had not arrived at the last look; `None` once everything has.
+    left: Option<usize>,
+    /// The next look, or the end of the peer's time.
+    timer: Pin<Box<Sleep>>,
 }
 
 /// How many bytes a write or a flush came to.
@@ -96,11 +110,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     }
+}
 
-    /// Throws away what the peer still sends, until it ends too.
+impl<S: AsyncRead + Delivery + Unpin> Socket<S> {
+    /// Throws away what the peer still sends, until it ends too or its time is over.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let timer = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-        if timer.as_mut().poll(context).is_ready() {
+        if self.poll_arrival(context).is_ready() {
             return Poll::Ready(());
         }
         loop {
@@ -112,6 +127,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
         }
     }
+
+    /// Looks how much of what was said has arrived: the peer may take its time as long as it takes
+    /// something, and has a moment for its own end from when it has all.
+    fn poll_arrival(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let linger = self.linger.get_or_insert_with(|| {
+            self.pace.restart();
+            let left = to_arrive(&self.inner);
+            let first = if left == 0 { LINGER } else { LOOK_LEAST };
+            let timer = Box::pin(sleep(first));
+            Linger { began: Instant::now(), left: (left > 0).then_some(left), timer }
+        });
+        loop {
+            ready!(linger.timer.as_mut().poll(context));
+            let Some(before) = linger.left else { return Poll::Ready(()) };
+            let left = to_arrive(&self.inner);
+            linger.left = (left > 0).then_some(left);
+            let next = if left == 0 {
+                LINGER
+            } else {
+                if left < before {
+                    self.pace.went_on(before - left);
+                }
+                if self.pace.poll_overdue(context).is_ready() {
+                    self.watch.guest.end_cut();
+                    return Poll::Ready(());
+                }
+                linger.began.elapsed().clamp(LOOK_LEAST, LOOK_MOST)
+            };
+            linger.timer.as_mut().reset(Instant::now() + next);
+        }
+    }
+}
+
+/// Returns how much of what was said has not arrived. Our end may be on its way for as long as the peer
+/// has nothing to say: TCP delays its receipt.
+fn to_arrive(stream: &impl Delivery) -> usize {
+    stream.undelivered().saturating_sub(1)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Socket<S> {
@@ -136,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Socket<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+impl<S: AsyncRead + AsyncWrite + Delivery + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

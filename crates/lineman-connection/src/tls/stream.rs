@@ -78,6 +78,11 @@ impl<S> Stream<S> {
         }
     }
 
+    /// Returns the stream beneath.
+    pub(crate) fn beneath(&self) -> &S {
+        &self.io
+    }
+
     /// Returns the session.
     pub(crate) fn session(&self) -> &Session {
         &self.session

@@ -139,11 +139,64 @@ fn a_drain_waits_for_no_connection_that_is_idle() {
         // One that is not idle has its answer, and hears that it is the last.
         say(&mut fresh, GET).await;
         assert!(hear(&mut fresh).await.contains("connection: close"));
+        // The paused clock leaps over the time that TCP may take to say that an answer came.
+        drop(fresh);
         assert_eq!(rest(&mut idle).await, "");
         assert!(began.elapsed() <= seconds(1), "{:?}", began.elapsed());
         assert_eq!(statuses(&rest(&mut half).await), [408]);
+        drop(half);
         table.emptied().await;
         assert!(began.elapsed() <= seconds(3), "{:?}", began.elapsed());
         drop(preconnected);
+    });
+}
+
+#[test]
+fn a_last_answer_arrives_whole_at_a_slow_reader_that_goes_on_speaking() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |_: Request<Body>| {
+            Ok::<_, Infallible>(Response::new("y".repeat(50_000)))
+        });
+        let address = listen(&table, Http::new(service));
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(8192).expect("an option");
+        let mut peer = socket.connect(address).await.expect("connected");
+        say(&mut peer, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+        let (mut got, mut buffer) = (0, vec![0; 5_000]);
+        loop {
+            sleep(seconds(1)).await;
+            match peer.read(&mut buffer).await.expect("no reset") {
+                0 => break,
+                count => got += count,
+            }
+            // Bytes that a closed socket would answer with a reset.
+            let _ended = peer.write_all(b"more").await;
+        }
+        assert!(got > 50_000, "{got}");
+        drop(peer);
+        table.emptied().await;
+        assert_eq!(table.stats().ends_cut, 0);
+    });
+}
+
+#[test]
+fn a_last_answer_that_its_peer_does_not_read_is_given_up_and_counted() {
+    with_table(async |table| {
+        let service = tower::service_fn(async |_: Request<Body>| {
+            Ok::<_, Infallible>(Response::new("y".repeat(50_000)))
+        });
+        let limits = Limits { answer_stall: seconds(30), ..Limits::default() };
+        let address = listen(&table, Http::new(service).limits(limits));
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(8192).expect("an option");
+        let mut peer = socket.connect(address).await.expect("connected");
+        say(&mut peer, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+        until_peers(&table, 1).await;
+        let begun = Instant::now();
+        table.emptied().await;
+        // What its kernel has taken earns it some time: 50,000 bytes are 195 s at the least rate.
+        let took = begun.elapsed();
+        assert!((seconds(30)..seconds(30 + 196)).contains(&took), "{took:?}");
+        assert_eq!(table.stats().ends_cut, 1);
     });
 }
