@@ -40,6 +40,11 @@ impl Authority {
         self.path("authority.pem")
     }
 
+    /// Returns the authority's own certificate and key, as a server would have them that mistakes them for its.
+    pub fn own(&self) -> Pair {
+        Pair { certificate: self.certificate(), key: self.path("authority.key") }
+    }
+
     /// Signs a certificate for the host, or client, `name`.
     ///
     /// # Errors

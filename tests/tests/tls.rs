@@ -148,6 +148,21 @@ async fn a_reload_starts_with_the_new_files_or_not_at_all() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_authoritys_certificate_in_a_servers_place_is_warned_of() -> Result<()> {
+    let authority = Authority::new().await?;
+    let warning = "the certificate is one of an authority";
+    let server = lines(&authority.own())?;
+    let checked = server.program.run(&["check"]).await?.expect_code(0)?;
+    ensure!(checked.stderr.contains(warning), "{checked}");
+    let server = server.started().await?;
+    ensure!(server.program.log().contains(warning), "{}", server.program.log());
+    let fine = lines(&authority.sign("localhost").await?)?;
+    let checked = fine.program.run(&["check"]).await?.expect_code(0)?;
+    ensure!(checked.stderr.is_empty(), "{checked}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_client_may_show_a_certificate_and_need_not() -> Result<()> {
     let [authority, strangers] = [Authority::new().await?, Authority::new().await?];
     let server = lines(&authority.sign("localhost").await?)?;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 pub(crate) use lineman_wire::chain;
 pub use tls::TlsError;
+pub(crate) use tls::is_of_an_authority;
 
 /// An error of connections, or of what serves them.
 #[derive(Debug, thiserror::Error)]

@@ -96,6 +96,15 @@ fn alert_name(number: u8) -> String {
     }
 }
 
+/// Returns whether a certificate was refused because it is one of an authority.
+pub(crate) fn is_of_an_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    // The words are all that rustls-webpki's own error is known by here.
+    other.to_string().contains("CaUsedAsEndEntity")
+}
+
 /// What the one who reads the log can do.
 fn advice(error: &rustls::Error) -> &'static str {
     use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented};
@@ -118,10 +127,7 @@ fn advice(error: &rustls::Error) -> &'static str {
         InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             " (hint: the peer has to renew its certificate, or a clock is wrong)"
         }
-        // The words are all that rustls-webpki's own error is known by here.
-        InvalidCertificate(CertificateError::Other(other))
-            if other.to_string().contains("CaUsedAsEndEntity") =>
-        {
+        error if is_of_an_authority(error) => {
             " (hint: the peer's own certificate is one of an authority, `CA:TRUE`: it needs one for \
              servers, signed by that authority)"
         }

@@ -2,15 +2,17 @@
 //! client. Never writes a file.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::client::verify_server_name;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
@@ -30,12 +32,40 @@ pub(super) fn read(pair: &Pair) -> Result<(Chain, PrivateKeyDer<'static>), Error
 }
 
 /// Reads a chain and its key and checks that they belong together.
-pub(super) fn read_pair(pair: &Pair, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
+pub(super) fn read_pair(
+    pair: &Pair,
+    provider: &Arc<CryptoProvider>,
+) -> Result<CertifiedKey, Error> {
     let (chain, key) = read(pair)?;
+    if chain.first().is_some_and(|certificate| is_of_an_authority(certificate, provider)) {
+        let file = pair.certificate.display();
+        tracing::warn!(
+            %file,
+            "the certificate is one of an authority, `CA:TRUE`: many clients refuse it as a server's (hint: use \
+             one for servers, signed by that authority)"
+        );
+    }
     CertifiedKey::from_der(chain, key, provider).map_err(|error| {
         let file = pair.key.display();
         broken(&pair.certificate, &format!("it cannot be used with the key {file}: {error}"))
     })
+}
+
+/// Returns whether a certificate is one of an authority. Clients of rustls's kind take it for no server's.
+pub(super) fn is_of_an_authority(
+    certificate: &CertificateDer<'static>,
+    provider: &Arc<CryptoProvider>,
+) -> bool {
+    let mut roots = RootCertStore::empty();
+    // What it is, is looked at before by whom it is signed: any authority will do.
+    if roots.add(certificate.clone()).is_err() {
+        return false;
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(provider));
+    let Ok(verifier) = verifier.build() else { return false };
+    let name = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+    let verdict = verifier.verify_server_cert(certificate, &[], &name, &[], UnixTime::now());
+    verdict.is_err_and(|error| crate::error::is_of_an_authority(&error))
 }
 
 /// Reads authorities to trust.

@@ -9,8 +9,8 @@ use crate::error::chain;
 use crate::master::{self, Plan, places};
 use crate::program::Program;
 use crate::service::{Description, Reload};
-use crate::terminal::Printer;
 use crate::terminal::table::{Align, Table};
+use crate::terminal::{Printer, log};
 
 /// Runs `check`: prints the services, then what is wrong with them, all of it.
 pub(super) fn check(program: &dyn Program, folder: RuntimeFolder, how: &Check) -> Outcome {
@@ -29,7 +29,7 @@ pub(super) fn check(program: &dyn Program, folder: RuntimeFolder, how: &Check) -
         Ok(wanted) => problems.extend(wanted.problems()),
         Err(Failure { text, .. }) => problems.push(text),
     }
-    problems.extend(program.problems());
+    problems.extend(log::with_warnings_on_stderr(|| program.problems()));
     problems.extend(places::problems(&plan.services));
     problems.extend(health(&plan));
     if problems.is_empty() {

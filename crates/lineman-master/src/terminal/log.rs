@@ -53,6 +53,18 @@ pub(crate) fn start(name: &str, format: Format) {
     }
 }
 
+/// Runs `look` and writes what it warns of to stderr, for a command that has no log.
+pub(crate) fn with_warnings_on_stderr<R>(look: impl FnOnce() -> R) -> R {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::WARN)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        .finish();
+    tracing::subscriber::with_default(subscriber, look)
+}
+
 /// Returns the filter that the environment asks for, or what is wrong with it.
 pub(crate) fn filter() -> Result<EnvFilter, String> {
     let wanted = text_of(environment::LOG)?;

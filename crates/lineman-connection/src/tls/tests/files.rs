@@ -4,6 +4,7 @@ use std::fs;
 use std::rc::Rc;
 
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::*;
 use crate::tls::ClientCertificates;
@@ -242,5 +243,15 @@ fn a_self_signed_certificate_replaces_all_files() {
         exchange(&mut client, &mut server);
         assert!(client.our().error.is_none(), "{name}: {:?}", client.our().error);
         converse(&mut client, &mut server);
+    }
+}
+
+#[test]
+fn an_authoritys_certificate_is_known_from_a_servers() {
+    let files = Files::new();
+    let provider = Arc::new(default_provider());
+    for (file, expected) in [("ca.pem", true), ("server.pem", false)] {
+        let certificate = CertificateDer::from_pem_file(files.path(file)).unwrap();
+        assert_eq!(certificates::is_of_an_authority(&certificate, &provider), expected, "{file}");
     }
 }
