@@ -83,6 +83,17 @@ async fn start_works_at_once_after_the_master_was_killed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_command_at_a_master_that_is_being_killed_says_that_nothing_runs() -> Result<()> {
+    let echo = echo()?;
+    for verb in ["stop", "status", "reload", "health"] {
+        echo.program.start().await?;
+        echo.program.master().await?.kill();
+        echo.program.run(&[verb]).await?.expect_code(3)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn start_waits_for_an_orphan_whose_loop_is_blocked() -> Result<()> {
     let echo = echo()?;
     let marker = echo.program.folder().join("block");

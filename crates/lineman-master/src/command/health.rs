@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::arguments::Health;
-use super::{Failure, Outcome, cut_off};
+use super::{Failure, Outcome, cut_off, unanswered};
 use crate::control::ExitCode;
 use crate::control::client::Call;
 use crate::control::folder::RuntimeFolder;
@@ -20,7 +20,8 @@ pub(super) fn health(folder: &RuntimeFolder, how: &Health) -> Outcome {
         Failure::new(ExitCode::Failed, text)
     };
     let request = Request::Health { probe: how.probe() };
-    let mut call = Call::new(folder, &request).map_err(|error| silent(&error))?;
+    let mut call =
+        Call::new(folder, &request).map_err(|error| unanswered(folder, silent(&error)))?;
     call.answers_within(LIMIT)?;
     while let Some(answer) = call.next().map_err(|error| silent(&error))? {
         match answer {
@@ -32,5 +33,5 @@ pub(super) fn health(folder: &RuntimeFolder, how: &Health) -> Outcome {
             _ => {}
         }
     }
-    Err(cut_off())
+    Err(unanswered(folder, cut_off()))
 }

@@ -199,6 +199,8 @@ struct PendingAnswers<'a> {
     pid: u32,
     /// Whether the work may take long.
     waits_long: bool,
+    /// Whether the master has answered anything.
+    is_heard: bool,
 }
 
 /// Asks the running master.
@@ -212,13 +214,11 @@ fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<PendingAnswer
         Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::TimedOut => {
             return Err(hangs(pid, client::CONNECT_LIMIT));
         }
-        // One that was just killed holds the lock for a moment longer.
-        Err(_) if client::living(folder)?.is_none() => return Err(not_running(folder)),
-        Err(error) => return Err(silent(pid, &chain(&error))),
+        Err(error) => return Err(unanswered(folder, silent(pid, &chain(&error)))),
     };
     let waits_long = matches!(request, Request::Stop { .. } | Request::Reload { .. });
     call.answers_within(if waits_long { SILENCE } else { ANSWER_LIMIT })?;
-    Ok(PendingAnswers { call, folder, pid, waits_long })
+    Ok(PendingAnswers { call, folder, pid, waits_long, is_heard: false })
 }
 
 impl PendingAnswers<'_> {
@@ -227,7 +227,11 @@ impl PendingAnswers<'_> {
         loop {
             match self.call.next() {
                 Err(error) if error.kind() != io::ErrorKind::TimedOut => return Err(error.into()),
-                Ok(answer) => return Ok(answer),
+                Ok(None) if !self.is_heard => return Err(unanswered(self.folder, cut_off())),
+                Ok(answer) => {
+                    self.is_heard = true;
+                    return Ok(answer);
+                }
                 Err(_) if self.waits_long && self.is_live() => {}
                 Err(_) => return Err(hangs(self.pid, ANSWER_LIMIT)),
             }
@@ -247,6 +251,15 @@ impl PendingAnswers<'_> {
             Err(Error::File { source, .. }) => !is_late(&source),
             Err(_) => true,
         }
+    }
+}
+
+/// The failure of a question that was not answered: that no master runs, if that is so by now. One that was
+/// just killed holds its lock, and takes callers, for a moment longer.
+fn unanswered(folder: &RuntimeFolder, failure: Failure) -> Failure {
+    match client::living(folder) {
+        Ok(None) => not_running(folder),
+        Ok(Some(_)) | Err(_) => failure,
     }
 }
 
@@ -272,5 +285,34 @@ fn cut_off() -> Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(ExitCode::Failed, format!("cannot read the master's answer: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    use super::*;
+    use crate::control::lock::Lock;
+
+    #[test]
+    fn a_master_that_is_gone_before_it_answers_is_not_running() {
+        let place = tempfile::tempdir().unwrap();
+        let wanted = Some(place.path().join("chat"));
+        let folder = RuntimeFolder::resolve("chat", &Choice { wanted, ..Choice::default() });
+        folder.create().unwrap();
+        let lock = Lock::take(&folder.lock(), &Holder::this(Path::new("/bin/chat"))).unwrap();
+        let listener = UnixListener::bind(folder.socket()).unwrap();
+        let master = std::thread::spawn(move || {
+            let (caller, _) = listener.accept().unwrap();
+            drop(caller);
+            drop((listener, lock));
+        });
+        // It may be gone before it is asked, too.
+        let answer = ask(&folder, &Request::Status).and_then(|mut call| call.next());
+        let failure = answer.unwrap_err();
+        assert_eq!(failure.code, ExitCode::NotRunning, "{}", failure.text);
+        master.join().unwrap();
     }
 }
