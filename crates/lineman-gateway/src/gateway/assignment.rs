@@ -1,7 +1,7 @@
 //! Which business gets a client's events: chosen once, kept while its link lives, and held while
 //! there is no business at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::iter;
 
 use bytes::Bytes;
@@ -16,6 +16,13 @@ use super::links::{Intake, Link, LinkId};
 use super::outlet::Outlet;
 use super::share::{is_too_long, tell};
 
+/// What may be kept of clients that are gone and that no business could be told of, in bytes: a hundred
+/// thousand of them with small sessions.
+const GONE: usize = 16 * 1024 * 1024;
+
+/// What one costs beside its session.
+const PER_GONE: usize = 128;
+
 /// Clients without a business: connected, not read, waiting.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -23,8 +30,47 @@ pub(super) struct Held {
     since: BTreeMap<u32, Instant>,
     /// The handshakes of those that no business was told of yet.
     handshakes: FxHashMap<u32, Bytes>,
-    /// Clients that went while there was no business, and since when.
-    departed: BTreeMap<u32, (Instant, Departed)>,
+    gone: Gone,
+}
+
+/// Clients that went while there was no business, as much of them as [`GONE`] allows.
+#[derive(Debug, Default)]
+struct Gone {
+    by_id: BTreeMap<u32, Departed>,
+    /// Since when, the oldest first.
+    order: VecDeque<(Instant, u32)>,
+    size: usize,
+}
+
+impl Gone {
+    /// Keeps one; returns how many had to be forgotten for it.
+    fn keep(&mut self, id: u32, departed: Departed, now: Instant) -> u64 {
+        self.size += departed.session.len() + PER_GONE;
+        self.by_id.insert(id, departed);
+        self.order.push_back((now, id));
+        let mut forgotten = 0;
+        while self.size > GONE && self.forget_oldest() {
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    /// Forgets those that went before; returns how many.
+    fn forget(&mut self, too_long: impl Fn(&Instant) -> bool) -> u64 {
+        let mut forgotten = 0;
+        while self.order.front().is_some_and(|(since, _)| too_long(since)) && self.forget_oldest() {
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        let Some((_, id)) = self.order.pop_front() else { return false };
+        if let Some(departed) = self.by_id.remove(&id) {
+            self.size -= departed.session.len() + PER_GONE;
+        }
+        true
+    }
 }
 
 impl Held {
@@ -34,12 +80,12 @@ impl Held {
 
     /// Says whether an id is still in use, though its client is gone.
     pub(super) fn remembers(&self, id: u32) -> bool {
-        self.departed.contains_key(&id)
+        self.gone.by_id.contains_key(&id)
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.since.is_empty() && self.handshakes.is_empty() && self.departed.is_empty()
+        self.since.is_empty() && self.handshakes.is_empty() && self.gone.by_id.is_empty()
     }
 
     pub(super) fn forget(&mut self, id: u32) {
@@ -119,8 +165,7 @@ impl<C: Outlet> Core<C> {
     fn report_end(&mut self, id: u32, departed: Departed) {
         let choice = self.links.choose(self.now);
         let Some(link) = choice.and_then(|id| self.links.get_mut(id)) else {
-            self.held.departed.insert(id, (self.now, departed));
-            return;
+            return self.keep_gone(id, departed);
         };
         let Departed { address, session } = departed;
         if link.extension {
@@ -130,10 +175,15 @@ impl<C: Outlet> Core<C> {
         link.push(&self.identity.packet(Command::OnClose, id, address, session), self.now);
     }
 
+    /// Keeps a client that is gone until there is a business to be told.
+    fn keep_gone(&mut self, id: u32, departed: Departed) {
+        self.counts.forgotten_clients += self.held.gone.keep(id, departed, self.now);
+    }
+
     /// A client that a business knows of is gone.
     pub(super) fn depart(&mut self, id: u32, departed: Departed, link: Option<LinkId>) {
         match link.and_then(|link| self.links.get_mut(link)) {
-            None => drop(self.held.departed.insert(id, (self.now, departed))),
+            None => self.keep_gone(id, departed),
             Some(link) => {
                 link.clients.remove(&id);
                 if link.state == Intake::Draining {
@@ -153,7 +203,7 @@ impl<C: Outlet> Core<C> {
         for id in waiting {
             self.assign(id);
         }
-        for (id, (_, departed)) in std::mem::take(&mut self.held.departed) {
+        for (id, departed) in std::mem::take(&mut self.held.gone).by_id {
             self.report_end(id, departed);
         }
     }
@@ -189,7 +239,7 @@ impl<C: Outlet> Core<C> {
         let limit = self.policy.no_business_limit;
         let (now, held) = (self.now, &mut self.held);
         let too_long = |since: &Instant| now.saturating_duration_since(*since) >= limit;
-        held.departed.retain(|_, (since, _)| !too_long(since));
+        self.counts.forgotten_clients += held.gone.forget(too_long);
         let late: Vec<u32> =
             held.since.iter().filter(|(_, since)| too_long(since)).map(|(&id, _)| id).collect();
         for id in late {

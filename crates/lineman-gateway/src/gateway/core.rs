@@ -90,6 +90,7 @@ pub(super) struct InnerPeer {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) lost_events: u64,
+    pub(super) forgotten_clients: u64,
     pub(super) dropped_messages: u64,
     pub(super) slow_clients: u64,
     pub(super) share_reached: Recurrence,
@@ -185,6 +186,7 @@ impl<C: Outlet> Core<C> {
             ("links", self.links.len() as u64),
             ("held_clients", self.held.len() as u64),
             ("lost_events", self.counts.lost_events),
+            ("forgotten_clients", self.counts.forgotten_clients),
             ("dropped_messages", self.counts.dropped_messages),
             ("slow_clients", self.counts.slow_clients),
             ("waiting_clients", self.waiting.len() as u64),

@@ -240,6 +240,10 @@ impl<P: Driver> Gateway<P> {
 
     /// Sets how long clients are held while no business is connected; then they are closed (1013).
     /// Default 30 s; zero for ever.
+    ///
+    /// A business that comes within this time hears of those that went meanwhile, as many as 16 MiB
+    /// have room for with their sessions. The others are forgotten, the oldest first, and counted:
+    /// `forgotten_clients` in `status`.
     #[must_use]
     pub fn no_business_limit(mut self, limit: Duration) -> Self {
         self.no_business_limit = if limit.is_zero() { Duration::MAX } else { limit };

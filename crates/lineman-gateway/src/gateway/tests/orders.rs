@@ -110,7 +110,35 @@ fn clients_that_went_without_a_business_are_forgotten_with_the_limit() {
     world.now += Duration::from_secs(1);
     world.submit(Input::Sweep);
     assert!(!world.core.held.remembers(1));
+    assert_eq!(world.gauge("forgotten_clients"), 1);
     assert_eq!(world.business("a:1").heard(), [(Command::Hello, 0)]);
+}
+
+#[test]
+fn clients_that_went_without_a_business_are_forgotten_where_they_are_too_many() {
+    let mut world = World::new();
+    world.core.policy.no_business_limit = Duration::MAX;
+    let business = world.business("a:0");
+    let clients: Vec<_> = (0..20).map(|_| world.client()).collect();
+    for connection_id in 1..=20 {
+        let session = Bytes::from("s".repeat(1024 * 1024));
+        world.order(&business, Order::SetSession { connection_id, session });
+    }
+    world.lose(&business);
+    for client in &clients {
+        world.leave(client);
+    }
+    world.now += Duration::from_hours(1000);
+    world.submit(Input::Sweep);
+    let forgotten = u32::try_from(world.gauge("forgotten_clients")).expect("few");
+    assert!((4..8).contains(&forgotten), "{forgotten}");
+    for id in 1..=20 {
+        assert_eq!(world.core.held.remembers(id), id > forgotten, "the oldest go first: {id}");
+    }
+    let next = world.business("a:1").heard();
+    let told = next.iter().filter(|(command, _)| *command == Command::OnClose).count();
+    assert_eq!(told, 20 - usize::try_from(forgotten).expect("few"));
+    world.core.policy.no_business_limit = Duration::from_secs(30);
 }
 
 #[test]
