@@ -2,13 +2,14 @@
 //! an axum `Router` for one. Nothing here parses HTTP.
 //!
 //! To be read in this order: a connection comes by a listener (`listen`) and gets a task (`serve`), hyper reads and
-//! writes its `socket`, which is `counted` and lets only `strict` lines pass, and calls the `guarded` service, which asks the `rules` and
-//! bounds the `body`; the `watch` knows by when something has to happen. An `upgrade` goes back to the table.
+//! writes its `socket`, which is `counted`, lets only `strict` lines pass and puts words to hyper's own `refusal`, and calls the
+//! `guarded` service, which asks the `rules` and bounds the `body`; the `watch` knows by when something has to happen. An `upgrade` goes back to the table.
 
 mod listen;
 mod serve;
 mod socket;
 mod strict;
+mod refusal;
 mod counted;
 mod guarded;
 mod own_thread;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::counted::Delivery;
 use super::pace::Pace;
+use super::refusal;
 use super::strict::Strict;
 use super::watch::{Spoken, Watch};
 
@@ -32,6 +33,8 @@ pub(super) struct Socket<S> {
     /// What looks at requests of HTTP/1.
     strict: Option<Strict>,
     watch: Rc<Watch>,
+    /// What is left of hyper's refusal, with its words.
+    refusal: Bytes,
     /// How fast the peer takes an answer that waits.
     pace: Pace,
     /// Made when our side has ended.
@@ -66,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(super) fn new(inner: S, first: Bytes, watch: Rc<Watch>) -> Self {
         let strict = (watch.spoken == Spoken::Http1).then(Strict::default);
         let pace = Pace::new(watch.limits.answer_stall, watch.limits.answer_rate);
-        Self { inner, first, strict, watch, pace, linger: None }
+        Self { inner, first, strict, watch, refusal: Bytes::new(), pace, linger: None }
     }
 
     /// Returns the stream, and what of the first bytes is unread.
@@ -85,6 +88,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.first = Bytes::copy_from_slice(&bytes[passed..]);
         }
         buffer.set_filled(before + passed);
+    }
+
+    /// Returns whether what hyper writes may be its own refusal of a request.
+    fn may_refuse(&self) -> bool {
+        let strict = self.strict.as_ref();
+        self.watch.is_between() && strict.is_some_and(|it| it.is_in_head(&self.watch.framing))
+    }
+
+    /// Writes hyper's refusal with its words; `None` where the bytes are none.
+    fn poll_refusal(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Option<Poll<io::Result<usize>>> {
+        if self.refusal.is_empty() {
+            let (before, refusal) = bytes.split_at(refusal::find(bytes)?);
+            if !before.is_empty() {
+                return Some(Pin::new(&mut self.inner).poll_write(context, before));
+            }
+            self.refusal = refusal::with_text(refusal);
+        }
+        while !self.refusal.is_empty() {
+            match Pin::new(&mut self.inner).poll_write(context, &self.refusal) {
+                Poll::Ready(Ok(count)) if count > 0 => self.refusal.advance(count),
+                other => return Some(other),
+            }
+        }
+        Some(Poll::Ready(Ok(bytes.len())))
     }
 
     /// Passes on what a write came to; one that waits has its deadline, and what follows it a rate.
@@ -196,7 +227,11 @@ impl<S: AsyncRead + AsyncWrite + Delivery + Unpin> AsyncWrite for Socket<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.watch.writing();
-        let written = Pin::new(&mut this.inner).poll_write(context, bytes);
+        let refused = if this.may_refuse() { this.poll_refusal(context, bytes) } else { None };
+        let written = match refused {
+            Some(written) => written,
+            None => Pin::new(&mut this.inner).poll_write(context, bytes),
+        };
         this.within_pace(context, written)
     }
 
@@ -205,6 +240,12 @@ impl<S: AsyncRead + AsyncWrite + Delivery + Unpin> AsyncWrite for Socket<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.may_refuse()
+            && let Some(piece) = pieces.iter().find(|piece| !piece.is_empty())
+            && refusal::find(piece).is_some()
+        {
+            return self.poll_write(context, piece);
+        }
         let this = self.get_mut();
         this.watch.writing();
         let written = Pin::new(&mut this.inner).poll_write_vectored(context, pieces);

@@ -102,6 +102,17 @@ impl Strict {
         at
     }
 
+    /// Returns whether hyper has bytes of a head that no request came of: what it writes between two
+    /// requests is its refusal then, or the rest of an answer.
+    pub(super) fn is_in_head(&self, framing: &Cell<Option<Framing>>) -> bool {
+        match self.part {
+            Part::Between => self.line.length > 0,
+            Part::Head => true,
+            Part::Behind => framing.get().is_none(),
+            Part::Body(_) | Part::ChunkSize(_) | Part::Chunk(_) | Part::Trailer => false,
+        }
+    }
+
     /// Takes a byte of a line.
     fn take(&mut self, byte: &mut u8) {
         let read = *byte;

@@ -144,7 +144,8 @@ impl Watch {
         self.holder.get_or_init(|| self.guest.table().holder())
     }
 
-    fn is_between(&self) -> bool {
+    /// Returns whether no request of HTTP/1 is under way.
+    pub(super) fn is_between(&self) -> bool {
         self.exchanges.get() == 0 && self.spoken == Spoken::Http1
     }
 

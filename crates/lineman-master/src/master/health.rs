@@ -2,7 +2,9 @@
 //! for load balancers and Kubernetes; the verb `health` asks the same over the control socket.
 //!
 //! Every answer comes from the master's loop, so one that stands still gives none. It serves
-//! nothing else: no client of a service comes here.
+//! nothing else: no client of a service comes here. A request that two servers could read differently
+//! does no harm here, so none is looked for as on a service's ports: a connection has one request and one
+//! answer, and what follows is not read.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

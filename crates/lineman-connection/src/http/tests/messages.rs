@@ -186,13 +186,20 @@ fn every_request_is_answered_as_the_rfcs_say() {
     });
 }
 
-/// What the rules refuse is said in words; what hyper cannot parse has a status alone.
+/// What the rules refuse is said in words, and what hyper cannot parse as well.
 #[test]
 fn refusals_can_be_read() {
     with_table(async |table| {
         let address = listen(&table, Http::new(Echo(Seen::default())));
+        let long = format!("GET /a HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+        let many = format!("GET /a HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(200));
         for (request, status) in [
             ("GET /a HTTP/1.1\r\n\r\n", "400 Bad Request"),
+            ("GET /a HTTP/1.1\r\nHost : h\r\n\r\n", "400 Bad Request"),
+            ("GET /a HTTP/1.1\nHost: h\n\n", "400 Bad Request"),
+            ("GET /a HTTP/9.9\r\nHost: h\r\n\r\n", "400 Bad Request"),
+            (&*long, "431 Request Header Fields Too Large"),
+            (&*many, "431 Request Header Fields Too Large"),
             ("GET /a HTTP/1.1\r\nHost: h\r\nExpect: tea\r\n\r\n", "417 Expectation Failed"),
             (
                 "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n",
