@@ -1,17 +1,23 @@
-//! A cluster, or a part of one, for the black-box tests: a register, a gateway, a business.
+//! A cluster, or a part of one, for the black-box tests: a register, gateways, businesses.
 //!
 //! - `CLUSTER_SERVICES`: those that run, of `register`, `gateway` and `business`;
-//! - `CLUSTER_LISTEN`, `CLUSTER_REGISTER`: the addresses of the gateway and the register;
-//! - `CLUSTER_BUSINESSES`: how many there are (1); `CLUSTER_ABANDON`: after how many seconds the clients of
-//!   one that is silent move;
+//! - `CLUSTER_LISTEN`: the address of the gateway; `CLUSTER_REGISTER`: those of the registers, apart by blanks;
+//!   `CLUSTER_REGISTER_LISTEN`: that of the one here, the first of them by default;
+//! - `CLUSTER_GATEWAYS`, `CLUSTER_BUSINESSES`: how many there are (1); `CLUSTER_ABANDON`: after how many seconds
+//!   the clients of one that is silent move;
+//! - `CLUSTER_LAN_IP`, `CLUSTER_START_PORT`: where businesses find the gateways (127.0.0.1, any port);
+//! - `CLUSTER_SECRET`: the cluster's key (none);
+//! - `CLUSTER_EVENTS`: a file that gets a line when a client comes or goes: `MICROSECONDS connect|close ID`;
 //! - `CLUSTER_CERTIFICATE`, `CLUSTER_KEY`: the gateway's files, if it is for `wss`.
 //!
-//! What a client says everybody hears, but for `wait`: its handler takes a minute. A handshake may take a day: a peer that is
-//! turned away sooner was not waited for.
+//! What a client says everybody hears, but for `wait`, whose handler takes a minute, and what begins with a
+//! slash ([`Crier::order`]). A handshake may take a day: a peer that is turned away sooner was not waited for.
 
 use std::env;
+use std::fs::File;
+use std::io::Write as _;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use lineman::connection::Limits;
 use lineman::prelude::*;
@@ -23,36 +29,102 @@ struct Crier;
 impl Events for Crier {
     type Session = ();
 
-    async fn on_message(&self, hub: &Hub, _client: &mut Client, message: Message) -> Result {
-        if message.as_text() == Some("wait") {
-            tokio::time::sleep(Duration::from_mins(1)).await;
-            return Ok(());
+    async fn on_connect(&self, _hub: &Hub, client: &mut Client) -> Result {
+        note("connect", client)
+    }
+
+    async fn on_message(&self, hub: &Hub, client: &mut Client, message: Message) -> Result {
+        match message.as_text() {
+            Some("wait") => {
+                tokio::time::sleep(Duration::from_mins(1)).await;
+                Ok(())
+            }
+            Some(text) if text.starts_with('/') => self.order(hub, client, text).await,
+            _ => hub.send_to_all(message),
         }
-        hub.send_to_all(message)
+    }
+
+    async fn on_close(&self, _hub: &Hub, client: &mut Client) -> Result {
+        note("close", client)
     }
 }
 
+impl Crier {
+    /// Carries out `/me TEXT` (back to the client alone), `/uid NAME` and `/join GROUP` (answered with the same),
+    /// `/to NAME TEXT` and `/group GROUP TEXT`, `/id`, `/where` (the machine of the business) and `/count`.
+    async fn order(&self, hub: &Hub, client: &Client, text: &str) -> Result {
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let (name, message) = rest.split_once(' ').unwrap_or((rest, ""));
+        match verb {
+            "/me" => client.send(rest),
+            "/uid" => {
+                client.bind_uid(name)?;
+                client.send(text)
+            }
+            "/join" => {
+                client.join(name)?;
+                client.send(text)
+            }
+            "/to" => hub.send_to_uid(name, message),
+            "/group" => hub.send_to_group(name, message),
+            "/id" => client.send(format!("/id {}", client.id())),
+            "/where" => client.send(format!("/where {}", lan_ip())),
+            "/count" => match hub.client_count().await {
+                Ok(count) => client.send(format!("/count {count}")),
+                Err(error) => client.send(format!("/count failed: {error}")),
+            },
+            _ => client.send(format!("{verb} is no order")),
+        }
+    }
+}
+
+/// Writes down that a client came or went, in one piece: several processes write to the file.
+fn note(what: &str, client: &Client) -> Result {
+    let Ok(path) = env::var("CLUSTER_EVENTS") else { return Ok(()) };
+    let line = format!("{} {what} {}\n", UNIX_EPOCH.elapsed()?.as_micros(), client.id());
+    Ok(File::options().append(true).create(true).open(path)?.write_all(line.as_bytes())?)
+}
+
+fn lan_ip() -> String {
+    env::var("CLUSTER_LAN_IP").unwrap_or_else(|_| "127.0.0.1".to_owned())
+}
+
 fn main() -> Result {
-    let register = env::var("CLUSTER_REGISTER")?;
-    let limits = Limits { handshake_time: Duration::from_hours(24), ..Limits::default() };
+    let registers = env::var("CLUSTER_REGISTER")?;
+    let secret = env::var("CLUSTER_SECRET").unwrap_or_default();
     let mut app = App::new();
     for service in env::var("CLUSTER_SERVICES")?.split_whitespace() {
         app = match service {
-            "register" => app.service(Register::listen(&register)),
+            "register" => {
+                let first = registers.split_whitespace().next().unwrap_or_default();
+                let listen = env::var("CLUSTER_REGISTER_LISTEN").unwrap_or(first.to_owned());
+                app.service(Register::listen(listen).secret_key(&secret))
+            }
             "gateway" => {
-                let gateway = Gateway::websocket(env::var("CLUSTER_LISTEN")?)
-                    .limits(limits.clone())
-                    .abandon_limit(Duration::from_secs(knob("CLUSTER_ABANDON", 30)?));
-                app.service(with_tls(gateway)?.register(&register))
+                let gateway = gateway()?.secret_key(&secret);
+                app.service(registers.split_whitespace().fold(gateway, Gateway::register))
             }
             "business" => {
                 let count = knob("CLUSTER_BUSINESSES", 1)?;
-                app.service(Business::new(Crier).count(count).register(&register))
+                let business = Business::new(Crier).count(count).secret_key(&secret);
+                app.service(registers.split_whitespace().fold(business, Business::register))
             }
             other => return Err(format!("{other} is no service of a cluster").into()),
         };
     }
     app.run()
+}
+
+fn gateway() -> Result<Gateway> {
+    let limits = Limits { handshake_time: Duration::from_hours(24), ..Limits::default() };
+    let gateway = Gateway::websocket(env::var("CLUSTER_LISTEN")?)
+        .count(knob("CLUSTER_GATEWAYS", 1)?)
+        .lan_ip(lan_ip())
+        .start_port(knob("CLUSTER_START_PORT", 0)?)
+        .limits(limits)
+        .abandon_limit(Duration::from_secs(knob("CLUSTER_ABANDON", 30)?));
+    let Ok(certificate) = env::var("CLUSTER_CERTIFICATE") else { return Ok(gateway) };
+    Ok(gateway.tls(Tls::files(certificate, env::var("CLUSTER_KEY")?)))
 }
 
 /// Returns a number of the environment.
@@ -61,9 +133,4 @@ where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
     env::var(name).map_or(Ok(default), |number| Ok(number.parse()?))
-}
-
-fn with_tls(gateway: Gateway) -> Result<Gateway> {
-    let Ok(certificate) = env::var("CLUSTER_CERTIFICATE") else { return Ok(gateway) };
-    Ok(gateway.tls(Tls::files(certificate, env::var("CLUSTER_KEY")?)))
 }
