@@ -2,6 +2,8 @@
 //! talks, peers that misbehave. The tests themselves stay short.
 
 pub mod programs;
+pub mod machines;
+pub mod contrib;
 pub mod person;
 pub mod crowd;
 pub mod audience;

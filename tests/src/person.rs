@@ -23,7 +23,14 @@ impl Person {
     /// # Errors
     /// When the chat does not let them in.
     pub async fn enter(server: &Server, room: &str, name: &str) -> Result<Self> {
-        let mut client = server.client().await?;
+        Self::enter_by(server.client().await?, room, name).await
+    }
+
+    /// Enters `room` under `name` by a connection that is open.
+    ///
+    /// # Errors
+    /// When the chat does not let them in.
+    pub async fn enter_by(mut client: Client, room: &str, name: &str) -> Result<Self> {
         client.send_json(&json!({ "type": "login", "client_name": name, "room_id": room })).await?;
         // The answer to the newcomer alone has the list of people.
         let answer = client.next_json(|news| news["client_list"].is_object()).await?;
