@@ -1,37 +1,60 @@
 //! A chat behind gateways: the page and the WebSocket share one port, people are held by gateways,
 //! and the application is the `Chat` that the businesses run.
 //!
-//! `cargo run --bin chat start`, then open <http://127.0.0.1:7272/>.
+//! `cargo run --bin chat start`, then open <http://127.0.0.1:7272/>. On several machines (`docs/several-machines.md`)
+//! the environment says what each is; a name beginning with `CHAT_` that is not among these is an error:
+//!
+//! | variable | default | what it is |
+//! |---|---|---|
+//! | `CHAT_LISTEN` | `0.0.0.0:7272` | where clients connect |
+//! | `CHAT_SERVICES` | `register gateway business` | what runs here |
+//! | `CHAT_REGISTER` | `127.0.0.1:1236` | the registers, `host:port`, apart by blanks or commas |
+//! | `CHAT_REGISTER_LISTEN` | the one of `CHAT_REGISTER` | where the register here listens |
+//! | `CHAT_LAN_IP` | `127.0.0.1` | the IPv4 address at which other machines reach this one |
+//! | `CHAT_START_PORT` | 0, any | the port of the first gateway for businesses; the others follow it |
+//! | `CHAT_SECRET`, or `CHAT_SECRET_FILE` | none | the cluster's key, or a file that has it |
+//! | `CHAT_GATEWAYS`, `CHAT_BUSINESSES` | 2, 2 | how many processes of each run here |
 
 mod chat;
 mod clock;
 mod command;
 mod html;
 mod page;
+mod settings;
 
-use std::env;
 use std::time::Duration;
 
 use lineman::prelude::*;
 use lineman_gateway::{Business, Gateway, Register};
 
+use settings::Settings;
+
 fn main() -> Result {
-    let listen = setting("CHAT_LISTEN", "0.0.0.0:7272");
-    let register = setting("CHAT_REGISTER", "127.0.0.1:1236");
-    let gateway = Gateway::websocket(listen)
-        .name("chat-gateway")
-        .count(2)
-        .http(page::router())
-        .register(&register)
-        .ping_interval(Duration::from_secs(10))
-        .ping_data(r#"{"type":"ping"}"#);
-    App::new()
-        .service(Register::listen(&register))
-        .service(gateway)
-        .service(Business::new(chat::Chat).name("chat-business").count(2).register(&register))
-        .run()
+    let settings = Settings::from_environment()?;
+    let mut app = App::new();
+    if let Some(listen) = &settings.register_listen {
+        app = app.service(Register::listen(listen).secret_key(&settings.secret));
+    }
+    if let Some(count) = settings.gateways {
+        app = app.service(gateway(&settings, count));
+    }
+    if let Some(count) = settings.businesses {
+        let business = Business::new(chat::Chat).name("chat-business").count(count);
+        let business = business.secret_key(&settings.secret);
+        app = app.service(settings.registers.iter().fold(business, Business::register));
+    }
+    app.run()
 }
 
-fn setting(variable: &str, default: &str) -> String {
-    env::var(variable).unwrap_or_else(|_| default.to_owned())
+fn gateway(settings: &Settings, count: usize) -> Gateway {
+    let gateway = Gateway::websocket(&settings.listen)
+        .name("chat-gateway")
+        .count(count)
+        .http(page::router())
+        .secret_key(&settings.secret)
+        .lan_ip(settings.lan_ip.to_string())
+        .start_port(settings.start_port)
+        .ping_interval(Duration::from_secs(10))
+        .ping_data(r#"{"type":"ping"}"#);
+    settings.registers.iter().fold(gateway, Gateway::register)
 }
