@@ -26,6 +26,7 @@ use clap::{Parser, Subcommand};
   cargo xtask conformance --all         all 517 WebSocket cases, both sides
   cargo xtask bench echo --runs 5       our echo server beside its floor
   cargo xtask bench instructions        what an echo takes, whatever else runs
+  cargo xtask bench cluster --machines 6  what a power cut, a partition and a send cost
   cargo xtask siege --minutes 30        every attack, and what innocent clients notice"
 )]
 struct Arguments {
@@ -37,8 +38,8 @@ struct Arguments {
 enum Command {
     /// Install what the tests need, check, build the programs, run every test
     ///
-    /// The tests need Debian's chromium, chromium-driver, curl, openssl, python3, python3-venv, nodejs
-    /// and npm. As root on Debian or Ubuntu they are installed if missing; otherwise the command to
+    /// The tests need Debian's chromium, chromium-driver, curl, openssl, python3, python3-venv, nodejs,
+    /// npm, systemd and iproute2. As root on Debian or Ubuntu they are installed if missing; otherwise the command to
     /// type is printed. The peers that tests/peers names come by pip and npm, into target. Formatting
     /// and clippy are checked where the toolchain has them.
     Test(test::Arguments),
@@ -56,7 +57,8 @@ enum Command {
     /// Measure Lineman beside a floor program, in turns in one run
     ///
     /// What counts is the ratio: absolute figures of a shared machine mean nothing. `instructions` are
-    /// exact; they take Debian's valgrind, which is installed as what `test` needs is.
+    /// exact; they take Debian's valgrind, which is installed as what `test` needs is. `cluster` has no floor: its
+    /// machines are network namespaces, which take root and Debian's iproute2.
     Bench(bench::Arguments),
     /// Attack our servers beside innocent clients, and print what those noticed
     ///

@@ -22,7 +22,7 @@ enum Sign {
     PythonModule(&'static str),
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     Need { sign: Sign::Program("chromium"), package: "chromium" },
     Need { sign: Sign::Program("chromedriver"), package: "chromium-driver" },
     Need { sign: Sign::Program("curl"), package: "curl" },
@@ -32,7 +32,11 @@ const NEEDS: [Need; 9] = [
     Need { sign: Sign::Program("node"), package: "nodejs" },
     Need { sign: Sign::Program("npm"), package: "npm" },
     Need { sign: Sign::Program("systemd-analyze"), package: "systemd" },
+    IPROUTE,
 ];
+
+/// Makes machines of network namespaces, together with `unshare` and `nsenter`, which every Debian has.
+const IPROUTE: Need = Need { sign: Sign::Program("bridge"), package: "iproute2" };
 
 /// Makes certificates.
 const OPENSSL: Need = Need { sign: Sign::Program("openssl"), package: "openssl" };
@@ -49,6 +53,11 @@ pub(crate) fn install() -> Result<()> {
 /// As [`install`], for `bench instructions` alone.
 pub(crate) fn install_valgrind() -> Result<()> {
     from_the_distribution("the bench", &[VALGRIND])
+}
+
+/// As [`install`], for `bench cluster` alone.
+pub(crate) fn install_iproute() -> Result<()> {
+    from_the_distribution("the bench", &[IPROUTE])
 }
 
 /// As [`install`], for `siege` alone.
