@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: builds the servers and the load, then hands over to `benches/`.
+//! `cargo xtask bench`: builds the servers and the load, then hands over to `benches/`, or to
+//! `tests/src/bin/machines` for what takes several machines.
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -11,7 +12,7 @@ use crate::step::{cargo, run as step};
 pub(crate) struct Arguments {
     /// What to measure
     what: What,
-    /// Passed on: `--runs 5`, `--seconds 2`
+    /// Passed on: `--runs 5`, `--seconds 2`; to `cluster`: `--machines 6`, `--only power-cut`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     more: Vec<String>,
 }
@@ -24,6 +25,8 @@ enum What {
     Chat,
     /// Instructions of an echo, counted by callgrind
     Instructions,
+    /// A cluster of 3 to 12 machines: power cut, partition, roll, sends, questions, idle
+    Cluster,
 }
 
 /// Builds and measures, optimised.
@@ -35,9 +38,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             packages::install_valgrind()?;
             "instructions"
         }
+        What::Cluster => return cluster(&arguments.more),
     };
     let package = ["--profile", "dist", "--package", "lineman-benches"];
     step(cargo(&["build", "--bins"]).args(package))?;
     let run = ["--quiet", "--bin", "lineman-benches", "--", what];
     step(cargo(&["run"]).args(package).args(run).args(&arguments.more))
+}
+
+/// The programs of the tests play the machines.
+fn cluster(arguments: &[String]) -> Result<()> {
+    packages::install_iproute()?;
+    let package = ["--release", "--package", "lineman-tests"];
+    step(cargo(&["build"]).args(package).arg("--bins"))?;
+    let run = ["--quiet", "--bin", "machines", "--"];
+    step(cargo(&["run"]).args(package).args(run).args(arguments))
 }
