@@ -22,7 +22,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use lineman::connection::Limits;
 use lineman::prelude::*;
 use lineman::tls::Tls;
-use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Register};
+use lineman_gateway::{Answers, Business, Client, Events, Gateway, Hub, Message, Register};
 
 struct Crier;
 
@@ -70,7 +70,10 @@ impl Crier {
             "/id" => client.send(format!("/id {}", client.id())),
             "/where" => client.send(format!("/where {}", lan_ip())),
             "/count" => match hub.client_count().await {
-                Ok(count) => client.send(format!("/count {count}")),
+                Ok(Answers { value, missing, asked }) => {
+                    let missing = missing.len();
+                    client.send(format!("/count {value}, {missing} of {asked} gateways missing"))
+                }
                 Err(error) => client.send(format!("/count failed: {error}")),
             },
             _ => client.send(format!("{verb} is no order")),
