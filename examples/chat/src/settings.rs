@@ -64,13 +64,11 @@ impl Settings {
         let mut here =
             BTreeMap::from([("register", false), ("gateway", false), ("business", false)]);
         for service in words(services) {
-            match here.get_mut(service) {
-                Some(here) => *here = true,
-                None => {
-                    let known = "register, gateway, business";
-                    return Err(given.wrong("SERVICES", &format!("`{service}` is none of {known}")));
-                }
-            }
+            let Some(here) = here.get_mut(service) else {
+                let known = "register, gateway, business";
+                return Err(given.wrong("SERVICES", &format!("`{service}` is none of {known}")));
+            };
+            *here = true;
         }
         let is_here = |service| here.get(service) == Some(&true);
         if here.values().all(|here| !here) {
