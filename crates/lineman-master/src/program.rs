@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 use lineman_wire::Result;
+use lineman_wire::briefing::Predecessor;
 use lineman_wire::stats::{Row, Stats};
 use lineman_wire::ticket_keys::TicketKeys;
 
@@ -58,8 +59,9 @@ pub trait Inside {
     /// Serves the connections; resolves only when that has failed.
     fn run(&self) -> LocalBoxFuture<'static, ()>;
 
-    /// Starts the service; it is ready when the future resolves. Called once.
-    fn start(&self) -> LocalBoxFuture<'static, Result>;
+    /// Starts the service, which may go by what the process before it has told; it is ready when the
+    /// future resolves. Called once.
+    fn start(&self, predecessor: Option<Predecessor>) -> LocalBoxFuture<'static, Result>;
 
     /// Returns what a thread that watches the loop may ask: the call of the program's code under way.
     fn current_call(&self) -> fn() -> Option<String>;
@@ -69,6 +71,9 @@ pub trait Inside {
 
     /// Returns the sums of its counters, and the named numbers of the service.
     fn status(&self) -> (Stats, BTreeMap<String, u64>);
+
+    /// Returns what the next process of the slot is to know.
+    fn briefing(&self) -> Option<String>;
 
     /// Returns at most `limit` connections from the place `from` on, and where the next slice begins.
     fn rows(&self, from: usize, limit: usize) -> (Vec<Row>, Option<usize>);

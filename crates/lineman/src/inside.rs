@@ -12,6 +12,7 @@ use lineman_connection::BLOCKING_THREADS;
 use lineman_master::master::hooks::Hooks;
 use lineman_master::program::{Inherited, Inside, Program};
 use lineman_os::procfs;
+use lineman_wire::briefing::Predecessor;
 use lineman_wire::chain;
 use lineman_wire::ticket_keys::TicketKeys;
 
@@ -67,6 +68,7 @@ impl Program for App {
             generation: slot.generation,
             listeners,
             table: table.clone(),
+            predecessor: None,
         };
         let waiting = RefCell::new(Some((service, context)));
         Ok(Rc::new(Serving { table, waiting, running: Rc::default() }))
@@ -107,11 +109,12 @@ impl Inside for Serving {
         Box::pin(async move { table.run().await })
     }
 
-    fn start(&self) -> LocalFuture<Result> {
+    fn start(&self, predecessor: Option<Predecessor>) -> LocalFuture<Result> {
         let waiting = self.waiting.take();
         let cell = Rc::clone(&self.running);
         Box::pin(async move {
             let Some((service, context)) = waiting else { return Ok(()) };
+            let context = Context { predecessor, ..context };
             let running = activity::watched(Activity::Start, 0, service.start(context)).await?;
             cell.get_or_init(|| running);
             Ok(())
@@ -130,6 +133,10 @@ impl Inside for Serving {
         let gauges = self.running.get().map(|running| running.gauges()).unwrap_or_default();
         let gauges = gauges.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         (self.table.stats(), gauges)
+    }
+
+    fn briefing(&self) -> Option<String> {
+        self.running.get().and_then(|running| running.briefing())
     }
 
     fn rows(&self, from: usize, limit: usize) -> (Vec<Row>, Option<usize>) {

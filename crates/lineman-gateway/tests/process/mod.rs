@@ -38,7 +38,9 @@ impl Process {
         tokio::task::spawn_local(async move { serving.run().await });
         let (service, name) = (Box::new(service), description.name);
         let listeners = listeners.into_iter().map(Socket::Tcp).collect();
-        let context = Context { service: name, index: 0, generation: 1, listeners, table };
+        let predecessor = None;
+        let context =
+            Context { service: name, index: 0, generation: 1, listeners, table, predecessor };
         let running = service.start(context).await?;
         Ok(Self { addresses, running })
     }

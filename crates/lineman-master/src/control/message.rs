@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lineman_wire::briefing::Predecessor;
 use lineman_wire::ticket_keys::TicketKeys;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,10 @@ pub(crate) enum ToWorker {
     TicketKeys {
         /// The newest and the one before.
         keys: TicketKeys,
+        /// What is known of the process before, said first. It is a part of this message so that a program
+        /// from before there was any, which reads past it, can be reloaded into as well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        predecessor: Option<Predecessor>,
     },
     /// A reload leaves this process as it is: run what the service does then.
     Reload,
@@ -79,6 +84,9 @@ pub(crate) enum FromWorker {
         /// none from a program that is too old to say.
         #[serde(default)]
         services: Vec<Sketch>,
+        /// What the next process of the slot is to know.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        briefing: Option<String>,
     },
     /// The service has not started; the process ends.
     Failed {
@@ -88,12 +96,16 @@ pub(crate) enum FromWorker {
     /// The answer to [`ToWorker::Status`].
     Status {
         token: u64,
-        /// What the table counts.
-        stats: Stats,
+        /// What the table counts; boxed, as it is larger than all the rest together.
+        stats: Box<Stats>,
         /// What the service counts.
         gauges: BTreeMap<String, u64>,
         #[serde(default)]
         lag: Lag,
+        /// What the next process of the slot is to know. Told with each answer, as an older master takes
+        /// no other message than those it knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        briefing: Option<String>,
     },
     /// The answer to [`ToWorker::Connections`].
     Rows {
@@ -140,9 +152,10 @@ mod tests {
 
         let said = FromWorker::Status {
             token: 7,
-            stats: Stats { connections: 3, ..Stats::default() },
+            stats: Box::new(Stats { connections: 3, ..Stats::default() }),
             gauges: BTreeMap::from([("clients".to_owned(), 3)]),
             lag: Lag { p99_us: 900, max_us: 15_000 },
+            briefing: Some("a\"b".to_owned()),
         };
         let text = serde_json::to_string(&said).unwrap();
         assert_eq!(serde_json::from_str::<FromWorker>(&text).unwrap(), said);
@@ -151,6 +164,6 @@ mod tests {
     #[test]
     fn a_message_is_tagged_by_its_name() {
         let said = serde_json::from_str(r#"{"say":"ready"}"#);
-        assert_eq!(said.ok(), Some(FromWorker::Ready { services: Vec::new() }));
+        assert_eq!(said.ok(), Some(FromWorker::Ready { services: Vec::new(), briefing: None }));
     }
 }

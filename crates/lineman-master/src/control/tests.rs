@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::future::pending;
 use std::time::Duration;
 
+use lineman_wire::briefing::Predecessor;
 use lineman_wire::ticket_keys::{NAME, TicketKey, TicketKeys};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -51,10 +52,11 @@ async fn all_that_a_worker_is_told_arrives() {
     let key = |byte| TicketKey { name: [byte; NAME], key: [byte; 32] };
     let mut keys = TicketKeys::first(key(1));
     keys.rotate(key(2));
+    let predecessor = Predecessor { briefing: "a\"b".to_owned(), serves: true };
     let mut messages = samples!(ToWorker {
         Status { token: u64::MAX },
         Connections { token: 7, from: 512, limit: 1024 },
-        TicketKeys { keys },
+        TicketKeys { keys, predecessor: Some(predecessor) },
         Reload {},
         Borrow { lender: "echo/1".to_owned() },
         Return { lender: "echo/1".to_owned() },
@@ -72,9 +74,9 @@ async fn all_that_a_worker_says_arrives() {
     let sketch = r#"{"name":"echo","count":2,"listen":["127.0.0.1:0"]}"#;
     let sketch: Sketch = serde_json::from_str(sketch).unwrap();
     cross(samples!(FromWorker {
-        Ready { services: vec![sketch] },
+        Ready { services: vec![sketch], briefing: Some("a\"b".to_owned()) },
         Failed { reason: "cannot listen: \"Grüße\"\n".to_owned() },
-        Status { token: u64::MAX, stats: stats(), gauges: gauges(), lag: LAG },
+        Status { token: u64::MAX, stats: Box::new(stats()), gauges: gauges(), lag: LAG, briefing: None },
         Rows { token: 7, rows: vec![row()], next: Some(512) },
         Draining { left: 3 },
         Leaving { cut: 4, unfinished: 2 },

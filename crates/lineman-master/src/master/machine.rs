@@ -197,9 +197,10 @@ impl Machine {
         let Some(worker) = self.slots.worker(key) else { return Vec::new() };
         let pid = worker.pid;
         match message {
-            FromWorker::Ready { services } => {
+            FromWorker::Ready { services, briefing } => {
                 let mut actions = self.compare(key.slot, &services);
                 actions.extend(self.ready(key, now));
+                self.briefed(key, briefing);
                 return actions;
             }
             FromWorker::Failed { reason } => {

@@ -23,6 +23,7 @@ mod supervisor;
 mod machine;
 mod crash;
 mod life_sign;
+mod briefing;
 mod event;
 mod slot;
 mod spawn;

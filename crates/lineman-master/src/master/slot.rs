@@ -205,6 +205,8 @@ pub(super) struct Slot {
     pub(super) failures: Failures,
     /// The process of a neighbour that accepts at its listeners while it is down.
     pub(super) loan: Option<Loan>,
+    /// What its last process that served wanted the next one to know.
+    pub(super) briefing: Option<String>,
 }
 
 /// How and when a process of a slot ended.
@@ -261,6 +263,7 @@ impl Slot {
             last_exit: None,
             failures: Failures::default(),
             loan: None,
+            briefing: None,
         }
     }
 

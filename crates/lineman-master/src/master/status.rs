@@ -180,7 +180,7 @@ async fn finish_status(
                 tokio::time::timeout_at(end, answer).await
         {
             entry.answered = true;
-            entry.stats = Some(stats);
+            entry.stats = Some(*stats);
             entry.gauges = gauges;
             entry.lag_p99_us = Some(lag.p99_us);
             entry.lag_max_us = Some(lag.max_us);

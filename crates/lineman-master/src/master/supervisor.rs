@@ -180,7 +180,10 @@ impl Supervisor {
         }
     }
 
-    fn said(&mut self, worker: WorkerKey, message: FromWorker, now: Instant) {
+    fn said(&mut self, worker: WorkerKey, mut message: FromWorker, now: Instant) {
+        if let FromWorker::Status { briefing, .. } = &mut message {
+            self.machine.briefed(worker, briefing.take());
+        }
         if let FromWorker::Status { token, .. } | FromWorker::Rows { token, .. } = message {
             self.machine.answered(worker);
             let process = self.processes.get_mut(&worker);
@@ -309,7 +312,7 @@ impl Supervisor {
             let identity = identity.map_or_else(String::new, |identity| format!(" as {identity}"));
             format!("{}: cannot execute {}{identity}: {error}", slot.name, self.program.display())
         })?;
-        self.tls.give_keys(&process);
+        self.tls.give_keys(&process, self.machine.predecessor(key.slot));
         let pid = process.pid;
         self.processes.insert(key, process);
         Ok(pid)

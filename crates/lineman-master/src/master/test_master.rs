@@ -177,7 +177,7 @@ impl Master {
     }
 
     pub(super) fn ready(&mut self, process: &str) -> Vec<String> {
-        let message = FromWorker::Ready { services: Vec::new() };
+        let message = FromWorker::Ready { services: Vec::new(), briefing: None };
         let actions = self.machine.said(self.key(process), message, self.now);
         self.carry_out(actions);
         self.turn()

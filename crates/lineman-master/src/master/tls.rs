@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use lineman_wire::briefing::Predecessor;
 use lineman_wire::ticket_keys::{NAME, ROTATION, TicketKey, TicketKeys};
 
 use super::Plan;
@@ -49,8 +50,10 @@ impl MasterTls {
         self.self_signed.as_ref().map(|made| made.fingerprint.clone())
     }
 
-    pub(super) fn give_keys(&self, worker: &WorkerProcess) {
-        if let Err(error) = worker.outbox.send(&ToWorker::TicketKeys { keys: self.keys.clone() }) {
+    /// Gives a process the keys, and with the first ones what is known of the process before it.
+    pub(super) fn give_keys(&self, worker: &WorkerProcess, predecessor: Option<Predecessor>) {
+        let message = ToWorker::TicketKeys { keys: self.keys.clone(), predecessor };
+        if let Err(error) = worker.outbox.send(&message) {
             // Its clients make full handshakes until the next keys.
             tracing::warn!(pid = worker.pid, %error, "a worker was not given the keys of tickets");
         }
@@ -67,7 +70,7 @@ impl MasterTls {
             Err(error) => return tracing::error!(%error, "session tickets keep their keys"),
         }
         for worker in workers.values() {
-            self.give_keys(worker);
+            self.give_keys(worker, None);
         }
     }
 }
@@ -110,7 +113,7 @@ mod tests {
 
     async fn hear(inbox: &mut Inbox<ToWorker>) -> TicketKeys {
         match inbox.next().await.unwrap() {
-            Some(ToWorker::TicketKeys { keys }) => keys,
+            Some(ToWorker::TicketKeys { keys, .. }) => keys,
             other => panic!("no keys but {other:?}"),
         }
     }
@@ -124,7 +127,7 @@ mod tests {
             self_signed: None,
         };
         let (worker, mut inbox) = worker();
-        master.give_keys(&worker);
+        master.give_keys(&worker, None);
         let mut slots =
             Slots::new(Config::new("echo".to_owned()), vec![Description::new("echo", "text")]);
         let key = slots.next_process(slots.ids().next().unwrap());

@@ -5,6 +5,7 @@ use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
+use lineman_wire::briefing::{Predecessor, bounded};
 use tokio::task::spawn_local;
 
 use super::lag::Meter;
@@ -46,7 +47,8 @@ impl fmt::Display for LeaveOrder {
 enum MasterMessage {
     /// It was a question, and is answered, or something small, and is done.
     Handled,
-    TicketKeys,
+    /// The keys of session tickets, and what is known of the process before.
+    TicketKeys(Option<Predecessor>),
     LeaveOrder(LeaveOrder),
 }
 
@@ -69,16 +71,16 @@ impl Conversation {
         Self { inbox, outbox, inside, meter }
     }
 
-    /// Waits for the keys of session tickets, which the master says first: a listener that accepts
-    /// without them takes no ticket and makes none. The master's limit for getting ready is the limit
-    /// of this wait.
+    /// Waits for what the master says first, and returns what it knows of the process before: the keys of
+    /// session tickets are there as well then; a listener that accepts without them takes no ticket and
+    /// makes none. The master's limit for getting ready is the limit of this wait.
     ///
     /// # Errors
     /// The order that came instead.
-    pub(super) async fn ticket_keys(&mut self) -> Result<(), LeaveOrder> {
+    pub(super) async fn first_words(&mut self) -> Result<Option<Predecessor>, LeaveOrder> {
         loop {
             match self.next().await {
-                MasterMessage::TicketKeys => return Ok(()),
+                MasterMessage::TicketKeys(predecessor) => return Ok(predecessor),
                 MasterMessage::LeaveOrder(order) => return Err(order),
                 MasterMessage::Handled => {}
             }
@@ -104,9 +106,9 @@ impl Conversation {
                 let (rows, next) = self.inside.rows(from, limit);
                 self.say(&FromWorker::Rows { token, rows, next });
             }
-            Ok(Some(ToWorker::TicketKeys { keys })) => {
+            Ok(Some(ToWorker::TicketKeys { keys, predecessor })) => {
                 self.inside.use_ticket_keys(keys);
-                return MasterMessage::TicketKeys;
+                return MasterMessage::TicketKeys(predecessor);
             }
             Ok(Some(ToWorker::Reload)) => {
                 spawn_local(self.inside.reload());
@@ -159,7 +161,9 @@ impl Conversation {
 
     fn status(&self, token: u64) -> FromWorker {
         let (stats, gauges) = self.inside.status();
-        FromWorker::Status { token, stats, gauges, lag: self.meter.lag() }
+        let stats = Box::new(stats);
+        let briefing = bounded(self.inside.briefing());
+        FromWorker::Status { token, stats, gauges, lag: self.meter.lag(), briefing }
     }
 
     fn say(&self, message: &FromWorker) {
@@ -197,11 +201,13 @@ mod tests {
     #[tokio::test]
     async fn a_start_waits_for_the_keys_of_tickets() {
         talk(async |mut conversation, master| {
-            assert_eq!(conversation.ticket_keys().now_or_never(), None);
+            assert_eq!(conversation.first_words().now_or_never(), None);
             master.send(&ToWorker::Status { token: 1 }).unwrap();
             let keys = TicketKeys::first(TicketKey { name: [0; NAME], key: [0; 32] });
-            master.send(&ToWorker::TicketKeys { keys }).unwrap();
-            conversation.ticket_keys().await.unwrap();
+            let predecessor = Some(Predecessor { briefing: "a".to_owned(), serves: true });
+            let first = ToWorker::TicketKeys { keys, predecessor: predecessor.clone() };
+            master.send(&first).unwrap();
+            assert_eq!(conversation.first_words().await, Ok(predecessor));
         })
         .await;
     }
@@ -211,9 +217,9 @@ mod tests {
         talk(async |mut conversation, master| {
             let stop_limit = Duration::from_secs(1);
             master.send(&ToWorker::Stop { stop_limit }).unwrap();
-            assert_eq!(conversation.ticket_keys().await, Err(LeaveOrder::Stop { stop_limit }));
+            assert_eq!(conversation.first_words().await, Err(LeaveOrder::Stop { stop_limit }));
             drop(master);
-            assert_eq!(conversation.ticket_keys().await, Err(LeaveOrder::Orphaned));
+            assert_eq!(conversation.first_words().await, Err(LeaveOrder::Orphaned));
         })
         .await;
     }

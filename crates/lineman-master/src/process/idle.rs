@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, pending, ready};
 use lineman_wire::Result;
+use lineman_wire::briefing::Predecessor;
 use lineman_wire::stats::{Row, Stats};
 use lineman_wire::ticket_keys::TicketKeys;
 
@@ -19,7 +20,7 @@ impl Inside for Idle {
         pending().boxed_local()
     }
 
-    fn start(&self) -> LocalBoxFuture<'static, Result> {
+    fn start(&self, _predecessor: Option<Predecessor>) -> LocalBoxFuture<'static, Result> {
         ready(Ok(())).boxed_local()
     }
 
@@ -33,6 +34,10 @@ impl Inside for Idle {
 
     fn status(&self) -> (Stats, BTreeMap<String, u64>) {
         (Stats::default(), BTreeMap::new())
+    }
+
+    fn briefing(&self) -> Option<String> {
+        None
     }
 
     fn rows(&self, _from: usize, _limit: usize) -> (Vec<Row>, Option<usize>) {

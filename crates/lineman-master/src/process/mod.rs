@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use lineman_wire::briefing::bounded;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
@@ -140,16 +141,19 @@ async fn serve(
     let mut loop_task = spawn_local(inside.run());
 
     let leaves = |order| tracing::info!(%slot, %order, "leaving before it was ready");
-    if let Err(order) = conversation.ticket_keys().await {
-        leaves(order);
-        return Ok(());
-    }
+    let predecessor = match conversation.first_words().await {
+        Ok(predecessor) => predecessor,
+        Err(order) => {
+            leaves(order);
+            return Ok(());
+        }
+    };
     // Before any code of the program: its `on_start` may block as well.
     if let Some(limit) = watchdog.limit {
         watchdog::watch(heartbeat, limit, inside.current_call(), outbox.clone());
     }
     tokio::select! {
-        started = inside.start() => started?,
+        started = inside.start(predecessor) => started?,
         order = conversation.next_order() => {
             leaves(order);
             return Ok(());
@@ -157,7 +161,7 @@ async fn serve(
         _ = &mut loop_task => return Err(table_stopped()),
     }
     tracing::info!(generation, "ready");
-    say(outbox, &FromWorker::Ready { services });
+    say(outbox, &FromWorker::Ready { services, briefing: bounded(inside.briefing()) });
 
     let order = tokio::select! {
         order = conversation.next_order() => order,

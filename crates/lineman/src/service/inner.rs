@@ -41,8 +41,14 @@ impl Inner {
         let addresses =
             listeners.iter().map(super::Socket::local).collect::<Result<Vec<_>, _>>()?;
         claim(&description.listeners, &addresses)?;
-        let context =
-            Context { service: description.name, index: 0, generation: 1, listeners, table };
+        let context = Context {
+            service: description.name,
+            index: 0,
+            generation: 1,
+            listeners,
+            table,
+            predecessor: None,
+        };
         let running = Box::new(service).start(context).await?;
         Ok(Self { addresses, _running: running })
     }

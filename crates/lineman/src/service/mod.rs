@@ -19,6 +19,7 @@ pub use lineman_master::service::{
     Description, Endpoint, Keepalive, Listen, Ports, Reload, Slot, Socket, SocketOptions,
     StopOrder, Traffic,
 };
+pub use lineman_wire::briefing::{MAX_BRIEFING, Predecessor};
 pub use listening::Listening;
 pub use processes::{ProcessHooks, Processes};
 
@@ -58,6 +59,9 @@ pub struct Context {
     pub listeners: Vec<Socket>,
     /// This process's connection table.
     pub table: Table,
+    /// What the process before it in its slot has told with [`Running::briefing`]: the one that a reload
+    /// replaces, or one that has ended; `None` if that told nothing.
+    pub predecessor: Option<Predecessor>,
 }
 
 impl Context {
@@ -91,6 +95,13 @@ pub trait Running: 'static {
     /// Runs last, when every connection is closed: the `on_stop` of users.
     fn stopped(&self) -> LocalFuture<()> {
         Box::pin(async {})
+    }
+
+    /// Returns what the next process of the slot is to know, at most [`MAX_BRIEFING`] bytes; what is longer
+    /// is not told. Asked when the service is ready, and each second from then on until it leaves, so that
+    /// a process that has ended has told it as well. The default has nothing to tell.
+    fn briefing(&self) -> Option<String> {
+        None
     }
 
     /// Named numbers for `status`, beyond what the table counts: `clients`, `lost_events`, ….

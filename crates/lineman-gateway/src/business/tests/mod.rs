@@ -190,7 +190,8 @@ impl Cluster {
         let gate = Rc::new(Semaphore::new(0));
         let app = App { log: log.clone(), gate, far: Cell::new(None) };
         let service = "app".to_owned();
-        let context = Context { service, index: 3, generation: 1, listeners: Vec::new(), table };
+        let (listeners, predecessor) = (Vec::new(), None);
+        let context = Context { service, index: 3, generation: 1, listeners, table, predecessor };
         let (core, _, _) = Business::new(app).secret_key("s").core(&context);
         core.on_addresses(0, &[address.to_string()]);
         core.linked().await;
