@@ -1,7 +1,7 @@
 //! A running business: what its parts share, and its way out.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use lineman_wire::link::{ClientId, Secret};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::addresses::AddressBook;
 use super::clients::{LinkId, ServedClients};
 use super::drain::Drain;
 use super::gateway::{KnownGateway, Link};
@@ -36,8 +37,7 @@ pub(super) struct Core<E: Events> {
     pub(super) secret_key: Secret,
     pub(super) clients: RefCell<ServedClients<E::Session>>,
     pub(super) gateways: RefCell<BTreeMap<SocketAddr, KnownGateway>>,
-    /// What each register lists, by its number.
-    pub(super) lists: RefCell<BTreeMap<usize, BTreeSet<SocketAddr>>>,
+    pub(super) addresses: RefCell<AddressBook>,
     pub(super) discovery: RefCell<Option<Discovery>>,
     pub(super) drain: RefCell<Option<Drain>>,
     /// Clients whose next event waits for its turn. Each of them is busy.
@@ -87,7 +87,7 @@ impl<E: Events> Core<E> {
         self.until(|| {
             let gateways = self.gateways.borrow();
             let up = |gateway: &KnownGateway| gateway.link.as_ref().is_some_and(|l| l.up.is_some());
-            !self.lists.borrow().is_empty() && gateways.values().all(|g| !g.listed || up(g))
+            self.addresses.borrow().is_known() && gateways.values().all(|g| !g.listed || up(g))
         })
         .await;
     }

@@ -1,6 +1,5 @@
 //! The links to gateways: made for every address the registers list, made anew when they are lost.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -56,9 +55,8 @@ impl<E: Events> Core<E> {
                 None
             }
         };
-        let list = addresses.iter().filter_map(parse).collect();
-        self.lists.borrow_mut().insert(register, list);
-        let listed: BTreeSet<_> = self.lists.borrow().values().flatten().copied().collect();
+        self.addresses.borrow_mut().hear(register, addresses.iter().filter_map(parse));
+        let listed = self.addresses.borrow().listed();
         {
             let mut gateways = self.gateways.borrow_mut();
             gateways.retain(|address, gateway| {

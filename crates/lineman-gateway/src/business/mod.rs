@@ -5,6 +5,7 @@
 //! the [`session`] back. [`drain`] is the way out. It owns no client's socket.
 
 mod clients;
+mod addresses;
 mod core;
 mod drain;
 mod gateway;
@@ -158,7 +159,7 @@ impl<E: Events> Business<E> {
             secret_key: self.secret_key,
             clients: RefCell::new(ServedClients::new()),
             gateways: RefCell::default(),
-            lists: RefCell::default(),
+            addresses: RefCell::default(),
             discovery: RefCell::default(),
             drain: RefCell::default(),
             changed: Notify::new(),
@@ -222,7 +223,7 @@ impl<E: Events> fmt::Debug for Core<E> {
         }
         formatter
             .debug_struct("Business")
-            .field("registers_heard", &self.lists.borrow().len())
+            .field("registers_heard", &self.addresses.borrow().heard())
             .field("linked", &linked)
             .field("missing", &missing)
             .finish_non_exhaustive()

@@ -1,0 +1,70 @@
+//! Where gateways are, as far as this process has been told by each register. No socket, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+/// The most addresses of one list that are taken: far above any cluster, and each costs a connection.
+const MAX_LISTED: usize = 4096;
+
+/// All that was told.
+#[derive(Debug, Default)]
+pub(super) struct AddressBook {
+    /// What each of those that have answered lists, by its number. What one listed counts while it is away.
+    lists: BTreeMap<usize, BTreeSet<SocketAddr>>,
+}
+
+impl AddressBook {
+    /// A register has told all gateways it knows.
+    pub(super) fn hear(&mut self, register: usize, list: impl IntoIterator<Item = SocketAddr>) {
+        self.lists.insert(register, list.into_iter().take(MAX_LISTED).collect());
+    }
+
+    /// Returns how many registers have answered.
+    pub(super) fn heard(&self) -> usize {
+        self.lists.len()
+    }
+
+    /// Returns whether it is known where gateways are, if there are any.
+    pub(super) fn is_known(&self) -> bool {
+        !self.lists.is_empty()
+    }
+
+    /// Returns every address that any of them names.
+    pub(super) fn listed(&self) -> BTreeSet<SocketAddr> {
+        self.lists.values().flatten().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    fn listed(book: &AddressBook) -> Vec<u16> {
+        book.listed().iter().map(SocketAddr::port).collect()
+    }
+
+    #[test]
+    fn what_one_register_lists_is_there_whatever_the_other_says() {
+        let mut book = AddressBook::default();
+        assert!(!book.is_known());
+        book.hear(0, []);
+        assert!(book.is_known(), "there are none is an answer");
+        book.hear(1, [at(1), at(2)]);
+        assert_eq!((listed(&book), book.heard()), (vec![1, 2], 2));
+        book.hear(0, [at(2), at(3)]);
+        assert_eq!(listed(&book), [1, 2, 3]);
+        book.hear(1, []);
+        assert_eq!(listed(&book), [2, 3], "a register takes back what it listed, and nothing else");
+    }
+
+    #[test]
+    fn a_list_has_an_end() {
+        let mut book = AddressBook::default();
+        book.hear(0, (0..=u16::MAX).map(at));
+        assert_eq!(book.listed().len(), MAX_LISTED);
+    }
+}
