@@ -82,16 +82,6 @@ impl<E: Events> Core<E> {
         self.drain.borrow().is_some()
     }
 
-    /// Resolves when a register has answered and every gateway it lists is linked.
-    pub(super) async fn linked(&self) {
-        self.until(|| {
-            let gateways = self.gateways.borrow();
-            let up = |gateway: &KnownGateway| gateway.link.as_ref().is_some_and(|l| l.up.is_some());
-            self.addresses.borrow().is_known() && gateways.values().all(|g| !g.listed || up(g))
-        })
-        .await;
-    }
-
     pub(super) async fn until(&self, reached: impl Fn() -> bool) {
         loop {
             let changed = self.changed.notified();
@@ -146,6 +136,10 @@ impl<E: Events> Running for RunningBusiness<E> {
             core.stop().await;
             ended.await;
         })
+    }
+
+    fn briefing(&self) -> Option<String> {
+        self.core.briefing()
     }
 
     fn gauges(&self) -> BTreeMap<&'static str, u64> {

@@ -1,6 +1,6 @@
 //! What a business knows of one gateway: its link, what waits on it, and what to do without it.
 
-use lineman::connection::Connection;
+use lineman::connection::{CloseReason, Connection};
 use lineman_wire::link::{Allowance, Codec};
 use tokio::time::Instant;
 
@@ -34,6 +34,59 @@ pub(super) struct KnownGateway {
     pub(super) lost: Option<Lost>,
     /// A new attempt is due after a pause.
     pub(super) retrying: bool,
+    /// What there has to be of it before this process is ready, a successor.
+    pub(super) required: Option<Required>,
+    /// What came of the last attempt, or of the last link.
+    pub(super) trouble: Option<String>,
+}
+
+impl KnownGateway {
+    /// Returns whether there should be a link to it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.listed || self.lost.is_some() || self.required.is_some()
+    }
+
+    /// Returns whether what is required of it is not there.
+    pub(super) fn is_missing(&self) -> bool {
+        let link = self.link.as_ref();
+        match self.required {
+            None => false,
+            Some(Required::Link) => link.is_none_or(|link| link.up.is_none()),
+            Some(Required::Answer) => link.is_none_or(|link| link.epoch.is_none()),
+        }
+    }
+
+    /// Returns what is known of why there is no link that works.
+    pub(super) fn trouble(&self) -> String {
+        match (&self.link, &self.trouble) {
+            (Some(link), _) if link.up.is_some() => "connected, and it does not answer".to_owned(),
+            (_, Some(trouble)) => trouble.clone(),
+            (Some(_), None) => "no answer".to_owned(),
+            (None, None) => "not tried yet".to_owned(),
+        }
+    }
+
+    /// Notes why there is no link to it.
+    pub(super) fn failed(&mut self, was_up: bool, reason: &CloseReason) {
+        self.trouble = Some(match reason {
+            reason if was_up => format!("the link was lost: {reason}"),
+            CloseReason::HandshakeTimeout => "no answer".to_owned(),
+            CloseReason::ConnectFailed(error) if error.starts_with("Connection refused") => {
+                "refused".to_owned()
+            }
+            CloseReason::ConnectFailed(error) => error.clone(),
+            other => other.to_string(),
+        });
+    }
+}
+
+/// What there has to be of a gateway before a successor is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Required {
+    /// A connection: PHP's does not say whether it takes us.
+    Link,
+    /// Its `Hello`: it has seen our key and may send us clients.
+    Answer,
 }
 
 /// A connection to a gateway, up or on its way up.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::SILENCE_LIMIT;
 use super::clients::LinkId;
 use super::core::Core;
-use super::gateway::{Link, Lost};
+use super::gateway::{KnownGateway, Link, Lost};
 use crate::Events;
 use crate::discovery::retry_pause;
 
@@ -56,12 +56,17 @@ impl<E: Events> Core<E> {
             }
         };
         self.addresses.borrow_mut().hear(register, addresses.iter().filter_map(parse));
+        self.follow_addresses();
+    }
+
+    /// Connects to every gateway that is listed, and forgets what is listed no more.
+    pub(super) fn follow_addresses(self: &Rc<Self>) {
         let listed = self.addresses.borrow().listed();
         {
             let mut gateways = self.gateways.borrow_mut();
             gateways.retain(|address, gateway| {
                 gateway.listed = listed.contains(address);
-                gateway.listed || gateway.link.is_some() || gateway.lost.is_some()
+                gateway.is_wanted() || gateway.link.is_some()
             });
             for address in &listed {
                 gateways.entry(*address).or_default().listed = true;
@@ -76,9 +81,11 @@ impl<E: Events> Core<E> {
 
     /// Connects to a gateway, unless that is done or arranged.
     fn connect(self: &Rc<Self>, gateway: SocketAddr) {
-        let wanted = self.gateways.borrow().get(&gateway).is_some_and(|known| {
-            (known.listed || known.lost.is_some()) && known.link.is_none() && !known.retrying
-        });
+        let wanted = self
+            .gateways
+            .borrow()
+            .get(&gateway)
+            .is_some_and(|known| known.is_wanted() && known.link.is_none() && !known.retrying);
         if !wanted || self.is_draining() {
             return;
         }
@@ -96,6 +103,9 @@ impl<E: Events> Core<E> {
             }
             Err(error) => {
                 tracing::debug!(%gateway, %error, "no link");
+                if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+                    known.trouble = Some(error.to_string());
+                }
                 self.connect_later(gateway);
             }
         }
@@ -144,6 +154,7 @@ impl<E: Events> Core<E> {
             return;
         }
         self.mesh.on_version(gateway, hello.version);
+        self.changed.notify_waiters();
         let lost = self.gateways.borrow_mut().get_mut(&gateway).and_then(|g| g.lost.take());
         match lost {
             Some(lost) if lost.epoch == hello.epoch => self.moved(gateway),
@@ -154,7 +165,10 @@ impl<E: Events> Core<E> {
 
     fn link_lost(self: &Rc<Self>, gateway: SocketAddr, id: LinkId, reason: &CloseReason) {
         let link = match self.gateways.borrow_mut().get_mut(&gateway) {
-            Some(known) => known.link.take_if(|link| link.id() == id),
+            Some(known) => {
+                let link = known.link.take_if(|link| link.id() == id);
+                link.inspect(|link| known.failed(link.up.is_some(), reason))
+            }
             None => None,
         };
         let Some(link) = link else { return };
@@ -179,8 +193,7 @@ impl<E: Events> Core<E> {
     fn after_loss(self: &Rc<Self>, gateway: SocketAddr, at_once: bool) {
         self.changed.notify_waiters();
         let mut gateways = self.gateways.borrow_mut();
-        let wanted = gateways.get(&gateway).is_some_and(|g| g.listed || g.lost.is_some());
-        if !wanted {
+        if !gateways.get(&gateway).is_some_and(KnownGateway::is_wanted) {
             gateways.remove(&gateway);
             self.mesh.set_known(gateways.keys().copied());
             return;

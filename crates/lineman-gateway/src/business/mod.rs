@@ -10,6 +10,7 @@ mod core;
 mod drain;
 mod gateway;
 mod links;
+mod readiness;
 mod packets;
 mod run;
 mod session;
@@ -28,16 +29,14 @@ use lineman_wire::link::Secret;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::addresses::AddressBook;
 use self::clients::ServedClients;
 use self::core::{Core, RunningBusiness};
+use self::readiness::LINK_LIMIT;
 use crate::discovery::{Announcement, Discovery, Heard};
 use crate::mesh::Mesh;
 use crate::rounds::{Rounds, part_of};
 use crate::{Events, Hub};
-
-/// How long a process waits for its links before it says that it is ready: a gateway that hangs must
-/// not fail a reload, and a working one is linked within milliseconds.
-const LINK_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a gateway on another machine may be silent by default: it says something every 25 s, and
 /// thrice that is silence.
@@ -84,6 +83,7 @@ pub struct Business<E> {
     secret_key: Secret,
     silence_limit: Option<Duration>,
     answer_limit: Duration,
+    link_limit: Duration,
 }
 
 impl<E: Events> Business<E> {
@@ -97,6 +97,7 @@ impl<E: Events> Business<E> {
             secret_key: Secret::default(),
             silence_limit: None,
             answer_limit: ANSWER_LIMIT,
+            link_limit: LINK_LIMIT,
         }
     }
 
@@ -138,6 +139,19 @@ impl<E: Events> Business<E> {
         self
     }
 
+    /// Sets how long a process that takes the place of another one in a reload may take to link to each
+    /// gateway that the other one is linked to; zero for ever. Then the reload fails and names what is missing,
+    /// and the other one goes on. Default 5 s; the time that the master gives a process to get ready
+    /// (`App::ready_limit`, 10 s) has to be longer, as `on_start` is a part of that.
+    ///
+    /// A process that no other one hands over to, as at the start of the program or after a crash, waits 2 s for
+    /// the gateways that are listed, and then is ready without them.
+    #[must_use]
+    pub fn link_limit(mut self, limit: Duration) -> Self {
+        self.link_limit = limit;
+        self
+    }
+
     /// Runs a program of this one service: `App::new().service(self).run()`.
     ///
     /// # Errors
@@ -159,7 +173,7 @@ impl<E: Events> Business<E> {
             secret_key: self.secret_key,
             clients: RefCell::new(ServedClients::new()),
             gateways: RefCell::default(),
-            addresses: RefCell::default(),
+            addresses: RefCell::new(AddressBook::new(self.registers.len().max(1))),
             discovery: RefCell::default(),
             drain: RefCell::default(),
             changed: Notify::new(),
@@ -186,13 +200,15 @@ impl<E: Events> Service for Business<E> {
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
+            let link_limit = self.link_limit;
             let (core, registers, processes) = self.core(&context);
             let hooks = processes.start(context.slot()).await?;
             core.events.on_start(&core.hub).await?;
-            discover(&core, &registers);
-            if tokio::time::timeout(LINK_LIMIT, core.linked()).await.is_err() {
-                tracing::warn!(?core, "ready, though not linked to every gateway");
+            if let Some(predecessor) = &context.predecessor {
+                core.take_over(predecessor);
             }
+            discover(&core, &registers);
+            core.links_made(link_limit).await?;
             Ok(Rc::new(RunningBusiness { core, hooks }) as Rc<dyn Running>)
         })
     }
