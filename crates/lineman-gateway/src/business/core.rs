@@ -92,11 +92,20 @@ impl<E: Events> Core<E> {
         }
     }
 
+    /// Gives every client to others, without an event lost.
     async fn leave(self: Rc<Self>) {
         self.discovery.take();
         self.begin_drain();
         self.until(|| self.drain.borrow().as_ref().is_some_and(Drain::is_over)).await;
         self.flush().await;
+    }
+
+    /// Leaves after a start that has failed: gateways may have given it clients already.
+    pub(super) async fn give_up(self: &Rc<Self>) {
+        if tokio::time::timeout(FLUSH_LIMIT, Rc::clone(self).leave()).await.is_err() {
+            tracing::warn!("a gateway does not let us go");
+        }
+        Rc::clone(self).stop().await;
     }
 
     async fn stop(self: Rc<Self>) {

@@ -208,7 +208,10 @@ impl<E: Events> Service for Business<E> {
                 core.take_over(predecessor);
             }
             discover(&core, &registers);
-            core.links_made(link_limit).await?;
+            if let Err(error) = core.links_made(link_limit).await {
+                core.give_up().await;
+                return Err(error);
+            }
             Ok(Rc::new(RunningBusiness { core, hooks }) as Rc<dyn Running>)
         })
     }

@@ -100,3 +100,32 @@ fn a_process_after_a_crash_takes_the_addresses_and_may_start_before_gateways() {
         assert!(core.hub.is_linked(cluster.address) && !core.hub.is_linked(gone));
     });
 }
+
+#[test]
+fn a_briefing_that_is_not_understood_is_none() {
+    run(Some("e1"), async |cluster| {
+        for briefing in ["", "[7]", r#"{"answered":["here"]}"#] {
+            let (core, _) = successor(&cluster, Some(briefing.to_owned()), true);
+            assert!(core.gateways.borrow().is_empty() && !core.addresses.borrow().is_known());
+        }
+    });
+}
+
+#[test]
+fn clients_that_a_failed_successor_was_given_lose_nothing() {
+    run(Some("e1"), async |cluster| {
+        answered(&cluster).await;
+        let (core, log) = successor(&cluster, cluster.core.briefing(), true);
+        cluster.gateway.log.until("WorkerConnect").await;
+        cluster.message(1, "hello");
+        log.until("hello").await;
+        let leaves = tokio::task::spawn_local(async move { core.give_up().await });
+        cluster.gateway.log.until("Drain").await;
+        cluster.message(1, "again");
+        cluster.gateway.send(link::Event::Fence);
+        let said = cluster.gateway.log.until("Release").await;
+        assert!(said.iter().any(|line| line == "SendToOne 1 again"), "{said:?}");
+        leaves.await.unwrap();
+        log.until("stop").await;
+    });
+}
