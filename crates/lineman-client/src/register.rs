@@ -127,7 +127,7 @@ pub(crate) fn gateways(
     let stream = connect(meanings, call).map_err(failed(Step::Connect, connect_limit))?;
     let line = ask(&stream, secret_key, call).map_err(failed(Step::Answer, answer))?;
     match Line::parse(&line) {
-        Ok(Line::BroadcastAddresses { addresses }) => {
+        Ok(Line::BroadcastAddresses { addresses, .. }) => {
             Ok(addresses.iter().filter_map(|address| address.parse().ok()).collect())
         }
         Ok(_) | Err(_) => Err(Error::NoList { address: address.to_owned() }),
@@ -148,7 +148,7 @@ fn connect(meanings: impl Iterator<Item = SocketAddr>, call: &Call) -> io::Resul
 
 /// Asks for the list; returns a line, or what came of it.
 fn ask(stream: &TcpStream, secret_key: &Secret, call: &Call) -> io::Result<Vec<u8>> {
-    let question = Line::WorkerConnect { secret_key: secret_key.clone() };
+    let question = Line::WorkerConnect { secret_key: secret_key.clone(), lineman: None };
     call.write(stream, format!("{}\n", question.encode()).as_bytes())?;
     let (mut line, mut chunk) = (Vec::new(), [0; 4096]);
     while !line.ends_with(b"\n") && line.len() < MAX_LINE {

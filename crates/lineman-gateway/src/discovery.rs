@@ -86,9 +86,9 @@ fn greeting(announcement: &Announcement, secret_key: &Secret) -> Line {
     let secret_key = secret_key.clone();
     match announcement {
         Announcement::Gateway { address } => {
-            Line::GatewayConnect { address: address.clone(), secret_key }
+            Line::GatewayConnect { address: address.clone(), secret_key, epoch: None }
         }
-        Announcement::Business => Line::WorkerConnect { secret_key },
+        Announcement::Business => Line::WorkerConnect { secret_key, lineman: None },
     }
 }
 
@@ -181,7 +181,7 @@ impl Handler<Text> for Visitor {
 impl Visitor {
     fn on_line(&self, line: &str) {
         match Line::parse(line.as_bytes()) {
-            Ok(Line::BroadcastAddresses { addresses }) => (self.heard)(self.number, addresses),
+            Ok(Line::BroadcastAddresses { addresses, .. }) => (self.heard)(self.number, addresses),
             Ok(_) => tracing::debug!(register = self.address, "a line that is not for us"),
             Err(error) => tracing::warn!(register = self.address, %error, "register line refused"),
         }

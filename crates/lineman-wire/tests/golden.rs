@@ -136,7 +136,7 @@ fn register_lines_are_understood_and_built() {
                 assert_eq!(line.unwrap_err(), register::Error::Malformed);
             } else if text.contains(r#""addresses":{"#) {
                 // The register dropped a duplicate; that form is read, but never written.
-                let Line::BroadcastAddresses { addresses } = line.unwrap() else {
+                let Line::BroadcastAddresses { addresses, .. } = line.unwrap() else {
                     panic!("{text}")
                 };
                 assert_eq!(addresses, ["127.0.0.1:22900", "127.0.0.7:22999"]);

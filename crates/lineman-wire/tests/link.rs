@@ -209,7 +209,7 @@ fn keys_are_not_printed() {
     let login = Login::Worker { worker_key: "B:0".into(), secret_key: secret(), lineman: Some(1) };
     let packet = Packet::from(login.clone());
     assert_eq!(packet.body, &br#"{"worker_key":"B:0","secret_key":"hunter2","lineman":1}"#[..]);
-    let line = Line::GatewayConnect { address: "a".to_owned(), secret_key: secret() };
+    let line = Line::GatewayConnect { address: "a".to_owned(), secret_key: secret(), epoch: None };
     let broken =
         Packet { body: Bytes::from_static(b"{\"secret_key\":\"hunter2"), ..packet.clone() };
     let error = Login::try_from(broken).unwrap_err();
@@ -285,6 +285,7 @@ fn the_extension_travels_in_packets() {
         Control::Drain,
         Control::Sync,
         Control::Release,
+        Control::Probe,
         Control::Handled(u32::MAX),
         Control::Alive(u32::MAX),
         Control::Share(share),
@@ -330,12 +331,12 @@ fn register_lines_are_told_apart_as_php_does() {
         assert_eq!(error(line), register::Error::MissingAddresses, "{line}");
     }
     let key = |line: &str| match parse(line) {
-        Ok(Line::WorkerConnect { secret_key }) => secret_key.expose().to_owned(),
+        Ok(Line::WorkerConnect { secret_key, .. }) => secret_key.expose().to_owned(),
         other => panic!("{other:?}"),
     };
     assert_eq!(key(r#"{"event":"worker_connect"}"#), "");
     assert_eq!(key("{\"event\":\"worker_connect\",\"secret_key\":\"0\"}\r\n"), "0");
-    let odd = Line::WorkerConnect { secret_key: Secret::from("a\"b\\/é") };
+    let odd = Line::WorkerConnect { secret_key: Secret::from("a\"b\\/é"), lineman: None };
     assert_eq!(odd.encode(), r#"{"event":"worker_connect","secret_key":"a\"b\\/é"}"#);
     assert_eq!(key(&odd.encode()), "a\"b\\/é");
 }

@@ -1,7 +1,10 @@
 //! What our own ends of a link do beyond `GatewayWorker`: answers in parts, few bytes before a login, the
 //! cookies of a handshake.
 
+use std::collections::BTreeMap;
+
 use bytes::{Bytes, BytesMut};
+use lineman_wire::link::register::Line;
 use lineman_wire::link::{
     Codec, Command, Field, Login, MAX_PACKET, Packet, Query, Reply, RequestHead, Secret, Select,
 };
@@ -28,6 +31,35 @@ fn pages_travel_as_their_query() {
     let part = Reply::from(&php::Value::from(5));
     assert_eq!(Reply::page(7, &part).into_page(), Some((7, part)));
     assert_eq!(Reply { payload: "abc".into() }.into_page(), None);
+}
+
+#[test]
+fn the_lines_of_a_register_have_more_fields_between_our_own_ends_and_none_toward_php() {
+    let there_and_back = |line: Line, expected: &str| {
+        assert_eq!(line.encode(), expected);
+        assert_eq!(Line::parse(expected.as_bytes()).unwrap().encode(), expected);
+    };
+    let connect = |epoch: Option<&str>| Line::GatewayConnect {
+        address: "1.1.1.1:1".to_owned(),
+        secret_key: Secret::new("k"),
+        epoch: epoch.map(ToOwned::to_owned),
+    };
+    let php = r#"{"event":"gateway_connect", "address":"1.1.1.1:1", "secret_key":"k"}"#;
+    there_and_back(connect(None), php);
+    there_and_back(connect(Some("e")), &php.replace('}', r#","epoch":"e"}"#));
+    let connect = |lineman| Line::WorkerConnect { secret_key: Secret::new("k"), lineman };
+    there_and_back(connect(None), r#"{"event":"worker_connect","secret_key":"k"}"#);
+    there_and_back(connect(Some(3)), r#"{"event":"worker_connect","secret_key":"k","lineman":3}"#);
+    there_and_back(Line::Alive { lineman: 3 }, r#"{"event":"alive","lineman":3}"#);
+    let list = |epochs| Line::BroadcastAddresses { addresses: vec!["1.1.1.1:1".into()], epochs };
+    let php = r#"{"event":"broadcast_addresses","addresses":["1.1.1.1:1"]}"#;
+    there_and_back(list(BTreeMap::new()), php);
+    let epochs = BTreeMap::from([("1.1.1.1:1".to_owned(), "e".to_owned())]);
+    there_and_back(list(epochs), &php.replace('}', r#","epochs":{"1.1.1.1:1":"e"}}"#));
+    for odd in ["[]", "7", "null", r#"{"1.1.1.1:1":7}"#] {
+        let line = php.replace('}', &format!(r#","epochs":{odd}}}"#));
+        assert_eq!(Line::parse(line.as_bytes()).unwrap().encode(), php, "{odd}");
+    }
 }
 
 #[test]

@@ -166,6 +166,7 @@ impl<C: Outlet> Core<C> {
                 self.credit(id, connection_id, share);
             }
             Control::Share(share) => self.change_share(id, share),
+            Control::Probe => link.push_event(Event::Ping, self.now),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The address book itself: which peers are connected, and what a line changes. No socket, no clock.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lineman_wire::link::Secret;
@@ -70,14 +71,14 @@ impl Book {
 
     pub(super) fn heard(&mut self, peer: u64, line: &str) -> Reaction {
         match Line::parse(line.as_bytes()) {
-            Ok(Line::GatewayConnect { address, secret_key }) => {
+            Ok(Line::GatewayConnect { address, secret_key, .. }) => {
                 if !secret::is_right(&self.secret_key, &secret_key) {
                     return Reaction::Refuse(format!("gateway {address} has a wrong secret key"));
                 }
                 self.enter(peer, Role::Gateway(address));
                 Reaction::TellAll
             }
-            Ok(Line::WorkerConnect { secret_key }) => {
+            Ok(Line::WorkerConnect { secret_key, .. }) => {
                 if !secret::is_right(&self.secret_key, &secret_key) {
                     return Reaction::Refuse("business has a wrong secret key".to_owned());
                 }
@@ -121,7 +122,7 @@ impl Book {
                 addresses.push(address.clone());
             }
         }
-        Line::BroadcastAddresses { addresses }.encode()
+        Line::BroadcastAddresses { addresses, epochs: BTreeMap::new() }.encode()
     }
 
     pub(super) fn businesses(&self) -> Vec<u64> {

@@ -131,6 +131,8 @@ commands! {
     /// Extension 2, business → gateway: what each client may have unhandled from now on; the body is a
     /// number of events and one of bytes on the wire, a u32 each.
     Share = 131,
+    /// Extension 3, business → gateway: say something; answered by `Ping`.
+    Probe = 138,
     /// Business → gateway: the first packet of a business link.
     WorkerConnect = 200,
     /// Gateway → business: keeps the link busy; there is no answer.

@@ -43,5 +43,6 @@ pub use secret::Secret;
 pub use websocket_connect::RequestHead;
 
 /// The version of Lineman's extension of the protocol, offered in `WORKER_CONNECT` and `Hello`. Each end
-/// uses what the lower of the two has: 2 adds [`Control::Credit`], [`Control::Alive`] and [`Control::Share`].
-pub const EXTENSION_VERSION: u32 = 2;
+/// uses what the lower of the two has: 2 adds [`Control::Credit`], [`Control::Alive`] and [`Control::Share`], 3
+/// [`Control::Probe`], and epochs and signs of life to the lines of a register.
+pub const EXTENSION_VERSION: u32 = 3;

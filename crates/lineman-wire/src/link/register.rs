@@ -3,6 +3,9 @@
 //! The register calls it, and businesses and clients that look for gateways. It never cuts lines
 //! out of a stream; `text` does.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,18 +21,29 @@ pub enum Line {
         address: String,
         /// The cluster's key.
         secret_key: Secret,
+        /// Extension: names this run of the gateway, as [`Hello`](super::Hello) does; PHP says none.
+        epoch: Option<String>,
     },
     /// Business or client → register: tell me the gateways.
     WorkerConnect {
         /// The cluster's key.
         secret_key: Secret,
+        /// Extension: the version that the peer speaks; PHP has none.
+        lineman: Option<u32>,
     },
     /// Any peer → register: keeps the connection busy.
     Ping,
+    /// Extension, register → peer that offered it: the peer is entered, or its ping has come.
+    Alive {
+        /// The version that the register speaks.
+        lineman: u32,
+    },
     /// Register → business: these are all gateways there are.
     BroadcastAddresses {
         /// `IP:PORT` of each.
         addresses: Vec<String>,
+        /// Extension: the epoch of those that said one, by address; empty toward PHP.
+        epochs: BTreeMap<String, String>,
     },
 }
 
@@ -56,13 +70,15 @@ pub enum Error {
 struct Broadcast<'a> {
     event: &'static str,
     addresses: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    epochs: &'a BTreeMap<String, String>,
 }
 
 impl Line {
     /// Reads a line; its end, `\n` or `\r\n`, may be cut off already or not.
     ///
     /// # Errors
-    /// The line is none of the four.
+    /// The line is none of these.
     pub fn parse(line: &[u8]) -> Result<Self, Error> {
         let line: Value = serde_json::from_slice(line).map_err(|_| Error::Malformed)?;
         let event = text(&line, "event").filter(present).ok_or(Error::Malformed)?;
@@ -71,13 +87,17 @@ impl Line {
             "gateway_connect" => {
                 let address = text(&line, "address").filter(present);
                 let address = address.ok_or(Error::MissingAddress)?;
-                Ok(Self::GatewayConnect { address, secret_key: secret_key() })
+                let epoch = text(&line, "epoch").filter(present);
+                Ok(Self::GatewayConnect { address, secret_key: secret_key(), epoch })
             }
-            "worker_connect" => Ok(Self::WorkerConnect { secret_key: secret_key() }),
+            "worker_connect" => {
+                Ok(Self::WorkerConnect { secret_key: secret_key(), lineman: version(&line) })
+            }
             "ping" => Ok(Self::Ping),
+            "alive" => Ok(Self::Alive { lineman: version(&line).unwrap_or_default() }),
             "broadcast_addresses" => {
                 let addresses = addresses(line.get("addresses")).ok_or(Error::MissingAddresses)?;
-                Ok(Self::BroadcastAddresses { addresses })
+                Ok(Self::BroadcastAddresses { addresses, epochs: epochs(line.get("epochs")) })
             }
             _ => Err(Error::UnknownEvent(event)),
         }
@@ -89,18 +109,21 @@ impl Line {
     /// difference to a key without quotes, backslashes and control characters.
     pub fn encode(&self) -> String {
         match self {
-            Self::GatewayConnect { address, secret_key } => format!(
-                r#"{{"event":"gateway_connect", "address":{}, "secret_key":{}}}"#,
+            Self::GatewayConnect { address, secret_key, epoch } => format!(
+                r#"{{"event":"gateway_connect", "address":{}, "secret_key":{}{}}}"#,
                 quoted(address),
-                quoted(secret_key.expose())
+                quoted(secret_key.expose()),
+                field("epoch", epoch.as_deref().map(quoted)),
             ),
-            Self::WorkerConnect { secret_key } => format!(
-                r#"{{"event":"worker_connect","secret_key":{}}}"#,
-                quoted(secret_key.expose())
+            Self::WorkerConnect { secret_key, lineman } => format!(
+                r#"{{"event":"worker_connect","secret_key":{}{}}}"#,
+                quoted(secret_key.expose()),
+                field("lineman", *lineman),
             ),
             Self::Ping => r#"{"event":"ping"}"#.to_owned(),
-            Self::BroadcastAddresses { addresses } => {
-                json::to_string(&Broadcast { event: "broadcast_addresses", addresses })
+            Self::Alive { lineman } => format!(r#"{{"event":"alive","lineman":{lineman}}}"#),
+            Self::BroadcastAddresses { addresses, epochs } => {
+                json::to_string(&Broadcast { event: "broadcast_addresses", addresses, epochs })
             }
         }
     }
@@ -108,6 +131,16 @@ impl Line {
 
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
+}
+
+/// Returns a field behind others, or nothing; PHP reads past the ones that it does not know.
+fn field(name: &str, value: Option<impl Display>) -> String {
+    value.map_or_else(String::new, |value| format!(r#","{name}":{value}"#))
+}
+
+/// Returns the version of the extension that the peer speaks.
+fn version(line: &Value) -> Option<u32> {
+    line.get("lineman")?.as_u64()?.try_into().ok()
 }
 
 /// Returns a field as text.
@@ -132,4 +165,12 @@ fn addresses(list: Option<&Value>) -> Option<Vec<String>> {
         Value::Object(entries) => entries.values().map(address).collect(),
         _ => None,
     }
+}
+
+/// Reads the epochs; what is no text is left out, as they only hasten what is found otherwise.
+fn epochs(map: Option<&Value>) -> BTreeMap<String, String> {
+    let entries = map.and_then(Value::as_object).into_iter().flatten();
+    let epoch =
+        |(address, epoch): (&String, &Value)| Some((address.clone(), epoch.as_str()?.to_owned()));
+    entries.filter_map(epoch).collect()
 }

@@ -46,6 +46,9 @@ pub enum Control {
     /// Version 2: what each client may have unhandled from now on, at most what the gateway's
     /// [`Hello`](super::Hello) says.
     Share(Allowance),
+    /// Version 3: say something, for it is in doubt whether this link still has another end; answered by
+    /// [`Event::Ping`](super::Event::Ping).
+    Probe,
 }
 
 /// Events of one client that are under way, or may be.
@@ -123,6 +126,7 @@ impl TryFrom<Packet> for Request {
             C::Drain => Ok(Self::Control(Control::Drain)),
             C::Sync => Ok(Self::Control(Control::Sync)),
             C::Release => Ok(Self::Control(Control::Release)),
+            C::Probe => Ok(Self::Control(Control::Probe)),
             C::Handled => Ok(Self::Control(Control::Handled(packet.connection_id))),
             C::Alive => Ok(Self::Control(Control::Alive(packet.connection_id))),
             C::Credit | C::Share => {
@@ -154,6 +158,7 @@ impl From<Control> for Packet {
             Control::Drain => Self::new(Command::Drain, 0),
             Control::Sync => Self::new(Command::Sync, 0),
             Control::Release => Self::new(Command::Release, 0),
+            Control::Probe => Self::new(Command::Probe, 0),
             Control::Handled(events) => Self::new(Command::Handled, events),
             Control::Alive(events) => Self::new(Command::Alive, events),
             Control::Share(share) => {
