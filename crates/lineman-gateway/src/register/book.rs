@@ -17,9 +17,18 @@ enum Role {
     /// It has not said what it is, or shown no key.
     Stranger,
     /// It wants to know the gateways.
-    Business,
-    /// It is a gateway at this address.
-    Gateway(String),
+    Business(Speaks),
+    /// It is a gateway at this address, and in this run of its process if it says so.
+    Gateway(String, Option<String>),
+}
+
+/// What a business understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// What `GatewayWorker` does.
+    Plain,
+    /// Epochs, and signs of life.
+    Extension,
 }
 
 /// What the register does about a line.
@@ -27,7 +36,9 @@ enum Role {
 pub(super) enum Reaction {
     /// Nothing.
     Nothing,
-    /// Tell this peer the gateways.
+    /// Tell the peer that the register lives.
+    SayAlive,
+    /// Tell this peer, a business that has come, the gateways.
     TellPeer,
     /// Tell every business the gateways.
     TellAll,
@@ -71,20 +82,23 @@ impl Book {
 
     pub(super) fn heard(&mut self, peer: u64, line: &str) -> Reaction {
         match Line::parse(line.as_bytes()) {
-            Ok(Line::GatewayConnect { address, secret_key, .. }) => {
+            Ok(Line::GatewayConnect { address, secret_key, epoch }) => {
                 if !secret::is_right(&self.secret_key, &secret_key) {
                     return Reaction::Refuse(format!("gateway {address} has a wrong secret key"));
                 }
-                self.enter(peer, Role::Gateway(address));
+                self.enter(peer, Role::Gateway(address, epoch));
                 Reaction::TellAll
             }
-            Ok(Line::WorkerConnect { secret_key, .. }) => {
+            Ok(Line::WorkerConnect { secret_key, lineman }) => {
                 if !secret::is_right(&self.secret_key, &secret_key) {
                     return Reaction::Refuse("business has a wrong secret key".to_owned());
                 }
-                self.enter(peer, Role::Business);
+                let extension = lineman >= Some(3);
+                let speaks = if extension { Speaks::Extension } else { Speaks::Plain };
+                self.enter(peer, Role::Business(speaks));
                 Reaction::TellPeer
             }
+            Ok(Line::Ping) if self.speaks(peer) == Speaks::Extension => Reaction::SayAlive,
             Ok(Line::Ping) => Reaction::Nothing,
             Err(Error::Malformed) => Reaction::RefuseWith(BAD_REQUEST),
             Err(error) => Reaction::Refuse(error.to_string()),
@@ -95,41 +109,56 @@ impl Book {
     pub(super) fn gone(&mut self, peer: u64) -> Reaction {
         self.strangers.leave(peer);
         match self.peers.remove(&peer) {
-            Some(Role::Gateway(_)) => {
+            Some(Role::Gateway(..)) => {
                 self.gateways.retain(|&gateway| gateway != peer);
                 Reaction::TellAll
             }
-            Some(Role::Stranger | Role::Business) | None => Reaction::Nothing,
+            Some(Role::Stranger | Role::Business(_)) | None => Reaction::Nothing,
         }
     }
 
     fn enter(&mut self, peer: u64, role: Role) {
         self.strangers.leave(peer);
         self.gateways.retain(|&gateway| gateway != peer);
-        if matches!(role, Role::Gateway(_)) {
+        if matches!(role, Role::Gateway(..)) {
             self.gateways.push(peer);
         }
         self.peers.insert(peer, role);
     }
 
-    /// Returns the line that names all gateways, each address once.
-    pub(super) fn list(&self) -> String {
+    /// Returns what a peer understands.
+    pub(super) fn speaks(&self, peer: u64) -> Speaks {
+        match self.peers.get(&peer) {
+            Some(Role::Business(speaks)) => *speaks,
+            Some(Role::Gateway(_, Some(_))) => Speaks::Extension,
+            Some(Role::Stranger | Role::Gateway(_, None)) | None => Speaks::Plain,
+        }
+    }
+
+    /// Returns the line that names all gateways, each address once; with the epoch of the one that came
+    /// last, for those that understand it.
+    pub(super) fn list(&self, speaks: Speaks) -> String {
         let mut addresses: Vec<String> = Vec::with_capacity(self.gateways.len());
+        let mut epochs = BTreeMap::new();
         for gateway in &self.gateways {
-            if let Some(Role::Gateway(address)) = self.peers.get(gateway)
-                && !addresses.contains(address)
-            {
+            let Some(Role::Gateway(address, epoch)) = self.peers.get(gateway) else { continue };
+            if !addresses.contains(address) {
                 addresses.push(address.clone());
             }
+            if speaks == Speaks::Extension
+                && let Some(epoch) = epoch
+            {
+                epochs.insert(address.clone(), epoch.clone());
+            }
         }
-        Line::BroadcastAddresses { addresses, epochs: BTreeMap::new() }.encode()
+        Line::BroadcastAddresses { addresses, epochs }.encode()
     }
 
     pub(super) fn businesses(&self) -> Vec<u64> {
         let mut peers: Vec<u64> = self
             .peers
             .iter()
-            .filter(|(_, role)| **role == Role::Business)
+            .filter(|(_, role)| matches!(role, Role::Business(_)))
             .map(|(&peer, _)| peer)
             .collect();
         peers.sort_unstable();
@@ -159,7 +188,7 @@ mod tests {
     const PING: &str = r#"{"event":"ping"}"#;
 
     fn listed(book: &Book) -> String {
-        book.list().replace(r#"{"event":"broadcast_addresses","addresses":"#, "")
+        book.list(Speaks::Plain).replace(r#"{"event":"broadcast_addresses","addresses":"#, "")
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,6 +211,31 @@ mod tests {
         assert_eq!(listed(&book), r#"["2.2.2.2:2","3.3.3.3:3"]}"#);
         assert_eq!((book.gone(4), book.gone(4)), (Reaction::Nothing, Reaction::Nothing));
         assert_eq!((book.gateway_count(), book.businesses()), (2, vec![2]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn epochs_and_signs_of_life_are_for_those_that_offered_to_understand_them() {
+        let (mut book, now) = (book("k"), Instant::now());
+        (1..=5).for_each(|peer| assert!(book.connected(peer, now).is_empty()));
+        let with = |line: &str, field: &str| line.replace('}', &format!(",{field}}}"));
+        let of = |epoch: &str| with(&gateway("1.1.1.1:1"), &format!(r#""epoch":"{epoch}""#));
+        assert_eq!(book.heard(1, &with(BUSINESS, r#""lineman":3"#)), Reaction::TellPeer);
+        assert_eq!(book.heard(2, &with(BUSINESS, r#""lineman":2"#)), Reaction::TellPeer);
+        assert_eq!(book.heard(3, &of("old")), Reaction::TellAll);
+        assert_eq!(book.heard(4, &gateway("2.2.2.2:2")), Reaction::TellAll);
+        // The machine has restarted, and the register has not noticed the end of its former life.
+        assert_eq!(book.heard(5, &of("new")), Reaction::TellAll);
+        let plain = r#"["1.1.1.1:1","2.2.2.2:2"]}"#;
+        assert_eq!(listed(&book), plain);
+        let expected = plain.replace('}', r#","epochs":{"1.1.1.1:1":"new"}}"#);
+        assert!(book.list(Speaks::Extension).ends_with(&expected), "{expected}");
+        let answers: Vec<_> = (1..=4).map(|peer| book.heard(peer, PING)).collect();
+        let (silence, alive) = (Reaction::Nothing, Reaction::SayAlive);
+        assert_eq!(answers, [alive.clone(), silence.clone(), alive, silence]);
+        assert_eq!(
+            (book.gone(3), listed(&book)),
+            (Reaction::TellAll, r#"["2.2.2.2:2","1.1.1.1:1"]}"#.to_owned())
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use lineman::connection::{CloseReason, Connection, Event, Handler, Turn};
-use lineman_wire::link::Secret;
+use lineman_wire::link::register::Line;
+use lineman_wire::link::{EXTENSION_VERSION, Secret};
 use lineman_wire::text::Text;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::book::{Book, Reaction};
+use super::book::{Book, Reaction, Speaks};
 use crate::strangers::Strangers;
 
 /// Hears all connections of the register.
@@ -80,7 +81,11 @@ impl Desk {
     fn answer(&self, connection: &Connection<Text>, answer: Reaction) {
         match answer {
             Reaction::Nothing => {}
-            Reaction::TellPeer => tell(connection, self.list()),
+            Reaction::SayAlive => say_alive(connection),
+            Reaction::TellPeer => {
+                let speaks = self.book.borrow().speaks(connection.id());
+                tell(connection, self.list(speaks));
+            }
             Reaction::TellAll => self.tell_all(),
             Reaction::Refuse(problem) => {
                 self.refused(connection, &problem);
@@ -96,10 +101,12 @@ impl Desk {
     }
 
     fn tell_all(&self) {
-        let list = self.list();
+        let (plain, extended) = (self.list(Speaks::Plain), self.list(Speaks::Extension));
         let businesses = self.book.borrow().businesses();
         for business in businesses {
             let connection = self.connections.borrow().get(&business).cloned();
+            let speaks = self.book.borrow().speaks(business);
+            let list = if speaks == Speaks::Extension { &extended } else { &plain };
             if let Some(connection) = connection {
                 tell(&connection, list.clone());
             }
@@ -107,10 +114,18 @@ impl Desk {
     }
 
     /// The list in its wire form, so that all businesses share it.
-    fn list(&self) -> Bytes {
-        let mut line = self.book.borrow().list();
+    fn list(&self, speaks: Speaks) -> Bytes {
+        let mut line = self.book.borrow().list(speaks);
         line.push('\n');
         Bytes::from(line)
+    }
+}
+
+/// Shows a peer that the register is there. One that does not read is cut off by the list, or sees no sign.
+fn say_alive(connection: &Connection<Text>) {
+    let alive = Line::Alive { lineman: EXTENSION_VERSION };
+    if let Err(error) = connection.send(alive.encode()) {
+        tracing::debug!(peer = %connection.peer_addr(), %error, "peer not told that we live");
     }
 }
 
@@ -128,6 +143,11 @@ impl Handler<Text> for Desk {
             Event::Connect => self.connected(connection),
             Event::Message(line) => {
                 let answer = self.book.borrow_mut().heard(connection.id(), &line);
+                let speaks = self.book.borrow().speaks(connection.id());
+                let is_entered = matches!(answer, Reaction::TellPeer | Reaction::TellAll);
+                if is_entered && speaks == Speaks::Extension {
+                    say_alive(connection);
+                }
                 self.answer(connection, answer);
             }
             Event::Close(reason) => {

@@ -105,6 +105,27 @@ fn a_business_hears_of_gateways_that_come_and_go() {
 }
 
 #[test]
+fn peers_that_offer_the_extension_are_shown_that_the_register_lives_and_others_nothing_new() {
+    run(async |scene| {
+        let list = r#"{"event":"broadcast_addresses","addresses":[]}"#;
+        for (offer, expected) in [("", ""), (r#","lineman":3"#, r#"{"event":"alive","lineman":3}"#)]
+        {
+            let mut peer = scene.peer().await;
+            let login = format!(r#"{{"event":"worker_connect","secret_key":"k"{offer}}}"#);
+            let said = format!("{login}\n{{\"event\":\"ping\"}}\n");
+            peer.write_all(said.as_bytes()).await.unwrap();
+            settle().await;
+            peer.shutdown().await.unwrap();
+            let mut heard = String::new();
+            peer.read_to_string(&mut heard).await.unwrap();
+            let lines: Vec<_> =
+                [expected, list, expected].into_iter().filter(|line| !line.is_empty()).collect();
+            assert_eq!(heard.lines().collect::<Vec<_>>(), lines);
+        }
+    });
+}
+
+#[test]
 fn a_refusal_is_counted_once_where_the_table_or_the_register_ends_it() {
     run(async |scene| {
         let refused = || scene.desk.gauges()["refused_strangers"];
