@@ -117,7 +117,7 @@ impl<E: Events> Core<E> {
         }
         let core = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            tokio::time::sleep(retry_pause()).await;
+            tokio::time::sleep(retry_pause(4)).await;
             if let Some(known) = core.gateways.borrow_mut().get_mut(&gateway) {
                 known.retrying = false;
             }

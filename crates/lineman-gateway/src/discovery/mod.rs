@@ -4,28 +4,41 @@
 //! Called by [`crate::Gateway`] and [`crate::Business`] when they start. It never touches a link:
 //! with every register gone, what is connected goes on.
 
+mod liveness;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::connection::{CloseReason, Connection, Event, Handler, Serve, Turn};
 use lineman::{BoxError, Result, Table};
-use lineman_wire::link::Secret;
 use lineman_wire::link::register::Line;
+use lineman_wire::link::{EXTENSION_VERSION, Secret};
 use lineman_wire::text::Text;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How often a register hears from us unless it is on this machine: below the 60 s after which the
-/// shortest-lived NAT tables forget a silent connection. `GatewayWorker`'s interval.
-const PING_INTERVAL: Duration = Duration::from_secs(25);
+use self::liveness::{Ask, Liveness};
+use crate::recurrence::Recurrence;
 
 /// Where a register is by default; `GatewayWorker`'s default.
 pub(crate) const DEFAULT_REGISTER: &str = "127.0.0.1:1236";
 
-/// The mean pause before a lost connection of the cluster is tried again; `GatewayWorker`'s.
+/// The mean pause before a lost connection of the cluster is tried again and again; `GatewayWorker`'s.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The mean pause before the first of these: a process that has crashed is back in less than a second.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+/// How long one attempt to reach a register may take. The kernel sends the first packet of a handshake
+/// again after one second and then after two more: a new attempt asks sooner.
+const ATTEMPT: Duration = Duration::from_millis(1200);
+
+/// The longest line of a register: a list of ten thousand gateways with their epochs.
+const MAX_LINE: usize = 1024 * 1024;
 
 /// What a process of the cluster is to the register.
 #[derive(Debug, Clone)]
@@ -34,13 +47,23 @@ pub(crate) enum Announcement {
     Gateway {
         /// The address of the inner listener.
         address: String,
+        /// Names this run of the process.
+        epoch: String,
     },
     /// We want to know all gateways.
     Business,
 }
 
-/// Called with the number of the register, from 0, and all gateways it knows.
-pub(crate) type Heard = Rc<dyn Fn(usize, Vec<String>)>;
+/// All gateways that a register knows.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    pub(crate) addresses: Vec<String>,
+    /// Which run each of them is in, by address, of those that said so.
+    pub(crate) epochs: BTreeMap<String, String>,
+}
+
+/// Called with the number of the register, from 0, and what it lists.
+pub(crate) type Heard = Rc<dyn Fn(usize, List)>;
 
 /// The standing connections to the registers; they end when it is dropped.
 #[derive(Debug)]
@@ -64,7 +87,10 @@ impl Discovery {
                 address: address.clone(),
                 greeting: greeting(announcement, secret_key),
                 heard: Rc::clone(heard),
-                ended: Notify::new(),
+                connection: Cell::default(),
+                liveness: RefCell::default(),
+                changed: Notify::new(),
+                refused_lines: RefCell::default(),
             };
             tokio::task::spawn_local(attend(table.clone(), Rc::new(visitor)))
         };
@@ -85,18 +111,23 @@ impl Drop for Discovery {
 fn greeting(announcement: &Announcement, secret_key: &Secret) -> Line {
     let secret_key = secret_key.clone();
     match announcement {
-        Announcement::Gateway { address } => {
-            Line::GatewayConnect { address: address.clone(), secret_key, epoch: None }
+        Announcement::Gateway { address, epoch } => {
+            let (address, epoch) = (address.clone(), Some(epoch.clone()));
+            Line::GatewayConnect { address, secret_key, epoch }
         }
-        Announcement::Business => Line::WorkerConnect { secret_key, lineman: None },
+        Announcement::Business => {
+            Line::WorkerConnect { secret_key, lineman: Some(EXTENSION_VERSION) }
+        }
     }
 }
 
-/// Returns how long to wait before a lost connection is tried again: 0.5 to 1.5 s, so that a
+/// Returns how long to wait before a lost connection is tried again after so many attempts that came to
+/// nothing: 0.1 s, twice that, and so on up to 1 s, each half as long to half as long again, so that a
 /// cluster does not come back in one blow.
-pub(crate) fn retry_pause() -> Duration {
+pub(crate) fn retry_pause(failures: u32) -> Duration {
+    let mean = FIRST_RETRY.saturating_mul(1 << failures.min(16)).min(RETRY);
     let dice = getrandom::u32().map_or(500, |number| number % 1000);
-    RETRY / 2 + Duration::from_millis(u64::from(dice))
+    mean / 2 + mean * dice / 1000
 }
 
 /// Returns the first address that `host:port` stands for.
@@ -110,39 +141,60 @@ pub(crate) async fn resolve(address: &str) -> Result<SocketAddr> {
 
 /// Keeps a connection to one register for as long as the task lives.
 async fn attend(table: Table, visitor: Rc<Visitor>) {
-    let mut complained = false;
+    let (mut complained, mut failures) = (false, 0_u32);
     loop {
         let begun = Instant::now();
-        if let Err(error) = visit(&table, &visitor).await {
+        let outcome = visit(&table, &visitor).await;
+        if let Err(error) = &outcome {
             tracing::debug!(register = visitor.address, %error, "no connection");
         }
         // One line for each time it goes away, not one for each second it stays away.
-        complained &= begun.elapsed() < RETRY;
+        let was_up = outcome.is_ok() && begun.elapsed() >= RETRY;
+        complained &= !was_up;
+        // An attempt that got no answer is a pause as well.
+        let spent = if was_up { Duration::ZERO } else { begun.elapsed() };
+        failures = if was_up { 0 } else { failures };
+        let pause = retry_pause(failures).saturating_sub(spent);
+        failures = failures.saturating_add(1);
         if !complained {
             tracing::warn!(register = visitor.address, "register not connected, trying again");
             complained = true;
         }
-        tokio::time::sleep(retry_pause()).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// Connects, and returns when the connection has ended.
+/// Connects, and returns when the connection has ended; an error is one that never came up.
 async fn visit(table: &Table, visitor: &Rc<Visitor>) -> Result {
     let address = resolve(&visitor.address).await?;
     let handler = Rc::clone(visitor) as Rc<dyn Handler<Text>>;
-    let connection =
-        Hangup(table.connect(address, &Rc::new(Serve::links(Text::default, handler)))?);
-    loop {
-        let ended = visitor.ended.notified();
-        if address.ip().is_loopback() {
-            ended.await;
-            return Ok(());
-        }
-        match tokio::time::timeout(PING_INTERVAL, ended).await {
-            Ok(()) => return Ok(()),
-            Err(_) => connection.0.send(Line::Ping.encode())?,
+    let serve = Rc::new(Serve::links(|| Text::with_max_size(MAX_LINE), handler));
+    let connection = Hangup(table.connect(address, &serve)?);
+    visitor.liveness.take();
+    visitor.connection.set(Some(connection.0.id()));
+    let answered = tokio::time::timeout(ATTEMPT, visitor.until_up()).await;
+    if answered.is_err() || visitor.liveness.borrow().is_none() {
+        return Err("it did not come up".into());
+    }
+    while visitor.connection.get().is_some() {
+        let ask = match &mut *visitor.liveness.borrow_mut() {
+            Some(liveness) if !address.ip().is_loopback() => liveness.ask(Instant::now()),
+            // What is on this machine is not gone without the kernel's word.
+            _ => Ask::After(Duration::MAX),
+        };
+        match ask {
+            Ask::Now => connection.0.send(Line::Ping.encode())?,
+            Ask::NoMore => {
+                tracing::warn!(register = visitor.address, "register does not answer");
+                return Ok(());
+            }
+            Ask::After(time) => {
+                // Passed or not: it is looked what is due.
+                tokio::time::timeout(time, visitor.changed.notified()).await.unwrap_or_default();
+            }
         }
     }
+    Ok(())
 }
 
 /// Ends the connection when the task that attends it is dropped.
@@ -160,13 +212,24 @@ struct Visitor {
     address: String,
     greeting: Line,
     heard: Heard,
-    ended: Notify,
+    /// The connection that counts: one that was given up may have its last events still before it.
+    connection: Cell<Option<u64>>,
+    /// What is known of it once it is up.
+    liveness: RefCell<Option<Liveness>>,
+    /// One of these has changed.
+    changed: Notify,
+    refused_lines: RefCell<Recurrence>,
 }
 
 impl Handler<Text> for Visitor {
     fn on_event(&self, connection: &Connection<Text>, event: Event<Text>) -> Turn {
+        if self.connection.get() != Some(connection.id()) {
+            return Turn::Done(Ok(()));
+        }
         match event {
             Event::Connect => {
+                self.liveness.replace(Some(Liveness::new(Instant::now())));
+                self.changed.notify_one();
                 tracing::info!(register = self.address, "register connected");
                 return Turn::Done(connection.send(self.greeting.encode()));
             }
@@ -179,17 +242,39 @@ impl Handler<Text> for Visitor {
 }
 
 impl Visitor {
+    /// Resolves when the connection is up, or has ended.
+    async fn until_up(&self) {
+        while self.connection.get().is_some() && self.liveness.borrow().is_none() {
+            self.changed.notified().await;
+        }
+    }
+
     fn on_line(&self, line: &str) {
         match Line::parse(line.as_bytes()) {
-            Ok(Line::BroadcastAddresses { addresses, .. }) => (self.heard)(self.number, addresses),
+            Ok(Line::BroadcastAddresses { addresses, epochs }) => {
+                (self.heard)(self.number, List { addresses, epochs });
+            }
+            Ok(Line::Alive { .. }) => {
+                if let Some(liveness) = &mut *self.liveness.borrow_mut() {
+                    liveness.answered();
+                }
+                self.changed.notify_one();
+            }
             Ok(_) => tracing::debug!(register = self.address, "a line that is not for us"),
-            Err(error) => tracing::warn!(register = self.address, %error, "register line refused"),
+            Err(error) => {
+                let mut refused = self.refused_lines.borrow_mut();
+                refused.add();
+                if let Some(count) = refused.untold(Instant::now()) {
+                    tracing::warn!(register = self.address, count, %error, "register lines refused");
+                }
+            }
         }
     }
 
     fn on_close(&self, reason: &CloseReason) {
         tracing::debug!(register = self.address, %reason, "register connection closed");
-        self.ended.notify_one();
+        self.connection.set(None);
+        self.changed.notify_one();
     }
 }
 
@@ -198,10 +283,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_are_spread_around_a_second() {
+    fn pauses_grow_to_a_second_and_are_spread() {
         for _ in 0..100 {
-            let pause = retry_pause();
-            assert!((500..1500).contains(&pause.as_millis()), "{pause:?}");
+            for (failures, mean) in [(0, 100), (1, 200), (3, 800), (4, 1000), (u32::MAX, 1000)] {
+                let pause = retry_pause(failures);
+                assert!((mean / 2..mean * 3 / 2).contains(&pause.as_millis()), "{pause:?}");
+            }
         }
     }
 }

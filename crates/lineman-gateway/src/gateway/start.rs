@@ -66,6 +66,7 @@ impl<P: ClientDialect> Gateway<P> {
         let [clients, links] = <[_; 2]>::try_from(context.listeners)
             .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
         let identity = self.identity(&clients, &links)?;
+        let epoch = identity.epoch.clone();
         let address = format!("{}:{}", identity.lan_ip, identity.links_port);
         let default_pings =
             if identity.lan_ip.is_loopback() { Duration::ZERO } else { LINK_PING_INTERVAL };
@@ -100,7 +101,7 @@ impl<P: ClientDialect> Gateway<P> {
             &context.table,
             &self.registers,
             &self.secret_key,
-            &Announcement::Gateway { address },
+            &Announcement::Gateway { address, epoch },
             &(Rc::new(|_, _| {}) as _),
         );
         Ok(RunningGateway {
