@@ -38,6 +38,8 @@ pub(super) struct Core<E: Events> {
     pub(super) clients: RefCell<ServedClients<E::Session>>,
     pub(super) gateways: RefCell<BTreeMap<SocketAddr, KnownGateway>>,
     pub(super) addresses: RefCell<AddressBook>,
+    /// Lists of registers of which a part was left out.
+    pub(super) unusable_lists: RefCell<Recurrence>,
     pub(super) discovery: RefCell<Option<Discovery>>,
     pub(super) drain: RefCell<Option<Drain>>,
     /// Clients whose next event waits for its turn. Each of them is busy.

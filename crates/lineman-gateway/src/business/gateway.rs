@@ -2,6 +2,7 @@
 
 use lineman::connection::{CloseReason, Connection};
 use lineman_wire::link::{Allowance, Codec};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::clients::LinkId;
@@ -33,7 +34,11 @@ pub(super) struct KnownGateway {
     /// The last link is lost, and whether the gateway is dead is not known yet.
     pub(super) lost: Option<Lost>,
     /// A new attempt is due after a pause.
-    pub(super) retrying: bool,
+    pub(super) pause: Option<Pause>,
+    /// How many attempts in a row came to nothing.
+    pub(super) failures: u32,
+    /// When the last one began.
+    pub(super) tried: Option<Instant>,
     /// What there has to be of it before this process is ready, a successor.
     pub(super) required: Option<Required>,
     /// What came of the last attempt, or of the last link.
@@ -87,6 +92,16 @@ pub(super) enum Required {
     Link,
     /// Its `Hello`: it has seen our key and may send us clients.
     Answer,
+}
+
+/// The task that waits before a new attempt; dropped, it makes none.
+#[derive(Debug)]
+pub(super) struct Pause(pub(super) JoinHandle<()>);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A connection to a gateway, up or on its way up.

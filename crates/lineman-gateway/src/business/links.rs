@@ -9,9 +9,10 @@ use lineman_wire::link::{Codec, EXTENSION_VERSION, Hello, Login, Packet};
 use tokio::time::Instant;
 
 use super::SILENCE_LIMIT;
+use super::addresses::MAX_LISTED;
 use super::clients::LinkId;
 use super::core::Core;
-use super::gateway::{KnownGateway, Link, Lost};
+use super::gateway::{KnownGateway, Link, Lost, Pause};
 use crate::Events;
 use crate::discovery::retry_pause;
 
@@ -48,15 +49,27 @@ impl<E: Events> Handler<Codec> for LinkHandler<E> {
 impl<E: Events> Core<E> {
     /// A register has told all gateways it knows.
     pub(super) fn on_addresses(self: &Rc<Self>, register: usize, addresses: &[String]) {
-        let parse = |address: &String| match address.parse() {
-            Ok(SocketAddr::V4(address)) => Some(SocketAddr::V4(address)),
-            Ok(SocketAddr::V6(_)) | Err(_) => {
-                tracing::warn!(address, "the register lists a gateway without an IPv4 address");
-                None
+        let parse = |address: &String| address.parse().ok().filter(SocketAddr::is_ipv4);
+        let list: Vec<_> = addresses.iter().filter_map(parse).take(MAX_LISTED).collect();
+        if list.len() < addresses.len() {
+            let mut unusable = self.unusable_lists.borrow_mut();
+            unusable.add();
+            if let Some(count) = unusable.untold(Instant::now()) {
+                let example = addresses.iter().find(|address| parse(address).is_none());
+                tracing::warn!(
+                    register,
+                    count,
+                    ?example,
+                    limit = MAX_LISTED,
+                    "lists of a register had gateways without an IPv4 address, or too many"
+                );
             }
-        };
-        self.addresses.borrow_mut().hear(register, addresses.iter().filter_map(parse));
+        }
+        self.addresses.borrow_mut().hear(register, list.iter().copied());
         self.follow_addresses();
+        for gateway in list {
+            self.hasten(gateway);
+        }
     }
 
     /// Connects to every gateway that is listed, and forgets what is listed no more.
@@ -80,19 +93,21 @@ impl<E: Events> Core<E> {
     }
 
     /// Connects to a gateway, unless that is done or arranged.
-    fn connect(self: &Rc<Self>, gateway: SocketAddr) {
-        let wanted = self
-            .gateways
-            .borrow()
-            .get(&gateway)
-            .is_some_and(|known| known.is_wanted() && known.link.is_none() && !known.retrying);
+    pub(super) fn connect(self: &Rc<Self>, gateway: SocketAddr) {
+        let wanted = self.gateways.borrow().get(&gateway).is_some_and(|known| {
+            known.is_wanted() && known.link.is_none() && known.pause.is_none()
+        });
         if !wanted || self.is_draining() {
             return;
         }
         let handler = Rc::new(LinkHandler { core: Rc::clone(self), gateway });
         let limits = Limits { send_queue: SEND_QUEUE, ..Limits::default() };
         let serve = Serve::links(Codec::new, handler as Rc<dyn Handler<Codec>>).limits(limits);
-        match self.table.connect(gateway, &Rc::new(serve)) {
+        let connected = self.table.connect(gateway, &Rc::new(serve));
+        if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+            known.tried = Some(Instant::now());
+        }
+        match connected {
             Ok(connection) => {
                 if !self.silence_limit_of(gateway).is_zero() {
                     self.silence.borrow_mut().insert(connection.id());
@@ -112,17 +127,31 @@ impl<E: Events> Core<E> {
     }
 
     fn connect_later(self: &Rc<Self>, gateway: SocketAddr) {
-        if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
-            known.retrying = true;
-        }
-        let core = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(retry_pause(4)).await;
-            if let Some(known) = core.gateways.borrow_mut().get_mut(&gateway) {
-                known.retrying = false;
+        let pause = match self.gateways.borrow_mut().get_mut(&gateway) {
+            Some(known) => {
+                let pause = retry_pause(known.failures);
+                known.failures = known.failures.saturating_add(1);
+                pause
             }
+            None => return,
+        };
+        self.connect_after(gateway, pause);
+    }
+
+    /// Connects after a pause, in the place of any other.
+    pub(super) fn connect_after(self: &Rc<Self>, gateway: SocketAddr, pause: Duration) {
+        let core = Rc::clone(self);
+        let task = tokio::task::spawn_local(async move {
+            tokio::time::sleep(pause).await;
+            let ended =
+                core.gateways.borrow_mut().get_mut(&gateway).map(|known| known.pause.take());
             core.connect(gateway);
+            // It is this task's own, which is done.
+            drop(ended);
         });
+        if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+            known.pause = Some(Pause(task));
+        }
     }
 
     fn link_up(&self, gateway: SocketAddr, connection: &Connection<Codec>) {
@@ -199,7 +228,14 @@ impl<E: Events> Core<E> {
             return;
         }
         drop(gateways);
-        if at_once { self.connect(gateway) } else { self.connect_later(gateway) }
+        if at_once {
+            if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+                known.failures = 0;
+            }
+            self.connect(gateway);
+        } else {
+            self.connect_later(gateway);
+        }
     }
 
     /// Returns whether a verdict on the gateway is awaited already.

@@ -10,6 +10,7 @@ mod core;
 mod drain;
 mod gateway;
 mod links;
+mod news;
 mod readiness;
 mod packets;
 mod run;
@@ -174,6 +175,7 @@ impl<E: Events> Business<E> {
             clients: RefCell::new(ServedClients::new()),
             gateways: RefCell::default(),
             addresses: RefCell::new(AddressBook::new(self.registers.len().max(1))),
+            unusable_lists: RefCell::default(),
             discovery: RefCell::default(),
             drain: RefCell::default(),
             changed: Notify::new(),

@@ -1,6 +1,7 @@
 //! A business on real sockets of the loopback, with gateways that do as a test says.
 
 mod links;
+mod news;
 mod readiness;
 mod reports;
 
