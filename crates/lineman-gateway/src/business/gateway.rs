@@ -114,6 +114,10 @@ pub(super) struct Link {
     pub(super) heard: Instant,
     /// The gateway speaks the extension: which run of it this is.
     pub(super) epoch: Option<String>,
+    /// In which version; 0 of PHP's.
+    pub(super) version: u32,
+    /// The epoch that a register says it has, where that is another one, and the link was probed for it.
+    pub(super) probed_for: Option<String>,
     /// It wants to be told by client what was handled: what each may have unhandled, if little waits.
     pub(super) share: Option<Allowance>,
     pub(super) load: Load,
@@ -136,6 +140,8 @@ impl Link {
             up: None,
             heard: Instant::now(),
             epoch: None,
+            version: 0,
+            probed_for: None,
             share: None,
             load: Load::default(),
             handled: Handled::default(),

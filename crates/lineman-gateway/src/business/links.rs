@@ -176,6 +176,7 @@ impl<E: Events> Core<E> {
     pub(super) fn on_hello(self: &Rc<Self>, gateway: SocketAddr, link: LinkId, hello: &Hello) {
         let hear = |link: &mut Link| {
             link.epoch = Some(hello.epoch.clone());
+            link.version = hello.version;
             link.share = hello.share;
             link.load.shared = hello.share.is_some();
         };

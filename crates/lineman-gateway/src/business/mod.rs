@@ -222,7 +222,10 @@ impl<E: Events> Service for Business<E> {
 /// Begins to look for gateways.
 fn discover<E: Events>(core: &Rc<Core<E>>, registers: &[String]) {
     let told = Rc::clone(core);
-    let heard: Heard = Rc::new(move |register, list| told.on_addresses(register, &list.addresses));
+    let heard: Heard = Rc::new(move |register, list| {
+        told.on_addresses(register, &list.addresses);
+        told.on_epochs(&list.epochs);
+    });
     let announcement = Announcement::Business;
     let discovery =
         Discovery::start(&core.table, registers, &core.secret_key, &announcement, &heard);

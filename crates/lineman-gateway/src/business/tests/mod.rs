@@ -76,9 +76,12 @@ impl Handler<Codec> for Fake {
                 if let Some(epoch) = self.epoch.borrow().clone()
                     && !self.mute.get()
                 {
-                    let hello = Hello { version: 2, epoch, share: self.share.get() };
+                    let hello = Hello { version: 3, epoch, share: self.share.get() };
                     connection.send(Packet::from(link::Event::Hello(hello))).unwrap();
                 }
+            }
+            Command::Probe if !self.mute.get() => {
+                connection.send(Packet::from(link::Event::Ping)).unwrap();
             }
             Command::Sync => connection.send(Packet::from(link::Event::Synced)).unwrap(),
             Command::IsOnline => {
