@@ -1,8 +1,8 @@
 //! One connection's place in the table: four values (`life`, `inflow`, `outflow`, `due`), the socket
-//! with its layers, the driver and the counters; and how events reach the handler.
+//! with its layers, the driver and the counters; and what the table wants of it.
 //!
-//! `handshake`, `reading` and `closing` say what happens to it, in that order. No method holds a borrow
-//! while a handler runs.
+//! `handshake`, `reading` and `closing` say what happens to it, in that order, and `events` how its handler
+//! hears of that. No method holds a borrow while a handler runs.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -14,16 +14,15 @@ use tokio::time::Instant;
 use super::due::{Deadline, Due, Rearm};
 use super::extra::Extra;
 use super::handle::Counters;
-use super::handler::{Event, Turn};
 use super::inflow::{Hold, Inflow, SilenceAction};
-use super::life::{HeardOf, Life, State};
+use super::life::{Life, State};
 use super::listener::Serve;
 use super::outflow::{Ending, Outflow};
 use super::stats::{Row, tls_name};
 use super::table::{Scratch, Table};
 use super::transit::{Facts, Transit};
 use super::transport::Transport;
-use super::{Address, CloseReason, Connection, Driver, Limit, Limits, SendError};
+use super::{Address, CloseReason, Driver, Limit, Limits};
 
 /// How long the kernel gets to have memory again.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -116,12 +115,6 @@ pub(super) trait AnyEntry {
     fn abort(self: Rc<Self>, reason: CloseReason);
 }
 
-/// Returns whether a handler failed because a send queue was full.
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.into_iter().any(|error| error.downcast_ref() == Some(&SendError::Full))
-}
-
 impl<D: Driver> Entry<D> {
     /// Makes the entry of a place in the table; its connection counts among the listener's from here.
     pub(super) fn new(
@@ -156,54 +149,6 @@ impl<D: Driver> Entry<D> {
             entry.arm();
         }
         entry
-    }
-
-    /// Hands an event to the handler, and deals with what it answers.
-    pub(super) fn dispatch(self: &Rc<Self>, event: Event<D>) {
-        self.inflow.hold(Hold::Busy);
-        self.life.announce(HeardOf::Request);
-        let connection = Connection::of(self);
-        match self.serve.handler.on_event(&connection, event) {
-            Turn::Done(result) => {
-                self.inflow.lift(Hold::Busy);
-                self.settle(result);
-                self.end_work();
-            }
-            Turn::Busy => {}
-        }
-    }
-
-    /// The handler is done with an event: a handshake is answered, an error closes.
-    fn settle(self: &Rc<Self>, result: crate::Result) {
-        let deciding = self.life.state() == State::Deciding;
-        if let Err(error) = result {
-            let refused = if deciding { self.driver.borrow_mut().refuse(&error) } else { None };
-            if let Some(reason) = refused {
-                return self.begin_close(reason);
-            }
-            if is_full(&*error) && self.queued() > 0 {
-                tracing::debug!(connection = self.id.number, peer = %self.peer(), "the peer reads too slowly");
-                return self.begin_close(CloseReason::SlowPeer);
-            }
-            self.table.add(|counters| &counters.handler_errors, 1);
-            tracing::warn!(connection = self.id.number, peer = %self.peer(), %error, "handler failed");
-            self.begin_close(CloseReason::HandlerFailed(error.to_string()));
-        } else if deciding {
-            // The event that follows settles the rest, and may leave a task that is not done yet.
-            return self.answer_handshake();
-        }
-        self.report_close();
-    }
-
-    /// The task of a busy handler is done; what waited behind it goes on.
-    pub(super) fn finished(self: &Rc<Self>, result: crate::Result) {
-        self.inflow.lift(Hold::Busy);
-        self.set_at_work(0);
-        self.settle(result);
-        self.end_work();
-        if !self.life.is_closed() {
-            self.read_again();
-        }
     }
 
     /// Puts the entry on the list of those that are flushed at the end of the turn.

@@ -27,6 +27,7 @@ mod transit;
 mod record;
 mod driver;
 mod handler;
+mod events;
 mod runner;
 mod handle;
 mod extra;

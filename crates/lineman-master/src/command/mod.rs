@@ -303,7 +303,7 @@ mod tests {
         let folder = RuntimeFolder::resolve("chat", &Choice { wanted, ..Choice::default() });
         folder.create().unwrap();
         let lock = Lock::take(&folder.lock(), &Holder::this(Path::new("/bin/chat"))).unwrap();
-        let listener = UnixListener::bind(folder.socket()).unwrap();
+        let listener = UnixListener::bind(folder.path().join("control.sock")).unwrap();
         let master = std::thread::spawn(move || {
             let (caller, _) = listener.accept().unwrap();
             drop(caller);
