@@ -49,7 +49,7 @@ struct Arguments {
 enum What {
     /// How long users are without service when a machine loses power, and what handlers hear
     PowerCut,
-    /// What handlers hear when a machine is cut off from the others: each direction, 5, 20 and 45 s
+    /// What handlers hear when a machine is cut off from the others: each direction, 5, 20 and 100 s
     Partition,
     /// Messages lost between connected users while every machine is reloaded, then restarted
     Roll,
