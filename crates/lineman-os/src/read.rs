@@ -3,10 +3,12 @@
 #![expect(unsafe_code, reason = "uninitialised memory, an ioctl, a descriptor that must stay open")]
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use nix::libc::{TIOCOUTQ, c_int};
+use nix::libc::{IPPROTO_TCP, TCP_INFO, TIOCOUTQ, c_int, getsockopt, socklen_t, tcp_info};
 use rustix::ioctl::{Getter, Opcode, ioctl};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -44,6 +46,39 @@ pub fn undelivered(socket: impl AsFd) -> io::Result<usize> {
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
+/// What the machine at the other end of a TCP connection has acknowledged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Something was sent that it has not acknowledged: data, or a probe of a silent connection or of a
+    /// receive window that is closed. What waits behind a closed window is not sent.
+    pub awaited: bool,
+    /// The time since its last one, whatever it was about.
+    pub last: Duration,
+}
+
+/// Returns what the machine at the other end of a TCP connection has acknowledged. It does so by itself: this
+/// says nothing of the process there.
+///
+/// # Errors
+/// The operating system's; the socket is not one of TCP.
+pub fn acknowledgement(socket: impl AsFd) -> io::Result<Acknowledgement> {
+    let mut info = MaybeUninit::<tcp_info>::zeroed();
+    let mut length = socklen_t::try_from(size_of::<tcp_info>()).unwrap_or_default();
+    let (descriptor, at) = (socket.as_fd().as_raw_fd(), info.as_mut_ptr());
+    // SAFETY: the kernel writes at most `length` bytes, and the struct has as many.
+    let result =
+        unsafe { getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, at.cast(), &raw mut length) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is all numbers, and those that an older kernel does not write are zero.
+    let info = unsafe { info.assume_init() };
+    Ok(Acknowledgement {
+        awaited: info.tcpi_unacked > 0 || info.tcpi_probes > 0,
+        last: Duration::from_millis(u64::from(info.tcpi_last_ack_recv)),
+    })
+}
+
 /// Watches a descriptor for being readable.
 ///
 /// # Errors
@@ -52,4 +87,27 @@ pub fn watch_readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the AsyncFd owns the descriptor, so it stays open as long as it is watched.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     watched.map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_has_arrived_is_not_awaited_though_it_is_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut other, _) = listener.accept().unwrap();
+        one.write_all(b"unread").unwrap();
+        // The answer carries the receipt, so that no delayed one is waited for.
+        other.write_all(b"!").unwrap();
+        one.read_exact(&mut [0]).unwrap();
+        assert!(!acknowledgement(&one).unwrap().awaited);
+        let (pair, _other) = UnixStream::pair().unwrap();
+        acknowledgement(&pair).expect_err("not TCP");
+    }
 }

@@ -7,8 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
-use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
+use rustix::net::sockopt::{
+    set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl,
+    set_tcp_user_timeout, socket_acceptconn, socket_domain, socket_type,
+};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::Endpoint;
@@ -67,6 +71,47 @@ impl Socket {
     }
 }
 
+/// What a TCP socket does about a peer whose machine does not answer. In both cases a silent one is probed,
+/// which its program does not see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// The connection breaks when what was sent is not acknowledged for so long, or the peer takes nothing for so
+    /// long of what waits: `TCP_USER_TIMEOUT`, which does not tell the two apart.
+    Break(Duration),
+    /// The socket's user looks itself (`acknowledgement`), and gives up after so long. The kernel does for an idle
+    /// connection, but not for one whose peer takes nothing.
+    Watch(Duration),
+}
+
+impl Patience {
+    /// Returns how often a silent peer is probed: the kernel counts in seconds.
+    pub fn probes_every(self) -> Duration {
+        let (Self::Break(limit) | Self::Watch(limit)) = self;
+        (limit / 15).clamp(Duration::from_secs(1), Duration::from_secs(32_767))
+    }
+
+    /// Sets it, on a connection or on a listener for those that are accepted there.
+    ///
+    /// # Errors
+    /// The operating system's; the socket is not one of TCP.
+    pub fn set(self, socket: impl AsFd) -> io::Result<()> {
+        let (Self::Break(limit) | Self::Watch(limit)) = self;
+        let every = self.probes_every();
+        // Of one that breaks by itself the limit counts.
+        let probes = limit.as_secs().clamp(1, 15);
+        set_socket_keepalive(&socket, true)?;
+        set_tcp_keepidle(&socket, every)?;
+        set_tcp_keepintvl(&socket, every)?;
+        set_tcp_keepcnt(&socket, u32::try_from(probes).unwrap_or(1))?;
+        let breaks = match self {
+            Self::Break(limit) => u32::try_from(limit.as_millis()).unwrap_or(u32::MAX),
+            Self::Watch(_) => 0,
+        };
+        set_tcp_user_timeout(&socket, breaks)?;
+        Ok(())
+    }
+}
+
 /// Finds out what a descriptor is.
 impl TryFrom<OwnedFd> for Socket {
     type Error = io::Error;
@@ -118,6 +163,22 @@ impl From<UdpSocket> for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Linux copies it from the listener.
+    #[test]
+    fn an_accepted_connection_has_its_listener_s_patience() {
+        use rustix::net::sockopt::{tcp_keepcnt, tcp_keepidle, tcp_user_timeout};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let accepted = |patience: Patience| {
+            patience.set(&listener).unwrap();
+            let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            (tcp_user_timeout(&accepted), tcp_keepidle(&accepted), tcp_keepcnt(&accepted))
+        };
+        let seconds = Duration::from_secs;
+        assert_eq!(accepted(Patience::Break(seconds(60))), (Ok(60_000), Ok(seconds(4)), Ok(15)));
+        assert_eq!(accepted(Patience::Watch(seconds(3))), (Ok(0), Ok(seconds(1)), Ok(3)));
+    }
 
     #[test]
     fn a_descriptor_is_what_it_is() {
