@@ -12,6 +12,7 @@ use super::inflow::Hold;
 use super::life::State;
 use super::outflow::Ending;
 use super::{Address, CloseReason, Driver};
+use crate::os::Acknowledgement;
 use crate::tls::TlsInfo;
 use crate::{BoxError, Result};
 
@@ -294,6 +295,15 @@ impl<D: Driver> Connection<D> {
     /// Returns how many bytes wait to be sent.
     pub fn queued_bytes(&self) -> usize {
         self.entry.outflow.queued()
+    }
+
+    /// Returns what the peer's machine has acknowledged; `None` when that cannot be known: the connection is
+    /// over, or is none of TCP.
+    ///
+    /// It answers by itself, so this tells a machine that is gone from a program that does nothing.
+    pub fn acknowledgement(&self) -> Option<Acknowledgement> {
+        let transport = self.entry.transport.borrow();
+        crate::os::acknowledgement(transport.as_ref()?.stream()).ok()
     }
 
     pub(super) fn count_handler_error(&self) {

@@ -21,6 +21,7 @@ use super::transport::{Prelude, Transport};
 use super::{Address, Admission, CloseReason, Connection, Driver, Front, Handler, Limits};
 use crate::Error;
 use crate::limit::zero_is_none;
+use crate::os::Patience;
 use crate::tls::{Acceptor, FromMaster, Session};
 
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
@@ -39,6 +40,8 @@ pub struct Serve<D: Driver> {
     pub(super) handler: Rc<dyn Handler<D>>,
     pub(super) front: Rc<Front>,
     pub(super) weight: Weight,
+    /// What those that are made here do about a machine that does not answer; none is the system's way.
+    patience: Option<Patience>,
     /// What takes connections whose first bytes are of another protocol.
     pub(super) fallback: Option<Rc<dyn Fallback>>,
     /// The names of the protocol in TLS's ALPN, the preferred one first.
@@ -59,6 +62,7 @@ impl<D: Driver> Serve<D> {
             acceptor: OnceCell::new(),
             front,
             weight: Weight::Peer,
+            patience: None,
             fallback: None,
             alpn: &[],
         }
@@ -79,6 +83,22 @@ impl<D: Driver> Serve<D> {
     pub fn limits(self, limits: Limits) -> Self {
         let front = Front { limits, ..Front::clone(&self.front) };
         self.front(front)
+    }
+
+    /// Sets what connections that are made here do about a machine that does not answer. Those that a listener
+    /// accepts have what was [set](Patience::set) on its socket. Default: the system's way, which is to wait
+    /// for about a quarter of an hour, and for ever on a connection that is silent.
+    #[must_use]
+    pub fn patience(self, patience: Option<Patience>) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Has a socket that is made here do so.
+    pub(crate) fn tune(&self, stream: &Stream) -> io::Result<()> {
+        match (stream, self.patience) {
+            (Stream::Tcp(stream), Some(patience)) => patience.set(stream),
+            (Stream::Tcp(_) | Stream::Unix(_), _) => Ok(()),
+        }
     }
 
     /// Sets everything that does not depend on the protocol. Default: [`Front::default`].
@@ -330,7 +350,9 @@ impl Table {
         let failed = |source| Error::Connect { address, source };
         let stream = TcpStream::connect(address).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        let transport = Transport::new(Stream::Tcp(stream), None, None);
+        let stream = Stream::Tcp(stream);
+        serve.tune(&stream).map_err(failed)?;
+        let transport = Transport::new(stream, None, None);
         let connection = self.insert_outgoing(serve, transport, address.into()).map_err(failed)?;
         let entry = connection.entry();
         entry.set_due(Deadline::Handshake, entry.limits().handshake_time);

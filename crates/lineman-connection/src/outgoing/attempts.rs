@@ -100,6 +100,7 @@ impl<D: Driver> Attempts<D> {
             Some(_) => dialled.map_err(|problem| format!("proxy {problem}"))?,
             None => dialled?,
         };
+        self.serve.tune(&stream).map_err(|error| format!("cannot set up the socket: {error}"))?;
         let transport = Transport::new(stream, prelude, self.session()?);
         let attached = connection.attach(transport, address);
         attached.map_err(|error| format!("cannot watch the socket: {error}"))

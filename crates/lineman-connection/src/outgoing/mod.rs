@@ -23,8 +23,8 @@ use lineman_wire::framed::Framed;
 use lineman_wire::text::Text;
 
 use crate::connection::{
-    CloseReason, Connection, Driver, Handlers, Limits, Serve, WebSocket, boxed, boxed_with,
-    messages,
+    CloseReason, Connection, Driver, Handlers, Limits, Patience, Serve, WebSocket, boxed,
+    boxed_with, messages,
 };
 use crate::limit::zero_is_none;
 use crate::tls::{ClientTls, Connector};
@@ -43,6 +43,9 @@ pub use reconnect::Reconnect;
 
 /// How long an attempt may take by default: names that resolve slowly, and a lost packet or two.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a machine may leave unanswered what was sent by default; as what was sent before an end.
+const UNANSWERED_LIMIT: Duration = Duration::from_mins(1);
 
 /// An outgoing connection to be made, with the handlers a worker has.
 ///
@@ -73,6 +76,7 @@ pub struct Outgoing<D: Driver = Text> {
     proxy: Option<Proxy>,
     tls: Option<ClientTls>,
     connect_limit: Duration,
+    unanswered_limit: Duration,
     reconnect: Option<Reconnect>,
     random: Box<dyn Fn() -> u64>,
 }
@@ -166,6 +170,7 @@ impl<D: Driver> Outgoing<D> {
             proxy: None,
             tls: None,
             connect_limit: CONNECT_LIMIT,
+            unanswered_limit: UNANSWERED_LIMIT,
             reconnect: None,
             random: Box::new(random),
         }
@@ -190,6 +195,16 @@ impl<D: Driver> Outgoing<D> {
     #[must_use]
     pub fn connect_limit(mut self, limit: Duration) -> Self {
         self.connect_limit = zero_is_none(limit);
+        self
+    }
+
+    /// Sets how long the peer's machine may leave unanswered what was sent, or take nothing of what waits, before
+    /// the connection breaks ([`CloseReason::Broken`]); on one that is silent it is asked meanwhile, so a machine
+    /// without power is noticed as well. Default 60 s; zero is the system's way, about a quarter of an hour,
+    /// and for ever on a silent one. Over a Unix socket it means nothing.
+    #[must_use]
+    pub fn unanswered_limit(mut self, limit: Duration) -> Self {
+        self.unanswered_limit = limit;
         self
     }
 
@@ -278,7 +293,10 @@ impl<D: Driver> Outgoing<D> {
         // The attempt's own limit is the one that counts; the table's must not come before it.
         let handshake_time = self.connect_limit.saturating_mul(2);
         let limits = Limits { handshake_time, ..self.limits };
-        let serve = Serve::outgoing(make, Rc::new(observer)).limits(limits);
+        let patience = Some(self.unanswered_limit).filter(|limit| !limit.is_zero());
+        let serve = Serve::outgoing(make, Rc::new(observer))
+            .limits(limits)
+            .patience(patience.map(Patience::Break));
         let attempts = Attempts {
             table,
             serve: Rc::new(serve),

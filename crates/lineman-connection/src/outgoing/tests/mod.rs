@@ -193,6 +193,24 @@ fn an_address_that_does_not_answer_meets_the_limit() {
     });
 }
 
+/// The kernel's clock counts here, which does not leap.
+#[test]
+fn a_peer_that_takes_nothing_for_the_limit_is_given_up() {
+    run(async || {
+        let (listener, address) = listen().await;
+        let log = Log::default();
+        let limits = Limits { send_queue: usize::MAX, ..Limits::default() };
+        let outgoing = Outgoing::text(address.to_string()).limits(limits);
+        let outgoing = outgoing.unanswered_limit(Duration::from_millis(200));
+        let handle = noting(outgoing, &log).connect().expect("a good address");
+        let _silent = accept(&listener).await;
+        log.lines(1).await;
+        handle.send("x".repeat(64 * 1024 * 1024)).expect("it is open");
+        let lines = log.lines(2).await;
+        assert!(lines[1].contains("Connection timed out"), "{lines:?}");
+    });
+}
+
 #[test]
 fn a_cancelled_attempt_ends_at_once() {
     run(async || {
