@@ -18,6 +18,7 @@ mod register;
 mod secret;
 mod recurrence;
 mod strangers;
+mod reach;
 
 pub use business::Business;
 pub use client::Client;

@@ -60,6 +60,10 @@ pub(super) struct Core<E: Events> {
     pub(super) changed: Notify,
     /// As it was set.
     pub(super) silence_limit: Option<Duration>,
+    /// As it was set.
+    pub(super) link_timeout: Option<Duration>,
+    /// How many links were given up as the gateway's machine did not answer.
+    pub(super) unreachable_links: Cell<u64>,
     /// The links whose silence is looked for.
     pub(super) silence: RefCell<Rounds<LinkId>>,
     pub(super) handler_errors: Cell<u64>,
@@ -168,6 +172,7 @@ impl<E: Events> Running for RunningBusiness<E> {
             ("dropped_events", core.dropped_events.get()),
             ("unrouted", core.hub.unrouted()),
             ("unanswered", core.hub.unanswered()),
+            ("unreachable_links", core.unreachable_links.get()),
         ])
     }
 }

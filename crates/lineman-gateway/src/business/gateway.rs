@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::clients::LinkId;
+use crate::reach::Reach;
 
 /// How many events of one link may wait for their handlers before the gateway is not read any more,
 /// and goes on when half of them are done.
@@ -122,6 +123,8 @@ pub(super) struct Link {
     pub(super) share: Option<Allowance>,
     pub(super) load: Load,
     pub(super) handled: Handled,
+    /// Whether the gateway's machine answers.
+    pub(super) reach: Reach,
 }
 
 /// A gateway whose link is lost, with clients of ours.
@@ -145,6 +148,7 @@ impl Link {
             share: None,
             load: Load::default(),
             handled: Handled::default(),
+            reach: Reach::default(),
         }
     }
 

@@ -15,6 +15,7 @@ use super::core::Core;
 use super::gateway::{KnownGateway, Link, Lost, Pause};
 use crate::Events;
 use crate::discovery::retry_pause;
+use crate::reach::{ReachLimits, Reached};
 
 /// How long a gateway whose link is lost may take to answer before it counts as dead.
 ///
@@ -102,7 +103,9 @@ impl<E: Events> Core<E> {
         }
         let handler = Rc::new(LinkHandler { core: Rc::clone(self), gateway });
         let limits = Limits { send_queue: SEND_QUEUE, ..Limits::default() };
+        let reach = ReachLimits::new(self.link_timeout, gateway.ip());
         let serve = Serve::links(Codec::new, handler as Rc<dyn Handler<Codec>>).limits(limits);
+        let serve = serve.patience(reach.map(ReachLimits::patience));
         let connected = self.table.connect(gateway, &Rc::new(serve));
         if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
             known.tried = Some(Instant::now());
@@ -291,6 +294,24 @@ impl<E: Events> Core<E> {
     fn silence_limit_of(&self, gateway: SocketAddr) -> Duration {
         let default = if gateway.ip().is_loopback() { Duration::ZERO } else { SILENCE_LIMIT };
         self.silence_limit.unwrap_or(default)
+    }
+
+    /// Looks which gateways' machines answer, and gives up the links to those that have not for too long.
+    pub(super) fn look_for_machines(&self) {
+        let now = Instant::now();
+        let look = |(gateway, known): (&SocketAddr, &mut KnownGateway)| {
+            let limits = ReachLimits::new(self.link_timeout, gateway.ip())?;
+            let link = known.link.as_mut().filter(|link| link.up.is_some())?;
+            let said = link.connection.acknowledgement();
+            let lost = link.reach.look(said, limits, now) == Reached::No;
+            lost.then(|| (*gateway, link.connection.clone()))
+        };
+        let lost: Vec<_> = self.gateways.borrow_mut().iter_mut().filter_map(look).collect();
+        for (gateway, connection) in lost {
+            tracing::error!(%gateway, "machine of the gateway does not answer");
+            self.unreachable_links.set(self.unreachable_links.get() + 1);
+            connection.abort();
+        }
     }
 
     /// Looks at the next part of the links, and gives up those that have been silent for too long.

@@ -21,6 +21,7 @@ mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ use self::core::{Core, RunningBusiness};
 use self::readiness::LINK_LIMIT;
 use crate::discovery::{Announcement, Discovery, Heard};
 use crate::mesh::Mesh;
+use crate::reach::ReachLimits;
 use crate::rounds::{Rounds, part_of};
 use crate::{Events, Hub};
 
@@ -85,6 +87,7 @@ pub struct Business<E> {
     silence_limit: Option<Duration>,
     answer_limit: Duration,
     link_limit: Duration,
+    link_timeout: Option<Duration>,
 }
 
 impl<E: Events> Business<E> {
@@ -99,6 +102,7 @@ impl<E: Events> Business<E> {
             silence_limit: None,
             answer_limit: ANSWER_LIMIT,
             link_limit: LINK_LIMIT,
+            link_timeout: None,
         }
     }
 
@@ -153,6 +157,15 @@ impl<E: Events> Business<E> {
         self
     }
 
+    /// Sets how long the machine of a gateway may be unreachable: without power, or behind a cut cable. Then its
+    /// link is given up, at the latest; zero for ever. Default: 15 s, and for ever within this machine. Set the
+    /// same with [`Gateway::link_timeout`](crate::Gateway::link_timeout), which says more.
+    #[must_use]
+    pub fn link_timeout(mut self, timeout: Duration) -> Self {
+        self.link_timeout = Some(timeout);
+        self
+    }
+
     /// Runs a program of this one service: `App::new().service(self).run()`.
     ///
     /// # Errors
@@ -189,6 +202,8 @@ impl<E: Events> Business<E> {
             doubts_until: Cell::new(Instant::now()),
             reporting: Cell::new(false),
             silence_limit: self.silence_limit,
+            link_timeout: self.link_timeout,
+            unreachable_links: Cell::new(0),
             silence: RefCell::new(Rounds::new(self.silence_limit.unwrap_or(SILENCE_LIMIT))),
         };
         (Rc::new(core), self.registers, self.processes)
@@ -230,6 +245,12 @@ fn discover<E: Events>(core: &Rc<Core<E>>, registers: &[String]) {
     let discovery =
         Discovery::start(&core.table, registers, &core.secret_key, &announcement, &heard);
     core.discovery.replace(Some(discovery));
+    // Gateways of other machines: those of this one are looked at as well where it is set.
+    let elsewhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    if let Some(limits) = ReachLimits::new(core.link_timeout, elsewhere) {
+        let core = Rc::clone(core);
+        timer::every(limits.look(), async move || core.look_for_machines());
+    }
     if let Some(part) = part_of(core.silence_limit.unwrap_or(SILENCE_LIMIT) / 3) {
         let core = Rc::clone(core);
         timer::every(part, async move || core.check_silence());

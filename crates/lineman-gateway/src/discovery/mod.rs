@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::liveness::{Ask, Liveness};
+use crate::reach::patience_with_register;
 use crate::recurrence::Recurrence;
 
 /// Where a register is by default; `GatewayWorker`'s default.
@@ -168,8 +169,10 @@ async fn attend(table: Table, visitor: Rc<Visitor>) {
 async fn visit(table: &Table, visitor: &Rc<Visitor>) -> Result {
     let address = resolve(&visitor.address).await?;
     let handler = Rc::clone(visitor) as Rc<dyn Handler<Text>>;
-    let serve = Rc::new(Serve::links(|| Text::with_max_size(MAX_LINE), handler));
-    let connection = Hangup(table.connect(address, &serve)?);
+    let serve = Serve::links(|| Text::with_max_size(MAX_LINE), handler);
+    // For one that answers no pings, as PHP's.
+    let serve = serve.patience(patience_with_register(address.ip()));
+    let connection = Hangup(table.connect(address, &Rc::new(serve))?);
     visitor.liveness.take();
     visitor.connection.set(Some(connection.0.id()));
     let answered = tokio::time::timeout(ATTEMPT, visitor.until_up()).await;
