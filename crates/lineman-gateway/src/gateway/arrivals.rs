@@ -50,12 +50,15 @@ impl<C: Outlet> Core<C> {
     pub(super) fn client_went(&mut self, connection: u64) {
         let Some((id, client)) = self.clients.remove(connection) else { return };
         self.client_rounds.remove(id);
+        let unsent = self.held.take_unsent(id);
         self.held.forget(id);
         self.stop_waiting(id);
         if client.announced {
             let address = client.connection.peer();
-            let departed = Departed { address, session: client.session };
+            let departed = Departed { address, session: client.session, unsent };
             self.depart(id, departed, client.link);
+        } else {
+            self.counts.lost_events += unsent.len() as u64;
         }
     }
 

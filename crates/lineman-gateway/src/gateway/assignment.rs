@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::iter;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use lineman::connection::CloseReason;
 use lineman_wire::link::{Command, Packet, flags};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use super::core::Core;
@@ -30,6 +31,8 @@ pub(super) struct Held {
     since: BTreeMap<u32, Instant>,
     /// The handshakes of those that no business was told of yet.
     handshakes: FxHashMap<u32, Bytes>,
+    /// Events that have left on no link, of clients that are on their way to another one.
+    unsent: FxHashMap<u32, Vec<Packet>>,
     gone: Gone,
 }
 
@@ -45,7 +48,7 @@ struct Gone {
 impl Gone {
     /// Keeps one; returns how many had to be forgotten for it.
     fn keep(&mut self, id: u32, departed: Departed, now: Instant) -> u64 {
-        self.size += departed.session.len() + PER_GONE;
+        self.size += size_of_gone(&departed);
         self.by_id.insert(id, departed);
         self.order.push_back((now, id));
         let mut forgotten = 0;
@@ -67,10 +70,16 @@ impl Gone {
     fn forget_oldest(&mut self) -> bool {
         let Some((_, id)) = self.order.pop_front() else { return false };
         if let Some(departed) = self.by_id.remove(&id) {
-            self.size -= departed.session.len() + PER_GONE;
+            self.size -= size_of_gone(&departed);
         }
         true
     }
+}
+
+/// Returns what one counts against [`GONE`].
+fn size_of_gone(departed: &Departed) -> usize {
+    let unsent: usize = departed.unsent.iter().map(Packet::wire_length).sum();
+    departed.session.len() + unsent + PER_GONE
 }
 
 impl Held {
@@ -85,12 +94,20 @@ impl Held {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.since.is_empty() && self.handshakes.is_empty() && self.gone.by_id.is_empty()
+        let Self { since, handshakes, unsent, gone } = self;
+        let nothing_waits = since.is_empty() && handshakes.is_empty() && unsent.is_empty();
+        nothing_waits && gone.by_id.is_empty()
     }
 
     pub(super) fn forget(&mut self, id: u32) {
         self.since.remove(&id);
         self.handshakes.remove(&id);
+        self.unsent.remove(&id);
+    }
+
+    /// Takes the events that have left on no link.
+    pub(super) fn take_unsent(&mut self, id: u32) -> Vec<Packet> {
+        self.unsent.remove(&id).unwrap_or_default()
     }
 
     pub(super) fn keep_handshake(&mut self, id: u32, handshake: Bytes) {
@@ -151,6 +168,11 @@ impl<C: Outlet> Core<C> {
             }
         }
         client.announced = true;
+        for packet in self.held.unsent.remove(&id).into_iter().flatten() {
+            // What its session is, has changed since, perhaps.
+            let packet = Packet { ext: client.session.clone(), ..packet };
+            waits |= tell(client, link, &packet, now);
+        }
         if link.reads() {
             client.connection.resume();
         } else {
@@ -167,10 +189,13 @@ impl<C: Outlet> Core<C> {
         let Some(link) = choice.and_then(|id| self.links.get_mut(id)) else {
             return self.keep_gone(id, departed);
         };
-        let Departed { address, session } = departed;
+        let Departed { address, session, unsent } = departed;
         if link.extension {
             let adopt = self.identity.packet(Command::Adopt, id, address, session.clone());
             link.push(&adopt, self.now);
+        }
+        for packet in &unsent {
+            link.push(packet, self.now);
         }
         link.push(&self.identity.packet(Command::OnClose, id, address, session), self.now);
     }
@@ -190,7 +215,7 @@ impl<C: Outlet> Core<C> {
                     link.departed.insert(id, departed);
                     return;
                 }
-                let Departed { address, session } = departed;
+                let Departed { address, session, .. } = departed;
                 let packet = self.identity.packet(Command::OnClose, id, address, session);
                 link.push(&packet, self.now);
             }
@@ -226,12 +251,51 @@ impl<C: Outlet> Core<C> {
         let Some(link) = self.links.get_mut(id) else { return };
         // Nothing new may go to it while its clients move.
         link.state = Intake::Draining;
-        let lost = link.outstanding();
-        self.counts.lost_events += u64::from(lost);
-        tracing::info!(business = link.key, clients = link.clients.len(), lost, "link closed");
+        let unsent = link.take_unsent();
+        let again = unsent.len();
+        let lost = u64::from(link.outstanding()).saturating_sub(again as u64);
+        self.counts.lost_events += lost;
+        let clients = link.clients.len();
+        tracing::info!(business = link.key, clients, lost, again, "link closed");
+        self.keep_unsent(id, unsent);
         self.move_clients(id);
         self.links.remove(id);
         self.link_rounds.remove(id);
+    }
+
+    /// Keeps what a link that is lost was not sent for the businesses that its clients get.
+    fn keep_unsent(&mut self, link: LinkId, unsent: Vec<Packet>) {
+        let Some(link) = self.links.get_mut(link) else { return };
+        let mut not_announced = FxHashSet::default();
+        for packet in unsent {
+            let id = packet.connection_id;
+            match packet.command {
+                Command::OnConnect => {
+                    not_announced.insert(id);
+                    if let Some(client) = self.clients.get_mut(id) {
+                        client.announced = false;
+                    }
+                }
+                Command::OnWebSocketConnect if not_announced.contains(&id) => {
+                    self.held.keep_handshake(id, packet.body);
+                }
+                Command::OnClose => {
+                    let address = SocketAddr::from((packet.client_ip, packet.client_port));
+                    let departed = Departed { address, session: packet.ext, unsent: Vec::new() };
+                    link.departed.insert(id, departed);
+                }
+                _ => self.held.unsent.entry(id).or_default().push(packet),
+            }
+        }
+        link.departed.retain(|&id, departed| {
+            departed.unsent.extend(self.held.take_unsent(id));
+            self.held.forget(id);
+            let is_known = !not_announced.contains(&id);
+            if !is_known {
+                self.counts.lost_events += departed.unsent.len() as u64;
+            }
+            is_known
+        });
     }
 
     /// Closes the clients that have waited too long for a business.

@@ -24,6 +24,7 @@ use super::ids::Counter;
 use super::links::{LinkId, LinkOutlet, Links};
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
+use crate::reach::ReachLimits;
 use crate::recurrence::Recurrence;
 use crate::rounds::Rounds;
 use crate::strangers::{LOGIN_TIME, Strangers};
@@ -40,6 +41,8 @@ pub(super) struct Policy<F> {
     /// What one client may have under way at its business.
     pub(super) share: Allowance,
     pub(super) stall_limits: StallLimits,
+    /// When the machine at the other end of a link is not relied on; none for never.
+    pub(super) reach: Option<ReachLimits>,
     /// How many peers there may be that have not shown the key.
     pub(super) strangers: usize,
     /// Makes a body into what clients of this gateway understand.
@@ -72,6 +75,8 @@ pub(super) enum Input<C> {
     Look,
     /// It is time to ping the next part of the links.
     PingLinks,
+    /// It is time to look which machines answer.
+    LookForMachines,
     /// The clients that are left are closed next.
     Closing,
 }
@@ -96,6 +101,7 @@ pub(super) struct Counts {
     pub(super) share_reached: Recurrence,
     pub(super) stalls: Recurrence,
     pub(super) abandoned_links: u64,
+    pub(super) unreachable_links: u64,
     pub(super) too_long: Recurrence,
     pub(super) fan_outs_full: Recurrence,
 }
@@ -173,6 +179,7 @@ impl<C: Outlet> Core<C> {
                 self.go_on_with_fan_outs();
             }
             Input::PingLinks => self.ping_links(),
+            Input::LookForMachines => self.look_for_machines(),
             Input::Closing => self.finish_fan_outs(),
         }
     }
@@ -193,6 +200,8 @@ impl<C: Outlet> Core<C> {
             ("share_reached", self.counts.share_reached.count()),
             ("stalled", self.links.iter().filter(|link| link.pulse.is_stalled()).count() as u64),
             ("abandoned_links", self.counts.abandoned_links),
+            ("links_in_doubt", self.links.iter().filter(|link| link.in_doubt()).count() as u64),
+            ("unreachable_links", self.counts.unreachable_links),
             ("too_long_messages", self.counts.too_long.count()),
             ("waiting_fan_outs", self.fan_outs.len() as u64),
             ("fan_outs_full", self.counts.fan_outs_full.count()),
@@ -213,9 +222,26 @@ impl<C: Outlet> Core<C> {
         };
         tracing::debug!(business = link.key, "link is full, its clients are paused");
         link.full = true;
-        for &id in &link.clients {
+        let id = link.outlet().id();
+        self.pause_clients(id);
+    }
+
+    /// Stops reading the clients of a link.
+    pub(super) fn pause_clients(&self, link: LinkId) {
+        for &id in self.links.get(link).iter().flat_map(|link| &link.clients) {
             if let Some(client) = self.clients.get(id) {
                 client.connection.pause();
+            }
+        }
+    }
+
+    /// Reads the clients of a link again, if nothing of it speaks against that. If what waited has filled it
+    /// again, the next input says so, and pauses them again.
+    pub(super) fn resume_clients(&self, link: LinkId) {
+        for &id in self.links.get(link).filter(|link| link.reads()).iter().flat_map(|l| &l.clients)
+        {
+            if let Some(client) = self.clients.get(id).filter(|client| !client.share.waits()) {
+                client.connection.resume();
             }
         }
     }
@@ -227,17 +253,9 @@ impl<C: Outlet> Core<C> {
         {
             peer.outlet.resume();
         }
-        let Some(link) = self.links.get_mut(link) else { return };
-        link.full = false;
-        link.flush();
-        // If the backlog filled it again, the next input says so, and pauses them again.
-        if !link.reads() {
-            return;
-        }
-        for &id in &link.clients {
-            if let Some(client) = self.clients.get(id).filter(|client| !client.share.waits()) {
-                client.connection.resume();
-            }
-        }
+        let Some(known) = self.links.get_mut(link) else { return };
+        known.full = false;
+        known.flush();
+        self.resume_clients(link);
     }
 }

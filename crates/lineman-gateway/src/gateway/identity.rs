@@ -52,4 +52,6 @@ fn ipv4(address: SocketAddr) -> Ipv4Addr {
 pub(super) struct Departed {
     pub(super) address: SocketAddr,
     pub(super) session: Bytes,
+    /// Events of it that have left on no link, its end left out.
+    pub(super) unsent: Vec<Packet>,
 }

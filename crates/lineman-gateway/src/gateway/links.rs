@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 
-use bytes::Bytes;
-use lineman::connection::SendError;
-use lineman_wire::link::{Allowance, Command, Event, Packet};
+use bytes::{Bytes, BytesMut};
+use lineman_wire::link::{Allowance, Codec, Command, Event, Packet};
 use tokio::time::Instant;
 
 use super::identity::Departed;
 use super::outlet::Outlet;
 use super::pulse::{LIGHT_BYTES, LIGHT_EVENTS, Pulse};
+use crate::reach::{Reach, Reached};
 
 /// Names a link: the number of its connection. Later links have greater numbers.
 pub(super) type LinkId = u64;
@@ -48,8 +48,12 @@ pub(super) struct Link {
     pub(super) clients: BTreeSet<u32>,
     /// Clients that went between `Fence` and `Release`: the next business hears of it.
     pub(super) departed: BTreeMap<u32, Departed>,
-    /// What did not fit into the send queue. Bounded by the clients, for they are paused: an event
-    /// for each that was being decoded, and the end of each.
+    pub(super) reach: Reach,
+    /// Whether its machine answers. If not, nothing more is sent, so that it is known what it never got, and
+    /// its clients are paused.
+    pub(super) reached: Reached,
+    /// What did not fit into the send queue, or is not sent for doubt. Bounded by the clients, for they are
+    /// paused: an event for each that was being decoded, and the end of each.
     backlog: VecDeque<Bytes>,
     backlog_bytes: u64,
     /// Bytes of all packets so far.
@@ -77,6 +81,8 @@ impl Link {
             full: false,
             clients: BTreeSet::new(),
             departed: BTreeMap::new(),
+            reach: Reach::default(),
+            reached: Reached::Yes,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             pushed: 0,
@@ -90,7 +96,17 @@ impl Link {
 
     /// Says whether its clients may be read.
     pub(super) fn reads(&self) -> bool {
-        self.state == Intake::Open && !self.full
+        self.takes_clients() && !self.full
+    }
+
+    /// Says whether it may be given clients.
+    pub(super) fn takes_clients(&self) -> bool {
+        self.state == Intake::Open && !self.in_doubt()
+    }
+
+    /// Says whether its machine has not answered for a moment.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.reached != Reached::Yes
     }
 
     /// Sends a packet, behind everything that was sent before; it is never dropped.
@@ -135,14 +151,24 @@ impl Link {
 
     /// Sends what waits, as far as the send queue takes it.
     pub(super) fn flush(&mut self) {
+        if self.in_doubt() {
+            return;
+        }
         while let Some(packet) = self.backlog.pop_front() {
             match self.outlet.send(&packet) {
                 Ok(()) => self.backlog_bytes -= packet.len() as u64,
-                Err(SendError::Full) => return self.backlog.push_front(packet),
-                // Its end follows, and takes the rest along.
-                Err(_) => return self.backlog.clear(),
+                // Room follows, or its end: others get the rest then.
+                Err(_) => return self.backlog.push_front(packet),
             }
         }
+    }
+
+    /// Takes the events that have not left this process: no business has begun them.
+    pub(super) fn take_unsent(&mut self) -> Vec<Packet> {
+        self.backlog_bytes = 0;
+        let decode = |wire: Bytes| Codec::new().decode_packet(&mut BytesMut::from(wire)).ok()?;
+        let packets = std::mem::take(&mut self.backlog).into_iter().filter_map(decode);
+        packets.filter(|packet| is_event(packet.command)).collect()
     }
 
     /// Returns how many events were sent and not handled, or 0 of a business that does not say.
@@ -175,9 +201,9 @@ pub(super) struct Links(BTreeMap<LinkId, Link>);
 impl Links {
     /// Returns the business for a new client: the one whose work is the least behind, among equals the
     /// one with the least clients of this gateway, then the oldest; one that is stalled, or whose link
-    /// is full, only if all are.
+    /// is full, only if all are; never one whose machine does not answer.
     pub(super) fn choose(&mut self, now: Instant) -> Option<LinkId> {
-        let open = self.0.iter_mut().filter(|(_, link)| link.state == Intake::Open);
+        let open = self.0.iter_mut().filter(|(_, link)| link.takes_clients());
         let burden = |link: &mut Link| {
             link.observe(now);
             (link.pulse.is_stalled(), link.full, link.pulse.load(now), link.clients.len())

@@ -96,6 +96,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     no_business_limit: Duration,
     share: Allowance,
     stall_limits: StallLimits,
+    link_timeout: Option<Duration>,
     strangers: usize,
     /// Makes the HTTP service, in the process that serves it.
     http: Option<Box<dyn FnOnce() -> io::Result<Http>>>,
@@ -231,6 +232,22 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
+    /// Sets how long the machine of a business may be unreachable: without power, or behind a cut cable. Then its
+    /// link is given up, and its clients move to another one, at the latest; zero for ever.
+    /// Default: 15 s, and for ever where [`Gateway::lan_ip`] is this machine alone. Set the same with
+    /// [`Business::link_timeout`](crate::Business::link_timeout).
+    ///
+    /// A machine acknowledges what it gets by itself, and is asked each second where a link is silent (each 15th
+    /// of the timeout, if that is longer), whatever speaks there, PHP included. One that has acknowledged nothing
+    /// for a second, or a quarter of the timeout, is in doubt (`links_in_doubt`): it gets no new client and
+    /// nothing more, and its clients are not read. Events that it was sent before are lost with it
+    /// (`lost_events`), for it may have begun them; others get the rest.
+    #[must_use]
+    pub fn link_timeout(mut self, timeout: Duration) -> Self {
+        self.link_timeout = Some(timeout);
+        self
+    }
+
     /// Sets what happens to clients that read too slowly. Default [`SlowClient::Close`].
     #[must_use]
     pub fn slow_client(mut self, policy: SlowClient) -> Self {
@@ -338,6 +355,7 @@ impl<P: ClientDialect> Gateway<P> {
                 stalled: Duration::from_secs(5),
                 abandoned: Duration::from_secs(30),
             },
+            link_timeout: None,
             strangers: STRANGERS,
             http: None,
         }

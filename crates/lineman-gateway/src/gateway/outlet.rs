@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lineman::connection::{CloseReason, Connection, SendError};
+use lineman::connection::{Acknowledgement, CloseReason, Connection, SendError};
 
 use super::dialect::Dialect;
 
@@ -17,6 +17,8 @@ pub(super) trait Outlet: 'static {
     fn send(&self, form: &Self::Form) -> Result<(), SendError>;
     /// How many bytes wait to be sent.
     fn queued_bytes(&self) -> usize;
+    /// What the peer's machine has acknowledged, if that can be known.
+    fn acknowledgement(&self) -> Option<Acknowledgement>;
     fn close(&self, reason: CloseReason);
     fn abort(&self);
     fn pause(&self);
@@ -42,6 +44,10 @@ impl<D: Dialect> Outlet for Connection<D> {
 
     fn queued_bytes(&self) -> usize {
         self.queued_bytes()
+    }
+
+    fn acknowledgement(&self) -> Option<Acknowledgement> {
+        self.acknowledgement()
     }
 
     fn close(&self, reason: CloseReason) {

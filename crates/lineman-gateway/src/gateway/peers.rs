@@ -147,12 +147,8 @@ impl<C: Outlet> Core<C> {
                 }
                 tracing::info!(business = link.key, "business drains");
                 link.state = Intake::Draining;
-                for &client in &link.clients {
-                    if let Some(client) = self.clients.get(client) {
-                        client.connection.pause();
-                    }
-                }
                 link.push_event(Event::Fence, self.now);
+                self.pause_clients(id);
             }
             // Packets are applied in their order, and what clients get is queued in theirs; what is for many
             // may wait for its turn.

@@ -1,11 +1,12 @@
-//! Businesses that handle nothing: they get no new clients, and when they are silent altogether theirs
-//! move to another one. Called by the sweep.
+//! Businesses that handle nothing, or whose machine does not answer: they get no new clients, and after a
+//! limit theirs move to another one.
 
 use std::time::Duration;
 
 use super::core::Core;
-use super::links::{Intake, LinkId};
+use super::links::{Link, LinkId};
 use super::outlet::Outlet;
+use crate::reach::Reached;
 
 /// A sweep that comes so late was held up by this process, which cannot judge others then.
 const LATE: Duration = Duration::from_secs(3);
@@ -68,7 +69,7 @@ impl<C: Outlet> Core<C> {
         let (silent, others): (Vec<_>, Vec<_>) = self.links.ids().partition(is_silent);
         let takes = |id: &LinkId| {
             let link = self.links.get(*id);
-            link.is_some_and(|link| link.state == Intake::Open && !link.pulse.is_stalled())
+            link.is_some_and(|link| link.takes_clients() && !link.pulse.is_stalled())
         };
         if others.iter().any(takes) { silent } else { Vec::new() }
     }
@@ -77,11 +78,63 @@ impl<C: Outlet> Core<C> {
     /// what it had not begun.
     fn abandon(&mut self, id: LinkId) {
         let Some(link) = self.links.get(id) else { return };
-        let outlet = std::rc::Rc::clone(link.outlet());
-        let (business, lost) = (&link.key, link.outstanding());
-        tracing::error!(business, lost, "business says nothing, its clients move to another");
+        let (business, clients) = (&link.key, link.clients.len());
+        tracing::error!(business, clients, "business says nothing, its clients move to another");
         self.counts.abandoned_links += 1;
+        self.give_up(id);
+    }
+
+    fn give_up(&mut self, id: LinkId) {
+        let outlet = self.links.get(id).map(|link| std::rc::Rc::clone(link.outlet()));
         self.lose_link(id);
-        outlet.abort();
+        if let Some(outlet) = outlet {
+            outlet.abort();
+        }
+    }
+
+    /// Looks which machines with businesses answer.
+    ///
+    /// One in doubt gets nothing more: what it was sent before it may have begun, so that is lost with it, and
+    /// what was not sent others get. One that is given up loses its link, whatever else it waits for.
+    pub(super) fn look_for_machines(&mut self) {
+        let Some(limits) = self.policy.reach else { return };
+        let now = self.now;
+        let look = |link: &mut Link| {
+            let said = link.outlet().acknowledgement();
+            (link.outlet().id(), link.reach.look(said, limits, now))
+        };
+        let reached: Vec<_> = self.links.iter_mut().map(look).collect();
+        // First all doubts, so that no client moves to another link that is as bad.
+        for &(id, reached) in &reached {
+            self.rely_on(id, reached);
+        }
+        for (id, _) in reached.into_iter().filter(|(_, reached)| *reached == Reached::No) {
+            if let Some(Link { key: business, clients, .. }) = self.links.get(id) {
+                let clients = clients.len();
+                tracing::error!(business, clients, "machine does not answer, its clients move");
+            }
+            self.counts.unreachable_links += 1;
+            self.give_up(id);
+        }
+    }
+
+    /// Stops or begins to rely on the machine of a link, if that is a change.
+    fn rely_on(&mut self, id: LinkId, reached: Reached) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let before = link.in_doubt();
+        link.reached = reached;
+        match (before, link.in_doubt()) {
+            (false, true) => {
+                tracing::debug!(business = link.key, "machine does not answer, nothing is sent");
+                self.pause_clients(id);
+            }
+            (true, false) => {
+                tracing::debug!(business = link.key, "machine answers again");
+                link.flush();
+                self.resume_clients(id);
+                self.release_held();
+            }
+            (false, false) | (true, true) => {}
+        }
     }
 }

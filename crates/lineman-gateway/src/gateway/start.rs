@@ -10,7 +10,7 @@ use lineman::service::{
     Context, Description, Listen, LocalFuture, Ports, ProcessHooks, Running, Service, Socket,
 };
 use lineman::timer::{self, Timer};
-use lineman::{Error, Result, Table};
+use lineman::{ConnectionError, Error, Result, Table};
 use lineman_wire::link::Codec;
 
 use super::Gateway;
@@ -22,6 +22,7 @@ use super::outlet::Outlet;
 use super::shell::{ClientDoor, LinkDoor, Shell};
 use super::stalls::StallLimits;
 use crate::discovery::{Announcement, Discovery};
+use crate::reach::ReachLimits;
 use crate::rounds::part_of;
 use crate::strangers::LOGIN_BYTES;
 
@@ -78,9 +79,15 @@ impl<P: ClientDialect> Gateway<P> {
             no_business_limit: self.no_business_limit,
             share: self.share,
             stall_limits: self.stall_limits,
+            reach: ReachLimits::new(self.link_timeout, identity.lan_ip.into()),
             strangers: self.strangers,
             form: P::form,
         };
+        if let Some(limits) = policy.reach {
+            let patience = limits.patience().set(&links);
+            let action = "set up the socket of the links";
+            patience.map_err(|source| ConnectionError::Os { action, source })?;
+        }
         let timers = periods(&policy);
         let shell = Rc::new(Shell::new(Core::new(identity, policy, Counter::random())));
 
@@ -147,6 +154,8 @@ fn periods<C: Outlet>(policy: &Policy<C::Form>) -> Vec<Periodic<C>> {
     let mut periods: Vec<Periodic<C>> = vec![(sweep, || Input::Sweep)];
     periods.extend(beat.map(|period| (period, (|| Input::Beat) as fn() -> Input<C>)));
     periods.extend(ping.map(|period| (period, (|| Input::PingLinks) as fn() -> Input<C>)));
+    let look = policy.reach.map(ReachLimits::look);
+    periods.extend(look.map(|period| (period, (|| Input::LookForMachines) as fn() -> Input<C>)));
     periods
 }
 

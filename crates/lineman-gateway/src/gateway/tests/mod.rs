@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use lineman::BoxError;
-use lineman::connection::{CloseReason, SendError, WebSocket};
+use lineman::connection::{Acknowledgement, CloseReason, SendError, WebSocket};
 use lineman_wire::link::{Allowance, Body, Codec, Command, Login, Order, Packet, Secret};
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
+use crate::reach::ReachLimits;
 
 /// A connection without a socket.
 pub(super) struct Fake {
@@ -41,6 +42,9 @@ pub(super) struct Fake {
     queued: Cell<usize>,
     /// How many more messages it takes.
     room: Cell<usize>,
+    /// Since when its machine answers nothing.
+    dead: Cell<Option<Instant>>,
+    clock: Rc<Cell<Instant>>,
 }
 
 impl Outlet for Rc<Fake> {
@@ -66,6 +70,11 @@ impl Outlet for Rc<Fake> {
 
     fn queued_bytes(&self) -> usize {
         self.queued.get()
+    }
+
+    fn acknowledgement(&self) -> Option<Acknowledgement> {
+        let last = self.dead.get().map(|dead| self.clock.get().saturating_duration_since(dead));
+        Some(Acknowledgement { awaited: last.is_some(), last: last.unwrap_or_default() })
     }
 
     fn close(&self, reason: CloseReason) {
@@ -100,6 +109,8 @@ pub(super) struct World {
     next: u64,
     clients: Vec<Rc<Fake>>,
     peers: Vec<Rc<Fake>>,
+    /// The time, as connections see it.
+    clock: Rc<Cell<Instant>>,
 }
 
 /// When everything is gone, nothing is left of it.
@@ -150,15 +161,19 @@ impl World {
                 stalled: Duration::from_secs(5),
                 abandoned: Duration::from_secs(30),
             },
+            reach: ReachLimits::new(Some(Duration::from_secs(15)), Ipv4Addr::LOCALHOST.into()),
             strangers: 3,
             form,
         };
         let core = Core::new(identity, policy, Counter::starting_at(1));
-        Self { core, now: Instant::now(), next: 1, clients: Vec::new(), peers: Vec::new() }
+        let now = Instant::now();
+        let clock = Rc::new(Cell::new(now));
+        Self { core, now, next: 1, clients: Vec::new(), peers: Vec::new(), clock }
     }
 
     /// Has an input handled; clients that end by it are gone afterwards.
     pub(super) fn submit(&mut self, input: Input<Rc<Fake>>) {
+        self.clock.set(self.now);
         self.core.handle(input, self.now);
         let ended = |client: &Rc<Fake>| client.ended.borrow().is_some();
         let gone: Vec<_> = self.clients.extract_if(.., |client| ended(client)).collect();
@@ -177,6 +192,8 @@ impl World {
             paused: Cell::new(false),
             queued: Cell::new(0),
             room: Cell::new(usize::MAX),
+            dead: Cell::default(),
+            clock: Rc::clone(&self.clock),
         })
     }
 
