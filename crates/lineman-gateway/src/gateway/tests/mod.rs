@@ -7,6 +7,7 @@ mod bounds;
 mod fan_outs;
 mod shares;
 mod stalls;
+mod machines;
 mod golden;
 mod heartbeats;
 

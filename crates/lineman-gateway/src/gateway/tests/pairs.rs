@@ -27,13 +27,16 @@ enum Happening {
     Kick,
     OldBusinessComes,
     FanOut,
+    MachineInDoubt,
+    MachineAnswers,
+    MachineDies,
     AskerFills,
     AskerDrains,
 }
 
 use Happening as H;
 
-const ALL: [Happening; 18] = [
+const ALL: [Happening; 21] = [
     H::LinksFill,
     H::LinksDrain,
     H::BusinessComes,
@@ -50,6 +53,9 @@ const ALL: [Happening; 18] = [
     H::Kick,
     H::OldBusinessComes,
     H::FanOut,
+    H::MachineInDoubt,
+    H::MachineAnswers,
+    H::MachineDies,
     H::AskerFills,
     H::AskerDrains,
 ];
@@ -150,6 +156,12 @@ impl Story {
                 self.look();
             }
             H::FanOut => self.fan_out(),
+            H::MachineInDoubt => self.lose_power(1_000),
+            H::MachineDies => self.lose_power(13_500),
+            H::MachineAnswers => {
+                self.living.iter().for_each(|business| business.dead.set(None));
+                self.world.wait(250);
+            }
             H::AskerFills => {
                 self.asker_is_full = true;
                 self.world.submit(Input::PeerFull(self.asker.id));
@@ -234,6 +246,19 @@ impl Story {
             }
             self.world.submit(Input::Sweep);
         }
+        self.see_who_was_given_up();
+    }
+
+    /// The first business's machine answers nothing for so long.
+    fn lose_power(&mut self, milliseconds: u64) {
+        if let Some(business) = self.living.first().cloned() {
+            self.world.kill(&business);
+            self.world.wait(milliseconds);
+            self.see_who_was_given_up();
+        }
+    }
+
+    fn see_who_was_given_up(&mut self) {
         let closed = |business: &mut Rc<Fake>| business.close_reason().is_some();
         for business in self.living.extract_if(.., closed).collect::<Vec<_>>() {
             self.draining.take_if(|draining| draining.id == business.id);
@@ -244,6 +269,7 @@ impl Story {
 
     /// Lets everything that waits come to its end, and looks at what came of it.
     fn check(mut self, story: &[Happening]) {
+        self.happen(H::MachineAnswers);
         self.happen(H::LinksDrain);
         self.happen(H::ReloadEnds);
         if self.living.is_empty() {
@@ -319,9 +345,12 @@ fn nothing_waits_for_ever() {
 
 #[test]
 fn a_message_that_was_read_is_never_lost_to_a_business_that_lives() {
-    for happening in [H::LinksFill, H::ReloadBegins, H::BusinessComes, H::Heartbeat, H::Sweep] {
+    let ends = [H::ClientSpeaks, H::MachineAnswers, H::LinksDrain, H::ReloadEnds];
+    for happening in
+        [H::LinksFill, H::ReloadBegins, H::BusinessComes, H::Heartbeat, H::Sweep, H::MachineInDoubt]
+    {
         let mut story = Story::new();
-        for step in [H::ClientSpeaks, happening, H::ClientSpeaks, H::LinksDrain, H::ReloadEnds] {
+        for step in [H::ClientSpeaks, happening].into_iter().chain(ends) {
             story.happen(step);
         }
         let messages = |business: &Rc<Fake>| {
@@ -341,6 +370,7 @@ fn a_client_that_is_not_read_has_no_heartbeat() {
         (H::BusinessDies, H::BusinessComes),
         (H::ReloadBegins, H::ReloadEnds),
         (H::ClientFloods, H::Credit),
+        (H::MachineInDoubt, H::MachineAnswers),
     ] {
         let mut story = Story::new();
         story.world.core.policy.heartbeat.limit = 1;
