@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use lineman_testkit::{Client, Port, Status};
 use lineman_tests::alone;
+use lineman_tests::machines::Site;
 use lineman_tests::programs::{Server, part_of_cluster};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -153,4 +154,21 @@ async fn what_one_register_lists_is_linked_whatever_the_others_say() -> Result<(
     hung.resume();
     reloaded?;
     heard
+}
+
+#[tokio::test]
+async fn a_register_whose_machine_has_restarted_is_told_everything_again() -> Result<()> {
+    let Some(site) = Site::of(3)? else { return Ok(()) };
+    let mut site = site.started().await?;
+    let is_told = |status: &Status| {
+        ["gateways", "businesses"].map(|gauge| status.gauge("register", gauge)) == [6, 6]
+    };
+    let machine = site.machine(1)?;
+    machine.program()?.until("the register to know all", is_told).await?;
+    // No end is told to the others: their connections look as if they were there.
+    machine.power_off().await?;
+    machine.power_on()?;
+    machine.start().await?;
+    machine.program()?.until("the register to know all again", is_told).await?;
+    site.linked().await
 }
