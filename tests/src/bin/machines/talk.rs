@@ -1,7 +1,7 @@
 //! Users who send each other numbered messages, ten a second each, by uid; and the account of what did not arrive.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,6 +45,7 @@ pub(crate) struct Ledger {
     bound: Vec<Option<Visit>>,
     visits: Visit,
     under_way: BTreeMap<Number, Sent>,
+    heard: BTreeSet<Number>,
     step: usize,
     counts: Vec<Count>,
 }
@@ -89,7 +90,9 @@ impl Ledger {
     }
 
     fn hear(&mut self, number: Number) {
-        if self.under_way.remove(&number).is_none() {
+        self.under_way.remove(&number);
+        // It may have come through though the sender's connection has ended since.
+        if !self.heard.insert(number) {
             let step = self.step;
             self.count(step).repeated += 1;
         }
