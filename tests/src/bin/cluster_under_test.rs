@@ -22,7 +22,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use lineman::connection::Limits;
 use lineman::prelude::*;
 use lineman::tls::Tls;
-use lineman_gateway::{Answers, Business, Client, Events, Gateway, Hub, Message, Register};
+use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Register};
 
 struct Crier;
 
@@ -51,7 +51,8 @@ impl Events for Crier {
 
 impl Crier {
     /// Carries out `/me TEXT` (back to the client alone), `/uid NAME` and `/join GROUP` (answered with the same),
-    /// `/to NAME TEXT` and `/group GROUP TEXT`, `/id`, `/where` (the machine of the business) and `/count`.
+    /// `/to NAME TEXT` and `/group GROUP TEXT`, `/id`, `/where` (the machine of the business) and `/count`
+    /// (answered with the number, and a line for each gateway that is missing in it).
     async fn order(&self, hub: &Hub, client: &Client, text: &str) -> Result {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         let (name, message) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -69,13 +70,12 @@ impl Crier {
             "/group" => hub.send_to_group(name, message),
             "/id" => client.send(format!("/id {}", client.id())),
             "/where" => client.send(format!("/where {}", lan_ip())),
-            "/count" => match hub.client_count().await {
-                Ok(Answers { value, missing, asked }) => {
-                    let missing = missing.len();
-                    client.send(format!("/count {value}, {missing} of {asked} gateways missing"))
-                }
-                Err(error) => client.send(format!("/count failed: {error}")),
-            },
+            "/count" => {
+                let clients = hub.client_count().await?;
+                let mut answer = vec![format!("/count {}", clients.value)];
+                answer.extend(clients.missing.iter().map(|missing| missing.reason.to_string()));
+                client.send(answer.join("\n"))
+            }
             _ => client.send(format!("{verb} is no order")),
         }
     }

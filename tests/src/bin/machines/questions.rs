@@ -47,7 +47,7 @@ async fn asked(client: &mut Client) -> Result<String> {
         loop {
             let text = client.text().await?;
             if let Some(answer) = text.strip_prefix("/count ") {
-                return anyhow::Ok(answer.to_owned());
+                return anyhow::Ok(answer.replace('\n', "; "));
             }
         }
     });
