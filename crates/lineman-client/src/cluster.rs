@@ -103,6 +103,11 @@ impl Cluster {
         Ok(list)
     }
 
+    /// Returns the addresses of the registers.
+    pub(crate) fn registers(&self) -> impl Iterator<Item = &str> {
+        self.registers.iter().map(Register::address)
+    }
+
     /// Begins a call: its time runs from now on.
     pub(crate) fn call(&self) -> Call {
         self.limits.begin()

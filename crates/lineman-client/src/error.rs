@@ -43,6 +43,14 @@ pub enum Error {
         /// As it was configured.
         address: String,
     },
+    /// A register does not list gateways that are there, or should be.
+    #[error("register {address} does not list {}", listed(.missing))]
+    Unlisted {
+        /// As it was configured.
+        address: String,
+        /// Those that it lacks.
+        missing: Vec<SocketAddr>,
+    },
     /// None of several registers gave a list.
     #[error("no register gave a list of gateways: {}", joined(.problems))]
     NoRegister {
@@ -136,4 +144,8 @@ pub(crate) fn is_late(error: &io::Error) -> bool {
 
 fn joined(problems: &[Error]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn listed(gateways: &[SocketAddr]) -> String {
+    gateways.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -25,12 +25,14 @@
 mod cluster;
 mod send;
 mod ask;
+mod check;
 mod reach;
 mod gateway;
 mod register;
 mod limits;
 mod error;
 
+pub use check::{Checked, Role};
 pub use cluster::Cluster;
 pub use error::{Error, Step};
 pub use lineman_wire::link::{Body, ClientId, Incomplete, Missing};

@@ -32,6 +32,11 @@ impl Register {
         Self { address, asking: None, failed: false }
     }
 
+    /// Returns its address as it was configured.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Begins to ask, unless the last question is still under way.
     fn ask(&mut self, secret_key: &Secret, limits: Limits) {
         if self.asking.is_some() {

@@ -5,11 +5,11 @@
 mod peers;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use lineman_client::{ClientId, Cluster, Error};
+use lineman_client::{Checked, ClientId, Cluster, Error, Role};
 use peers::{gateway, register};
 
 fn next(packets: &mpsc::Receiver<String>) -> String {
@@ -199,4 +199,40 @@ fn names_that_gateways_refuse_are_refused() {
     let mut cluster = Cluster::new("127.0.0.1:1");
     assert!(matches!(cluster.send_to_group("", "text"), Err(Error::EmptyName)));
     assert!(matches!(cluster.send_to_uid(0, "text"), Err(Error::EmptyName)));
+}
+
+#[test]
+fn a_check_says_what_each_address_did() {
+    let ((first, _first), (second, _second), mute) = (gateway(), gateway(), silent());
+    let (both, one) = (register(&[first, second]), register(&[first]));
+    let dead = silent().local_addr().unwrap();
+    let mut cluster = Cluster::new(&both).register(&one).register("no-port").secret_key("k");
+    cluster = cluster.answer_limit(Duration::from_millis(200));
+    let mute = mute.local_addr().unwrap();
+    let checked = cluster.check(&[dead, mute]);
+    let said = |role: Role, address: &str| {
+        let at = |checked: &&Checked| (checked.role, &*checked.address) == (role, address);
+        match &checked.iter().find(at).unwrap().outcome {
+            Ok(list) => list.len().to_string(),
+            Err(error) => error.to_string(),
+        }
+    };
+    assert_eq!(checked.len(), 7);
+    let registers = [&both, &one].map(|register| said(Role::Register, register));
+    assert!(registers[0].ends_with(&listed(&[dead, mute])), "{registers:?}");
+    assert!(registers[1].ends_with(&listed(&[second, dead, mute])), "{registers:?}");
+    assert!(said(Role::Register, "no-port").contains("the name cannot be resolved"));
+    assert_eq!(said(Role::Gateway, &first.to_string()), "0");
+    assert!(said(Role::Gateway, &dead.to_string()).contains("refused"));
+    assert!(said(Role::Gateway, &mute.to_string()).ends_with("did not answer within 0.2 s"));
+
+    let wrong = Cluster::new("no-port").secret_key("wrong").check(&[first]);
+    assert!(matches!(wrong[1].outcome, Err(Error::Refused { .. })), "{wrong:?}");
+}
+
+fn listed(gateways: &[SocketAddr]) -> String {
+    let mut gateways = gateways.to_vec();
+    gateways.sort_unstable();
+    let names: Vec<_> = gateways.iter().map(ToString::to_string).collect();
+    format!("does not list {}", names.join(", "))
 }
