@@ -118,3 +118,26 @@ async fn swallows() -> Result<(SocketAddr, (TcpListener, Vec<TcpStream>))> {
     }
     Ok((address, (listener, waiting)))
 }
+
+#[tokio::test]
+async fn a_check_of_the_cluster_says_which_address_refuses() -> Result<()> {
+    let _machine = alone().await;
+    let parts = Parts::start().await?;
+    let check = async || parts.here.program.run(&["check", "--cluster"]).await;
+    let well = check().await?.expect_code(0)?.expect_text("lists 2 gateways")?;
+    let address = parts.register.address();
+    ensure!(well.stdout.matches("takes our key").count() == 2, "{well}");
+    ensure!(well.stdout.contains(&address), "{well}");
+
+    let gateway = parts.there.program.process("gateway/0").await?;
+    gateway.suspend();
+    let hangs = check().await?.expect_code(1)?;
+    gateway.resume();
+    ensure!(hangs.stdout.matches("takes our key").count() == 1, "{hangs}");
+    ensure!(hangs.stderr.contains("did not answer within 1 s"), "{hangs}");
+
+    parts.middle.program.stop().await?;
+    let gone = format!("error: register {address}: Connection refused");
+    check().await?.expect_code(1)?.expect_text(&gone)?;
+    Ok(())
+}

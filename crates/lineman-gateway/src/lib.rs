@@ -13,6 +13,7 @@ mod mesh;
 mod business;
 mod rounds;
 mod discovery;
+mod check;
 mod gateway;
 mod register;
 mod secret;

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use lineman_wire::Result;
@@ -33,6 +34,10 @@ pub trait Program {
     /// something.
     fn problems(&self) -> Vec<String>;
 
+    /// Asks what its services need of other machines, for `check --cluster`; this may take some seconds.
+    /// Returns a line for each address, each once.
+    fn peers(&self) -> Vec<Peer>;
+
     /// Returns how many threads of a worker may run work that blocks.
     fn blocking_threads(&self) -> usize;
 
@@ -41,6 +46,19 @@ pub trait Program {
     /// # Errors
     /// When it cannot be set up.
     fn inside(self: Box<Self>, inherited: Inherited) -> Result<Rc<dyn Inside>>;
+}
+
+/// An address of another process that a service needs, and what came of asking there.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// What is there, or should be: `register`, `gateway`.
+    pub role: &'static str,
+    /// `host:port`, as it was configured or found.
+    pub address: String,
+    /// How long it took.
+    pub took: Duration,
+    /// What it answered, or why it did not.
+    pub outcome: Result<String, String>,
 }
 
 /// What a worker has from its master.

@@ -19,7 +19,7 @@ use lineman_wire::ticket_keys::TicketKeys;
 use crate::activity::{self, Activity, Current};
 use crate::config::Config;
 use crate::connection::{CloseReason, Row, Stats, Table};
-use crate::service::{Context, Description, LocalFuture, Running, Service};
+use crate::service::{Context, Description, LocalFuture, Peer, Running, Service};
 use crate::tls::FromMaster;
 use crate::{App, Error, Result, work};
 
@@ -42,6 +42,21 @@ impl Program for App {
             Some(format!("{}: {}", service.description().name, chain(&*error)))
         });
         problems.collect()
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let mut peers: Vec<Peer> = Vec::new();
+        for peer in self.services.iter().flat_map(|service| service.peers()) {
+            let said = |known: &Peer| {
+                (known.role, &known.address, &known.outcome)
+                    == (peer.role, &peer.address, &peer.outcome)
+            };
+            if !peers.iter().any(said) {
+                peers.push(peer);
+            }
+        }
+        peers.sort_by(|one, other| other.role.cmp(one.role));
+        peers
     }
 
     fn blocking_threads(&self) -> usize {

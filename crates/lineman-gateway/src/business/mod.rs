@@ -25,7 +25,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use lineman::service::{Context, Description, LocalFuture, Processes, Running, Service, StopOrder};
+use lineman::service::{
+    Context, Description, LocalFuture, Peer, Processes, Running, Service, StopOrder,
+};
 use lineman::{App, Result, timer};
 use lineman_wire::link::Secret;
 use tokio::sync::Notify;
@@ -39,7 +41,7 @@ use crate::discovery::{Announcement, Discovery, Heard};
 use crate::mesh::Mesh;
 use crate::reach::ReachLimits;
 use crate::rounds::{Rounds, part_of};
-use crate::{Events, Hub};
+use crate::{Events, Hub, check};
 
 /// How long a gateway on another machine may be silent by default: it says something every 25 s, and
 /// thrice that is silence.
@@ -213,6 +215,10 @@ impl<E: Events> Business<E> {
 impl<E: Events> Service for Business<E> {
     fn description(&self) -> Description {
         Description { stop_order: StopOrder::Middle, ..self.processes.describe("business") }
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        check::peers(&self.registers, &self.secret_key, &[])
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {

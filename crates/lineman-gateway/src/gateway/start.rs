@@ -1,13 +1,13 @@
 //! The gateway as a service: what the master needs to know of it, and how a process of it starts.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::connection::{Connection, Limits, Serve};
 use lineman::service::{
-    Context, Description, Listen, LocalFuture, Ports, ProcessHooks, Running, Service, Socket,
+    Context, Description, Listen, LocalFuture, Peer, Ports, ProcessHooks, Running, Service, Socket,
 };
 use lineman::timer::{self, Timer};
 use lineman::{ConnectionError, Error, Result, Table};
@@ -21,6 +21,7 @@ use super::ids::Counter;
 use super::outlet::Outlet;
 use super::shell::{ClientDoor, LinkDoor, Shell};
 use super::stalls::StallLimits;
+use crate::check;
 use crate::discovery::{Announcement, Discovery};
 use crate::reach::ReachLimits;
 use crate::rounds::part_of;
@@ -54,6 +55,14 @@ impl<P: ClientDialect> Service for Gateway<P> {
 
     fn check(&self) -> Result {
         Ok(self.listening.front.check()?)
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let lan_ip = self.lan_ip.parse().ok().filter(|_| self.start_port != 0);
+        // With a port of the kernel's choice only the registers know where it is.
+        let ports = (self.start_port..).take(self.processes.count());
+        let own = ports.filter_map(|port| Some(SocketAddr::new(lan_ip?, port)));
+        check::peers(&self.registers, &self.secret_key, &own.collect::<Vec<_>>())
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {

@@ -162,6 +162,9 @@ pub struct Reload {
 /// Flags of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
+    /// Ask every register and gateway that the services need, too
+    #[arg(long)]
+    pub(super) cluster: bool,
     /// Where the log would go.
     #[command(flatten)]
     pub(super) log: LogFlags,

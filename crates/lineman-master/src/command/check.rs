@@ -7,7 +7,7 @@ use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
 use crate::error::chain;
 use crate::master::{self, Plan, places};
-use crate::program::Program;
+use crate::program::{Peer, Program};
 use crate::service::{Description, Reload};
 use crate::terminal::table::{Align, Table};
 use crate::terminal::{Printer, log};
@@ -32,6 +32,9 @@ pub(super) fn check(program: &dyn Program, folder: RuntimeFolder, how: &Check) -
     problems.extend(log::with_warnings_on_stderr(|| program.problems()));
     problems.extend(places::problems(&plan.services));
     problems.extend(health(&plan));
+    if how.cluster {
+        problems.extend(cluster(program.peers()));
+    }
     if problems.is_empty() {
         Ok(ExitCode::Ok)
     } else {
@@ -58,6 +61,27 @@ pub(super) fn problems(program: &dyn Program, plan: &Plan) -> Vec<String> {
 
 fn health(plan: &Plan) -> Option<String> {
     master::health::check(&plan.config).err().map(|problem| problem.to_string())
+}
+
+/// Prints what the services need of other machines; returns what is wrong with it.
+fn cluster(peers: Vec<Peer>) -> Vec<String> {
+    if peers.is_empty() {
+        Printer::note("no service of this program needs another machine");
+        return Vec::new();
+    }
+    let mut table = Table::new(&[
+        ("cluster", Align::Left),
+        ("address", Align::Left),
+        ("time", Align::Right),
+        ("answer", Align::Left),
+    ]);
+    for Peer { role, address, took, outcome } in &peers {
+        let answer = outcome.as_ref().map_or("-", |answer| answer).to_owned();
+        let time = format!("{} ms", took.as_millis());
+        table.row([(*role).to_owned(), address.clone(), time, answer]);
+    }
+    Printer::data(&format!("\n{}", table.text()));
+    peers.into_iter().filter_map(|peer| peer.outcome.err()).collect()
 }
 
 fn text(plan: &Plan) -> String {

@@ -15,6 +15,7 @@ mod listening;
 
 pub use inner::Inner;
 pub use lineman_connection::LocalFuture;
+pub use lineman_master::program::Peer;
 pub use lineman_master::service::{
     Description, Endpoint, Keepalive, Listen, Ports, Reload, Slot, Socket, SocketOptions,
     StopOrder, Traffic,
@@ -35,6 +36,12 @@ pub trait Service: 'static {
     /// What would make the service fail to start.
     fn check(&self) -> Result {
         Ok(())
+    }
+
+    /// Asks what the service needs of other machines, for `check --cluster`, and returns what each address
+    /// said. It may block for some seconds. The default needs none.
+    fn peers(&self) -> Vec<Peer> {
+        Vec::new()
     }
 
     /// Starts the service in a worker process; it is ready when the future resolves.

@@ -1,0 +1,32 @@
+//! What `check --cluster` asks: every register, and every gateway's inner port, as a program beside the cluster
+//! would. Called by [`crate::Gateway`] and [`crate::Business`] on the command line, where no service runs.
+
+use std::net::SocketAddr;
+
+use lineman::service::Peer;
+use lineman_client::{Checked, Cluster, Role};
+use lineman_wire::link::Secret;
+
+use crate::discovery::DEFAULT_REGISTER;
+
+/// Asks the registers, the gateways that they list, and those of `also`.
+pub(crate) fn peers(registers: &[String], secret_key: &Secret, also: &[SocketAddr]) -> Vec<Peer> {
+    let mut registers = registers.iter().map(String::as_str);
+    let first = Cluster::new(registers.next().unwrap_or(DEFAULT_REGISTER));
+    let cluster = registers.fold(first, Cluster::register);
+    cluster.secret_key(secret_key.expose()).check(also).into_iter().map(peer).collect()
+}
+
+fn peer(checked: Checked) -> Peer {
+    let Checked { role, address, took, outcome } = checked;
+    let role = match role {
+        Role::Register => "register",
+        Role::Gateway => "gateway",
+    };
+    let answer = outcome.map(|list| match (role, list.len()) {
+        ("gateway", _) => "takes our key".to_owned(),
+        (_, 1) => "lists 1 gateway".to_owned(),
+        (_, count) => format!("lists {count} gateways"),
+    });
+    Peer { role, address, took, outcome: answer.map_err(|error| error.to_string()) }
+}
