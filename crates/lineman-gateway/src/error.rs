@@ -49,7 +49,8 @@ pub enum HubError {
         /// How long it may be silent.
         limit: Duration,
     },
-    /// The gateway did not answer a question in time, and has said nothing since: it was not asked.
+    /// The gateway did not answer a question in time, and has said nothing since: it was not waited for, or not
+    /// for long.
     #[error("gateway {gateway} has not answered for {} s", .since.as_secs())]
     Silent {
         /// Which one.

@@ -138,7 +138,7 @@ impl<E: Events> Business<E> {
     /// Sets how long a gateway may be silent while it owes [`Hub`] an answer; zero for ever. Default 1 s.
     ///
     /// An answer that goes on coming may take five times that. A gateway that was silent for so long is waited
-    /// for only once in 2 s until it answers; other questions fail at once, or lack it. Shorter finds a dead
+    /// for only once in 2 s, a quarter of the limit, until it answers; other questions fail at once, or lack it. Shorter finds a dead
     /// machine earlier; longer waits for a far one, or for a PHP gateway that makes a long list.
     #[must_use]
     pub fn answer_limit(mut self, limit: Duration) -> Self {

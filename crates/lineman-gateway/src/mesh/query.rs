@@ -18,7 +18,7 @@ use lineman_wire::link::{Login, Packet, Reply, ReplyCodec, Secret};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::silence::{Patience, Silence, Verdict};
+use super::silence::{Patience, Silence, TEST_PART, Verdict};
 use crate::error::HubError;
 
 /// How many questions may wait for one gateway: a gateway that is stuck for as long as an answer may
@@ -62,7 +62,7 @@ impl Queries {
         packet: Bytes,
     ) -> LocalFuture<Result<Reply, HubError>> {
         match self.send(gateway, packet) {
-            Ok((exchange, waiting)) => Box::pin(exchange.answer(waiting, self.limit)),
+            Ok((exchange, waiting, limit)) => Box::pin(exchange.answer(waiting, limit)),
             Err(error) => Box::pin(async { Err(error) }),
         }
     }
@@ -80,13 +80,13 @@ impl Queries {
         &self,
         gateway: SocketAddr,
         packet: Bytes,
-    ) -> Result<(Rc<Exchange>, Waiting), HubError> {
+    ) -> Result<(Rc<Exchange>, Waiting, Duration), HubError> {
         let (exchange, silence) = {
             let mut gateways = self.gateways.borrow_mut();
             let asked = gateways.entry(gateway).or_default();
             (asked.exchange.clone(), Rc::clone(&asked.silence))
         };
-        let now = Instant::now();
+        let (now, mut limit) = (Instant::now(), self.limit);
         let exchange = match silence.lasts(now) {
             None => exchange.filter(|exchange| exchange.is_open()),
             Some(since) if !silence.is_to_be_tested(now) => {
@@ -97,6 +97,7 @@ impl Queries {
                 if let Some(exchange) = exchange {
                     exchange.abort();
                 }
+                limit /= TEST_PART;
                 None
             }
         };
@@ -105,7 +106,7 @@ impl Queries {
             None => self.open(gateway, &silence)?,
         };
         let waiting = exchange.send(packet)?;
-        Ok((exchange, waiting))
+        Ok((exchange, waiting, limit))
     }
 
     /// Opens a connection and introduces us.
@@ -189,8 +190,13 @@ impl Exchange {
                 Verdict::Wait => {}
                 Verdict::Late => return Err(HubError::Timeout { gateway, limit }),
                 Verdict::Silent { asked } => {
-                    self.silence.begin(asked, Instant::now());
-                    return Err(HubError::Timeout { gateway, limit });
+                    let now = Instant::now();
+                    let known = self.silence.lasts(now);
+                    self.silence.begin(asked, now);
+                    return Err(match known {
+                        Some(since) => HubError::Silent { gateway, since },
+                        None => HubError::Timeout { gateway, limit },
+                    });
                 }
             }
         }

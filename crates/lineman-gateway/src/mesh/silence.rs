@@ -19,6 +19,10 @@ const LATE_LOOK: u32 = 4;
 /// How often a silent gateway is asked all the same, and that question waits: rare enough that most do not.
 const TEST_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Such a question waits for this part of the limit: a gateway that is back answers in milliseconds, and an answer
+/// that comes later ends the silence all the same.
+pub(super) const TEST_PART: u32 = 4;
+
 /// Whether a gateway has stopped answering.
 #[derive(Debug, Default)]
 pub(super) struct Silence(Cell<Option<Since>>);
