@@ -209,7 +209,13 @@ fn keys_are_not_printed() {
     let login = Login::Worker { worker_key: "B:0".into(), secret_key: secret(), lineman: Some(1) };
     let packet = Packet::from(login.clone());
     assert_eq!(packet.body, &br#"{"worker_key":"B:0","secret_key":"hunter2","lineman":1}"#[..]);
-    let line = Line::GatewayConnect { address: "a".to_owned(), secret_key: secret(), epoch: None };
+    let line = Line::GatewayConnect {
+        address: "a".to_owned(),
+        secret_key: secret(),
+        lineman: None,
+        epoch: None,
+        explicit: false,
+    };
     let broken =
         Packet { body: Bytes::from_static(b"{\"secret_key\":\"hunter2"), ..packet.clone() };
     let error = Login::try_from(broken).unwrap_err();

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use lineman_wire::link::register::Line;
+use lineman_wire::link::register::{self, Line};
 use lineman_wire::link::{
-    Codec, Command, Field, Login, MAX_PACKET, Packet, Query, Reply, RequestHead, Secret, Select,
+    Codec, Command, Event, Field, Login, MAX_PACKET, Packet, Query, Reply, RequestHead, Secret,
+    Select, is_cluster_name,
 };
 use lineman_wire::{Protocol, php};
 
@@ -43,6 +44,8 @@ fn the_lines_of_a_register_have_more_fields_between_our_own_ends_and_none_toward
         address: "1.1.1.1:1".to_owned(),
         secret_key: Secret::new("k"),
         epoch: epoch.map(ToOwned::to_owned),
+        lineman: None,
+        explicit: false,
     };
     let php = r#"{"event":"gateway_connect", "address":"1.1.1.1:1", "secret_key":"k"}"#;
     there_and_back(connect(None), php);
@@ -105,4 +108,91 @@ fn cookies_of_two_lines_are_joined_as_cookies() {
     let server = array.get("server").unwrap().as_array().unwrap();
     assert_eq!(server.get("HTTP_COOKIE"), Some(&php::Value::from("a=1; b=2,3; c=4")));
     assert_eq!(server.get("HTTP_ACCEPT"), Some(&php::Value::from("x,y")));
+}
+
+#[test]
+fn a_cluster_s_name_is_part_of_what_is_shown_and_without_one_nothing_changes() {
+    let json = |secret: &Secret, lineman| {
+        let secret_key = secret.clone();
+        let worker = Login::Worker { worker_key: "B:0".into(), secret_key, lineman };
+        [worker, Login::Client { secret_key: secret.clone() }]
+            .map(|login| String::from_utf8(Packet::from(login).body.to_vec()).unwrap())
+    };
+    let plain = Secret::new("k").in_cluster("");
+    let bodies = [r#"{"worker_key":"B:0","secret_key":"k"}"#, r#"{"secret_key":"k"}"#];
+    assert_eq!((json(&plain, None), plain.cluster()), (bodies.map(str::to_owned), ""));
+    let named = Secret::new("k").in_cluster("chat");
+    let bodies = [
+        r#"{"worker_key":"B:0","secret_key":"chat:k","cluster":"chat","lineman":3}"#,
+        r#"{"secret_key":"chat:k","cluster":"chat"}"#,
+    ];
+    assert_eq!((json(&named, Some(3)), named.cluster()), (bodies.map(str::to_owned), "chat"));
+    assert_eq!(Secret::default().in_cluster("chat").expose(), "chat:", "a name asks for itself");
+    for body in bodies {
+        let command = if body.contains("worker") {
+            Command::WorkerConnect
+        } else {
+            Command::GatewayClientConnect
+        };
+        let packet = Packet { body: Bytes::from(body), ..Packet::new(command, 0) };
+        let (Login::Worker { secret_key, .. } | Login::Client { secret_key }) =
+            Login::try_from(packet).unwrap();
+        assert_eq!((secret_key.expose(), secret_key.cluster()), ("chat:k", "chat"));
+    }
+    assert!(is_cluster_name("Chat-2_b.eu") && is_cluster_name(&"x".repeat(64)));
+    for name in ["", "a:b", "a b", "é", "a\n", &"x".repeat(65)] {
+        assert!(!is_cluster_name(name), "{name:?}");
+    }
+}
+
+#[test]
+fn register_lines_between_our_ends_say_more_and_php_s_say_what_they_did() {
+    let secret = || Secret::new("k").in_cluster("chat");
+    let gateway = Line::GatewayConnect {
+        address: "10.0.0.1:4000".to_owned(),
+        secret_key: secret(),
+        lineman: Some(3),
+        epoch: Some("e1".to_owned()),
+        explicit: true,
+    };
+    let fields = r#","lineman":3,"cluster":"chat","epoch":"e1","explicit":true}"#;
+    let text = gateway.encode();
+    assert!(
+        text.starts_with(r#"{"event":"gateway_connect", "address":"10.0.0.1:4000", "#),
+        "{text}"
+    );
+    assert!(text.ends_with(fields), "{text}");
+    let Ok(Line::GatewayConnect { secret_key, lineman, epoch, explicit, .. }) =
+        Line::parse(text.as_bytes())
+    else {
+        panic!("{text}")
+    };
+    let said = (lineman, epoch.as_deref(), secret_key.cluster(), explicit);
+    assert_eq!(said, (Some(3), Some("e1"), "chat", true));
+    let business = Line::WorkerConnect { secret_key: Secret::new("k"), lineman: Some(3) };
+    assert_eq!(business.encode(), r#"{"event":"worker_connect","secret_key":"k","lineman":3}"#);
+    let refused = Line::Refused { reason: "a \"b\"".to_owned(), address_taken: true };
+    let text = r#"{"event":"refused","reason":"a \"b\"","address_taken":true}"#;
+    assert_eq!(
+        (refused.encode().as_str(), format!("{:?}", Line::parse(text.as_bytes()))),
+        (text, format!("{:?}", Ok::<_, register::Error>(refused)))
+    );
+    let notice = r#"{"event":"notice","text":"odd"}"#;
+    assert_eq!(Line::parse(notice.as_bytes()).unwrap().encode(), notice);
+    for broken in [r#"{"event":"refused"}"#, r#"{"event":"notice","text":7}"#] {
+        assert_eq!(Line::parse(broken.as_bytes()).unwrap_err(), register::Error::MissingText);
+    }
+}
+
+#[test]
+fn what_a_peer_says_to_people_is_one_short_line() {
+    let packet = Packet::from(Event::Refused("wrong secret key".to_owned()));
+    assert_eq!((packet.command.number(), &packet.body[..]), (140, &b"wrong secret key"[..]));
+    assert_eq!(Event::try_from(packet).unwrap(), Event::Refused("wrong secret key".to_owned()));
+    let body = Bytes::from(format!("a\nb\u{1b}[2J\u{0}{}", "é".repeat(10_000)));
+    let hostile = Packet { body, ..Packet::new(Command::Refused, 0) };
+    let Ok(Event::Refused(reason)) = Event::try_from(hostile) else { panic!() };
+    assert!(reason.starts_with("ab[2Jé") && reason.chars().count() == 400, "{reason}");
+    let not_utf8 = Packet { body: Bytes::from_static(b"\xff"), ..Packet::new(Command::Refused, 0) };
+    assert_eq!(Event::try_from(not_utf8).unwrap(), Event::Refused("\u{fffd}".to_owned()));
 }

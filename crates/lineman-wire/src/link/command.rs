@@ -133,6 +133,8 @@ commands! {
     Share = 131,
     /// Extension 3, business → gateway: say something; answered by `Ping`.
     Probe = 138,
+    /// Extension 3, gateway → business: the peer is refused and its connection closed; the body says why.
+    Refused = 140,
     /// Business → gateway: the first packet of a business link.
     WorkerConnect = 200,
     /// Gateway → business: keeps the link busy; there is no answer.

@@ -58,8 +58,19 @@ pub enum Event {
     Fence,
     /// Extension: everything before the `Sync` has been applied.
     Synced,
+    /// Extension 3: the gateway does not take this peer, and closes; the text says why.
+    Refused(String),
     /// A command that is not for a business; to be ignored.
     Unknown(Command),
+}
+
+/// How much of a text that is said by a peer, and gets into the log, is read: a sentence or two.
+const LONGEST_REASON: usize = 400;
+
+/// Returns what a peer says to people: its beginning, in one line.
+pub(super) fn reason(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    text.chars().filter(|letter| !letter.is_control()).take(LONGEST_REASON).collect()
 }
 
 impl TryFrom<Packet> for Event {
@@ -84,6 +95,7 @@ impl TryFrom<Packet> for Event {
             Command::Adopt => Self::Adopt(Client::of(packet)),
             Command::Fence => Self::Fence,
             Command::Synced => Self::Synced,
+            Command::Refused => Self::Refused(reason(&packet.body)),
             other => Self::Unknown(other),
         })
     }
@@ -110,6 +122,9 @@ impl From<Event> for Packet {
             Event::Adopt(client) => client.packet(Command::Adopt),
             Event::Fence => Self::new(Command::Fence, 0),
             Event::Synced => Self::new(Command::Synced, 0),
+            Event::Refused(reason) => {
+                Self { body: Bytes::from(reason), ..Self::new(Command::Refused, 0) }
+            }
             Event::Unknown(command) => Self::new(command, 0),
         }
     }

@@ -1,5 +1,7 @@
 //! How a peer of a gateway introduces itself.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Error, Packet, Secret, json};
@@ -27,7 +29,9 @@ pub enum Login {
 struct WorkerConnect<'a> {
     worker_key: String,
     #[serde(default)]
-    secret_key: std::borrow::Cow<'a, str>,
+    secret_key: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lineman: Option<u32>,
 }
@@ -35,7 +39,13 @@ struct WorkerConnect<'a> {
 #[derive(Serialize, Deserialize)]
 struct ClientConnect<'a> {
     #[serde(default)]
-    secret_key: std::borrow::Cow<'a, str>,
+    secret_key: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<Cow<'a, str>>,
+}
+
+fn shown(secret_key: Cow<'_, str>, cluster: Option<Cow<'_, str>>) -> Secret {
+    Secret::of_peer(secret_key, cluster.unwrap_or_default())
 }
 
 impl TryFrom<Packet> for Login {
@@ -47,13 +57,13 @@ impl TryFrom<Packet> for Login {
         match packet.command {
             Command::WorkerConnect => {
                 let body: WorkerConnect<'_> = json::read(packet.command, &packet.body)?;
-                let secret_key = Secret::new(body.secret_key);
+                let secret_key = shown(body.secret_key, body.cluster);
                 let (worker_key, lineman) = (body.worker_key, body.lineman);
                 Ok(Self::Worker { worker_key, secret_key, lineman })
             }
             Command::GatewayClientConnect => {
                 let body: ClientConnect<'_> = json::read(packet.command, &packet.body)?;
-                Ok(Self::Client { secret_key: Secret::new(body.secret_key) })
+                Ok(Self::Client { secret_key: shown(body.secret_key, body.cluster) })
             }
             other => Err(Error::UnexpectedCommand(other)),
         }
@@ -64,12 +74,15 @@ impl From<Login> for Packet {
     fn from(login: Login) -> Self {
         match login {
             Login::Worker { worker_key, secret_key, lineman } => {
+                let cluster = secret_key.cluster_name().map(Cow::from);
                 let secret_key = secret_key.expose().into();
-                let body = json::write(&WorkerConnect { worker_key, secret_key, lineman });
+                let body = json::write(&WorkerConnect { worker_key, secret_key, cluster, lineman });
                 Self { body, ..Self::new(Command::WorkerConnect, 0) }
             }
             Login::Client { secret_key } => {
-                let body = json::write(&ClientConnect { secret_key: secret_key.expose().into() });
+                let cluster = secret_key.cluster_name().map(Cow::from);
+                let secret_key = secret_key.expose().into();
+                let body = json::write(&ClientConnect { secret_key, cluster });
                 Self { body, ..Self::new(Command::GatewayClientConnect, 0) }
             }
         }

@@ -39,10 +39,10 @@ pub use packet::{HEADER_LENGTH, MAX_PACKET, Packet, flags};
 pub use query::{Condition, Field, Query, Select};
 pub use reply::{MAX_REPLY, Reply, ReplyCodec};
 pub use request::{Allowance, Control, Request};
-pub use secret::Secret;
+pub use secret::{Secret, is_cluster_name};
 pub use websocket_connect::RequestHead;
 
 /// The version of Lineman's extension of the protocol, offered in `WORKER_CONNECT` and `Hello`. Each end
 /// uses what the lower of the two has: 2 adds [`Control::Credit`], [`Control::Alive`] and [`Control::Share`], 3
-/// [`Control::Probe`], and epochs and signs of life to the lines of a register.
+/// [`Control::Probe`], [`Event::Refused`], epochs, signs of life and reasons to the lines of a register.
 pub const EXTENSION_VERSION: u32 = 3;

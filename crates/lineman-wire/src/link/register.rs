@@ -9,6 +9,7 @@ use std::fmt::Display;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::event::reason;
 use super::{Secret, json};
 
 /// A line, without its end.
@@ -23,6 +24,10 @@ pub enum Line {
         secret_key: Secret,
         /// Extension: names this run of the gateway, as [`Hello`](super::Hello) does; PHP says none.
         epoch: Option<String>,
+        /// Extension 3: the version the gateway speaks; PHP has none.
+        lineman: Option<u32>,
+        /// Extension 3: it was told to announce this address, whatever address it comes from.
+        explicit: bool,
     },
     /// Business or client → register: tell me the gateways.
     WorkerConnect {
@@ -31,7 +36,7 @@ pub enum Line {
         /// Extension: the version that the peer speaks; PHP has none.
         lineman: Option<u32>,
     },
-    /// Any peer → register: keeps the connection busy.
+    /// Any peer → register: keeps the connection busy. Extension 3, register → gateway: say this, too.
     Ping,
     /// Extension, register → peer that offered it: the peer is entered, or its ping has come.
     Alive {
@@ -44,6 +49,18 @@ pub enum Line {
         addresses: Vec<String>,
         /// Extension: the epoch of those that said one, by address; empty toward PHP.
         epochs: BTreeMap<String, String>,
+    },
+    /// Extension 3, register → peer: you are refused, and the connection ends.
+    Refused {
+        /// Why.
+        reason: String,
+        /// Another gateway that lives has announced the same address.
+        address_taken: bool,
+    },
+    /// Extension 3, register → peer: something is odd about you, though you are taken.
+    Notice {
+        /// What.
+        text: String,
     },
 }
 
@@ -64,6 +81,9 @@ pub enum Error {
     /// A register broadcasts something else than a list of addresses.
     #[error("broadcast_addresses without a list of addresses")]
     MissingAddresses,
+    /// A register says something to people, and no text is there.
+    #[error("a register's word without a text")]
+    MissingText,
 }
 
 #[derive(Serialize)]
@@ -82,13 +102,18 @@ impl Line {
     pub fn parse(line: &[u8]) -> Result<Self, Error> {
         let line: Value = serde_json::from_slice(line).map_err(|_| Error::Malformed)?;
         let event = text(&line, "event").filter(present).ok_or(Error::Malformed)?;
-        let secret_key = || Secret::new(text(&line, "secret_key").unwrap_or_default());
+        let shown = |name| text(&line, name).unwrap_or_default();
+        let secret_key = || Secret::of_peer(shown("secret_key"), shown("cluster"));
+        let said = |name| line.get(name)?.as_str().map(|text| reason(text.as_bytes()));
+        let is_true = |name| line.get(name) == Some(&Value::Bool(true));
         match event.as_str() {
             "gateway_connect" => {
                 let address = text(&line, "address").filter(present);
                 let address = address.ok_or(Error::MissingAddress)?;
                 let epoch = text(&line, "epoch").filter(present);
-                Ok(Self::GatewayConnect { address, secret_key: secret_key(), epoch })
+                let (secret_key, lineman) = (secret_key(), version(&line));
+                let explicit = is_true("explicit");
+                Ok(Self::GatewayConnect { address, secret_key, epoch, lineman, explicit })
             }
             "worker_connect" => {
                 Ok(Self::WorkerConnect { secret_key: secret_key(), lineman: version(&line) })
@@ -99,6 +124,11 @@ impl Line {
                 let addresses = addresses(line.get("addresses")).ok_or(Error::MissingAddresses)?;
                 Ok(Self::BroadcastAddresses { addresses, epochs: epochs(line.get("epochs")) })
             }
+            "refused" => {
+                let reason = said("reason").ok_or(Error::MissingText)?;
+                Ok(Self::Refused { reason, address_taken: is_true("address_taken") })
+            }
+            "notice" => Ok(Self::Notice { text: said("text").ok_or(Error::MissingText)? }),
             _ => Err(Error::UnknownEvent(event)),
         }
     }
@@ -109,22 +139,31 @@ impl Line {
     /// difference to a key without quotes, backslashes and control characters.
     pub fn encode(&self) -> String {
         match self {
-            Self::GatewayConnect { address, secret_key, epoch } => format!(
-                r#"{{"event":"gateway_connect", "address":{}, "secret_key":{}{}}}"#,
+            Self::GatewayConnect { address, secret_key, epoch, lineman, explicit } => format!(
+                r#"{{"event":"gateway_connect", "address":{}, "secret_key":{}{}{}{}{}}}"#,
                 quoted(address),
                 quoted(secret_key.expose()),
+                field("lineman", *lineman),
+                field("cluster", secret_key.cluster_name().map(quoted)),
                 field("epoch", epoch.as_deref().map(quoted)),
+                field("explicit", explicit.then_some(true)),
             ),
             Self::WorkerConnect { secret_key, lineman } => format!(
-                r#"{{"event":"worker_connect","secret_key":{}{}}}"#,
+                r#"{{"event":"worker_connect","secret_key":{}{}{}}}"#,
                 quoted(secret_key.expose()),
                 field("lineman", *lineman),
+                field("cluster", secret_key.cluster_name().map(quoted)),
             ),
             Self::Ping => r#"{"event":"ping"}"#.to_owned(),
             Self::Alive { lineman } => format!(r#"{{"event":"alive","lineman":{lineman}}}"#),
             Self::BroadcastAddresses { addresses, epochs } => {
                 json::to_string(&Broadcast { event: "broadcast_addresses", addresses, epochs })
             }
+            Self::Refused { reason, address_taken } => format!(
+                r#"{{"event":"refused","reason":{},"address_taken":{address_taken}}}"#,
+                quoted(reason)
+            ),
+            Self::Notice { text } => format!(r#"{{"event":"notice","text":{}}}"#, quoted(text)),
         }
     }
 }

@@ -147,6 +147,7 @@ impl TryFrom<Packet> for Request {
             | C::Adopt
             | C::Fence
             | C::Synced
+            | C::Refused
             | C::Unknown(_) => Ok(Self::Unknown(packet.command)),
         }
     }
