@@ -57,6 +57,10 @@ pub struct Slot {
     pub lag_max_us: Option<u64>,
     /// What its service counts.
     pub gauges: BTreeMap<String, u64>,
+    /// What its service says is not as it should be, a line each.
+    pub remarks: Vec<String>,
+    /// Why clients are better off at another machine than at this process, if they are.
+    pub unfit: Option<String>,
     /// What its connection table counts, as JSON; null when it did not answer.
     pub stats: serde_json::Value,
 }

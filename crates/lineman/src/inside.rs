@@ -19,7 +19,7 @@ use lineman_wire::ticket_keys::TicketKeys;
 use crate::activity::{self, Activity, Current};
 use crate::config::Config;
 use crate::connection::{CloseReason, Row, Stats, Table};
-use crate::service::{Context, Description, LocalFuture, Peer, Running, Service};
+use crate::service::{Condition, Context, Description, LocalFuture, Peer, Running, Service};
 use crate::tls::FromMaster;
 use crate::{App, Error, Result, work};
 
@@ -148,6 +148,10 @@ impl Inside for Serving {
         let gauges = self.running.get().map(|running| running.gauges()).unwrap_or_default();
         let gauges = gauges.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         (self.table.stats(), gauges)
+    }
+
+    fn condition(&self) -> Condition {
+        self.running.get().map(|running| running.condition()).unwrap_or_default()
     }
 
     fn briefing(&self) -> Option<String> {

@@ -209,6 +209,10 @@ pub(super) fn remarks(slot: &SlotReport) -> Vec<String> {
     if !counts.is_empty() {
         lines.push(format!("{}: {}", slot.name, counts.join(", ")));
     }
+    if let Some(why) = &slot.unfit {
+        lines.push(format!("{}: not ready: {why}", slot.name));
+    }
+    lines.extend(slot.remarks.iter().map(|remark| format!("{}: {remark}", slot.name)));
     if slot.has_failed() {
         let next = slot.next_start_in_ms.map_or_else(
             || "the next attempt is under way".to_owned(),
@@ -258,6 +262,8 @@ pub(super) mod tests {
             answered: stats.is_some(),
             stats,
             gauges: BTreeMap::from([("clients".to_owned(), 7), ("lost_events".to_owned(), 0)]),
+            remarks: Vec::new(),
+            unfit: None,
             memory_bytes: Some(12 << 20),
             cpu_ms: Some(1200),
             lag_p99_us: Some(1234),
@@ -341,6 +347,16 @@ pub(super) mod tests {
     fn a_process_that_does_not_answer_is_busy() {
         let text = text(&status_of(vec![slot(1, None)]), None);
         assert!(text.contains("chat-gateway/1  123456  busy"), "{text}");
+    }
+
+    #[test]
+    fn what_a_service_says_has_a_line() {
+        let unfit = Some("no business for 40 s".to_owned());
+        let slot = SlotReport { remarks: vec!["links 1 of 2".to_owned()], unfit, ..slot(1, None) };
+        let shown = text(&status_of(vec![slot]), None);
+        let lines =
+            "chat-gateway/1: not ready: no business for 40 s\nchat-gateway/1: links 1 of 2\n";
+        assert!(shown.contains(lines), "{shown}");
     }
 
     #[test]

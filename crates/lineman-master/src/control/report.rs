@@ -116,6 +116,12 @@ pub(crate) struct SlotReport {
     pub(crate) stats: Option<Stats>,
     /// What its service counts.
     pub(crate) gauges: BTreeMap<String, u64>,
+    /// What its service says is not as it should be, a line each.
+    #[serde(default)]
+    pub(crate) remarks: Vec<String>,
+    /// Why clients are better off at another machine than at this process, if they are.
+    #[serde(default)]
+    pub(crate) unfit: Option<String>,
     /// Resident memory in bytes.
     pub(crate) memory_bytes: Option<u64>,
     /// CPU time used since the process started, in milliseconds.

@@ -21,7 +21,7 @@ use super::report::{
 };
 use super::request::{Answer, Manner, Probe, Request};
 use super::server::{Asked, listen, serve};
-use super::{ExitCode, Row, Stats, frame};
+use super::{Condition, ExitCode, Row, Stats, frame};
 use crate::service::sketch::Sketch;
 use crate::terminal::log::Streams;
 
@@ -76,7 +76,7 @@ async fn all_that_a_worker_says_arrives() {
     cross(samples!(FromWorker {
         Ready { services: vec![sketch], briefing: Some("a\"b".to_owned()) },
         Failed { reason: "cannot listen: \"Grüße\"\n".to_owned() },
-        Status { token: u64::MAX, stats: Box::new(stats()), gauges: gauges(), lag: LAG, briefing: None },
+        Status { token: u64::MAX, stats: Box::new(stats()), gauges: gauges(), lag: LAG, condition: condition(), briefing: None },
         Rows { token: 7, rows: vec![row()], next: Some(512) },
         Draining { left: 3 },
         Leaving { cut: 4, unfinished: 2 },
@@ -180,6 +180,10 @@ fn gauges() -> BTreeMap<String, u64> {
     BTreeMap::from([("clients".to_owned(), 3), ("links".to_owned(), u64::MAX)])
 }
 
+fn condition() -> Condition {
+    Condition { remarks: vec!["links 1 of 2".to_owned()], unfit: Some("no business".to_owned()) }
+}
+
 fn row() -> Row {
     Row {
         id: u64::MAX,
@@ -232,6 +236,8 @@ fn status() -> StatusReport {
         answered: true,
         stats: Some(stats()),
         gauges: gauges(),
+        remarks: condition().remarks,
+        unfit: condition().unfit,
         memory_bytes: Some(7),
         cpu_ms: Some(8),
         lag_p99_us: Some(9),

@@ -12,11 +12,11 @@ use super::reload::{Reloads, Round};
 use super::slot::{Outlook, SlotId, SlotWorker, Slots, WorkerKey, WorkerState};
 use super::start::Starting;
 use super::stop::{self, Stop, Tally};
-use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::message::FromWorker;
 use crate::control::report::Step;
 use crate::control::request::{Manner, Probe};
+use crate::control::{Condition, ExitCode};
 use crate::service::sketch::Sketch;
 use crate::terminal::plain::one_line;
 
@@ -65,11 +65,16 @@ impl Machine {
     }
 
     /// Answers a probe. Every master that answers is live. Ready is a program that has been up as a
-    /// whole, that was not told to stop, and that has a ready process for every service now: a reload
-    /// does not change that, a service whose last process crashed does until its successor is ready.
+    /// whole, that was not told to stop, and that has a ready process for every service now that does
+    /// not say itself that clients are better off elsewhere: a reload does not change that, a service whose last
+    /// process crashed does until its successor is ready. What services remark is told with either answer.
     pub(super) fn health(&self, probe: Probe) -> (ExitCode, String) {
         let missing = self.slots.services().find(|(service, _)| !self.slots.serves(*service));
-        let not_ready = |why: &str| (ExitCode::Failed, format!("not ready: {why}"));
+        let with_remarks = |text: String| {
+            let lines = std::iter::once(text).chain(self.slots.remarks());
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        let not_ready = |why: &str| (ExitCode::Failed, with_remarks(format!("not ready: {why}")));
         match (probe, self.stage(), missing) {
             (Probe::Live, ..) => (ExitCode::Ok, "live".to_owned()),
             (Probe::Ready, stage @ (ShownState::Starting | ShownState::Stopping), _) => {
@@ -79,7 +84,12 @@ impl Machine {
                 not_ready(&format!("{} has no ready process", service.name))
             }
             (Probe::Ready, ShownState::Up | ShownState::Reloading, None) => {
-                (ExitCode::Ok, format!("ready: {}", self.slots.condition()))
+                match self.slots.unfit() {
+                    Some(why) => not_ready(&why),
+                    None => {
+                        (ExitCode::Ok, with_remarks(format!("ready: {}", self.slots.condition())))
+                    }
+                }
             }
         }
     }
@@ -183,6 +193,13 @@ impl Machine {
             actions.extend(starting.start_next(&mut self.slots));
         }
         actions
+    }
+
+    /// A service has said how it is.
+    pub(super) fn note_condition(&mut self, key: WorkerKey, condition: &Condition) {
+        if let Some(worker) = self.slots.worker(key) {
+            worker.condition.clone_from(condition);
+        }
     }
 
     /// A worker said something. Answers to questions are not for the machine.

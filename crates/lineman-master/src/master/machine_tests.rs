@@ -167,6 +167,36 @@ fn a_start_is_up_when_every_slot_is_ready() {
 }
 
 #[test]
+fn a_program_is_not_ready_when_every_process_of_a_service_says_so() {
+    let says = |master: &mut Master, name: &str, unfit: Option<&str>| {
+        let unfit = unfit.map(str::to_owned);
+        let condition = Condition { remarks: vec!["links 1 of 2".to_owned()], unfit };
+        let key = master.key(name);
+        master.machine.note_condition(key, &condition);
+    };
+    let mut master = Master::up(vec![service("echo", 2), service("mail", 1)]);
+    says(&mut master, "echo/0#1", Some("no business\nfor 30 s"));
+    let (code, text) = master.machine.health(Probe::Ready);
+    let remark = "\necho/0: links 1 of 2";
+    assert_eq!(code, ExitCode::Ok, "its neighbour serves");
+    assert_eq!(text, format!("ready: 2/2 services ready, 3/3 processes{remark}"));
+    says(&mut master, "echo/1#1", Some("none either"));
+    let (code, text) = master.machine.health(Probe::Ready);
+    let remarks = format!("{remark}\necho/1: links 1 of 2");
+    assert_eq!((code, text.ends_with(&remarks)), (ExitCode::Failed, true), "{text}");
+    assert!(text.starts_with("not ready: echo/0: no business"), "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+    says(&mut master, "echo/1#1", None);
+    assert_eq!(master.machine.health(Probe::Ready).0, ExitCode::Ok);
+    assert_eq!(master.machine.health(Probe::Live), (ExitCode::Ok, "live".to_owned()));
+    // A successor has said nothing yet.
+    master.ends("echo/1#1", 9);
+    master.ready("echo/1#2");
+    says(&mut master, "echo/0#1", Some("still none"));
+    assert_eq!(master.machine.health(Probe::Ready).0, ExitCode::Ok);
+}
+
+#[test]
 fn a_start_that_fails_tears_down_what_has_started() {
     let cases: [(Happens, &[&str]); 4] = [
         (

@@ -10,6 +10,7 @@ use super::exit::{Evidence, ExitReason};
 use super::lending::{Loan, Reach};
 use super::life_sign::LifeSign;
 use crate::config::Config;
+use crate::control::Condition;
 use crate::control::message::ToWorker;
 use crate::limit::finite;
 use crate::service::Description;
@@ -134,6 +135,30 @@ impl Slots {
     /// Returns whether a process of this service is ready.
     pub(super) fn serves(&self, service: ServiceId) -> bool {
         self.of(service).any(Slot::is_ready)
+    }
+
+    /// Returns why clients are better off at another machine, if they are: every serving process of some
+    /// service says so. One that says so beside a neighbour that does not is as one that has crashed there.
+    pub(super) fn unfit(&self) -> Option<String> {
+        self.services().find_map(|(service, _)| {
+            let serving = || self.of(service).filter_map(|slot| Some((slot, slot.serving()?)));
+            let why = |(slot, worker): (&Slot, &SlotWorker)| {
+                Some(format!("{}: {}", slot.name, one_line(worker.condition.unfit.as_ref()?)))
+            };
+            serving().all(|found| why(found).is_some()).then(|| serving().find_map(why))?
+        })
+    }
+
+    /// Returns a line for each thing that is not as it should be in the words of the services, and names
+    /// the slot.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let of_slot = |slot: &Slot| {
+            let remarks = slot.serving().map(|worker| &worker.condition.remarks);
+            let name = slot.name.clone();
+            let line = move |remark: &String| format!("{name}: {}", one_line(remark));
+            remarks.into_iter().flatten().map(line).collect::<Vec<_>>()
+        };
+        self.all.iter().flat_map(of_slot).collect()
     }
 
     /// Returns the slots that a person names by a service or slot; `None` when no name was given, and
@@ -321,6 +346,8 @@ pub(super) struct SlotWorker {
     pub(super) started: Instant,
     pub(super) state: WorkerState,
     pub(super) life_sign: LifeSign,
+    /// What its service said of itself last.
+    pub(super) condition: Condition,
     /// Since when it serves, or served: kept when it is told to leave, or killed.
     pub(super) ready_at: Option<Instant>,
     /// What is known of its end before it comes.
@@ -367,6 +394,7 @@ impl SlotWorker {
             started: now,
             state: WorkerState::Starting(now + finite(ready_limit)),
             life_sign: LifeSign::default(),
+            condition: Condition::default(),
             ready_at: None,
             evidence: Evidence::default(),
             cut: 0,

@@ -146,6 +146,8 @@ impl Supervisor {
             answered: false,
             stats: None,
             gauges: std::collections::BTreeMap::new(),
+            remarks: Vec::new(),
+            unfit: None,
             memory_bytes: None,
             cpu_ms: None,
             lag_p99_us: None,
@@ -176,12 +178,13 @@ async fn finish_status(
     let end = tokio::time::Instant::now() + ANSWER_LIMIT;
     for (mut entry, answer) in slots {
         if let Some(answer) = answer
-            && let Ok(Ok(FromWorker::Status { stats, gauges, lag, .. })) =
+            && let Ok(Ok(FromWorker::Status { stats, gauges, lag, condition, .. })) =
                 tokio::time::timeout_at(end, answer).await
         {
             entry.answered = true;
             entry.stats = Some(*stats);
             entry.gauges = gauges;
+            (entry.remarks, entry.unfit) = (condition.remarks, condition.unfit);
             entry.lag_p99_us = Some(lag.p99_us);
             entry.lag_max_us = Some(lag.max_us);
         }

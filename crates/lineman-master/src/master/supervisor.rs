@@ -186,6 +186,9 @@ impl Supervisor {
         }
         if let FromWorker::Status { token, .. } | FromWorker::Rows { token, .. } = message {
             self.machine.answered(worker);
+            if let FromWorker::Status { condition, .. } = &message {
+                self.machine.note_condition(worker, condition);
+            }
             let process = self.processes.get_mut(&worker);
             if let Some(waiting) = process.and_then(|process| process.questions.remove(&token))
                 && waiting.send(message).is_err()

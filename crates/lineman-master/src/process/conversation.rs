@@ -163,7 +163,8 @@ impl Conversation {
         let (stats, gauges) = self.inside.status();
         let stats = Box::new(stats);
         let briefing = bounded(self.inside.briefing());
-        FromWorker::Status { token, stats, gauges, lag: self.meter.lag(), briefing }
+        let (lag, condition) = (self.meter.lag(), self.inside.condition());
+        FromWorker::Status { token, stats, gauges, lag, condition, briefing }
     }
 
     fn say(&self, message: &FromWorker) {

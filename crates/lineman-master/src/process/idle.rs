@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, pending, ready};
 use lineman_wire::Result;
 use lineman_wire::briefing::Predecessor;
-use lineman_wire::stats::{Row, Stats};
+use lineman_wire::stats::{Condition, Row, Stats};
 use lineman_wire::ticket_keys::TicketKeys;
 
 use crate::program::Inside;
@@ -34,6 +34,10 @@ impl Inside for Idle {
 
     fn status(&self) -> (Stats, BTreeMap<String, u64>) {
         (Stats::default(), BTreeMap::new())
+    }
+
+    fn condition(&self) -> Condition {
+        Condition::default()
     }
 
     fn briefing(&self) -> Option<String> {

@@ -21,6 +21,7 @@ pub use lineman_master::service::{
     StopOrder, Traffic,
 };
 pub use lineman_wire::briefing::{MAX_BRIEFING, Predecessor};
+pub use lineman_wire::stats::Condition;
 pub use listening::Listening;
 pub use processes::{ProcessHooks, Processes};
 
@@ -102,6 +103,12 @@ pub trait Running: 'static {
     /// Runs last, when every connection is closed: the `on_stop` of users.
     fn stopped(&self) -> LocalFuture<()> {
         Box::pin(async {})
+    }
+
+    /// What is not as it should be, in words, and whether new clients are better off elsewhere; asked once a
+    /// second. The default has nothing to say.
+    fn condition(&self) -> Condition {
+        Condition::default()
     }
 
     /// Returns what the next process of the slot is to know, at most [`MAX_BRIEFING`] bytes; what is longer
