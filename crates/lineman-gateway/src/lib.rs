@@ -18,6 +18,7 @@ mod gateway;
 mod register;
 mod secret;
 mod recurrence;
+mod outage;
 mod strangers;
 mod reach;
 

@@ -22,6 +22,12 @@ impl Recurrence {
         self.count += 1;
     }
 
+    /// As [`Recurrence::add`], where the log has a line of its own about it.
+    pub(crate) fn add_told(&mut self) {
+        self.count += 1;
+        self.told += 1;
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
@@ -52,5 +58,7 @@ mod tests {
         assert_eq!(recurrence.untold(now + QUIET / 2), None);
         assert_eq!(recurrence.untold(now + QUIET), Some(5));
         assert_eq!((recurrence.untold(now + QUIET * 3), recurrence.count()), (None, 6));
+        recurrence.add_told();
+        assert_eq!((recurrence.untold(now + QUIET * 5), recurrence.count()), (None, 7));
     }
 }

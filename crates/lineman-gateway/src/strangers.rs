@@ -3,11 +3,13 @@
 //! Kept by the register and by a gateway's inner port, which close those that it names. It reads no clock.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lineman::connection::CloseReason;
 use tokio::time::Instant;
 
+use crate::outage::Outage;
 use crate::recurrence::Recurrence;
 
 /// How many there may be by default: a peer of the cluster is one for a round trip.
@@ -26,6 +28,12 @@ pub(crate) const LOGIN_TIME: Duration = Duration::from_secs(5);
 /// The most bytes that one may send: a peer of the cluster introduces itself in some hundred.
 pub(crate) const LOGIN_BYTES: usize = 4 * 1024;
 
+/// How many peers that were refused are remembered, so that each is told of once and then in sums.
+const REMEMBERED: usize = 64;
+
+/// How long one is remembered that does not come again: as long as twice the longest pause of ours.
+const MEMORY: Duration = Duration::from_mins(2);
+
 /// Those of one port.
 #[derive(Debug)]
 pub(crate) struct Strangers {
@@ -36,11 +44,19 @@ pub(crate) struct Strangers {
     /// Since when each is there. Later ones have greater numbers.
     since: BTreeMap<u64, Instant>,
     pub(crate) refused: Recurrence,
+    /// Peers that spoke our protocol and were refused, by their address and the reason; when they came last.
+    named: BTreeMap<(IpAddr, String), (Instant, Outage)>,
 }
 
 impl Strangers {
     pub(crate) fn new(bound: usize, time: Duration) -> Self {
-        Self { bound, time, since: BTreeMap::new(), refused: Recurrence::default() }
+        Self {
+            bound,
+            time,
+            since: BTreeMap::new(),
+            refused: Recurrence::default(),
+            named: BTreeMap::new(),
+        }
     }
 
     /// A peer is there. Returns those that have to give way, if there are too many: the oldest.
@@ -64,6 +80,26 @@ impl Strangers {
     /// A peer has shown the key, or is refused.
     pub(crate) fn leave(&mut self, peer: u64) {
         self.since.remove(&peer);
+    }
+
+    /// A peer that spoke our protocol is refused: a misconfigured one, as a rule, which will try again. Returns how
+    /// often it has come, if the log is to tell of it now.
+    pub(crate) fn refuse(&mut self, address: IpAddr, problem: &str, now: Instant) -> Option<u32> {
+        self.named.retain(|_, (last, _)| now.saturating_duration_since(*last) < MEMORY);
+        let key = (address, problem.to_owned());
+        if let Some((last, outage)) = self.named.get_mut(&key) {
+            *last = now;
+            outage.again(problem);
+        } else if self.named.len() < REMEMBERED {
+            self.named.insert(key.clone(), (now, Outage::new(problem, now)));
+        }
+        let Some((_, outage)) = self.named.get_mut(&key) else {
+            // So many cannot all be ours: they are told of in one sum.
+            self.refused.add();
+            return None;
+        };
+        self.refused.add_told();
+        outage.is_due(now).then(|| outage.attempts())
     }
 
     /// A peer's connection has ended; returns whether that was a refusal of what it sent before the key.
@@ -107,5 +143,24 @@ mod tests {
         assert_eq!(strangers.len(), 2 * BURST);
         assert_eq!(strangers.come(100, at(9)).len(), 2 * BURST - 1);
         assert_eq!(Strangers { time: Duration::ZERO, ..strangers }.late(at(99)), [0; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_refused_again_and_again_is_told_of_once_and_then_in_sums() {
+        let begun = Instant::now();
+        let mut strangers = Strangers::new(2, LOGIN_TIME);
+        let mut refuse = |host: u8, problem: &str, seconds| {
+            let address = IpAddr::from([10, 0, 0, host]);
+            strangers.refuse(address, problem, begun + Duration::from_secs(seconds))
+        };
+        let told: Vec<_> = (0..100).filter_map(|second| refuse(1, "wrong key", second)).collect();
+        assert_eq!(told, [1, 61]);
+        assert_eq!(refuse(2, "wrong key", 100), Some(1), "another machine");
+        assert_eq!(refuse(1, "wrong cluster", 111), Some(1), "another reason");
+        assert_eq!(refuse(2, "wrong key", 250), Some(1), "it was forgotten");
+        let many = (3..=255).filter_map(|host| refuse(host, "wrong key", 250));
+        assert_eq!(many.count(), REMEMBERED - 1);
+        assert_eq!(strangers.refused.count(), 103 + 253);
+        assert_eq!(strangers.refused.untold(begun), Some(253 - 63), "the rest is a sum");
     }
 }
