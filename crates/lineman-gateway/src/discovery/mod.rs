@@ -5,10 +5,12 @@
 //! with every register gone, what is connected goes on.
 
 mod liveness;
+mod standing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::liveness::{Ask, Liveness};
+use self::standing::{SETTLED, Standing};
+use crate::outage::{self, why};
 use crate::reach::patience_with_register;
 use crate::recurrence::Recurrence;
 
@@ -46,10 +50,12 @@ const MAX_LINE: usize = 1024 * 1024;
 pub(crate) enum Announcement {
     /// Businesses reach us at this `ip:port`.
     Gateway {
-        /// The address of the inner listener.
-        address: String,
+        /// The address of the inner listener, or the one that leads there.
+        address: SocketAddr,
         /// Names this run of the process.
         epoch: String,
+        /// The address was set to be announced, whatever this machine's are.
+        explicit: bool,
     },
     /// We want to know all gateways.
     Business,
@@ -70,6 +76,7 @@ pub(crate) type Heard = Rc<dyn Fn(usize, List)>;
 #[derive(Debug)]
 pub(crate) struct Discovery {
     tasks: Vec<JoinHandle<()>>,
+    visitors: Vec<Rc<Visitor>>,
 }
 
 impl Discovery {
@@ -82,22 +89,71 @@ impl Discovery {
         announcement: &Announcement,
         heard: &Heard,
     ) -> Self {
-        let attend = |(number, address): (usize, &String)| {
-            let visitor = Visitor {
+        let visitor = |(number, address): (usize, &String)| {
+            Rc::new(Visitor {
                 number,
                 address: address.clone(),
+                announced: match announcement {
+                    Announcement::Gateway { address, .. } => Some(*address),
+                    Announcement::Business => None,
+                },
+                standing: RefCell::default(),
+                ended: RefCell::default(),
+                hurry: Notify::new(),
                 greeting: greeting(announcement, secret_key),
                 heard: Rc::clone(heard),
                 connection: Cell::default(),
                 liveness: RefCell::default(),
                 changed: Notify::new(),
                 refused_lines: RefCell::default(),
-            };
-            tokio::task::spawn_local(attend(table.clone(), Rc::new(visitor)))
+            })
         };
         let default = [DEFAULT_REGISTER.to_owned()];
         let registers = if registers.is_empty() { &default } else { registers };
-        Self { tasks: registers.iter().enumerate().map(attend).collect() }
+        let visitors: Vec<_> = registers.iter().enumerate().map(visitor).collect();
+        let attend = |visitor| tokio::task::spawn_local(attend(table.clone(), Rc::clone(visitor)));
+        Self { tasks: visitors.iter().map(attend).collect(), visitors }
+    }
+
+    /// Returns how many registers take us.
+    pub(crate) fn connected(&self) -> usize {
+        self.visitors.iter().filter(|visitor| visitor.standing.borrow().well).count()
+    }
+
+    /// Returns whether the register of that number takes us, so that its list is of now.
+    pub(crate) fn is_connected(&self, register: usize) -> bool {
+        self.visitors.get(register).is_some_and(|visitor| visitor.standing.borrow().well)
+    }
+
+    /// Returns a line for each thing that is not as it should be.
+    pub(crate) fn remarks(&self, now: Instant) -> Vec<String> {
+        let missing =
+            |visitor: &Rc<Visitor>| visitor.standing.borrow().describe(&visitor.address, now);
+        let missing: Vec<_> = self.visitors.iter().filter_map(missing).collect();
+        let notices = self.visitors.iter().filter_map(|visitor| {
+            let standing = visitor.standing.borrow();
+            Some(format!("register {}: {}", visitor.address, standing.notice.as_ref()?))
+        });
+        outage::line("registers", self.visitors.len(), &missing)
+            .into_iter()
+            .chain(notices)
+            .collect()
+    }
+
+    /// Returns what a register says where another gateway has our address.
+    pub(crate) fn address_taken(&self) -> Option<String> {
+        self.visitors.iter().find_map(|visitor| {
+            let standing = visitor.standing.borrow();
+            Some(format!("register {} {}", visitor.address, standing.address_taken()?))
+        })
+    }
+
+    /// Tries registers at once that have refused us: what they object to may be mended.
+    pub(crate) fn hurry(&self) {
+        for visitor in &self.visitors {
+            visitor.standing.borrow_mut().hurry();
+            visitor.hurry.notify_waiters();
+        }
     }
 }
 
@@ -112,10 +168,13 @@ impl Drop for Discovery {
 fn greeting(announcement: &Announcement, secret_key: &Secret) -> Line {
     let secret_key = secret_key.clone();
     match announcement {
-        Announcement::Gateway { address, epoch } => {
-            let (address, epoch) = (address.clone(), Some(epoch.clone()));
-            Line::GatewayConnect { address, secret_key, epoch }
-        }
+        Announcement::Gateway { address, epoch, explicit } => Line::GatewayConnect {
+            address: address.to_string(),
+            secret_key,
+            epoch: Some(epoch.clone()),
+            lineman: Some(EXTENSION_VERSION),
+            explicit: *explicit,
+        },
         Announcement::Business => {
             Line::WorkerConnect { secret_key, lineman: Some(EXTENSION_VERSION) }
         }
@@ -142,32 +201,35 @@ pub(crate) async fn resolve(address: &str) -> Result<SocketAddr> {
 
 /// Keeps a connection to one register for as long as the task lives.
 async fn attend(table: Table, visitor: Rc<Visitor>) {
-    let (mut complained, mut failures) = (false, 0_u32);
+    let mut failures = 0_u32;
     loop {
         let begun = Instant::now();
+        visitor.standing.borrow_mut().begin();
         let outcome = visit(&table, &visitor).await;
-        if let Err(error) = &outcome {
-            tracing::debug!(register = visitor.address, %error, "no connection");
-        }
-        // One line for each time it goes away, not one for each second it stays away.
         let was_up = outcome.is_ok() && begun.elapsed() >= RETRY;
-        complained &= !was_up;
         // An attempt that got no answer is a pause as well.
         let spent = if was_up { Duration::ZERO } else { begun.elapsed() };
         failures = if was_up { 0 } else { failures };
         let pause = retry_pause(failures).saturating_sub(spent);
         failures = failures.saturating_add(1);
-        if !complained {
-            tracing::warn!(register = visitor.address, "register not connected, trying again");
-            complained = true;
+        let problem = match (visitor.ended.take(), outcome) {
+            (Some(ended), _) => ended,
+            (None, Err(error)) => error.to_string(),
+            (None, Ok(())) => "it does not answer".to_owned(),
+        };
+        let refused =
+            visitor.standing.borrow_mut().lost(&visitor.address, &problem, Instant::now());
+        tokio::select! {
+            () = tokio::time::sleep(refused.unwrap_or(pause)) => {}
+            () = visitor.hurry.notified() => {}
         }
-        tokio::time::sleep(pause).await;
     }
 }
 
 /// Connects, and returns when the connection has ended; an error is one that never came up.
 async fn visit(table: &Table, visitor: &Rc<Visitor>) -> Result {
     let address = resolve(&visitor.address).await?;
+    visitor.look_at(address.ip());
     let handler = Rc::clone(visitor) as Rc<dyn Handler<Text>>;
     let serve = Serve::links(|| Text::with_max_size(MAX_LINE), handler);
     // For one that answers no pings, as PHP's.
@@ -179,7 +241,13 @@ async fn visit(table: &Table, visitor: &Rc<Visitor>) -> Result {
     if answered.is_err() || visitor.liveness.borrow().is_none() {
         return Err("it did not come up".into());
     }
+    let up = Instant::now();
     while visitor.connection.get().is_some() {
+        let settles = SETTLED.saturating_sub(up.elapsed());
+        let well = visitor.standing.borrow().well;
+        if !well && settles.is_zero() {
+            visitor.standing.borrow_mut().is_well(&visitor.address);
+        }
         let ask = match &mut *visitor.liveness.borrow_mut() {
             Some(liveness) if !address.ip().is_loopback() => liveness.ask(Instant::now()),
             // What is on this machine is not gone without the kernel's word.
@@ -192,6 +260,7 @@ async fn visit(table: &Table, visitor: &Rc<Visitor>) -> Result {
                 return Ok(());
             }
             Ask::After(time) => {
+                let time = if settles.is_zero() { time } else { time.min(settles) };
                 // Passed or not: it is looked what is due.
                 tokio::time::timeout(time, visitor.changed.notified()).await.unwrap_or_default();
             }
@@ -213,6 +282,13 @@ impl Drop for Hangup {
 struct Visitor {
     number: usize,
     address: String,
+    /// Where we say that we are, if we are a gateway.
+    announced: Option<SocketAddr>,
+    standing: RefCell<Standing>,
+    /// Why the last connection has ended.
+    ended: RefCell<Option<String>>,
+    /// The pause before the next attempt ends.
+    hurry: Notify,
     greeting: Line,
     heard: Heard,
     /// The connection that counts: one that was given up may have its last events still before it.
@@ -224,6 +300,16 @@ struct Visitor {
     refused_lines: RefCell<Recurrence>,
 }
 
+impl fmt::Debug for Visitor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Visitor")
+            .field("address", &self.address)
+            .field("standing", &*self.standing.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Handler<Text> for Visitor {
     fn on_event(&self, connection: &Connection<Text>, event: Event<Text>) -> Turn {
         if self.connection.get() != Some(connection.id()) {
@@ -233,10 +319,10 @@ impl Handler<Text> for Visitor {
             Event::Connect => {
                 self.liveness.replace(Some(Liveness::new(Instant::now())));
                 self.changed.notify_one();
-                tracing::info!(register = self.address, "register connected");
+                tracing::debug!(register = self.address, "register connected");
                 return Turn::Done(connection.send(self.greeting.encode()));
             }
-            Event::Message(line) => self.on_line(&line),
+            Event::Message(line) => return Turn::Done(self.on_line(connection, &line)),
             Event::Close(reason) => self.on_close(&reason),
             Event::Open(()) | Event::Opened => {}
         }
@@ -252,17 +338,25 @@ impl Visitor {
         }
     }
 
-    fn on_line(&self, line: &str) {
+    fn on_line(&self, connection: &Connection<Text>, line: &str) -> Result {
         match Line::parse(line.as_bytes()) {
             Ok(Line::BroadcastAddresses { addresses, epochs }) => {
+                self.standing.borrow_mut().is_well(&self.address);
                 (self.heard)(self.number, List { addresses, epochs });
             }
             Ok(Line::Alive { .. }) => {
                 if let Some(liveness) = &mut *self.liveness.borrow_mut() {
                     liveness.answered();
                 }
+                self.standing.borrow_mut().is_well(&self.address);
                 self.changed.notify_one();
             }
+            Ok(Line::Refused { reason, address_taken }) => {
+                self.standing.borrow_mut().refuse(&reason, address_taken, Instant::now());
+            }
+            Ok(Line::Notice { text }) => self.standing.borrow_mut().find_odd(&self.address, text),
+            // It wonders whether we live.
+            Ok(Line::Ping) => return connection.send(Line::Ping.encode()),
             Ok(_) => tracing::debug!(register = self.address, "a line that is not for us"),
             Err(error) => {
                 let mut refused = self.refused_lines.borrow_mut();
@@ -272,13 +366,33 @@ impl Visitor {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A register on another machine introduces us to others: those would look for a loopback address on
+    /// their own.
+    fn look_at(&self, register: IpAddr) {
+        let announced = self.announced.filter(|announced| announced.ip().is_loopback());
+        if let Some(announced) = announced.filter(|_| !is_of_this_machine(register)) {
+            let text = format!(
+                "it is on another machine, and this gateway announces {announced}, where none but this \
+                 machine's own businesses find it (hint: lan_ip)"
+            );
+            self.standing.borrow_mut().find_odd(&self.address, text);
+        }
     }
 
     fn on_close(&self, reason: &CloseReason) {
+        self.ended.replace(Some(why(reason)));
         tracing::debug!(register = self.address, %reason, "register connection closed");
         self.connection.set(None);
         self.changed.notify_one();
     }
+}
+
+/// Returns whether an address is one of this machine's: the kernel lets a socket have it.
+fn is_of_this_machine(address: IpAddr) -> bool {
+    address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
 }
 
 #[cfg(test)]
