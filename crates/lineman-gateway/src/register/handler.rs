@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use lineman::connection::{CloseReason, Connection, Event, Handler, Turn};
@@ -28,6 +29,8 @@ impl Desk {
 
     /// Closes peers that have not said in time what they are; call it after each part of [`period`].
     pub(super) fn check_silence(&self) {
+        self.book.borrow_mut().give_up_silent(Instant::now());
+        self.carry_out_due();
         let late = self.book.borrow().strangers.late(Instant::now());
         for peer in late {
             let connection = self.connections.borrow().get(&peer).cloned();
@@ -78,6 +81,32 @@ impl Desk {
         }
     }
 
+    /// Tells of a peer that spoke our protocol and is refused all the same: once, and then in sums.
+    fn objected(&self, connection: &Connection<Text>, problem: &str) {
+        let (peer, now) = (connection.peer_addr(), Instant::now());
+        let address = peer.internet().map_or(IpAddr::from([0; 4]), |address| address.ip());
+        let mut book = self.book.borrow_mut();
+        book.strangers.leave(connection.id());
+        let told = book.strangers.refuse(address, problem, now);
+        drop(book);
+        if let Some(attempts) = told {
+            tracing::warn!(%peer, problem, attempts, "peer refused");
+        }
+    }
+
+    /// Does what has become due about other peers.
+    fn carry_out_due(&self) {
+        let due = self.book.borrow_mut().take_due();
+        for (peer, reaction) in due {
+            let connection = self.connections.borrow().get(&peer).cloned();
+            match connection {
+                Some(connection) => self.answer(&connection, reaction),
+                None if reaction == Reaction::TellAll => self.tell_all(),
+                None => {}
+            }
+        }
+    }
+
     fn answer(&self, connection: &Connection<Text>, answer: Reaction) {
         match answer {
             Reaction::Nothing => {}
@@ -93,9 +122,26 @@ impl Desk {
             }
             Reaction::RefuseWith(text) => {
                 self.refused(connection, "not our protocol");
-                if let Err(error) = connection.close_with(text.to_owned()) {
-                    tracing::debug!(%error, "refused without a word");
+                close_with(connection, text.to_owned());
+            }
+            Reaction::Object(problem, line) => {
+                self.objected(connection, &problem);
+                match line {
+                    Some(line) => close_with(connection, line),
+                    None => connection.close(CloseReason::Protocol { code: 1008, problem }),
                 }
+            }
+            Reaction::Notice(text, speaks) => {
+                tracing::warn!(peer = %connection.peer_addr(), text, "a peer looks misconfigured");
+                if speaks == Speaks::Extension {
+                    say(connection, Line::Notice { text }.encode());
+                }
+            }
+            Reaction::Say(line) => say(connection, line),
+            Reaction::Ask => say(connection, Line::Ping.encode()),
+            Reaction::Drop => {
+                tracing::warn!(peer = %connection.peer_addr(), "another gateway has this one's address, and it is silent");
+                connection.abort();
             }
         }
     }
@@ -129,6 +175,19 @@ fn say_alive(connection: &Connection<Text>) {
     }
 }
 
+/// Says something beside the list; a peer that does not read need not hear it.
+fn say(connection: &Connection<Text>, line: String) {
+    if let Err(error) = connection.send(line) {
+        tracing::debug!(peer = %connection.peer_addr(), %error, "not told");
+    }
+}
+
+fn close_with(connection: &Connection<Text>, farewell: String) {
+    if let Err(error) = connection.close_with(farewell) {
+        tracing::debug!(%error, "refused without a word");
+    }
+}
+
 /// Sends the list; a business that does not read is cut off, and asks again when it comes back.
 fn tell(connection: &Connection<Text>, list: Bytes) {
     if let Err(error) = connection.send_encoded(list) {
@@ -142,13 +201,16 @@ impl Handler<Text> for Desk {
         match event {
             Event::Connect => self.connected(connection),
             Event::Message(line) => {
-                let answer = self.book.borrow_mut().heard(connection.id(), &line);
-                let speaks = self.book.borrow().speaks(connection.id());
+                let from = connection.peer_addr().internet();
+                let (id, now) = (connection.id(), Instant::now());
+                let answer = self.book.borrow_mut().heard(id, from, &line, now);
+                let speaks = self.book.borrow().speaks(id);
                 let is_entered = matches!(answer, Reaction::TellPeer | Reaction::TellAll);
                 if is_entered && speaks == Speaks::Extension {
                     say_alive(connection);
                 }
                 self.answer(connection, answer);
+                self.carry_out_due();
             }
             Event::Close(reason) => {
                 tracing::debug!(peer = %connection.peer_addr(), %reason, "peer gone");
@@ -158,6 +220,7 @@ impl Handler<Text> for Desk {
                 }
                 let answer = self.book.borrow_mut().gone(connection.id());
                 self.answer(connection, answer);
+                self.carry_out_due();
             }
             Event::Open(()) | Event::Opened => {}
         }

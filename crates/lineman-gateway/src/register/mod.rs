@@ -4,6 +4,7 @@
 //! message's way: with it gone, everything that is connected goes on.
 
 mod book;
+mod rivals;
 mod handler;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,11 @@ use book::period;
 use handler::Desk;
 
 use crate::rounds::part_of;
+use crate::secret;
 use crate::strangers::{LOGIN_BYTES, LOGIN_TIME, STRANGERS, Strangers};
+
+/// How often it is looked for peers that do not answer, where none has to say what it is in time.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A register: one process that introduces gateways and businesses to each other.
 ///
@@ -42,6 +47,7 @@ pub struct Register {
     listening: Listening,
     address: String,
     secret_key: Secret,
+    cluster: String,
     silence_limit: Duration,
     strangers: usize,
 }
@@ -56,6 +62,7 @@ impl Register {
             listening: Listening::default(),
             address: address.into(),
             secret_key: Secret::default(),
+            cluster: String::new(),
             silence_limit: LOGIN_TIME,
             strangers: STRANGERS,
         }
@@ -68,6 +75,17 @@ impl Register {
     #[must_use]
     pub fn secret_key(mut self, key: impl Into<String>) -> Self {
         self.secret_key = Secret::new(key);
+        self
+    }
+
+    /// Sets the name of the cluster, which its gateways and businesses have to have, too: 1 to 64 letters, digits,
+    /// `-`, `_` and `.` of ASCII. One that says another name is refused, and both logs name the two. Default: none.
+    ///
+    /// The name is a part of what is shown as the key, `NAME:KEY`; that is the `secretKey` of a peer of
+    /// `GatewayWorker`'s.
+    #[must_use]
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
         self
     }
 
@@ -85,6 +103,10 @@ impl Register {
     pub fn strangers(mut self, bound: usize) -> Self {
         self.strangers = bound;
         self
+    }
+
+    fn secret(&self) -> Result<Secret> {
+        Ok(secret::of_service(self.processes.name(), &self.secret_key, &self.cluster)?)
     }
 
     /// Runs a program of this one service.
@@ -105,17 +127,20 @@ impl Service for Register {
         }
     }
 
+    fn check(&self) -> Result {
+        self.listening.front.check()?;
+        self.secret().map(drop)
+    }
+
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
+            let secret = self.secret()?;
             let hooks = self.processes.start(context.slot()).await?;
-            let desk = Rc::new(Desk::new(
-                self.secret_key,
-                Strangers::new(self.strangers, self.silence_limit),
-            ));
-            if let Some(part) = part_of(period(self.silence_limit)) {
-                let desk = Rc::clone(&desk);
-                timer::every(part, async move || desk.check_silence());
-            }
+            let desk =
+                Rc::new(Desk::new(secret, Strangers::new(self.strangers, self.silence_limit)));
+            let part = part_of(period(self.silence_limit)).unwrap_or(LOOK);
+            let looks = Rc::clone(&desk);
+            timer::every(part, async move || looks.check_silence());
             for listener in context.listeners {
                 let make = || Text::with_max_size(LOGIN_BYTES);
                 let serve = Serve::links(make, Rc::<Desk>::clone(&desk));

@@ -7,6 +7,7 @@ use lineman::Table;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::*;
 use crate::discovery::{Announcement, Discovery, Heard};
@@ -80,6 +81,11 @@ impl Scene {
     }
 }
 
+fn gateway(address: &str, epoch: &str) -> Announcement {
+    let address = address.parse().unwrap();
+    Announcement::Gateway { address, epoch: epoch.to_owned(), explicit: false }
+}
+
 /// Waits until nothing is left to do: the paused clock goes on only then.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -91,9 +97,7 @@ fn a_business_hears_of_gateways_that_come_and_go() {
         let (log, silent) = (Log::default(), Log::default());
         let business = scene.attend("k", &Announcement::Business, &log);
         assert_eq!(log.next().await, "0: ");
-        let address = "10.0.0.1:2900".to_owned();
-        let announcement = Announcement::Gateway { address, epoch: "e".to_owned() };
-        let gateway = scene.attend("k", &announcement, &silent);
+        let gateway = scene.attend("k", &gateway("10.0.0.1:2900", "e1"), &silent);
         assert_eq!(log.next().await, "0: 10.0.0.1:2900");
         assert_eq!(scene.gauges(), (1, 1));
         drop(gateway);
@@ -149,13 +153,73 @@ fn a_refusal_is_counted_once_where_the_table_or_the_register_ends_it() {
 fn a_peer_without_the_key_is_refused_and_tries_again() {
     run(async |scene| {
         let log = Log::default();
-        let _business = scene.attend("wrong", &Announcement::Business, &log);
+        let business = scene.attend("wrong", &Announcement::Business, &log);
         settle().await;
         assert_eq!((scene.table.stats().accepted, scene.gauges()), (1, (0, 0)));
         tokio::time::sleep(Duration::from_mins(1)).await;
         let tried = scene.table.stats().accepted;
-        assert!((40..=125).contains(&tried), "{tried}");
+        assert!((5..=8).contains(&tried), "it waits longer each time: {tried}");
         assert!(log.0.borrow().is_empty());
+        let remarks = business.remarks(Instant::now());
+        let [remark] = &remarks[..] else { panic!("{remarks:?}") };
+        let register = scene.address;
+        let said = format!("registers 0 of 1: {register} refuses this process: wrong secret key (");
+        assert!(remark.starts_with(&said), "{remark}");
+        assert_eq!(business.connected(), 0);
+        business.hurry();
+        settle().await;
+        assert_eq!(scene.table.stats().accepted, tried + 1, "a reload ends the pause");
+    });
+}
+
+#[test]
+fn two_that_live_cannot_have_one_address() {
+    run(async |scene| {
+        let log = Log::default();
+        let _business = scene.attend("k", &Announcement::Business, &log);
+        assert_eq!(log.next().await, "0: ");
+        let silent = Log::default();
+        let first = scene.attend("k", &gateway("10.0.0.1:2900", "e1"), &silent);
+        assert_eq!(log.next().await, "0: 10.0.0.1:2900");
+        let second = scene.attend("k", &gateway("10.0.0.1:2900", "e2"), &silent);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let taken = second.address_taken().unwrap_or_else(|| panic!("{second:?} {first:?}"));
+        assert!(taken.contains("refuses this process: address 10.0.0.1:2900 is taken"), "{taken}");
+        assert_eq!((first.address_taken(), first.connected(), second.connected()), (None, 1, 0));
+        let remarks = first.remarks(Instant::now());
+        assert!(
+            remarks[0].contains("announced the address 10.0.0.1:2900 of this one"),
+            "{remarks:?}"
+        );
+        assert!(log.0.borrow().is_empty(), "no business hears of it");
+        // The one that has it goes, so the other one may have it.
+        drop(first);
+        while log.next().await != "0: 10.0.0.1:2900" {}
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!((second.address_taken(), second.connected()), (None, 1));
+        assert!(second.remarks(Instant::now()).is_empty());
+    });
+}
+
+#[test]
+fn a_loopback_address_beside_a_register_elsewhere_is_remarked() {
+    run(async |scene| {
+        let remarks = |announced: &str, register: &str| {
+            let (secret, none) = (Secret::new("k"), Log::default());
+            let registers = [register.to_owned()];
+            let announcement = gateway(announced, "e1");
+            Discovery::start(&scene.table, &registers, &secret, &announcement, &none.heard())
+        };
+        // An address for documentation, which no machine has.
+        let found = remarks("127.0.0.1:4000", "192.0.2.7:1236");
+        let fine =
+            [remarks("192.0.2.1:4000", "192.0.2.7:1236"), remarks("127.0.0.1:4000", "127.0.0.9:1")];
+        settle().await;
+        let text = found.remarks(Instant::now()).join("\n");
+        let said = "register 192.0.2.7:1236: it is on another machine, and this gateway announces 127.0.0.1:4000";
+        assert!(text.contains(said), "{text}");
+        let text: Vec<_> = fine.iter().flat_map(|found| found.remarks(Instant::now())).collect();
+        assert!(!text.join("\n").contains("another machine"), "{text:?}");
     });
 }
 
