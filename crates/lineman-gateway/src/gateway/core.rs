@@ -125,6 +125,8 @@ pub(super) struct Core<C: Outlet> {
     pub(super) unread_peers: FxHashSet<u64>,
     /// When the last sweep was.
     pub(super) swept: Instant,
+    /// Since when no business takes events, if none does; as of the last sweep, or the last one that came.
+    pub(super) unserved_since: Option<Instant>,
     /// The clients, for heartbeats.
     pub(super) client_rounds: Rounds<u32>,
     /// The links, for pings.
@@ -155,6 +157,7 @@ impl<C: Outlet> Core<C> {
             looked_for: BTreeSet::new(),
             unread_peers: FxHashSet::default(),
             swept: Instant::now(),
+            unserved_since: Some(Instant::now()),
             counts: Counts::default(),
             now: Instant::now(),
         }

@@ -88,7 +88,9 @@ pub struct Gateway<P: Driver = WebSocket> {
     websocket: websocket::Options,
     registers: Vec<String>,
     secret_key: Secret,
+    cluster: String,
     lan_ip: String,
+    announced_ip: Option<String>,
     start_port: u16,
     heartbeat: Heartbeat,
     link_ping_interval: Option<Duration>,
@@ -184,10 +186,31 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
-    /// Sets the IPv4 address at which businesses reach this machine. Default `127.0.0.1`.
+    /// Sets the name of the cluster: [`Register::cluster`](crate::Register::cluster). A business of another cluster
+    /// is refused. Default: none.
+    #[must_use]
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
+        self
+    }
+
+    /// Sets the IPv4 address of this machine at which businesses reach it: links are listened for there, it is
+    /// announced, and in client ids. Default `127.0.0.1`, which is right where the whole cluster is on one machine.
+    ///
+    /// What no machine can be reached at, and without [`Gateway::announced_ip`] what is not this machine's, is
+    /// refused at the start. Two machines with one address are found by the register, which refuses the second.
     #[must_use]
     pub fn lan_ip(mut self, address: impl Into<String>) -> Self {
         self.lan_ip = address.into();
+        self
+    }
+
+    /// Sets the IPv4 address that is announced where it is another one than [`Gateway::lan_ip`]: behind NAT, or in
+    /// a container whose ports are published. It is in client ids, and has to lead to the port of each process here
+    /// under the same number ([`Gateway::start_port`]); `lan_ip` may be `0.0.0.0` then. Default: `lan_ip`.
+    #[must_use]
+    pub fn announced_ip(mut self, address: impl Into<String>) -> Self {
+        self.announced_ip = Some(address.into());
         self
     }
 
@@ -344,7 +367,9 @@ impl<P: ClientDialect> Gateway<P> {
             websocket: websocket::Options::default(),
             registers: Vec::new(),
             secret_key: Secret::default(),
+            cluster: String::new(),
             lan_ip: "127.0.0.1".to_owned(),
+            announced_ip: None,
             start_port: 0,
             heartbeat: Heartbeat { interval, limit: 0, data: Bytes::new() },
             link_ping_interval: None,

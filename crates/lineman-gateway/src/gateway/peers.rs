@@ -5,13 +5,16 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use lineman::connection::CloseReason;
 use lineman_wire::link::{
-    Control, EXTENSION_VERSION, Event, Hello, Login, MAX_REPLY, Packet, Query, Request, Secret,
+    Control, EXTENSION_VERSION, Event, Hello, Login, MAX_REPLY, Packet, Query, Request,
 };
 
 use super::core::{Core, Counts, InnerPeer};
 use super::links::{Intake, Link, LinkOutlet};
 use super::outlet::Outlet;
 use crate::secret;
+
+/// The version of the extension from which on a business is told why it is refused.
+const TOLD: u32 = 3;
 
 impl<C: Outlet> Core<C> {
     pub(super) fn peer_came(&mut self, outlet: LinkOutlet) {
@@ -60,11 +63,9 @@ impl<C: Outlet> Core<C> {
     }
 
     fn log_in(&mut self, outlet: LinkOutlet, login: Login) {
-        let secret_key = match &login {
-            Login::Worker { secret_key, .. } | Login::Client { secret_key } => secret_key,
-        };
-        if !self.is_right(secret_key) {
-            return self.refuse(&*outlet, "wrong secret key");
+        let (Login::Worker { secret_key, .. } | Login::Client { secret_key }) = &login;
+        if let Some(problem) = secret::objection(&self.policy.secret_key, secret_key) {
+            return self.object(&*outlet, &login, problem);
         }
         self.strangers.leave(outlet.id());
         if let Some(peer) = self.peers.get_mut(&outlet.id()) {
@@ -76,8 +77,21 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    fn is_right(&self, secret_key: &Secret) -> bool {
-        secret::is_right(&self.policy.secret_key, secret_key)
+    /// Refuses a peer that is misconfigured, and says why to one that understands it.
+    fn object(&mut self, outlet: &dyn Outlet<Form = Bytes>, login: &Login, problem: String) {
+        self.strangers.leave(outlet.id());
+        let peer = outlet.peer();
+        if let Some(attempts) = self.strangers.refuse(peer.ip(), &problem, self.now) {
+            tracing::warn!(%peer, problem, attempts, "peer of the inner port refused");
+        }
+        if let Login::Worker { lineman, .. } = login
+            && *lineman >= Some(TOLD)
+            && let Err(error) =
+                outlet.send(&Packet::from(Event::Refused(problem.clone())).to_bytes())
+        {
+            tracing::debug!(%peer, %error, "refused without a word");
+        }
+        outlet.close(CloseReason::Protocol { code: 1008, problem });
     }
 
     fn open_link(&mut self, outlet: LinkOutlet, worker_key: &str, extension: Option<u32>) {
@@ -96,6 +110,7 @@ impl<C: Outlet> Core<C> {
             link.push_event(Event::Hello(hello), self.now);
         }
         self.links.insert(id, link);
+        self.unserved_since = None;
         self.link_rounds.insert(id);
         if let Some(former) = former {
             self.replace_link(former);
@@ -168,6 +183,11 @@ impl<C: Outlet> Core<C> {
 
     /// Looks for what has waited too long: peers without a key, clients without a business.
     pub(super) fn sweep(&mut self) {
+        if self.links.iter().any(|link| link.state == Intake::Open) {
+            self.unserved_since = None;
+        } else {
+            self.unserved_since.get_or_insert(self.now);
+        }
         for peer in self.strangers.late(self.now) {
             let outlet = self.peers.get(&peer).map(|peer| Rc::clone(&peer.outlet));
             if let Some(outlet) = outlet {

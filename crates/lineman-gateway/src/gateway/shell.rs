@@ -68,6 +68,11 @@ impl<C: Outlet> Shell<C> {
         self.core.borrow().gauges()
     }
 
+    /// Returns for how long no business was linked, if none is.
+    pub(super) fn unserved(&self) -> Option<Duration> {
+        Some(self.core.borrow().unserved_since?.elapsed())
+    }
+
     fn clients_port(&self) -> u16 {
         self.core.borrow().identity.clients_port
     }

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use lineman::connection::{Connection, Limits, Serve};
 use lineman::service::{
-    Context, Description, Listen, LocalFuture, Peer, Ports, ProcessHooks, Running, Service, Socket,
+    Condition, Context, Description, Listen, LocalFuture, Peer, Ports, ProcessHooks, Running,
+    Service, Socket,
 };
 use lineman::timer::{self, Timer};
 use lineman::{ConnectionError, Error, Result, Table};
-use lineman_wire::link::Codec;
+use lineman_wire::link::{Codec, Secret};
+use tokio::time::Instant;
 
 use super::Gateway;
 use super::core::{Core, Input, Policy};
 use super::dialect::ClientDialect;
-use super::identity::GatewayIdentity;
+use super::identity::{self, GatewayIdentity};
 use super::ids::Counter;
 use super::outlet::Outlet;
 use super::shell::{ClientDoor, LinkDoor, Shell};
@@ -25,6 +27,7 @@ use crate::check;
 use crate::discovery::{Announcement, Discovery};
 use crate::reach::ReachLimits;
 use crate::rounds::part_of;
+use crate::secret;
 use crate::strangers::LOGIN_BYTES;
 
 /// Bytes that may wait on a link before its clients are paused; `GatewayWorker`'s bound.
@@ -54,15 +57,17 @@ impl<P: ClientDialect> Service for Gateway<P> {
     }
 
     fn check(&self) -> Result {
-        Ok(self.listening.front.check()?)
+        self.listening.front.check()?;
+        self.announced_address()?;
+        self.secret().map(drop)
     }
 
     fn peers(&self) -> Vec<Peer> {
-        let lan_ip = self.lan_ip.parse().ok().filter(|_| self.start_port != 0);
+        let lan_ip = self.announced_address().ok().filter(|_| self.start_port != 0);
         // With a port of the kernel's choice only the registers know where it is.
         let ports = (self.start_port..).take(self.processes.count());
-        let own = ports.filter_map(|port| Some(SocketAddr::new(lan_ip?, port)));
-        check::peers(&self.registers, &self.secret_key, &own.collect::<Vec<_>>())
+        let own = ports.filter_map(|port| Some(SocketAddr::from((lan_ip?, port))));
+        check::peers(&self.registers, &self.secret().unwrap_or_default(), &own.collect::<Vec<_>>())
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
@@ -76,12 +81,16 @@ impl<P: ClientDialect> Gateway<P> {
         let [clients, links] = <[_; 2]>::try_from(context.listeners)
             .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
         let identity = self.identity(&clients, &links)?;
-        let epoch = identity.epoch.clone();
-        let address = format!("{}:{}", identity.lan_ip, identity.links_port);
+        let secret = self.secret()?;
+        let announcement = Announcement::Gateway {
+            address: (identity.lan_ip, identity.links_port).into(),
+            epoch: identity.epoch.clone(),
+            explicit: self.announced_ip.is_some(),
+        };
         let default_pings =
             if identity.lan_ip.is_loopback() { Duration::ZERO } else { LINK_PING_INTERVAL };
         let policy = Policy {
-            secret_key: self.secret_key.clone(),
+            secret_key: secret.clone(),
             heartbeat: self.heartbeat.clone(),
             link_ping_interval: self.link_ping_interval.unwrap_or(default_pings),
             slow_client: self.slow_client,
@@ -103,7 +112,7 @@ impl<P: ClientDialect> Gateway<P> {
         let hooks = self.processes.start(slot).await?;
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
         let limits = Limits { send_queue: LINK_QUEUE, ..Limits::default() };
-        let open = self.secret_key.is_empty();
+        let open = secret.is_empty();
         let make = move || if open { Codec::new() } else { Codec::until_login(LOGIN_BYTES) };
         context.table.listen(links, Serve::links(make, door).limits(limits))?;
         let door = Rc::new(ClientDoor(Rc::clone(&shell)));
@@ -116,28 +125,36 @@ impl<P: ClientDialect> Gateway<P> {
         let discovery = Discovery::start(
             &context.table,
             &self.registers,
-            &self.secret_key,
-            &Announcement::Gateway { address, epoch },
+            &secret,
+            &announcement,
             &(Rc::new(|_, _| {}) as _),
         );
         Ok(RunningGateway {
+            no_business_limit: self.no_business_limit,
             timers: timers.collect(),
             shell,
             table: context.table,
             hooks,
-            _discovery: discovery,
+            discovery,
         })
     }
 
     fn identity(&self, clients: &Socket, links: &Socket) -> Result<GatewayIdentity> {
-        let lan_ip: Ipv4Addr = self.lan_ip.parse().map_err(|_| {
-            self.wrong(&format!("lan_ip {:?} is no IPv4 address: client ids need one", self.lan_ip))
-        })?;
+        let lan_ip = self.announced_address()?;
         let links_port = links.port().ok_or_else(|| self.wrong("the links need a port"))?;
         // GatewayWorker has a number there; on a Unix socket it means nothing.
         let clients_port = clients.port().unwrap_or(0);
         let epoch = format!("{:016x}", getrandom::u64()?);
         Ok(GatewayIdentity { lan_ip, links_port, clients_port, epoch })
+    }
+
+    fn announced_address(&self) -> Result<Ipv4Addr> {
+        let found = identity::announced(&self.lan_ip, self.announced_ip.as_deref());
+        Ok(found.map_err(|problem| self.wrong(&problem))?)
+    }
+
+    fn secret(&self) -> Result<Secret> {
+        Ok(secret::of_service(self.processes.name(), &self.secret_key, &self.cluster)?)
     }
 
     fn wrong(&self, problem: &str) -> Error {
@@ -174,11 +191,12 @@ fn every<C: Outlet>(period: Duration, shell: &Rc<Shell<C>>, input: fn() -> Input
 }
 
 struct RunningGateway<P: ClientDialect> {
+    no_business_limit: Duration,
     shell: Rc<Shell<Connection<P>>>,
     table: Table,
     timers: Vec<Timer>,
     hooks: ProcessHooks,
-    _discovery: Discovery,
+    discovery: Discovery,
 }
 
 impl<P: ClientDialect> Running for RunningGateway<P> {
@@ -202,10 +220,25 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
     }
 
     fn reload(&self) -> LocalFuture<()> {
+        self.discovery.hurry();
         self.hooks.reload()
     }
 
     fn gauges(&self) -> BTreeMap<&'static str, u64> {
-        self.shell.gauges()
+        let mut gauges = self.shell.gauges();
+        gauges.insert("registers", self.discovery.connected() as u64);
+        gauges
+    }
+
+    fn condition(&self) -> Condition {
+        let now = Instant::now();
+        let unserved = self.shell.unserved();
+        let remark = unserved.map(|time| format!("no business is linked ({} s)", time.as_secs()));
+        let remarks = remark.into_iter().chain(self.discovery.remarks(now)).collect();
+        // By then clients that were held are closed.
+        let limit = self.no_business_limit;
+        let starved = unserved.filter(|time| *time >= limit);
+        let starved = starved.map(|time| format!("no business is linked for {} s", time.as_secs()));
+        Condition { remarks, unfit: self.discovery.address_taken().or(starved) }
     }
 }

@@ -77,6 +77,50 @@ fn without_the_key_no_peer_gets_in() {
 }
 
 #[test]
+fn a_business_of_ours_is_told_why_it_is_refused_and_one_of_php_s_is_not() {
+    let mut world = World::with("k", websocket_form);
+    let ask = |world: &mut World, secret_key: Secret, lineman| {
+        let peer = world.peer_from(SocketAddr::from(([10, 0, 0, 3], 5000)));
+        world.tell(&peer, Login::Worker { worker_key: "a:0".to_owned(), secret_key, lineman });
+        let said: Vec<_> =
+            peer.packets().into_iter().map(|packet| (packet.command, packet.body)).collect();
+        (said, peer.close_reason())
+    };
+    let refused = |problem: &str| CloseReason::Protocol { code: 1008, problem: problem.to_owned() };
+    let problem = "wrong secret key";
+    for lineman in [None, Some(1), Some(2)] {
+        let answer = ask(&mut world, Secret::new("zz"), lineman);
+        assert_eq!(answer, (vec![], Some(refused(problem))), "{lineman:?}");
+    }
+    let told = |problem: &str| vec![(Command::Refused, Bytes::from(problem.to_owned()))];
+    let answer = ask(&mut world, Secret::new("zz"), Some(3));
+    assert_eq!(answer, (told(problem), Some(refused(problem))));
+    let problem = r#"wrong cluster: its cluster is "game", and this one's is none"#;
+    let answer = ask(&mut world, Secret::new("k").in_cluster("game"), Some(3));
+    assert_eq!(answer, (told(problem), Some(refused(problem))));
+    assert_eq!((world.gauge("refused_strangers"), world.gauge("links")), (5, 0));
+}
+
+#[test]
+fn it_is_known_since_when_no_business_takes_events() {
+    let mut world = World::new();
+    let unserved = |world: &mut World, seconds| {
+        world.now += Duration::from_secs(seconds);
+        world.submit(Input::Sweep);
+        world.core.unserved_since.map(|since| world.now.duration_since(since).as_secs())
+    };
+    assert!(unserved(&mut world, 40).is_some_and(|seconds| seconds >= 40), "from the start on");
+    let business = world.business("a:0");
+    assert_eq!(unserved(&mut world, 40), None);
+    world.lose(&business);
+    assert_eq!(unserved(&mut world, 1), Some(0));
+    assert_eq!(unserved(&mut world, 7), Some(7));
+    let drains = world.business("a:1");
+    world.tell(&drains, Packet::new(Command::Drain, 0));
+    assert_eq!(unserved(&mut world, 1), Some(0), "one that drains takes none");
+}
+
+#[test]
 fn strangers_are_few_and_the_oldest_gives_way() {
     let mut world = World::with("k", websocket_form);
     let address = SocketAddr::from(([127, 0, 0, 1], 5000));
