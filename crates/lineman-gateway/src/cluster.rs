@@ -25,6 +25,9 @@ pub(crate) trait Cluster {
         self.gateways()
     }
 
+    /// Counts a command that goes to all gateways, for those that are known and cannot be reached.
+    fn note_missing(&self) {}
+
     /// Queues an encoded command for one gateway.
     ///
     /// # Errors
@@ -53,6 +56,7 @@ pub(crate) trait Cluster {
         let except = by_gateway(except);
         // Encoded once for all gateways where nothing is left out.
         let for_others = encode(order(Vec::new()))?;
+        self.note_missing();
         let mut outcome = Ok(());
         for gateway in self.gateways() {
             let packet = match except.get(&gateway) {

@@ -151,9 +151,9 @@ fn links_are_pinged_once_in_an_interval() {
         for (gateway, period, count) in [
             (interval(Duration::from_secs(10)), 10, 10),
             // By default to other machines alone.
-            (Gateway::websocket("unused").lan_ip("192.0.2.1"), 25, 4),
+            (Gateway::websocket("unused").announced_ip("192.0.2.1"), 25, 4),
             (Gateway::websocket("unused"), 0, 0),
-            (interval(Duration::ZERO).lan_ip("192.0.2.1"), 0, 0),
+            (interval(Duration::ZERO).announced_ip("192.0.2.1"), 0, 0),
         ] {
             let pings = pings(gateway).await;
             assert_eq!(pings.len(), count, "{pings:?}");

@@ -46,6 +46,12 @@ impl AddressBook {
         !self.lists.is_empty() || !self.former.is_empty()
     }
 
+    /// Returns what those registers list of which `counts` says so.
+    pub(super) fn listed_by(&self, counts: impl Fn(usize) -> bool) -> BTreeSet<SocketAddr> {
+        let lists = self.lists.iter().filter(|(register, _)| counts(**register));
+        lists.flat_map(|(_, list)| list).copied().collect()
+    }
+
     /// Returns every address that any of them names.
     pub(super) fn listed(&self) -> BTreeSet<SocketAddr> {
         self.lists.values().flatten().chain(&self.former).copied().collect()

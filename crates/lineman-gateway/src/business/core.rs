@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::Table;
-use lineman::service::{LocalFuture, ProcessHooks, Running};
+use lineman::service::{Condition, LocalFuture, ProcessHooks, Running};
 use lineman_wire::link::{ClientId, Secret};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use super::addresses::AddressBook;
 use super::clients::{LinkId, ServedClients};
 use super::drain::Drain;
 use super::gateway::{KnownGateway, Link};
+use super::reach::Shortage;
 use crate::discovery::Discovery;
 use crate::mesh::Mesh;
 use crate::recurrence::Recurrence;
@@ -66,6 +67,10 @@ pub(super) struct Core<E: Events> {
     pub(super) unreachable_links: Cell<u64>,
     /// The links whose silence is looked for.
     pub(super) silence: RefCell<Rounds<LinkId>>,
+    /// Since when too little of the cluster is reached.
+    pub(super) shortage: RefCell<Shortage>,
+    /// How long that may be.
+    pub(super) reach_limit: Duration,
     pub(super) handler_errors: Cell<u64>,
     /// Events dropped unhandled: their client had failed, or was given to another business.
     pub(super) dropped_events: Cell<u64>,
@@ -142,6 +147,9 @@ impl<E: Events> Running for RunningBusiness<E> {
     }
 
     fn reload(&self) -> LocalFuture<()> {
+        if let Some(discovery) = self.core.discovery.borrow().as_ref() {
+            discovery.hurry();
+        }
         self.hooks.reload()
     }
 
@@ -163,6 +171,8 @@ impl<E: Events> Running for RunningBusiness<E> {
         let up =
             |gateway: &&KnownGateway| gateway.link.as_ref().is_some_and(|link| link.up.is_some());
         let links = core.gateways.borrow().values().filter(up).count();
+        let listed = core.gateways.borrow().values().filter(|known| known.listed).count();
+        let registers = core.discovery.borrow().as_ref().map_or(0, Discovery::connected);
         BTreeMap::from([
             ("clients", clients.len() as u64),
             ("links", links as u64),
@@ -172,7 +182,14 @@ impl<E: Events> Running for RunningBusiness<E> {
             ("dropped_events", core.dropped_events.get()),
             ("unrouted", core.hub.unrouted()),
             ("unanswered", core.hub.unanswered()),
+            ("unreachable_sends", core.mesh.unreachable_sends()),
+            ("listed_gateways", listed as u64),
+            ("registers", registers as u64),
             ("unreachable_links", core.unreachable_links.get()),
         ])
+    }
+
+    fn condition(&self) -> Condition {
+        self.core.condition()
     }
 }

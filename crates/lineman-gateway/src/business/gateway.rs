@@ -1,11 +1,14 @@
 //! What a business knows of one gateway: its link, what waits on it, and what to do without it.
 
+use std::time::Duration;
+
 use lineman::connection::{CloseReason, Connection};
 use lineman_wire::link::{Allowance, Codec};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::clients::LinkId;
+use crate::outage::Outage;
 use crate::reach::Reach;
 
 /// How many events of one link may wait for their handlers before the gateway is not read any more,
@@ -26,6 +29,9 @@ const IN_FLIGHT: usize = 4;
 /// A share is at most this part of the room that is left: with many clients at it, some room stays.
 const PART_OF_ROOM: usize = 8;
 
+/// A link that was up for less is not tried again at once: the gateway does not want us.
+pub(super) const SETTLED: Duration = Duration::from_secs(1);
+
 /// One gateway, listed by a register or linked.
 #[derive(Debug, Default)]
 pub(super) struct KnownGateway {
@@ -44,9 +50,33 @@ pub(super) struct KnownGateway {
     pub(super) required: Option<Required>,
     /// What came of the last attempt, or of the last link.
     pub(super) trouble: Option<String>,
+    /// Why there is no link, from the first failure until one has proved good.
+    pub(super) outage: Option<Outage>,
+    /// The last link was refused, in so many words.
+    pub(super) refused: bool,
+    /// How often in a row that was so.
+    pub(super) refusals: u32,
 }
 
 impl KnownGateway {
+    /// Returns whether there is a link that the gateway wants, as far as can be known: one of ours says so, and
+    /// one of `GatewayWorker`'s that does not want us ends it at once.
+    pub(super) fn is_linked(&self, now: Instant) -> bool {
+        let link = self.link.as_ref().filter(|_| !self.refused);
+        link.is_some_and(|link| {
+            let lasts = |up| now.saturating_duration_since(up) >= SETTLED;
+            link.up.is_some_and(|up| link.epoch.is_some() || self.outage.is_none() || lasts(up))
+        })
+    }
+
+    /// An attempt has failed, or the link has ended.
+    pub(super) fn fail(&mut self, problem: String, now: Instant) {
+        match &mut self.outage {
+            Some(outage) => outage.again(problem),
+            None => self.outage = Some(Outage::new(problem, now)),
+        }
+    }
+
     /// Returns whether there should be a link to it.
     pub(super) fn is_wanted(&self) -> bool {
         self.listed || self.lost.is_some() || self.required.is_some()

@@ -12,9 +12,10 @@ use super::SILENCE_LIMIT;
 use super::addresses::MAX_LISTED;
 use super::clients::LinkId;
 use super::core::Core;
-use super::gateway::{KnownGateway, Link, Lost, Pause};
+use super::gateway::{KnownGateway, Link, Lost, Pause, SETTLED};
 use crate::Events;
 use crate::discovery::retry_pause;
+use crate::outage::{back_off, why};
 use crate::reach::{ReachLimits, Reached};
 
 /// How long a gateway whose link is lost may take to answer before it counts as dead.
@@ -22,9 +23,6 @@ use crate::reach::{ReachLimits, Reached};
 /// A gateway that crashed is back within a second, with another epoch; this is for machines that
 /// vanish. Longer leaves clients online that are gone; shorter mistakes a hiccup of the network.
 const VERDICT: Duration = Duration::from_secs(5);
-
-/// A link that was up for less is not tried again at once: the gateway does not want us.
-const SETTLED: Duration = Duration::from_secs(1);
 
 /// Bytes that may wait to be sent to one gateway; `GatewayWorker`'s bound.
 const SEND_QUEUE: usize = 10 * 1024 * 1024;
@@ -90,6 +88,7 @@ impl<E: Events> Core<E> {
         for gateway in listed {
             self.connect(gateway);
         }
+        self.note_unreachable();
         self.changed.notify_waiters();
     }
 
@@ -121,6 +120,7 @@ impl<E: Events> Core<E> {
             }
             Err(error) => {
                 tracing::debug!(%gateway, %error, "no link");
+                self.note_failure(gateway, format!("does not answer ({error})"));
                 if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
                     known.trouble = Some(error.to_string());
                 }
@@ -132,8 +132,13 @@ impl<E: Events> Core<E> {
     fn connect_later(self: &Rc<Self>, gateway: SocketAddr) {
         let pause = match self.gateways.borrow_mut().get_mut(&gateway) {
             Some(known) => {
-                let pause = retry_pause(known.failures);
+                let mut pause = retry_pause(known.failures);
                 known.failures = known.failures.saturating_add(1);
+                if std::mem::take(&mut known.refused) {
+                    pause = back_off(known.refusals);
+                } else {
+                    known.refusals = 0;
+                }
                 pause
             }
             None => return,
@@ -170,9 +175,28 @@ impl<E: Events> Core<E> {
         if let Err(error) = connection.send(login) {
             tracing::warn!(%gateway, %error, "cannot introduce ourselves");
         }
-        tracing::info!(%gateway, "linked");
+        tracing::debug!(%gateway, "linked");
         self.mesh.add_link(gateway, connection.clone());
+        self.note_unreachable();
         self.changed.notify_waiters();
+    }
+
+    /// The gateway does not want us, and says why: its last packet on a link.
+    pub(super) fn on_refusal(&self, gateway: SocketAddr, link: LinkId, reason: &str) {
+        if self.with_link(gateway, link, |_| ()).is_none() {
+            return;
+        }
+        self.note_failure(gateway, format!("refuses this process: {reason}"));
+        if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+            known.refused = true;
+            known.refusals = known.refusals.saturating_add(1);
+        }
+    }
+
+    fn note_failure(&self, gateway: SocketAddr, problem: String) {
+        if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+            known.fail(problem, Instant::now());
+        }
     }
 
     /// The gateway speaks the extension: its first packet on a link.
@@ -186,6 +210,7 @@ impl<E: Events> Core<E> {
         if self.with_link(gateway, link, hear).is_none() {
             return;
         }
+        tracing::info!(%gateway, "linked");
         self.mesh.on_version(gateway, hello.version);
         self.changed.notify_waiters();
         let lost = self.gateways.borrow_mut().get_mut(&gateway).and_then(|g| g.lost.take());
@@ -208,10 +233,18 @@ impl<E: Events> Core<E> {
         self.silence.borrow_mut().remove(id);
         let Some(since) = link.up else {
             tracing::debug!(%gateway, %reason, "no link");
+            self.note_failure(gateway, format!("does not answer ({})", why(reason)));
             return self.after_loss(gateway, false);
         };
         self.mesh.remove_link(gateway);
-        tracing::warn!(%gateway, %reason, "link lost");
+        let is_refused = self.gateways.borrow().get(&gateway).is_some_and(|known| known.refused);
+        if is_refused {
+            // The log tells of it once, and not each time.
+            tracing::debug!(%gateway, %reason, "refused");
+        } else {
+            self.note_failure(gateway, format!("has lost its link ({})", why(reason)));
+            tracing::warn!(%gateway, %reason, "link lost");
+        }
         let draining = self.drain.borrow_mut().as_mut().map(|drain| drain.lost(id)).is_some();
         match link.epoch {
             Some(epoch) if !draining => self.await_verdict(gateway, Lost { epoch, link: id }),
@@ -219,11 +252,12 @@ impl<E: Events> Core<E> {
             // A gateway of PHP's, or we are leaving: no verdict would reach us.
             Some(_) | None => self.dead(gateway, id),
         }
-        self.after_loss(gateway, since.elapsed() >= SETTLED);
+        self.after_loss(gateway, !is_refused && since.elapsed() >= SETTLED);
         self.step_drain();
     }
 
     fn after_loss(self: &Rc<Self>, gateway: SocketAddr, at_once: bool) {
+        self.note_unreachable();
         self.changed.notify_waiters();
         let mut gateways = self.gateways.borrow_mut();
         if !gateways.get(&gateway).is_some_and(KnownGateway::is_wanted) {

@@ -11,6 +11,7 @@ mod drain;
 mod gateway;
 mod links;
 mod news;
+mod reach;
 mod readiness;
 mod packets;
 mod run;
@@ -41,7 +42,7 @@ use crate::discovery::{Announcement, Discovery, Heard};
 use crate::mesh::Mesh;
 use crate::reach::ReachLimits;
 use crate::rounds::{Rounds, part_of};
-use crate::{Events, Hub, check};
+use crate::{Events, Hub, check, secret};
 
 /// How long a gateway on another machine may be silent by default: it says something every 25 s, and
 /// thrice that is silence.
@@ -50,6 +51,10 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 /// How long a gateway may be silent by default that owes an answer: a working one answers within milliseconds,
 /// and a handler of the application waits meanwhile.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a business may reach too little of its cluster by default: as long as a gateway holds clients for which
+/// there is no business, and longer than a process takes to be replaced, a machine to be noticed as dead.
+const REACH_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often gateways are told that a business lives which has events to handle.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
@@ -86,8 +91,10 @@ pub struct Business<E> {
     processes: Processes,
     registers: Vec<String>,
     secret_key: Secret,
+    cluster: String,
     silence_limit: Option<Duration>,
     answer_limit: Duration,
+    reach_limit: Duration,
     link_limit: Duration,
     link_timeout: Option<Duration>,
 }
@@ -101,8 +108,10 @@ impl<E: Events> Business<E> {
             processes: Processes::new("business"),
             registers: Vec::new(),
             secret_key: Secret::default(),
+            cluster: String::new(),
             silence_limit: None,
             answer_limit: ANSWER_LIMIT,
+            reach_limit: REACH_LIMIT,
             link_limit: LINK_LIMIT,
             link_timeout: None,
         }
@@ -122,6 +131,26 @@ impl<E: Events> Business<E> {
     #[must_use]
     pub fn secret_key(mut self, key: impl Into<String>) -> Self {
         self.secret_key = Secret::new(key);
+        self
+    }
+
+    /// Sets the name of the cluster: [`Register::cluster`](crate::Register::cluster). Default: none.
+    #[must_use]
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
+        self
+    }
+
+    /// Sets for how long this business may reach no gateway, or gateways of fewer than half of the machines that the
+    /// registers list, before `health` says that the program is not ready; zero for ever. Default 30 s.
+    ///
+    /// A business that is not ready goes on: it is for load balancers, so that new clients go to a machine from
+    /// which more of the others are reached. Where every machine is cut off from every other while all reach a
+    /// register, as by a firewall in front of all inner ports, all are not ready: with a balancer that takes every
+    /// machine out then, set zero.
+    #[must_use]
+    pub fn reach_limit(mut self, limit: Duration) -> Self {
+        self.reach_limit = limit;
         self
     }
 
@@ -176,9 +205,14 @@ impl<E: Events> Business<E> {
         App::new().service(self).run()
     }
 
-    fn core(self, context: &Context) -> (Rc<Core<E>>, Vec<String>, Processes) {
-        let (table, secret_key) = (context.table.clone(), self.secret_key.clone());
-        let mesh = Rc::new(Mesh::new(table, secret_key, self.answer_limit));
+    fn secret(&self) -> Result<Secret> {
+        Ok(secret::of_service(self.processes.name(), &self.secret_key, &self.cluster)?)
+    }
+
+    fn core(self, context: &Context) -> Result<(Rc<Core<E>>, Vec<String>, Processes)> {
+        let secret_key = self.secret()?;
+        let (table, key) = (context.table.clone(), secret_key.clone());
+        let mesh = Rc::new(Mesh::new(table, key, self.answer_limit));
         let core = Core {
             events: self.events,
             hub: Hub::new(Rc::<Mesh>::clone(&mesh)),
@@ -186,7 +220,7 @@ impl<E: Events> Business<E> {
             table: context.table.clone(),
             // Two processes of one slot live side by side during a reload.
             worker_key: format!("{}:{}:{}", context.service, context.index, std::process::id()),
-            secret_key: self.secret_key,
+            secret_key,
             clients: RefCell::new(ServedClients::new()),
             gateways: RefCell::default(),
             addresses: RefCell::new(AddressBook::new(self.registers.len().max(1))),
@@ -207,8 +241,10 @@ impl<E: Events> Business<E> {
             link_timeout: self.link_timeout,
             unreachable_links: Cell::new(0),
             silence: RefCell::new(Rounds::new(self.silence_limit.unwrap_or(SILENCE_LIMIT))),
+            shortage: RefCell::default(),
+            reach_limit: self.reach_limit,
         };
-        (Rc::new(core), self.registers, self.processes)
+        Ok((Rc::new(core), self.registers, self.processes))
     }
 }
 
@@ -217,14 +253,18 @@ impl<E: Events> Service for Business<E> {
         Description { stop_order: StopOrder::Middle, ..self.processes.describe("business") }
     }
 
+    fn check(&self) -> Result {
+        self.secret().map(drop)
+    }
+
     fn peers(&self) -> Vec<Peer> {
-        check::peers(&self.registers, &self.secret_key, &[])
+        check::peers(&self.registers, &self.secret().unwrap_or_default(), &[])
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
             let link_limit = self.link_limit;
-            let (core, registers, processes) = self.core(&context);
+            let (core, registers, processes) = self.core(&context)?;
             let hooks = processes.start(context.slot()).await?;
             core.events.on_start(&core.hub).await?;
             if let Some(predecessor) = &context.predecessor {
@@ -262,7 +302,10 @@ fn discover<E: Events>(core: &Rc<Core<E>>, registers: &[String]) {
         timer::every(part, async move || core.check_silence());
     }
     let core = Rc::clone(core);
-    timer::every(SIGN_OF_LIFE, async move || core.give_signs());
+    timer::every(SIGN_OF_LIFE, async move || {
+        core.give_signs();
+        core.look_at_reach();
+    });
 }
 
 impl<E: Events> fmt::Debug for Core<E> {

@@ -76,6 +76,7 @@ impl<E: Events> Core<E> {
             link::Event::Fence => self.answered(|drain| drain.fence(link)),
             link::Event::Synced => self.answered(|drain| drain.synced(link)),
             link::Event::Ping => {}
+            link::Event::Refused(reason) => self.on_refusal(gateway, link, &reason),
             unknown => tracing::debug!(%gateway, ?unknown, "a packet that is not for a business"),
         }
     }

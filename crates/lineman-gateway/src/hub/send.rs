@@ -54,12 +54,13 @@ impl Hub {
         let message = body(message)?;
         let mut outcome = Ok(());
         for (gateway, ids) in by_gateway(clients) {
-            if self.is_linked(gateway) {
-                let audience = Audience::Only(ids);
-                let order = Order::SendToAll { audience, message: message.clone() };
-                let sent = encode(order).and_then(|packet| self.cluster().send(gateway, packet));
-                outcome = outcome.and(sent);
-            }
+            let audience = Audience::Only(ids);
+            let order = Order::SendToAll { audience, message: message.clone() };
+            let sent = encode(order).and_then(|packet| self.cluster().send(gateway, packet));
+            outcome = outcome.and(match sent {
+                Err(HubError::Unlinked { .. }) => Ok(()),
+                sent => sent,
+            });
         }
         Ok(outcome?)
     }

@@ -4,7 +4,7 @@
 mod query;
 mod silence;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,6 +27,10 @@ pub(crate) struct Mesh {
     /// The gateways that have a link, or should have one.
     known: RefCell<BTreeSet<SocketAddr>>,
     queries: Queries,
+    /// The gateways that a register lists and that are not linked.
+    unreachable: RefCell<BTreeSet<SocketAddr>>,
+    /// How many commands one of them has missed.
+    unreachable_sends: Cell<u64>,
 }
 
 impl Mesh {
@@ -38,12 +42,28 @@ impl Mesh {
             paging: RefCell::default(),
             known: RefCell::default(),
             queries,
+            unreachable: RefCell::default(),
+            unreachable_sends: Cell::new(0),
         }
     }
 
     /// These gateways have a link, or should have one.
     pub(crate) fn set_known(&self, gateways: impl Iterator<Item = SocketAddr>) {
         self.known.replace(gateways.collect());
+    }
+
+    /// These gateways are listed and not linked.
+    pub(crate) fn set_unreachable(&self, gateways: BTreeSet<SocketAddr>) {
+        self.unreachable.replace(gateways);
+    }
+
+    /// Returns how many commands a gateway has missed that was listed and not linked, one for each such gateway.
+    pub(crate) fn unreachable_sends(&self) -> u64 {
+        self.unreachable_sends.get()
+    }
+
+    fn count_unreachable(&self, count: usize) {
+        self.unreachable_sends.set(self.unreachable_sends.get().saturating_add(count as u64));
     }
 
     /// A link is up: sends go over it from now on.
@@ -79,6 +99,10 @@ impl Cluster for Mesh {
         self.known.borrow().union(&self.links.borrow().keys().copied().collect()).copied().collect()
     }
 
+    fn note_missing(&self) {
+        self.count_unreachable(self.unreachable.borrow().len());
+    }
+
     fn has_pages(&self, gateway: SocketAddr) -> bool {
         self.paging.borrow().contains(&gateway)
     }
@@ -86,7 +110,10 @@ impl Cluster for Mesh {
     fn send(&self, gateway: SocketAddr, packet: Bytes) -> Result<(), HubError> {
         // A copy: a full queue runs code that may come back here.
         let link = self.links.borrow().get(&gateway).cloned();
-        let link = link.ok_or(HubError::Unlinked { gateway })?;
+        let Some(link) = link else {
+            self.count_unreachable(usize::from(self.unreachable.borrow().contains(&gateway)));
+            return Err(HubError::Unlinked { gateway });
+        };
         link.send_encoded(packet).map_err(|error| match error {
             SendError::Full => HubError::Full { gateway },
             _ => HubError::Unlinked { gateway },

@@ -128,7 +128,7 @@ fn a_business_that_stood_still_handles_nothing_of_a_link_that_ended_meanwhile() 
             }
             cluster.message(1, "late");
             let link = cluster.gateway.link.take().unwrap();
-            link.close(lineman::connection::CloseReason::Local);
+            link.close(CloseReason::Local);
             cluster.gateway.log.until("WorkerConnect").await;
             assert_eq!(cluster.log.holds("late"), !stood_still);
             assert_eq!(cluster.core.dropped_events.get(), u64::from(stood_still));

@@ -2,6 +2,7 @@
 
 mod links;
 mod news;
+mod reach;
 mod readiness;
 mod reports;
 
@@ -10,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use lineman::Table;
-use lineman::connection::{Connection, Event, Handler, Serve, Turn};
+use lineman::connection::{CloseReason, Connection, Event, Handler, Serve, Turn};
 use lineman::service::ProcessHooks;
 use lineman_wire::link::{self, Allowance, Body, Codec, Command, Hello, Packet, Reply};
 use lineman_wire::php::Value;
@@ -54,6 +55,8 @@ impl Log {
 /// A gateway: it says `Hello` if it has an epoch and is not mute, and logs what it gets.
 struct Fake {
     mute: Cell<bool>,
+    /// Why it takes no link, if it takes none.
+    refuses: Cell<Option<&'static str>>,
     /// What a client may have unhandled.
     share: Cell<Option<Allowance>>,
     log: Log,
@@ -72,6 +75,12 @@ impl Handler<Codec> for Fake {
         self.log.add(format!("{:?} {} {ext}{body}", packet.command, packet.connection_id));
         match packet.command {
             Command::WorkerConnect => {
+                if let Some(reason) = self.refuses.get() {
+                    let refused = link::Event::Refused(reason.to_owned());
+                    connection.send(Packet::from(refused)).unwrap();
+                    connection.close(CloseReason::Local);
+                    return Turn::Done(Ok(()));
+                }
                 self.link.replace(Some(connection.clone()));
                 if let Some(epoch) = self.epoch.borrow().clone()
                     && !self.mute.get()
@@ -100,6 +109,7 @@ impl Fake {
     fn listen(table: &Table, address: &str, epoch: Option<&str>) -> (Rc<Self>, SocketAddr) {
         let gateway = Rc::new(Self {
             mute: Cell::new(false),
+            refuses: Cell::new(None),
             share: Cell::new(None),
             log: Log::default(),
             epoch: RefCell::new(epoch.map(ToOwned::to_owned)),
@@ -197,7 +207,7 @@ impl Cluster {
         let service = "app".to_owned();
         let (listeners, predecessor) = (Vec::new(), None);
         let context = Context { service, index: 3, generation: 1, listeners, table, predecessor };
-        let (core, _, _) = Business::new(app).secret_key("s").core(&context);
+        let (core, _, _) = Business::new(app).secret_key("s").core(&context).unwrap();
         core.on_addresses(0, &[address.to_string()]);
         core.linked().await;
         let login = gateway.log.until("WorkerConnect").await.pop().unwrap();

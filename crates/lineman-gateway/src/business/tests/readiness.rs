@@ -14,7 +14,7 @@ fn successor(cluster: &Cluster, briefing: Option<String>, serves: bool) -> (Rc<C
     let service = "app".to_owned();
     let predecessor = Some(Predecessor { briefing: briefing.unwrap(), serves });
     let context = Context { service, index: 4, generation: 2, listeners, table, predecessor };
-    let (core, _, _) = Business::new(app).secret_key("s").core(&context);
+    let (core, _, _) = Business::new(app).secret_key("s").core(&context).unwrap();
     core.take_over(context.predecessor.as_ref().unwrap());
     (core, log)
 }

@@ -1,0 +1,94 @@
+//! What a business says of gateways that it does not reach.
+
+use super::*;
+
+impl Cluster {
+    /// Returns what it says after a look.
+    fn remarks(&self) -> Vec<String> {
+        self.core.look_at_reach();
+        self.core.condition().remarks
+    }
+
+    /// Returns how often the gateway was tried so far.
+    fn attempts(&self) -> usize {
+        let log = self.gateway.log.0.borrow();
+        log.iter().filter(|line| line.starts_with("WorkerConnect")).count()
+    }
+}
+
+/// Returns an address of this machine where nothing listens.
+fn deserted() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn a_gateway_that_refuses_us_is_remarked_with_its_reason_and_tried_less_and_less() {
+    run(Some("e1"), async |cluster| {
+        assert_eq!(cluster.remarks(), [""; 0]);
+        cluster.gateway.refuses.set(Some("wrong secret key"));
+        cluster.lose_link();
+        let refused = |core: &Core<App>| {
+            let gateways = core.gateways.borrow();
+            gateways.values().all(|known| known.refusals > 0 && known.link.is_none())
+        };
+        cluster.until(refused).await;
+        let address = cluster.address;
+        let said = format!("links 0 of 1: {address} refuses this process: wrong secret key (");
+        let remarks = cluster.remarks();
+        assert!(remarks.len() == 1 && remarks[0].starts_with(&said), "{remarks:?}");
+        tokio::time::pause();
+        let core = Rc::clone(&cluster.core);
+        // As the service does it.
+        let looks = tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SIGN_OF_LIFE).await;
+                core.give_signs();
+                core.look_at_reach();
+            }
+        });
+        let before = cluster.attempts();
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        let tried = cluster.attempts() - before;
+        assert!((5..=9).contains(&tried), "{tried}");
+        cluster.gateway.refuses.set(None);
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        tokio::time::resume();
+        looks.abort();
+        cluster.until(|core| core.hub.is_linked(address)).await;
+        cluster.until(|core| core.gateways.borrow()[&address].is_linked(Instant::now())).await;
+        assert_eq!(cluster.remarks(), [""; 0]);
+        assert_eq!(cluster.core.gateways.borrow()[&address].refusals, 0);
+    });
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_is_remarked_and_what_it_misses_is_counted() {
+    run(Some("e1"), async |cluster| {
+        let (missing, hub) = (deserted(), &cluster.core.hub);
+        let list = |gateways: &[SocketAddr]| {
+            let list: Vec<_> = gateways.iter().map(SocketAddr::to_string).collect();
+            cluster.core.on_addresses(0, &list);
+        };
+        list(&[cluster.address, missing]);
+        hub.send_to_all("before it is known").unwrap();
+        let failed = |core: &Core<App>| core.gateways.borrow()[&missing].outage.is_some();
+        cluster.until(failed).await;
+        let said = format!("links 1 of 2: {missing} does not answer (Connection refused, 0 s)");
+        assert_eq!(cluster.remarks(), [said]);
+
+        let client = |gateway: SocketAddr| ClientId::new(Ipv4Addr::LOCALHOST, gateway.port(), 1);
+        let (here, there) = (client(cluster.address), client(missing));
+        hub.send_to_uid("ada", "x").unwrap();
+        hub.send_to_client(there, "x").unwrap();
+        hub.send_to_clients(&[here, there], "x").unwrap();
+        hub.send_to_clients(&[here], "x").unwrap();
+        // A gateway that no register lists is not missed.
+        hub.send_to_client(client(deserted()), "x").unwrap();
+        assert_eq!(cluster.core.mesh.unreachable_sends(), 4);
+
+        list(&[cluster.address]);
+        assert_eq!(cluster.remarks(), [""; 0]);
+        hub.send_to_all("x").unwrap();
+        assert_eq!(cluster.core.mesh.unreachable_sends(), 4);
+    });
+}
