@@ -6,7 +6,9 @@
 //! - `CLUSTER_GATEWAYS`, `CLUSTER_BUSINESSES`: how many there are (1); `CLUSTER_ABANDON`: after how many seconds
 //!   the clients of one that is silent move;
 //! - `CLUSTER_LAN_IP`, `CLUSTER_START_PORT`: where businesses find the gateways (127.0.0.1, any port);
-//! - `CLUSTER_SECRET`: the cluster's key (none);
+//!   `CLUSTER_ANNOUNCED_IP`: the address that they announce in its place;
+//! - `CLUSTER_SECRET`, `CLUSTER_NAME`: the cluster's key and its name (none);
+//! - `CLUSTER_LIMIT`: after how many seconds without a business, or with too few gateways, it is not ready (30);
 //! - `CLUSTER_EVENTS`: a file that gets a line when a client comes or goes: `MICROSECONDS connect|close ID`;
 //! - `CLUSTER_CERTIFICATE`, `CLUSTER_KEY`: the gateway's files, if it is for `wss`.
 //!
@@ -95,21 +97,23 @@ fn lan_ip() -> String {
 fn main() -> Result {
     let registers = env::var("CLUSTER_REGISTER")?;
     let secret = env::var("CLUSTER_SECRET").unwrap_or_default();
+    let name = env::var("CLUSTER_NAME").unwrap_or_default();
     let mut app = App::new();
     for service in env::var("CLUSTER_SERVICES")?.split_whitespace() {
         app = match service {
             "register" => {
                 let first = registers.split_whitespace().next().unwrap_or_default();
                 let listen = env::var("CLUSTER_REGISTER_LISTEN").unwrap_or(first.to_owned());
-                app.service(Register::listen(listen).secret_key(&secret))
+                app.service(Register::listen(listen).secret_key(&secret).cluster(&name))
             }
             "gateway" => {
-                let gateway = gateway()?.secret_key(&secret);
+                let gateway = gateway()?.secret_key(&secret).cluster(&name);
                 app.service(registers.split_whitespace().fold(gateway, Gateway::register))
             }
             "business" => {
                 let count = knob("CLUSTER_BUSINESSES", 1)?;
-                let business = Business::new(Crier).count(count).secret_key(&secret);
+                let business = Business::new(Crier).count(count).reach_limit(limit()?);
+                let business = business.secret_key(&secret).cluster(&name);
                 app.service(registers.split_whitespace().fold(business, Business::register))
             }
             other => return Err(format!("{other} is no service of a cluster").into()),
@@ -120,14 +124,22 @@ fn main() -> Result {
 
 fn gateway() -> Result<Gateway> {
     let limits = Limits { handshake_time: Duration::from_hours(24), ..Limits::default() };
-    let gateway = Gateway::websocket(env::var("CLUSTER_LISTEN")?)
+    let mut gateway = Gateway::websocket(env::var("CLUSTER_LISTEN")?)
         .count(knob("CLUSTER_GATEWAYS", 1)?)
         .lan_ip(lan_ip())
         .start_port(knob("CLUSTER_START_PORT", 0)?)
         .limits(limits)
+        .no_business_limit(limit()?)
         .abandon_limit(Duration::from_secs(knob("CLUSTER_ABANDON", 30)?));
+    if let Ok(address) = env::var("CLUSTER_ANNOUNCED_IP") {
+        gateway = gateway.announced_ip(address);
+    }
     let Ok(certificate) = env::var("CLUSTER_CERTIFICATE") else { return Ok(gateway) };
     Ok(gateway.tls(Tls::files(certificate, env::var("CLUSTER_KEY")?)))
+}
+
+fn limit() -> Result<Duration> {
+    Ok(Duration::from_secs(knob("CLUSTER_LIMIT", 30)?))
 }
 
 /// Returns a number of the environment.
