@@ -117,9 +117,8 @@ impl Reach {
 mod tests {
     use super::*;
 
-    fn awaited(milliseconds: u64) -> Option<Acknowledgement> {
-        let last = Duration::from_millis(milliseconds);
-        Some(Acknowledgement { awaited: true, last })
+    fn awaited(milliseconds: u64) -> Acknowledgement {
+        Acknowledgement { awaited: true, last: Duration::from_millis(milliseconds) }
     }
 
     fn limits(timeout: u64) -> ReachLimits {
@@ -135,7 +134,7 @@ mod tests {
             let now = begun + LOOK * tick;
             // It was silent for a minute before it was asked.
             let last = 60_000 + 250 * u64::from(tick);
-            let reached = reach.look(awaited(last), limits, now);
+            let reached = reach.look(Some(awaited(last)), limits, now);
             if said.last().is_none_or(|(_, before)| *before != reached) {
                 said.push((u64::from(tick) * 250, reached));
             }
@@ -149,14 +148,14 @@ mod tests {
         let mut reach = Reach::default();
         // Data under way all the time, each acknowledged within 100 ms.
         for tick in 0..200 {
-            assert_eq!(reach.look(awaited(100), limits, begun + LOOK * tick), Reached::Yes);
+            assert_eq!(reach.look(Some(awaited(100)), limits, begun + LOOK * tick), Reached::Yes);
         }
         let now = begun + Duration::from_mins(1);
-        assert_eq!(reach.look(awaited(60_000), limits, now), Reached::Yes, "we stood still");
-        assert_eq!(reach.look(awaited(60_000), limits, now + LOOK), Reached::Yes);
+        assert_eq!(reach.look(Some(awaited(60_000)), limits, now), Reached::Yes, "we stood still");
+        assert_eq!(reach.look(Some(awaited(60_000)), limits, now + LOOK), Reached::Yes);
         let answered = Some(Acknowledgement { awaited: false, last: Duration::from_mins(2) });
         assert_eq!(reach.look(answered, limits, now + DOUBT), Reached::Yes, "all is acknowledged");
-        assert_eq!(reach.look(awaited(90_000), limits, now + DOUBT * 2), Reached::Yes);
+        assert_eq!(reach.look(Some(awaited(90_000)), limits, now + DOUBT * 2), Reached::Yes);
         assert_eq!(reach.look(None, limits, now + DOUBT * 3), Reached::Yes);
     }
 

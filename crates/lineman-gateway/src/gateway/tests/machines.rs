@@ -174,7 +174,9 @@ fn when_all_machines_are_in_doubt_clients_wait_and_no_link_is_as_good_as_another
     let mut world = World::new();
     let both = [world.business("a:0"), world.business("a:1")];
     let _clients = [world.client(), world.client()];
-    both.iter().for_each(|business| world.kill(business));
+    for business in &both {
+        world.kill(business);
+    }
     world.wait(13_500);
     assert_eq!((world.gauge("links"), world.gauge("held_clients")), (0, 2));
     assert_eq!(world.gauge("unreachable_links"), 2);
