@@ -264,7 +264,8 @@ impl<P: Driver> Gateway<P> {
     /// of the timeout, if that is longer), whatever speaks there, PHP included. One that has acknowledged nothing
     /// for a second, or a quarter of the timeout, is in doubt (`links_in_doubt`): it gets no new client and
     /// nothing more, and its clients are not read. Events that it was sent before are lost with it
-    /// (`lost_events`), for it may have begun them; others get the rest.
+    /// (`lost_events`), for it may have begun them; others get the rest. A client that waits for an answer to one
+    /// of these is not told: it has to ask again after a while.
     #[must_use]
     pub fn link_timeout(mut self, timeout: Duration) -> Self {
         self.link_timeout = Some(timeout);
