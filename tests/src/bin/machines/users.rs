@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use lineman_testkit::Client;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
@@ -19,13 +19,16 @@ const PACE: Duration = Duration::from_millis(200);
 /// How long a user waits for a connection, and to try again.
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// After so long without an answer a user tries another machine, if that is their habit.
+const HOPE: Duration = Duration::from_secs(5);
+
 /// A pause that is worth a row: slower answers than this are the computer's.
 pub(crate) const NOTICED: Duration = Duration::from_secs(1);
 
 /// What a user does when no answer comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// Waits.
+    /// Asks again, on the same connection.
     Stays,
     /// Goes to the next machine after 5 s.
     Reconnects,
@@ -162,23 +165,24 @@ async fn visit(gateway: SocketAddr, habit: Habit, diary: &RefCell<Diary>) -> Res
     let url = format!("ws://{gateway}/");
     let mut client = timeout(CONNECT, Client::connect(&url)).await??;
     diary.borrow_mut().connections += 1;
-    client.send_text("/id").await?;
-    let id = next(&mut client, habit).await?;
+    let id = asked(&mut client, "/id", habit).await?;
     diary.borrow_mut().id = id.strip_prefix("/id ").map(str::to_owned);
     loop {
         diary.borrow_mut().answers.push(Instant::now());
         sleep(PACE).await;
-        client.send_text("/me still there?").await?;
-        next(&mut client, habit).await?;
+        asked(&mut client, "/me still there?", habit).await?;
     }
 }
 
-async fn next(client: &mut Client, habit: Habit) -> Result<String> {
-    match habit {
-        Habit::Stays => client.text().await,
-        Habit::Reconnects => match timeout(Duration::from_secs(5), client.text()).await {
-            Ok(text) => text,
-            Err(_) => bail!("no answer"),
-        },
+/// Asks, and returns what comes next. A question that a machine had when it died is lost, so one that is not answered is
+/// asked again each second.
+async fn asked(client: &mut Client, question: &str, habit: Habit) -> Result<String> {
+    let begun = Instant::now();
+    loop {
+        client.send_text(question).await?;
+        if let Ok(answer) = timeout(NOTICED, client.text()).await {
+            return answer;
+        }
+        ensure!(habit == Habit::Stays || begun.elapsed() < HOPE, "no answer");
     }
 }
