@@ -12,6 +12,7 @@
 //! | `CHAT_REGISTER_LISTEN` | the one of `CHAT_REGISTER` | where the register here listens |
 //! | `CHAT_LAN_IP` | `127.0.0.1` | the IPv4 address at which other machines reach this one |
 //! | `CHAT_START_PORT` | 0, any | the port of the first gateway for businesses; the others follow it |
+//! | `CHAT_CLUSTER` | none | the cluster's name, which keeps another one out that has the same key |
 //! | `CHAT_SECRET`, or `CHAT_SECRET_FILE` | none | the cluster's key, or a file that has it |
 //! | `CHAT_GATEWAYS`, `CHAT_BUSINESSES` | 2, 2 | how many processes of each run here |
 
@@ -33,14 +34,16 @@ fn main() -> Result {
     let settings = Settings::from_environment()?;
     let mut app = App::new();
     if let Some(listen) = &settings.register_listen {
-        app = app.service(Register::listen(listen).secret_key(&settings.secret));
+        app = app.service(
+            Register::listen(listen).secret_key(&settings.secret).cluster(&settings.cluster),
+        );
     }
     if let Some(count) = settings.gateways {
         app = app.service(gateway(&settings, count));
     }
     if let Some(count) = settings.businesses {
         let business = Business::new(chat::Chat).name("chat-business").count(count);
-        let business = business.secret_key(&settings.secret);
+        let business = business.secret_key(&settings.secret).cluster(&settings.cluster);
         app = app.service(settings.registers.iter().fold(business, Business::register));
     }
     app.run()
@@ -52,6 +55,7 @@ fn gateway(settings: &Settings, count: usize) -> Gateway {
         .count(count)
         .http(page::router())
         .secret_key(&settings.secret)
+        .cluster(&settings.cluster)
         .lan_ip(settings.lan_ip.to_string())
         .start_port(settings.start_port)
         .ping_interval(Duration::from_secs(10))

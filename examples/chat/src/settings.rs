@@ -11,13 +11,14 @@ const REGISTER: &str = "127.0.0.1:1236";
 const MOST_PROCESSES: usize = 1024;
 
 /// The names, apart from their common beginning.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "LISTEN",
     "SERVICES",
     "REGISTER",
     "REGISTER_LISTEN",
     "LAN_IP",
     "START_PORT",
+    "CLUSTER",
     "SECRET",
     "SECRET_FILE",
     "GATEWAYS",
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) registers: Vec<String>,
     pub(crate) lan_ip: Ipv4Addr,
     pub(crate) start_port: u16,
+    /// Empty: none.
+    pub(crate) cluster: String,
     /// Empty: none.
     pub(crate) secret: String,
 }
@@ -113,6 +116,7 @@ impl Settings {
                 }
             },
             start_port: given.number("START_PORT", 0, 0..=u16::MAX)?,
+            cluster: given.get("CLUSTER").unwrap_or_default().to_owned(),
             secret: given.secret()?,
         })
     }
@@ -221,6 +225,7 @@ mod tests {
             registers: vec![REGISTER.to_owned()],
             lan_ip: Ipv4Addr::LOCALHOST,
             start_port: 0,
+            cluster: String::new(),
             secret: String::new(),
         };
         assert_eq!(settings, expected);
@@ -233,6 +238,7 @@ mod tests {
             ("REGISTER", "10.0.0.1:1236,10.0.0.2:1236"),
             ("LAN_IP", "10.0.0.3"),
             ("START_PORT", "4000"),
+            ("CLUSTER", "chat"),
             ("SECRET", "s"),
             ("GATEWAYS", "4"),
         ]);
@@ -241,7 +247,7 @@ mod tests {
         assert_eq!((settings.gateways, settings.businesses), (Some(4), Some(2)));
         assert_eq!(settings.registers, ["10.0.0.1:1236", "10.0.0.2:1236"]);
         assert_eq!((settings.lan_ip, settings.start_port), (Ipv4Addr::new(10, 0, 0, 3), 4000));
-        assert_eq!(settings.secret, "s");
+        assert_eq!((&*settings.cluster, &*settings.secret), ("chat", "s"));
     }
 
     #[test]
