@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// How long a connection to this machine takes at the very most that is not dropped.
-const PATIENCE: Duration = Duration::from_millis(500);
+const DROPPED_AFTER: Duration = Duration::from_millis(500);
 
 /// A register with a business, and two gateways that live and die alone.
 struct Parts {
@@ -113,7 +113,7 @@ async fn swallows() -> Result<(SocketAddr, (TcpListener, Vec<TcpStream>))> {
     let address = listener.local_addr()?;
     let mut waiting = Vec::new();
     // One more than fits is not answered any more.
-    while let Ok(stream) = timeout(PATIENCE, TcpStream::connect(address)).await {
+    while let Ok(stream) = timeout(DROPPED_AFTER, TcpStream::connect(address)).await {
         waiting.push(stream?);
     }
     Ok((address, (listener, waiting)))

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use lineman_wire::link::{
-    self, Answer, ClientId, Condition, Field, Member, Missing, Name, Query, Select, session,
+    self, ClientId, Condition, Field, GatewayAnswer, Member, Missing, Name, Query, Select, session,
 };
 use serde::de::DeserializeOwned;
 
@@ -97,7 +97,7 @@ impl Cluster {
         uid: impl Display,
     ) -> Result<Answers<Vec<ClientId>>, Error> {
         let query = Query::ClientIdsByUid { uid: Bytes::from(uid.to_string()) };
-        self.ask_all(query, Answer::client_ids)
+        self.ask_all(query, GatewayAnswer::client_ids)
     }
 
     /// Returns the clients of each of some uids; none for one that is not online.
@@ -111,7 +111,7 @@ impl Cluster {
         let uids = uids.iter().map(|uid| Name::Text(uid.to_string())).collect::<Vec<_>>();
         let mut all: BTreeMap<String, Vec<ClientId>> = with_names(&uids);
         let query = Query::BatchClientIdsByUid { uids };
-        Ok(self.ask_all(query, Answer::client_ids_by_name)?.map(|found| {
+        Ok(self.ask_all(query, GatewayAnswer::client_ids_by_name)?.map(|found| {
             for (uid, ids) in found {
                 all.entry(uid).or_default().extend(ids);
             }
@@ -146,7 +146,7 @@ impl Cluster {
         let groups = names(groups)?;
         let mut all: BTreeMap<String, u64> = with_names(&groups);
         let query = Query::BatchClientCountByGroup { groups };
-        Ok(self.ask_all(query, Answer::counts)?.map(|found| {
+        Ok(self.ask_all(query, GatewayAnswer::counts)?.map(|found| {
             for (group, count) in found {
                 *all.entry(group).or_default() += count;
             }
@@ -227,7 +227,7 @@ impl Cluster {
     /// # Errors
     /// No register.
     pub fn groups(&mut self) -> Result<Answers<BTreeSet<String>>, Error> {
-        let names = self.ask_all(Query::GroupIds, Answer::names)?;
+        let names = self.ask_all(Query::GroupIds, GatewayAnswer::names)?;
         Ok(names.map(|names| names.into_iter().collect()))
     }
 
@@ -269,7 +269,7 @@ impl Cluster {
     where
         T: DeserializeOwned + Default + 'static,
     {
-        let Answers { value, missing, asked } = self.ask_all(query, Answer::sessions)?;
+        let Answers { value, missing, asked } = self.ask_all(query, GatewayAnswer::sessions)?;
         let read = |(client, bytes): (_, Bytes)| {
             Ok((client, session::decode(&bytes).map_err(Error::Session)?))
         };
@@ -281,12 +281,12 @@ impl Cluster {
         &mut self,
         conditions: Vec<Condition>,
     ) -> Result<Answers<BTreeSet<String>>, Error> {
-        let uids = self.ask_all(select(Field::Uid, conditions), Answer::uids)?;
+        let uids = self.ask_all(select(Field::Uid, conditions), GatewayAnswer::uids)?;
         Ok(uids.map(|uids| uids.into_iter().map(|(_, uid)| uid).collect()))
     }
 
     fn select_ids(&mut self, conditions: Vec<Condition>) -> Result<Answers<Vec<ClientId>>, Error> {
-        let rows = self.ask_all(select(Field::Uid, conditions), Answer::by_client)?;
+        let rows = self.ask_all(select(Field::Uid, conditions), GatewayAnswer::by_client)?;
         Ok(rows.map(|rows| rows.into_iter().map(|(client, _)| client).collect()))
     }
 
@@ -294,13 +294,13 @@ impl Cluster {
     fn members(&mut self) -> Result<Answers<Vec<Member>>, Error> {
         let fields = vec![Field::Groups, Field::Uid];
         let query = Query::Select(Select { fields, conditions: Vec::new() });
-        self.ask_all(query, Answer::members)
+        self.ask_all(query, GatewayAnswer::members)
     }
 }
 
 impl Cluster {
     /// Asks a client's gateway.
-    fn ask_of(&mut self, client: ClientId, query: Query) -> Result<Answer, Error> {
+    fn ask_of(&mut self, client: ClientId, query: Query) -> Result<GatewayAnswer, Error> {
         let (call, question) = (self.call(), encode(query)?);
         let Self { reach, secret_key, .. } = self;
         let mut answers = reach.ask(&[gateway_of(client)], &question, secret_key, &call);
@@ -317,7 +317,7 @@ impl Cluster {
     fn ask_all<T>(
         &mut self,
         query: Query,
-        read: impl Fn(&Answer) -> Result<Vec<T>, link::Error>,
+        read: impl Fn(&GatewayAnswer) -> Result<Vec<T>, link::Error>,
     ) -> Result<Answers<Vec<T>>, Error> {
         let (call, question) = (self.call(), encode(query)?);
         let gateways = self.list(&call)?;
@@ -351,7 +351,7 @@ fn with_names<T: Default>(names: &[Name]) -> BTreeMap<String, T> {
     names.iter().map(|name| (name.as_text().into_owned(), T::default())).collect()
 }
 
-fn unreadable(answer: &Answer) -> impl FnOnce(link::Error) -> Error {
+fn unreadable(answer: &GatewayAnswer) -> impl FnOnce(link::Error) -> Error {
     let gateway = answer.gateway;
     move |source| Error::Reply { gateway, source }
 }

@@ -12,7 +12,7 @@ use crate::{Cluster, Error, register};
 #[derive(Debug)]
 pub struct Checked {
     /// What is there, or should be.
-    pub role: Role,
+    pub role: CheckedKind,
     /// `host:port`, as it was configured or listed.
     pub address: String,
     /// How long it took, up to the limits.
@@ -23,7 +23,7 @@ pub struct Checked {
 
 /// What is at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub enum CheckedKind {
     /// A register.
     Register,
     /// The inner port of a gateway.
@@ -43,7 +43,7 @@ impl Cluster {
             let begun = Instant::now();
             let list = register::gateways(&address, key, &limits.begin());
             let outcome = list.map(|list| list.into_iter().collect());
-            Checked { role: Role::Register, address, took: begun.elapsed(), outcome }
+            Checked { role: CheckedKind::Register, address, took: begun.elapsed(), outcome }
         });
         let listed = registers.iter().filter_map(|register| register.outcome.as_ref().ok());
         let all: BTreeSet<SocketAddr> = listed.flatten().chain(also).copied().collect();
@@ -61,7 +61,7 @@ impl Cluster {
             let outcome = connected.and_then(|mut gateway| gateway.check(&call));
             let (address, took) = (gateway.to_string(), begun.elapsed());
             Checked {
-                role: Role::Gateway,
+                role: CheckedKind::Gateway,
                 address,
                 took,
                 outcome: outcome.map(|()| BTreeSet::new()),

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use lineman_wire::link::Secret;
 
 use crate::Error;
-use crate::limits::{Call, Limits};
-use crate::reach::Reach;
-use crate::register::{self, Register};
+use crate::limits::{CallClock, CallLimits};
+use crate::reach::Gateways;
+use crate::register::{self, KnownRegister};
 
 /// How long a list of gateways is good: a new gateway waits no longer for its first message, and a
 /// loop of sends does not ask the register each time.
@@ -20,22 +20,22 @@ const LIST_AGE: Duration = Duration::from_secs(1);
 /// All gateways that a call concerns are connected, told and asked side by side. One that lets the time pass
 /// is not tried again for some seconds: calls that need it fail at once, or lack it.
 pub struct Cluster {
-    registers: Vec<Register>,
+    registers: Vec<KnownRegister>,
     pub(crate) secret_key: Secret,
-    pub(crate) limits: Limits,
+    pub(crate) limits: CallLimits,
     listed: Option<(Instant, Vec<SocketAddr>)>,
-    pub(crate) reach: Reach,
+    pub(crate) reach: Gateways,
 }
 
 impl Cluster {
     /// Returns the cluster of a register, `host:port`. Nothing is connected yet.
     pub fn new(register: impl Into<String>) -> Self {
         Self {
-            registers: vec![Register::new(register.into())],
+            registers: vec![KnownRegister::new(register.into())],
             secret_key: Secret::default(),
-            limits: Limits::default(),
+            limits: CallLimits::default(),
             listed: None,
-            reach: Reach::default(),
+            reach: Gateways::default(),
         }
     }
 
@@ -43,7 +43,7 @@ impl Cluster {
     /// answer does not matter while another does.
     #[must_use]
     pub fn register(mut self, address: impl Into<String>) -> Self {
-        self.registers.push(Register::new(address.into()));
+        self.registers.push(KnownRegister::new(address.into()));
         self
     }
 
@@ -88,7 +88,7 @@ impl Cluster {
         self.list(&self.call())
     }
 
-    pub(crate) fn list(&mut self, call: &Call) -> Result<Vec<SocketAddr>, Error> {
+    pub(crate) fn list(&mut self, call: &CallClock) -> Result<Vec<SocketAddr>, Error> {
         if let Some((asked, list)) = &self.listed
             && asked.elapsed() < LIST_AGE
         {
@@ -105,11 +105,11 @@ impl Cluster {
 
     /// Returns the addresses of the registers.
     pub(crate) fn registers(&self) -> impl Iterator<Item = &str> {
-        self.registers.iter().map(Register::address)
+        self.registers.iter().map(KnownRegister::address)
     }
 
     /// Begins a call: its time runs from now on.
-    pub(crate) fn call(&self) -> Call {
+    pub(crate) fn call(&self) -> CallClock {
         self.limits.begin()
     }
 }

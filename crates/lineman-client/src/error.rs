@@ -33,7 +33,7 @@ pub enum Error {
         /// As it was configured.
         address: String,
         /// What we waited for.
-        step: Step,
+        step: LateStep,
         /// How long we waited.
         limit: Duration,
     },
@@ -71,7 +71,7 @@ pub enum Error {
         /// Which one.
         gateway: SocketAddr,
         /// What we waited for.
-        step: Step,
+        step: LateStep,
         /// How long we waited.
         limit: Duration,
     },
@@ -114,14 +114,14 @@ pub enum Error {
 
 /// What a peer let the time pass for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum LateStep {
     /// To take a connection: its machine is off, or something between drops what we send.
     Connect,
     /// To answer, or to take what we send: it hangs, or has vanished.
     Answer,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for LateStep {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Connect => "take a connection",

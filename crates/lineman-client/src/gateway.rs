@@ -5,11 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use lineman_wire::link::{Answer, Login, Packet, Query, ReplyCodec, Secret};
+use lineman_wire::link::{GatewayAnswer, Login, Packet, Query, ReplyCodec, Secret};
 
 use crate::Error;
-use crate::error::{Step, is_late};
-use crate::limits::Call;
+use crate::error::{LateStep, is_late};
+use crate::limits::CallClock;
 
 /// How long a connection is taken for good on which nothing came: a machine without power takes commands into
 /// our own kernel's buffer for minutes. A check costs a question and its answer.
@@ -33,11 +33,11 @@ impl Gateway {
     pub(crate) fn connect(
         address: SocketAddr,
         secret_key: &Secret,
-        call: &Call,
+        call: &CallClock,
     ) -> Result<Self, Error> {
         let stream = call.connect(&address).map_err(|source| match source {
             late if is_late(&late) => {
-                let (step, limit) = (Step::Connect, call.limits.connect);
+                let (step, limit) = (LateStep::Connect, call.limits.connect);
                 Error::Timeout { gateway: address, step, limit }
             }
             source => Error::Gateway { gateway: address, source },
@@ -65,12 +65,12 @@ impl Gateway {
     }
 
     /// Returns whether the gateway lives; asks it where that is doubtful.
-    pub(crate) fn is_sound(&mut self, call: &Call) -> bool {
+    pub(crate) fn is_sound(&mut self, call: &CallClock) -> bool {
         !self.is_doubtful() || self.check(call).is_ok()
     }
 
     /// Asks something, whatever the answer is; a gateway that closes the connection then refuses us.
-    pub(crate) fn check(&mut self, call: &Call) -> Result<(), Error> {
+    pub(crate) fn check(&mut self, call: &CallClock) -> Result<(), Error> {
         let question = Packet::from(Query::IsOnline { connection_id: 0 });
         match self.ask(&question.to_bytes(), call) {
             Err(Error::Gateway { gateway, source }) if is_end(&source) => {
@@ -99,12 +99,16 @@ impl Gateway {
     }
 
     /// Sends a packet, or the rest of one.
-    pub(crate) fn send(&mut self, packet: &[u8], call: &Call) -> Result<(), Error> {
+    pub(crate) fn send(&mut self, packet: &[u8], call: &CallClock) -> Result<(), Error> {
         call.write(&self.stream, packet).map_err(|source| self.failed(source, call))
     }
 
     /// Asks a question and waits for its answer.
-    pub(crate) fn ask(&mut self, question: &[u8], call: &Call) -> Result<Answer, Error> {
+    pub(crate) fn ask(
+        &mut self,
+        question: &[u8],
+        call: &CallClock,
+    ) -> Result<GatewayAnswer, Error> {
         self.send(question, call)?;
         let codec = ReplyCodec::new();
         let gateway = self.address;
@@ -113,7 +117,7 @@ impl Gateway {
             let reply = codec.decode_reply(&mut self.input);
             if let Some(reply) = reply.map_err(|source| Error::Reply { gateway, source })? {
                 self.heard = Instant::now();
-                return Ok(Answer { gateway, reply });
+                return Ok(GatewayAnswer { gateway, reply });
             }
             let read = call.read(&self.stream, &mut chunk);
             let count = read.map_err(|source| self.failed(source, call))?;
@@ -121,10 +125,10 @@ impl Gateway {
         }
     }
 
-    fn failed(&self, source: io::Error, call: &Call) -> Error {
+    fn failed(&self, source: io::Error, call: &CallClock) -> Error {
         let gateway = self.address;
         if is_late(&source) {
-            return Error::Timeout { gateway, step: Step::Answer, limit: call.limits.answer };
+            return Error::Timeout { gateway, step: LateStep::Answer, limit: call.limits.answer };
         }
         Error::Gateway { gateway, source }
     }

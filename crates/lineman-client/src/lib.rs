@@ -32,9 +32,9 @@ mod register;
 mod limits;
 mod error;
 
-pub use check::{Checked, Role};
+pub use check::{Checked, CheckedKind};
 pub use cluster::Cluster;
-pub use error::{Error, Step};
+pub use error::{Error, LateStep};
 pub use lineman_wire::link::{Body, ClientId, Incomplete, Missing};
 
 /// What is known from the gateways of the cluster, and which of them gave no answer.

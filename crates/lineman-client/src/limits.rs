@@ -9,19 +9,19 @@ const LEAST: Duration = Duration::from_millis(1);
 
 /// The limits of a cluster's calls.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct CallLimits {
     pub(crate) connect: Duration,
     pub(crate) answer: Duration,
     pub(crate) whole: Duration,
 }
 
-impl Limits {
-    pub(crate) fn begin(self) -> Call {
-        Call { limits: self, end: Instant::now() + self.whole }
+impl CallLimits {
+    pub(crate) fn begin(self) -> CallClock {
+        CallClock { limits: self, end: Instant::now() + self.whole }
     }
 }
 
-impl Default for Limits {
+impl Default for CallLimits {
     fn default() -> Self {
         Self {
             // A packet that is lost on the way is sent again after a second.
@@ -34,12 +34,12 @@ impl Default for Limits {
 
 /// A call that has begun.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Call {
-    pub(crate) limits: Limits,
+pub(crate) struct CallClock {
+    pub(crate) limits: CallLimits,
     end: Instant,
 }
 
-impl Call {
+impl CallClock {
     /// Returns how much of the call's time is left.
     pub(crate) fn left(&self) -> Duration {
         self.end.saturating_duration_since(Instant::now())

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lineman_wire::link::{Answer, ClientId, Missing, Secret};
+use lineman_wire::link::{ClientId, GatewayAnswer, Missing, Secret};
 
 use crate::gateway::Gateway;
-use crate::limits::Call;
+use crate::limits::CallClock;
 use crate::{Answers, Error};
 
 /// How long a gateway that let the time pass is not tried again: a program that sends a hundred messages a
@@ -22,14 +22,14 @@ const SIDE_BY_SIDE: usize = 64;
 
 /// The gateways that were reached, and those that were not.
 #[derive(Debug, Default)]
-pub(crate) struct Reach {
+pub(crate) struct Gateways {
     open: BTreeMap<SocketAddr, Gateway>,
     /// When each let the time pass.
     silent: BTreeMap<SocketAddr, Instant>,
 }
 
 /// A packet for one gateway.
-struct Job {
+struct Errand {
     address: SocketAddr,
     packet: Bytes,
     /// How much of the packet has left.
@@ -45,7 +45,7 @@ struct Done<T> {
     outcome: Result<T, Error>,
 }
 
-impl Reach {
+impl Gateways {
     /// The cluster has these gateways, and no others.
     pub(crate) fn keep(&mut self, list: &[SocketAddr]) {
         self.open.retain(|address, _| list.contains(address));
@@ -57,7 +57,7 @@ impl Reach {
         &mut self,
         packets: Vec<(SocketAddr, Bytes)>,
         key: &Secret,
-        call: &Call,
+        call: &CallClock,
     ) -> Answers<()> {
         let (mut jobs, mut done) = (Vec::new(), Vec::new());
         for (address, packet) in packets {
@@ -82,8 +82,8 @@ impl Reach {
         gateways: &[SocketAddr],
         question: &Bytes,
         key: &Secret,
-        call: &Call,
-    ) -> Answers<Vec<Answer>> {
+        call: &CallClock,
+    ) -> Answers<Vec<GatewayAnswer>> {
         let (mut jobs, mut done) = (Vec::new(), Vec::new());
         for &address in gateways {
             match self.job(address, question.clone()) {
@@ -96,22 +96,22 @@ impl Reach {
     }
 
     /// Takes what there is for a gateway; one that let the time pass a moment ago has failed already.
-    fn job(&mut self, address: SocketAddr, packet: Bytes) -> Result<Job, Error> {
+    fn job(&mut self, address: SocketAddr, packet: Bytes) -> Result<Errand, Error> {
         let since = self.silent.get(&address).map(Instant::elapsed);
         if let Some(since) = since.filter(|since| *since < REST) {
             return Err(Error::Silent { gateway: address, since });
         }
         let gateway = self.open.remove(&address).filter(Gateway::is_open);
-        Ok(Job { address, packet, sent: 0, gateway })
+        Ok(Errand { address, packet, sent: 0, gateway })
     }
 
     /// Does what is left to do, side by side, and keeps what can be used again.
     fn run<T: Send>(
         &mut self,
-        jobs: Vec<Job>,
+        jobs: Vec<Errand>,
         mut done: Vec<Done<T>>,
         key: &Secret,
-        call: &Call,
+        call: &CallClock,
         run: impl Fn(&mut Gateway, &[u8]) -> Result<T, Error> + Sync,
     ) -> Answers<Vec<T>> {
         done.extend(side_by_side(jobs, |job| job.run(key, call, &run)));
@@ -137,7 +137,7 @@ impl Reach {
     }
 }
 
-impl Job {
+impl Errand {
     /// Sends without waiting; returns whether all of it has left. There nearly always is room for it, and no
     /// thread is needed.
     fn send_now(&mut self) -> bool {
@@ -155,7 +155,7 @@ impl Job {
     fn run<T>(
         mut self,
         key: &Secret,
-        call: &Call,
+        call: &CallClock,
         run: impl Fn(&mut Gateway, &[u8]) -> Result<T, Error>,
     ) -> Done<T> {
         // In the middle of a packet nothing can be asked.

@@ -11,15 +11,15 @@ use lineman_wire::link::Secret;
 use lineman_wire::link::register::Line;
 
 use crate::Error;
-use crate::error::{Step, is_late};
-use crate::limits::{Call, Limits};
+use crate::error::{LateStep, is_late};
+use crate::limits::{CallClock, CallLimits};
 
 /// A list of ten thousand gateways is a quarter of this.
 const MAX_LINE: usize = 1024 * 1024;
 
 /// A register, and how it was when it was last asked.
 #[derive(Debug)]
-pub(crate) struct Register {
+pub(crate) struct KnownRegister {
     address: String,
     /// It is being asked.
     asking: Option<Receiver<Result<Vec<SocketAddr>, Error>>>,
@@ -27,7 +27,7 @@ pub(crate) struct Register {
     failed: bool,
 }
 
-impl Register {
+impl KnownRegister {
     pub(crate) fn new(address: String) -> Self {
         Self { address, asking: None, failed: false }
     }
@@ -38,7 +38,7 @@ impl Register {
     }
 
     /// Begins to ask, unless the last question is still under way.
-    fn ask(&mut self, secret_key: &Secret, limits: Limits) {
+    fn ask(&mut self, secret_key: &Secret, limits: CallLimits) {
         if self.asking.is_some() {
             return;
         }
@@ -60,7 +60,7 @@ impl Register {
             Some(Ok(outcome)) => outcome,
             Some(Err(RecvTimeoutError::Timeout)) => {
                 self.failed = true;
-                let step = Step::Answer;
+                let step = LateStep::Answer;
                 return Err(Error::RegisterTimeout { address: address(), step, limit });
             }
             Some(Err(RecvTimeoutError::Disconnected)) | None => {
@@ -80,9 +80,9 @@ impl Register {
 /// # Errors
 /// What each of them said, when none gave a list.
 pub(crate) fn list(
-    registers: &mut [Register],
+    registers: &mut [KnownRegister],
     secret_key: &Secret,
-    call: &Call,
+    call: &CallClock,
     patient: bool,
 ) -> Result<Vec<SocketAddr>, Error> {
     for register in registers.iter_mut() {
@@ -114,7 +114,7 @@ pub(crate) fn list(
 pub(crate) fn gateways(
     address: &str,
     secret_key: &Secret,
-    call: &Call,
+    call: &CallClock,
 ) -> Result<Vec<SocketAddr>, Error> {
     let failed = |step, limit| {
         move |source: io::Error| {
@@ -125,12 +125,12 @@ pub(crate) fn gateways(
             Error::Register { address, source }
         }
     };
-    let Limits { connect: connect_limit, answer, .. } = call.limits;
+    let CallLimits { connect: connect_limit, answer, .. } = call.limits;
     let meanings = address.to_socket_addrs();
     let meanings =
         meanings.map_err(|source| Error::Name { address: address.to_owned(), source })?;
-    let stream = connect(meanings, call).map_err(failed(Step::Connect, connect_limit))?;
-    let line = ask(&stream, secret_key, call).map_err(failed(Step::Answer, answer))?;
+    let stream = connect(meanings, call).map_err(failed(LateStep::Connect, connect_limit))?;
+    let line = ask(&stream, secret_key, call).map_err(failed(LateStep::Answer, answer))?;
     match Line::parse(&line) {
         Ok(Line::BroadcastAddresses { addresses, .. }) => {
             Ok(addresses.iter().filter_map(|address| address.parse().ok()).collect())
@@ -140,7 +140,7 @@ pub(crate) fn gateways(
 }
 
 /// Connects to the first of an address's meanings that takes a connection.
-fn connect(meanings: impl Iterator<Item = SocketAddr>, call: &Call) -> io::Result<TcpStream> {
+fn connect(meanings: impl Iterator<Item = SocketAddr>, call: &CallClock) -> io::Result<TcpStream> {
     let mut outcome = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
     for address in meanings {
         outcome = call.connect(&address);
@@ -152,7 +152,7 @@ fn connect(meanings: impl Iterator<Item = SocketAddr>, call: &Call) -> io::Resul
 }
 
 /// Asks for the list; returns a line, or what came of it.
-fn ask(stream: &TcpStream, secret_key: &Secret, call: &Call) -> io::Result<Vec<u8>> {
+fn ask(stream: &TcpStream, secret_key: &Secret, call: &CallClock) -> io::Result<Vec<u8>> {
     let question = Line::WorkerConnect { secret_key: secret_key.clone(), lineman: None };
     call.write(stream, format!("{}\n", question.encode()).as_bytes())?;
     let (mut line, mut chunk) = (Vec::new(), [0; 4096]);

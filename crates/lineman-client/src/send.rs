@@ -10,7 +10,7 @@ use lineman_wire::php;
 use serde::Serialize;
 
 use crate::gateway::encode;
-use crate::limits::Call;
+use crate::limits::CallClock;
 use crate::reach::gateway_of;
 use crate::{Answers, Cluster, Error};
 
@@ -244,7 +244,7 @@ impl Cluster {
 
 /// The commands' common parts.
 impl Cluster {
-    fn send(&mut self, packets: Vec<(SocketAddr, Bytes)>, call: &Call) -> Answers<()> {
+    fn send(&mut self, packets: Vec<(SocketAddr, Bytes)>, call: &CallClock) -> Answers<()> {
         let Self { reach, secret_key, .. } = self;
         reach.send(packets, secret_key, call)
     }

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use lineman_client::{Checked, ClientId, Cluster, Error, Role};
+use lineman_client::{Checked, CheckedKind, ClientId, Cluster, Error};
 use peers::{gateway, register};
 
 fn next(packets: &mpsc::Receiver<String>) -> String {
@@ -210,7 +210,7 @@ fn a_check_says_what_each_address_did() {
     cluster = cluster.answer_limit(Duration::from_millis(200));
     let mute = mute.local_addr().unwrap();
     let checked = cluster.check(&[dead, mute]);
-    let said = |role: Role, address: &str| {
+    let said = |role: CheckedKind, address: &str| {
         let at = |checked: &&Checked| (checked.role, &*checked.address) == (role, address);
         match &checked.iter().find(at).unwrap().outcome {
             Ok(list) => list.len().to_string(),
@@ -218,13 +218,13 @@ fn a_check_says_what_each_address_did() {
         }
     };
     assert_eq!(checked.len(), 7);
-    let registers = [&both, &one].map(|register| said(Role::Register, register));
+    let registers = [&both, &one].map(|register| said(CheckedKind::Register, register));
     assert!(registers[0].ends_with(&listed(&[dead, mute])), "{registers:?}");
     assert!(registers[1].ends_with(&listed(&[second, dead, mute])), "{registers:?}");
-    assert!(said(Role::Register, "no-port").contains("the name cannot be resolved"));
-    assert_eq!(said(Role::Gateway, &first.to_string()), "0");
-    assert!(said(Role::Gateway, &dead.to_string()).contains("refused"));
-    assert!(said(Role::Gateway, &mute.to_string()).ends_with("did not answer within 0.2 s"));
+    assert!(said(CheckedKind::Register, "no-port").contains("the name cannot be resolved"));
+    assert_eq!(said(CheckedKind::Gateway, &first.to_string()), "0");
+    assert!(said(CheckedKind::Gateway, &dead.to_string()).contains("refused"));
+    assert!(said(CheckedKind::Gateway, &mute.to_string()).ends_with("did not answer within 0.2 s"));
 
     let wrong = Cluster::new("no-port").secret_key("wrong").check(&[first]);
     assert!(matches!(wrong[1].outcome, Err(Error::Refused { .. })), "{wrong:?}");

@@ -3,30 +3,34 @@
 
 use std::net::SocketAddr;
 
-use lineman::service::Peer;
-use lineman_client::{Checked, Cluster, Role};
+use lineman::service::ClusterPeer;
+use lineman_client::{Checked, CheckedKind, Cluster};
 use lineman_wire::link::Secret;
 
 use crate::discovery::DEFAULT_REGISTER;
 
 /// Asks the registers, the gateways that they list, and those of `also`.
-pub(crate) fn peers(registers: &[String], secret_key: &Secret, also: &[SocketAddr]) -> Vec<Peer> {
+pub(crate) fn peers(
+    registers: &[String],
+    secret_key: &Secret,
+    also: &[SocketAddr],
+) -> Vec<ClusterPeer> {
     let mut registers = registers.iter().map(String::as_str);
     let first = Cluster::new(registers.next().unwrap_or(DEFAULT_REGISTER));
     let cluster = registers.fold(first, Cluster::register);
     cluster.secret_key(secret_key.expose()).check(also).into_iter().map(peer).collect()
 }
 
-fn peer(checked: Checked) -> Peer {
+fn peer(checked: Checked) -> ClusterPeer {
     let Checked { role, address, took, outcome } = checked;
     let role = match role {
-        Role::Register => "register",
-        Role::Gateway => "gateway",
+        CheckedKind::Register => "register",
+        CheckedKind::Gateway => "gateway",
     };
     let answer = outcome.map(|list| match (role, list.len()) {
         ("gateway", _) => "takes our key".to_owned(),
         (_, 1) => "lists 1 gateway".to_owned(),
         (_, count) => format!("lists {count} gateways"),
     });
-    Peer { role, address, took, outcome: answer.map_err(|error| error.to_string()) }
+    ClusterPeer { role, address, took, outcome: answer.map_err(|error| error.to_string()) }
 }

@@ -36,7 +36,7 @@ pub trait Program {
 
     /// Asks what its services need of other machines, for `check --cluster`; this may take some seconds.
     /// Returns a line for each address, each once.
-    fn peers(&self) -> Vec<Peer>;
+    fn peers(&self) -> Vec<ClusterPeer>;
 
     /// Returns how many threads of a worker may run work that blocks.
     fn blocking_threads(&self) -> usize;
@@ -50,7 +50,7 @@ pub trait Program {
 
 /// An address of another process that a service needs, and what came of asking there.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub struct ClusterPeer {
     /// What is there, or should be: `register`, `gateway`.
     pub role: &'static str,
     /// `host:port`, as it was configured or found.

@@ -19,7 +19,7 @@ use lineman_wire::ticket_keys::TicketKeys;
 use crate::activity::{self, Activity, Current};
 use crate::config::Config;
 use crate::connection::{CloseReason, Row, Stats, Table};
-use crate::service::{Condition, Context, Description, LocalFuture, Peer, Running, Service};
+use crate::service::{ClusterPeer, Condition, Context, Description, LocalFuture, Running, Service};
 use crate::tls::FromMaster;
 use crate::{App, Error, Result, work};
 
@@ -44,10 +44,10 @@ impl Program for App {
         problems.collect()
     }
 
-    fn peers(&self) -> Vec<Peer> {
-        let mut peers: Vec<Peer> = Vec::new();
+    fn peers(&self) -> Vec<ClusterPeer> {
+        let mut peers: Vec<ClusterPeer> = Vec::new();
         for peer in self.services.iter().flat_map(|service| service.peers()) {
-            let said = |known: &Peer| {
+            let said = |known: &ClusterPeer| {
                 (known.role, &known.address, &known.outcome)
                     == (peer.role, &peer.address, &peer.outcome)
             };

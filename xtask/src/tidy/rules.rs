@@ -20,6 +20,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
             "events",
             "Events",
             "hub",
+            "Answers",
             "Hub",
             "HubError",
             "IntoMessage",

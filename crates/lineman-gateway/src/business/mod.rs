@@ -27,7 +27,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::service::{
-    Context, Description, LocalFuture, Peer, Processes, Running, Service, StopOrder,
+    ClusterPeer, Context, Description, LocalFuture, Processes, Running, Service, StopOrder,
 };
 use lineman::{App, Result, timer};
 use lineman_wire::link::Secret;
@@ -257,7 +257,7 @@ impl<E: Events> Service for Business<E> {
         self.secret().map(drop)
     }
 
-    fn peers(&self) -> Vec<Peer> {
+    fn peers(&self) -> Vec<ClusterPeer> {
         check::peers(&self.registers, &self.secret().unwrap_or_default(), &[])
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lineman::connection::{Connection, Limits, Serve};
 use lineman::service::{
-    Condition, Context, Description, Listen, LocalFuture, Peer, Ports, ProcessHooks, Running,
-    Service, Socket,
+    ClusterPeer, Condition, Context, Description, Listen, LocalFuture, Ports, ProcessHooks,
+    Running, Service, Socket,
 };
 use lineman::timer::{self, Timer};
 use lineman::{ConnectionError, Error, Result, Table};
@@ -62,7 +62,7 @@ impl<P: ClientDialect> Service for Gateway<P> {
         self.secret().map(drop)
     }
 
-    fn peers(&self) -> Vec<Peer> {
+    fn peers(&self) -> Vec<ClusterPeer> {
         let lan_ip = self.announced_address().ok().filter(|_| self.start_port != 0);
         // With a port of the kernel's choice only the registers know where it is.
         let ports = (self.start_port..).take(self.processes.count());

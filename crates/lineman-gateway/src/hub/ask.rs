@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use lineman_wire::link::session;
-use lineman_wire::link::{Answer, ClientId, Condition, Field, Member, Name, Query, Select};
+use lineman_wire::link::{ClientId, Condition, Field, GatewayAnswer, Member, Name, Query, Select};
 use serde::de::DeserializeOwned;
 
 use super::send::{name, names};
@@ -100,7 +100,7 @@ impl Hub {
         uid: impl Display,
     ) -> Result<Answers<Vec<ClientId>>, HubError> {
         let query = Query::ClientIdsByUid { uid: Bytes::from(uid.to_string()) };
-        self.ask_all(query, Answer::client_ids).await
+        self.ask_all(query, GatewayAnswer::client_ids).await
     }
 
     /// Returns the clients of each of some uids; none for one that is not online.
@@ -114,7 +114,7 @@ impl Hub {
         let uids = uids.iter().map(|uid| Name::Text(uid.to_string())).collect::<Vec<_>>();
         let mut all: BTreeMap<String, Vec<ClientId>> = with_names(&uids);
         let query = Query::BatchClientIdsByUid { uids };
-        Ok(self.ask_all(query, Answer::client_ids_by_name).await?.map(|found| {
+        Ok(self.ask_all(query, GatewayAnswer::client_ids_by_name).await?.map(|found| {
             for (uid, ids) in found {
                 all.entry(uid).or_default().extend(ids);
             }
@@ -152,7 +152,7 @@ impl Hub {
         let groups = names(groups)?;
         let mut all: BTreeMap<String, u64> = with_names(&groups);
         let query = Query::BatchClientCountByGroup { groups };
-        Ok(self.ask_all(query, Answer::counts).await?.map(|found| {
+        Ok(self.ask_all(query, GatewayAnswer::counts).await?.map(|found| {
             for (group, count) in found {
                 *all.entry(group).or_default() += count;
             }
@@ -235,7 +235,7 @@ impl Hub {
     /// # Errors
     /// None is expected.
     pub async fn groups(&self) -> Result<Answers<BTreeSet<String>>, HubError> {
-        let names = self.ask_all(Query::GroupIds, Answer::names).await?;
+        let names = self.ask_all(Query::GroupIds, GatewayAnswer::names).await?;
         Ok(names.map(|names| names.into_iter().collect()))
     }
 
@@ -277,7 +277,8 @@ impl Hub {
     where
         T: DeserializeOwned + Default + 'static,
     {
-        let Answers { value, missing, asked } = self.ask_all(query, Answer::sessions).await?;
+        let Answers { value, missing, asked } =
+            self.ask_all(query, GatewayAnswer::sessions).await?;
         let read = |(client, bytes): (_, Bytes)| {
             Ok((client, session::decode(&bytes).map_err(HubError::Session)?))
         };
@@ -289,7 +290,7 @@ impl Hub {
         &self,
         conditions: Vec<Condition>,
     ) -> Result<Answers<BTreeSet<String>>, HubError> {
-        let uids = self.ask_all(select(Field::Uid, conditions), Answer::uids).await?;
+        let uids = self.ask_all(select(Field::Uid, conditions), GatewayAnswer::uids).await?;
         Ok(uids.map(|uids| uids.into_iter().map(|(_, uid)| uid).collect()))
     }
 
@@ -297,7 +298,7 @@ impl Hub {
         &self,
         conditions: Vec<Condition>,
     ) -> Result<Answers<Vec<ClientId>>, HubError> {
-        let rows = self.ask_all(select(Field::Uid, conditions), Answer::by_client).await?;
+        let rows = self.ask_all(select(Field::Uid, conditions), GatewayAnswer::by_client).await?;
         Ok(rows.map(|rows| rows.into_iter().map(|(client, _)| client).collect()))
     }
 
@@ -305,7 +306,7 @@ impl Hub {
     async fn members(&self) -> Result<Answers<Vec<Member>>, HubError> {
         let fields = vec![Field::Groups, Field::Uid];
         let query = Query::Select(Select { fields, conditions: Vec::new() });
-        self.ask_all(query, Answer::members).await
+        self.ask_all(query, GatewayAnswer::members).await
     }
 }
 
@@ -322,7 +323,7 @@ fn with_names<T: Default>(names: &[Name]) -> BTreeMap<String, T> {
     names.iter().map(|name| (name.as_text().into_owned(), T::default())).collect()
 }
 
-fn unreadable(answer: &Answer) -> impl FnOnce(lineman_wire::link::Error) -> HubError {
+fn unreadable(answer: &GatewayAnswer) -> impl FnOnce(lineman_wire::link::Error) -> HubError {
     let gateway = answer.gateway;
     move |source| HubError::Reply { gateway, source }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
-use lineman_wire::link::{self, Answer, ClientId, MAX_REPLY, Missing, Query};
+use lineman_wire::link::{self, ClientId, GatewayAnswer, MAX_REPLY, Missing, Query};
 
 use super::{Answers, Hub};
 use crate::cluster::{encode, gateway_of};
@@ -15,14 +15,14 @@ impl Hub {
         &self,
         client: ClientId,
         query: Query,
-    ) -> Result<Option<Answer>, HubError> {
+    ) -> Result<Option<GatewayAnswer>, HubError> {
         let gateway = gateway_of(client);
         if !self.is_linked(gateway) && !self.cluster().known().contains(&gateway) {
             return Ok(None);
         }
         let outcome = self.cluster().ask(gateway, encode(query)?).await;
         let reply = outcome.inspect_err(|_| self.count_missing(1))?;
-        Ok(Some(Answer { gateway, reply }))
+        Ok(Some(GatewayAnswer { gateway, reply }))
     }
 
     /// Asks all gateways at once, and reads what each says. One that does not answer, or says what cannot be
@@ -33,7 +33,7 @@ impl Hub {
     pub(super) async fn ask_all<T>(
         &self,
         query: Query,
-        read: impl Fn(&Answer) -> Result<Vec<T>, link::Error>,
+        read: impl Fn(&GatewayAnswer) -> Result<Vec<T>, link::Error>,
     ) -> Result<Answers<Vec<T>>, HubError> {
         encode(query.clone())?;
         let gateways = self.cluster().known();
@@ -54,12 +54,16 @@ impl Hub {
     }
 
     /// Asks one gateway; the answer is whole, or comes in parts.
-    async fn ask(&self, gateway: SocketAddr, query: &Query) -> Result<Vec<Answer>, HubError> {
+    async fn ask(
+        &self,
+        gateway: SocketAddr,
+        query: &Query,
+    ) -> Result<Vec<GatewayAnswer>, HubError> {
         if self.cluster().has_pages(gateway) && has_pages(query) {
             return self.ask_by_pages(gateway, query).await;
         }
         let reply = self.cluster().ask(gateway, encode(query.clone())?).await?;
-        Ok(vec![Answer { gateway, reply }])
+        Ok(vec![GatewayAnswer { gateway, reply }])
     }
 
     /// Asks a gateway for one part of an answer after the other, so that neither end holds its loop for
@@ -68,7 +72,7 @@ impl Hub {
         &self,
         gateway: SocketAddr,
         query: &Query,
-    ) -> Result<Vec<Answer>, HubError> {
+    ) -> Result<Vec<GatewayAnswer>, HubError> {
         let (mut parts, mut after, mut bytes) = (Vec::new(), 0, 0);
         loop {
             let page = Query::Page { after, query: Box::new(query.clone()) };
@@ -83,7 +87,7 @@ impl Hub {
             if bytes > MAX_REPLY {
                 return Err(HubError::AnswerTooLong { gateway, limit: MAX_REPLY });
             }
-            parts.push(Answer { gateway, reply });
+            parts.push(GatewayAnswer { gateway, reply });
             if next == 0 {
                 return Ok(parts);
             }

@@ -18,7 +18,7 @@ use lineman_wire::link::{Login, Packet, Reply, ReplyCodec, Secret};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::silence::{Patience, Silence, TEST_PART, Verdict};
+use super::silence::{AnswerDeadline, Expiry, GatewaySilence, TEST_PART};
 use crate::error::HubError;
 
 /// How many questions may wait for one gateway: a gateway that is stuck for as long as an answer may
@@ -37,16 +37,16 @@ pub(super) struct Queries {
 /// A gateway that was asked.
 #[derive(Default)]
 struct Asked {
-    exchange: Option<Rc<Exchange>>,
-    silence: Rc<Silence>,
+    exchange: Option<Rc<QueryConnection>>,
+    silence: Rc<GatewaySilence>,
 }
 
 /// One connection, and the questions that wait for answers on it.
-struct Exchange {
+struct QueryConnection {
     gateway: SocketAddr,
     connection: RefCell<Option<Connection<ReplyCodec>>>,
     pending: RefCell<Pending>,
-    silence: Rc<Silence>,
+    silence: Rc<GatewaySilence>,
 }
 
 impl Queries {
@@ -80,7 +80,7 @@ impl Queries {
         &self,
         gateway: SocketAddr,
         packet: Bytes,
-    ) -> Result<(Rc<Exchange>, Waiting, Duration), HubError> {
+    ) -> Result<(Rc<QueryConnection>, Waiting, Duration), HubError> {
         let (exchange, silence) = {
             let mut gateways = self.gateways.borrow_mut();
             let asked = gateways.entry(gateway).or_default();
@@ -110,8 +110,12 @@ impl Queries {
     }
 
     /// Opens a connection and introduces us.
-    fn open(&self, gateway: SocketAddr, silence: &Rc<Silence>) -> Result<Rc<Exchange>, HubError> {
-        let exchange = Rc::new(Exchange {
+    fn open(
+        &self,
+        gateway: SocketAddr,
+        silence: &Rc<GatewaySilence>,
+    ) -> Result<Rc<QueryConnection>, HubError> {
+        let exchange = Rc::new(QueryConnection {
             gateway,
             connection: RefCell::default(),
             pending: RefCell::default(),
@@ -133,7 +137,7 @@ impl Queries {
     }
 }
 
-impl Exchange {
+impl QueryConnection {
     fn is_open(&self) -> bool {
         self.connection.borrow().is_some()
     }
@@ -174,9 +178,9 @@ impl Exchange {
     ) -> Result<Reply, HubError> {
         let gateway = self.gateway;
         let lost = |problem| Err(HubError::Lost { gateway, problem });
-        let mut patience = Patience::new(limit, Instant::now(), self.bytes());
+        let mut deadline = AnswerDeadline::new(limit, Instant::now(), self.bytes());
         loop {
-            let outcome = match patience.until() {
+            let outcome = match deadline.until() {
                 Some(until) => tokio::time::timeout_at(until, &mut waiting).await,
                 None => Ok((&mut waiting).await),
             };
@@ -186,10 +190,10 @@ impl Exchange {
                 Ok(Err(_)) => return lost("connection dropped".to_owned()),
                 Err(_) => {}
             }
-            match patience.look(Instant::now(), self.bytes()) {
-                Verdict::Wait => {}
-                Verdict::Late => return Err(HubError::Timeout { gateway, limit }),
-                Verdict::Silent { asked } => {
+            match deadline.look(Instant::now(), self.bytes()) {
+                Expiry::Wait => {}
+                Expiry::Late => return Err(HubError::Timeout { gateway, limit }),
+                Expiry::Silent { asked } => {
                     let now = Instant::now();
                     let known = self.silence.lasts(now);
                     self.silence.begin(asked, now);
@@ -203,7 +207,7 @@ impl Exchange {
     }
 }
 
-impl Handler<ReplyCodec> for Exchange {
+impl Handler<ReplyCodec> for QueryConnection {
     fn on_event(&self, connection: &Connection<ReplyCodec>, event: Event<ReplyCodec>) -> Turn {
         match event {
             Event::Connect | Event::Open(()) | Event::Opened => {}
@@ -299,8 +303,8 @@ mod tests {
 
     #[tokio::test(start_paused = true, flavor = "current_thread")]
     async fn a_gateway_that_says_nothing_is_silent_after_the_limit() {
-        let silence = Rc::new(Silence::default());
-        let exchange = Rc::new(Exchange {
+        let silence = Rc::new(GatewaySilence::default());
+        let exchange = Rc::new(QueryConnection {
             gateway: SocketAddr::from(([127, 0, 0, 1], 2900)),
             connection: RefCell::default(),
             pending: RefCell::default(),

@@ -25,7 +25,7 @@ pub(super) const TEST_PART: u32 = 4;
 
 /// Whether a gateway has stopped answering.
 #[derive(Debug, Default)]
-pub(super) struct Silence(Cell<Option<Since>>);
+pub(super) struct GatewaySilence(Cell<Option<Since>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Since {
@@ -35,7 +35,7 @@ struct Since {
     tested: Instant,
 }
 
-impl Silence {
+impl GatewaySilence {
     /// A question of `asked` has no answer, and nothing came.
     pub(super) fn begin(&self, asked: Instant, now: Instant) {
         if self.0.get().is_none() {
@@ -67,7 +67,7 @@ impl Silence {
 
 /// How long one answer is waited for.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct AnswerDeadline {
     /// How long the gateway may be silent; zero for ever.
     limit: Duration,
     asked: Instant,
@@ -81,7 +81,7 @@ pub(super) struct Patience {
 
 /// What is to be done with a question that has no answer yet.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Expiry {
     /// Something comes.
     Wait,
     /// Something comes, but it takes too long.
@@ -93,31 +93,31 @@ pub(super) enum Verdict {
     },
 }
 
-impl Patience {
+impl AnswerDeadline {
     /// A question is asked; so many bytes have come on its connection so far.
     pub(super) fn new(limit: Duration, now: Instant, bytes: u64) -> Self {
         Self { limit, asked: now, next_look: now + limit, bytes, excused: false }
     }
 
-    /// Returns until when to wait before [`Patience::look`]; `None` for ever.
+    /// Returns until when to wait before [`AnswerDeadline::look`]; `None` for ever.
     pub(super) fn until(&self) -> Option<Instant> {
         (!self.limit.is_zero()).then_some(self.next_look)
     }
 
     /// Looks whether to go on waiting; so many bytes have come by now.
-    pub(super) fn look(&mut self, now: Instant, bytes: u64) -> Verdict {
+    pub(super) fn look(&mut self, now: Instant, bytes: u64) -> Expiry {
         let stood_still = now >= self.next_look + self.limit / LATE_LOOK;
         let came = bytes != self.bytes;
         self.bytes = bytes;
         if stood_still && !self.excused {
             self.excused = true;
         } else if !came {
-            return Verdict::Silent { asked: self.asked };
+            return Expiry::Silent { asked: self.asked };
         } else if now >= self.asked + self.limit * WHOLE_ANSWER {
-            return Verdict::Late;
+            return Expiry::Late;
         }
         self.next_look = now + self.limit;
-        Verdict::Wait
+        Expiry::Wait
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_silence_is_tested_now_and_then_until_something_comes() {
-        let (silence, start) = (Silence::default(), Instant::now());
+        let (silence, start) = (GatewaySilence::default(), Instant::now());
         assert_eq!(silence.lasts(start), None);
         assert!(!silence.is_to_be_tested(start));
         silence.begin(start, after(start, 1000));
@@ -150,34 +150,34 @@ mod tests {
     #[test]
     fn an_answer_may_take_longer_while_it_comes() {
         let start = Instant::now();
-        let mut patience = Patience::new(LIMIT, start, 7);
+        let mut deadline = AnswerDeadline::new(LIMIT, start, 7);
         for second in 1..5 {
             let now = after(start, second * 1000);
-            assert_eq!(patience.until(), Some(now));
-            assert_eq!(patience.look(now, 7 + second), Verdict::Wait);
+            assert_eq!(deadline.until(), Some(now));
+            assert_eq!(deadline.look(now, 7 + second), Expiry::Wait);
         }
-        assert_eq!(patience.look(after(start, 5000), 12), Verdict::Late);
-        let mut patience = Patience::new(LIMIT, start, 7);
-        assert_eq!(patience.look(after(start, 1000), 8), Verdict::Wait);
-        assert_eq!(patience.look(after(start, 2000), 8), Verdict::Silent { asked: start });
+        assert_eq!(deadline.look(after(start, 5000), 12), Expiry::Late);
+        let mut deadline = AnswerDeadline::new(LIMIT, start, 7);
+        assert_eq!(deadline.look(after(start, 1000), 8), Expiry::Wait);
+        assert_eq!(deadline.look(after(start, 2000), 8), Expiry::Silent { asked: start });
     }
 
     #[test]
     fn a_loop_that_stood_still_blames_nothing_at_once() {
         let start = Instant::now();
-        let mut patience = Patience::new(LIMIT, start, 0);
+        let mut deadline = AnswerDeadline::new(LIMIT, start, 0);
         let late = after(start, 60_000);
-        assert_eq!(patience.look(late, 0), Verdict::Wait, "what came is read first");
-        assert_eq!(patience.look(late + LIMIT, 0), Verdict::Silent { asked: start });
+        assert_eq!(deadline.look(late, 0), Expiry::Wait, "what came is read first");
+        assert_eq!(deadline.look(late + LIMIT, 0), Expiry::Silent { asked: start });
         // Standing still again and again is no excuse for ever.
-        let mut patience = Patience::new(LIMIT, start, 0);
-        assert_eq!(patience.look(late, 0), Verdict::Wait);
-        assert_eq!(patience.look(after(late, 60_000), 0), Verdict::Silent { asked: start });
+        let mut deadline = AnswerDeadline::new(LIMIT, start, 0);
+        assert_eq!(deadline.look(late, 0), Expiry::Wait);
+        assert_eq!(deadline.look(after(late, 60_000), 0), Expiry::Silent { asked: start });
     }
 
     #[test]
     fn a_limit_of_zero_is_none() {
-        let patience = Patience::new(Duration::ZERO, Instant::now(), 0);
-        assert_eq!(patience.until(), None);
+        let deadline = AnswerDeadline::new(Duration::ZERO, Instant::now(), 0);
+        assert_eq!(deadline.until(), None);
     }
 }

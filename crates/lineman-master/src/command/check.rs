@@ -7,7 +7,7 @@ use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
 use crate::error::chain;
 use crate::master::{self, Plan, places};
-use crate::program::{Peer, Program};
+use crate::program::{ClusterPeer, Program};
 use crate::service::{Description, Reload};
 use crate::terminal::table::{Align, Table};
 use crate::terminal::{Printer, log};
@@ -64,7 +64,7 @@ fn health(plan: &Plan) -> Option<String> {
 }
 
 /// Prints what the services need of other machines; returns what is wrong with it.
-fn cluster(peers: Vec<Peer>) -> Vec<String> {
+fn cluster(peers: Vec<ClusterPeer>) -> Vec<String> {
     if peers.is_empty() {
         Printer::note("no service of this program needs another machine");
         return Vec::new();
@@ -75,7 +75,7 @@ fn cluster(peers: Vec<Peer>) -> Vec<String> {
         ("time", Align::Right),
         ("answer", Align::Left),
     ]);
-    for Peer { role, address, took, outcome } in &peers {
+    for ClusterPeer { role, address, took, outcome } in &peers {
         let answer = outcome.as_ref().map_or("-", |answer| answer).to_owned();
         let time = format!("{} ms", took.as_millis());
         table.row([(*role).to_owned(), address.clone(), time, answer]);

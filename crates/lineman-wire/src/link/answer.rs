@@ -108,18 +108,18 @@ pub struct Member {
 ///
 /// Each way to read it fails if the answer is no PHP value, or is one of another kind.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct GatewayAnswer {
     /// Whose it is. Its clients have ids only if this is IPv4, as every gateway's inner address is.
     pub gateway: SocketAddr,
     /// What it has sent.
     pub reply: Reply,
 }
 
-impl Answer {
+impl GatewayAnswer {
     /// Reads a number.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn count(&self) -> Result<u64, Error> {
         count(&self.reply.value()?)
     }
@@ -127,7 +127,7 @@ impl Answer {
     /// Reads numbers by name.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn counts(&self) -> Result<Vec<(String, u64)>, Error> {
         let entry = |(name, value): (Key, Value)| Ok((name_of(&name), count(&value)?));
         self.array()?.into_iter().map(entry).collect()
@@ -136,7 +136,7 @@ impl Answer {
     /// Reads a list of clients.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn client_ids(&self) -> Result<Vec<ClientId>, Error> {
         self.ids(&self.array()?)
     }
@@ -144,7 +144,7 @@ impl Answer {
     /// Reads lists of clients by name.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn client_ids_by_name(&self) -> Result<Vec<(String, Vec<ClientId>)>, Error> {
         let entry = |(name, ids): (Key, Value)| Ok((name_of(&name), self.ids(&array(ids)?)?));
         self.array()?.into_iter().map(entry).collect()
@@ -153,7 +153,7 @@ impl Answer {
     /// Reads values by client.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn by_client(&self) -> Result<Vec<(ClientId, Value)>, Error> {
         let entry = |(id, value): (Key, Value)| Ok((self.client_id(id.as_int())?, value));
         self.array()?.into_iter().map(entry).collect()
@@ -162,7 +162,7 @@ impl Answer {
     /// Reads sessions by client, each as it is stored.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn sessions(&self) -> Result<Vec<(ClientId, Bytes)>, Error> {
         let session = |(client, value)| match value {
             Value::String(session) => Ok((client, session)),
@@ -177,7 +177,7 @@ impl Answer {
     /// Reads the answer to a `Select`: one of its fields, by client.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn selected(&self, field: &str) -> Result<Vec<(ClientId, Value)>, Error> {
         let value = |(client, fields): (ClientId, Value)| {
             let fields = fields.into_array().map_err(|_| unexpected("arrays of fields"));
@@ -189,7 +189,7 @@ impl Answer {
     /// Reads the uids of the answer to a `Select`, by client; clients without one are left out.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn uids(&self) -> Result<Vec<(ClientId, String)>, Error> {
         let selected = self.selected("uid")?.into_iter().filter(|(_, uid)| !uid.is_null());
         selected.map(|(client, uid)| Ok((client, name(&uid)?))).collect()
@@ -198,7 +198,7 @@ impl Answer {
     /// Reads the answer to a `Select` for groups and uids: each group with each of its clients.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn members(&self) -> Result<Vec<Member>, Error> {
         let mut members = Vec::new();
         for (client, fields) in self.by_client()? {
@@ -216,7 +216,7 @@ impl Answer {
     /// Reads a list of names; those that look like a number come as one.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn names(&self) -> Result<Vec<String>, Error> {
         self.array()?.values().map(name).collect()
     }
@@ -224,7 +224,7 @@ impl Answer {
     /// Reads the answer to the query for a session: as it is stored, `None` if there is no such client.
     ///
     /// # Errors
-    /// As of [`Answer`].
+    /// As of [`GatewayAnswer`].
     pub fn session(&self) -> Result<Option<&Bytes>, Error> {
         Ok((!self.reply.value()?.is_null()).then_some(&self.reply.payload))
     }

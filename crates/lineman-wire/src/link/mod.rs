@@ -25,7 +25,7 @@ mod secret;
 pub mod session;
 mod websocket_connect;
 
-pub use answer::{Answer, Answers, Incomplete, Member, Missing};
+pub use answer::{Answers, GatewayAnswer, Incomplete, Member, Missing};
 pub use body::Body;
 pub use client_id::ClientId;
 pub use codec::Codec;

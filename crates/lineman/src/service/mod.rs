@@ -15,7 +15,7 @@ mod listening;
 
 pub use inner::Inner;
 pub use lineman_connection::LocalFuture;
-pub use lineman_master::program::Peer;
+pub use lineman_master::program::ClusterPeer;
 pub use lineman_master::service::{
     Description, Endpoint, Keepalive, Listen, Ports, Reload, Slot, Socket, SocketOptions,
     StopOrder, Traffic,
@@ -41,7 +41,7 @@ pub trait Service: 'static {
 
     /// Asks what the service needs of other machines, for `check --cluster`, and returns what each address
     /// said. It may block for some seconds. The default needs none.
-    fn peers(&self) -> Vec<Peer> {
+    fn peers(&self) -> Vec<ClusterPeer> {
         Vec::new()
     }
 
