@@ -275,8 +275,15 @@ fn client() -> Client {
 #[test]
 fn the_extension_travels_in_packets() {
     let hello = Hello { version: 1, epoch: "00ff".to_owned(), share: None };
-    let events =
-        [Event::Hello(hello), Event::Adopt(client()), Event::Fence, Event::Synced, Event::Ping];
+    let events = [
+        Event::Hello(hello),
+        Event::Adopt(client()),
+        Event::Fence,
+        Event::Synced,
+        Event::Ping,
+        Event::Returned(client()),
+        Event::Forget(client()),
+    ];
     for event in events {
         let packet = Packet::from(event.clone());
         assert_eq!(Event::try_from(packet).unwrap(), event);
@@ -296,13 +303,17 @@ fn the_extension_travels_in_packets() {
         Control::Alive(u32::MAX),
         Control::Share(share),
         Control::Credit { connection_id: 7, share },
+        Control::Kept { clients: vec![], ended: vec![] },
+        Control::Kept { clients: vec![1, u32::MAX], ended: vec![7] },
     ] {
-        let packet = Packet::from(control);
+        let packet = Packet::from(control.clone());
         let Ok(Request::Control(again)) = Request::try_from(packet) else { panic!("{control:?}") };
         assert_eq!(again, control);
     }
-    let short = Packet { body: "7 bytes".into(), ..Packet::new(Command::Credit, 7) };
-    assert!(matches!(Request::try_from(short), Err(Error::Shape { .. })));
+    for command in [Command::Credit, Command::Kept] {
+        let short = Packet { body: "7 bytes".into(), ..Packet::new(command, 7) };
+        assert!(matches!(Request::try_from(short), Err(Error::Shape { .. })));
+    }
 }
 
 #[test]

@@ -2,12 +2,13 @@
 //! cookies of a handshake.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bytes::{Bytes, BytesMut};
 use lineman_wire::link::register::{self, Line};
 use lineman_wire::link::{
-    Codec, Command, Event, Field, Login, MAX_PACKET, Packet, Query, Reply, RequestHead, Secret,
-    Select, is_cluster_name,
+    Codec, Command, Control, Error, Event, Field, Login, MAX_PACKET, Note, Packet, Query, Reply,
+    Request, RequestHead, Says, Secret, Select, Witness, Witnessed, is_cluster_name,
 };
 use lineman_wire::{Protocol, php};
 
@@ -142,6 +143,37 @@ fn a_cluster_s_name_is_part_of_what_is_shown_and_without_one_nothing_changes() {
     assert!(is_cluster_name("Chat-2_b.eu") && is_cluster_name(&"x".repeat(64)));
     for name in ["", "a:b", "a b", "é", "a\n", &"x".repeat(65)] {
         assert!(!is_cluster_name(name), "{name:?}");
+fn note() -> Note {
+    let gateway = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 4000);
+    Note { worker_key: "chat:0:77-0f".to_owned(), gateway, says: Says::Whose }
+}
+
+fn witness() -> Witness {
+    let here = Witnessed::Here {
+        connection_id: 7,
+        ip: Ipv4Addr::new(192, 0, 2, 1),
+        port: 50_000,
+        session: "a:0:{}".into(),
+    };
+    let clients = vec![here, Witnessed::Gone { connection_id: 8 }];
+    Witness { worker_key: "chat:0:77-0f".to_owned(), anew: true, gateway_port: 443, clients }
+}
+
+#[test]
+fn clients_are_witnessed_in_parts_without_what_is_too_long() {
+    let client = |connection_id, length| {
+        let (ip, port) = (Ipv4Addr::LOCALHOST, 1);
+        let session = Bytes::from(vec![b'x'; length]);
+        Witnessed::Here { connection_id, ip, port, session }
+    };
+    let clients = vec![client(1, 40_000), client(2, 25_000), client(3, 65_537), client(4, 65_536)];
+    let parts = Witness::parts(clients);
+    assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [3, 1]);
+    assert_eq!(parts[0][2], client(3, 0));
+    assert_eq!(Witness::parts(Vec::new()), Vec::<Vec<_>>::new());
+    for body in ["\u{2}\0\0\0\0", "\0\0\0\0", "\u{1}\0\0\0\0\0\0\0\0\0\0\0\0\0\u{1}"] {
+        let packet = Packet { body: body.into(), ..Packet::new(Command::Witness, 0) };
+        assert!(matches!(Event::try_from(packet), Err(Error::Shape { .. })), "{body:?}");
     }
 }
 
@@ -195,4 +227,18 @@ fn what_a_peer_says_to_people_is_one_short_line() {
     assert!(reason.starts_with("ab[2Jé") && reason.chars().count() == 400, "{reason}");
     let not_utf8 = Packet { body: Bytes::from_static(b"\xff"), ..Packet::new(Command::Refused, 0) };
     assert_eq!(Event::try_from(not_utf8).unwrap(), Event::Refused("\u{fffd}".to_owned()));
+}
+fn what_heirs_are_told_travels_in_packets() {
+    for event in [Event::Witness(witness()), Event::Relay(note())] {
+        assert_eq!(Event::try_from(Packet::from(event.clone())).unwrap(), event);
+    }
+    let packet = Packet::from(Control::Relay(note()));
+    let Ok(Request::Control(Control::Relay(again))) = Request::try_from(packet.clone()) else {
+        panic!("no note");
+    };
+    assert_eq!(again, note());
+    for body in ["", "short", "\u{2}123456"] {
+        let packet = Packet { body: body.into(), ..packet.clone() };
+        assert!(Request::try_from(packet).is_err(), "{body:?}");
+    }
 }

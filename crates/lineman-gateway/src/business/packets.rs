@@ -330,8 +330,10 @@ impl<E: Events> Core<E> {
 }
 
 /// A link that does not take 28 bytes is full or gone, and its gateway gives its clients away.
-fn control(connection: &Connection<Codec>, command: Control) {
-    if let Err(error) = connection.send(Packet::from(command)) {
+fn control(connection: &Connection<Codec>, control: Control) {
+    let packet = Packet::from(control);
+    let command = packet.command;
+    if let Err(error) = connection.send(packet) {
         tracing::warn!(gateway = %connection.peer_addr(), ?command, %error, "not sent");
     }
 }

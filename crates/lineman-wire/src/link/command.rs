@@ -135,6 +135,21 @@ commands! {
     Probe = 138,
     /// Extension 3, gateway → business: the peer is refused and its connection closed; the body says why.
     Refused = 140,
+    /// Extension 3, business → gateway: the answer to `Hello`: what became of clients of this run of the gateway
+    /// while there was no link. The body has connection ids, a u32 each: first those that were kept, as many as the
+    /// packet's connection id says, then those whose end was told.
+    Kept = 135,
+    /// Extension 3, gateway → business: this client of its own is connected, and another business has told its
+    /// end; ext data as of an event.
+    Returned = 136,
+    /// Extension 3, gateway → business: this client of its own is gone, and another business has told its end.
+    Forget = 137,
+    /// Extension 3, gateway → business: clients of the business whose key is the ext data; should it and this
+    /// gateway both die, the receiver tells their end. A connection id of 1 says that these are all.
+    Witness = 160,
+    /// Extension 3, business → gateway → business: a note to the business whose key is the ext data; the second
+    /// gets it with the key of the first.
+    Relay = 161,
     /// Business → gateway: the first packet of a business link.
     WorkerConnect = 200,
     /// Gateway → business: keeps the link busy; there is no answer.

@@ -5,7 +5,7 @@ use core::net::Ipv4Addr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Allowance, Body, ClientId, Command, Error, Packet, flags, json};
+use super::{Allowance, Body, ClientId, Command, Error, Note, Packet, Witness, flags, json};
 use crate::php;
 
 /// The client an event is about, as the header of its packet describes it.
@@ -60,6 +60,14 @@ pub enum Event {
     Synced,
     /// Extension 3: the gateway does not take this peer, and closes; the text says why.
     Refused(String),
+    /// Version 3: the client of this business is connected, though another one has told its end meanwhile.
+    Returned(Client),
+    /// Version 3: the client of this business is gone, and another one has told its end.
+    Forget(Client),
+    /// Version 3: clients of another business, whose end this one may have to tell.
+    Witness(Witness),
+    /// Version 3: what another business has to say.
+    Relay(Note),
     /// A command that is not for a business; to be ignored.
     Unknown(Command),
 }
@@ -96,6 +104,10 @@ impl TryFrom<Packet> for Event {
             Command::Fence => Self::Fence,
             Command::Synced => Self::Synced,
             Command::Refused => Self::Refused(reason(&packet.body)),
+            Command::Returned => Self::Returned(Client::of(packet)),
+            Command::Forget => Self::Forget(Client::of(packet)),
+            Command::Witness => Self::Witness(Witness::read(packet)?),
+            Command::Relay => Self::Relay(Note::read(&packet)?),
             other => Self::Unknown(other),
         })
     }
@@ -125,6 +137,10 @@ impl From<Event> for Packet {
             Event::Refused(reason) => {
                 Self { body: Bytes::from(reason), ..Self::new(Command::Refused, 0) }
             }
+            Event::Returned(client) => client.packet(Command::Returned),
+            Event::Forget(client) => client.packet(Command::Forget),
+            Event::Witness(witness) => witness.into_packet(),
+            Event::Relay(note) => note.into_packet(),
             Event::Unknown(command) => Self::new(command, 0),
         }
     }

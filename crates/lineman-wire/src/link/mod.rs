@@ -24,6 +24,7 @@ mod request;
 mod secret;
 pub mod session;
 mod websocket_connect;
+mod witness;
 
 pub use answer::{Answers, GatewayAnswer, Incomplete, Member, Missing};
 pub use body::Body;
@@ -41,8 +42,11 @@ pub use reply::{MAX_REPLY, Reply, ReplyCodec};
 pub use request::{Allowance, Control, Request};
 pub use secret::{Secret, is_cluster_name};
 pub use websocket_connect::RequestHead;
+pub use witness::{Note, Says, Witness, Witnessed};
 
 /// The version of Lineman's extension of the protocol, offered in `WORKER_CONNECT` and `Hello`. Each end
-/// uses what the lower of the two has: 2 adds [`Control::Credit`], [`Control::Alive`] and [`Control::Share`], 3
-/// [`Control::Probe`], [`Event::Refused`], epochs, signs of life and reasons to the lines of a register.
+/// uses what the lower of the two has: 2 adds [`Control::Credit`], [`Control::Alive`] and [`Control::Share`]; 3
+/// [`Control::Probe`], [`Control::Kept`], [`Control::Relay`], [`Event::Refused`], [`Event::Returned`],
+/// [`Event::Forget`], [`Event::Witness`] and [`Event::Relay`], and epochs, signs of life and reasons to the lines of
+/// a register.
 pub const EXTENSION_VERSION: u32 = 3;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Error, Login, Order, Packet, Query};
+use super::{Command, Error, Login, Note, Order, Packet, Query};
 
 /// A packet from a business or a client of the cluster to a gateway.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub enum Request {
 }
 
 /// Commands of the extension from a business to a gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
     /// Send no more events to this link; answered by [`Event::Fence`](super::Event::Fence).
     Drain,
@@ -49,6 +49,18 @@ pub enum Control {
     /// Version 3: say something, for it is in doubt whether this link still has another end; answered by
     /// [`Event::Ping`](super::Event::Ping).
     Probe,
+    /// Version 3: passes a note on to another business.
+    Relay(Note),
+    /// Version 3, once, when the link opens: what became of clients of this run of the gateway while there was no
+    /// link.
+    Kept {
+        /// The connection ids of those that were this business's, and whose end it has not told: the gateway has
+        /// given them to others, so it does not any more.
+        clients: Vec<u32>,
+        /// Those whose end it has told, as the gateway seemed to be dead: its own, and those of businesses that
+        /// seemed to be dead as well.
+        ended: Vec<u32>,
+    },
 }
 
 /// Events of one client that are under way, or may be.
@@ -138,6 +150,19 @@ impl TryFrom<Packet> for Request {
                     _ => Control::Credit { connection_id, share },
                 }))
             }
+            C::Relay => Note::read(&packet).map(|note| Self::Control(Control::Relay(note))),
+            C::Kept => {
+                let (ids, rest) = packet.body.as_chunks();
+                let mut clients: Vec<u32> = ids.iter().copied().map(u32::from_be_bytes).collect();
+                // The connection id is how many of them were kept.
+                let kept = usize::try_from(packet.connection_id).unwrap_or(usize::MAX);
+                if !rest.is_empty() || kept > clients.len() {
+                    let (command, expected) = (packet.command, "numbers of four bytes");
+                    return Err(Error::Shape { command, expected });
+                }
+                let ended = clients.split_off(kept);
+                Ok(Self::Control(Control::Kept { clients, ended }))
+            }
             C::OnConnect
             | C::OnMessage
             | C::OnClose
@@ -148,6 +173,9 @@ impl TryFrom<Packet> for Request {
             | C::Fence
             | C::Synced
             | C::Refused
+            | C::Returned
+            | C::Forget
+            | C::Witness
             | C::Unknown(_) => Ok(Self::Unknown(packet.command)),
         }
     }
@@ -162,6 +190,12 @@ impl From<Control> for Packet {
             Control::Probe => Self::new(Command::Probe, 0),
             Control::Handled(events) => Self::new(Command::Handled, events),
             Control::Alive(events) => Self::new(Command::Alive, events),
+            Control::Relay(note) => note.into_packet(),
+            Control::Kept { clients, ended } => {
+                let kept = u32::try_from(clients.len()).unwrap_or(u32::MAX);
+                let body = clients.into_iter().chain(ended).flat_map(u32::to_be_bytes).collect();
+                Self { body, ..Self::new(Command::Kept, kept) }
+            }
             Control::Share(share) => {
                 Self { body: share.to_bytes(), ..Self::new(Command::Share, 0) }
             }
