@@ -19,6 +19,7 @@ mod register;
 mod secret;
 mod recurrence;
 mod outage;
+mod losses;
 mod strangers;
 mod reach;
 

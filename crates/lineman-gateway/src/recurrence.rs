@@ -32,10 +32,14 @@ impl Recurrence {
         self.count
     }
 
+    /// Returns whether the log may have a line about it at once.
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        self.told_at.is_none_or(|at| now.saturating_duration_since(at) >= QUIET)
+    }
+
     /// Returns how many there were since the log told of it last, if it is time to tell again.
     pub(crate) fn untold(&mut self, now: Instant) -> Option<u64> {
-        let quiet = self.told_at.is_some_and(|at| now.saturating_duration_since(at) < QUIET);
-        if quiet || self.told == self.count {
+        if !self.is_quiet(now) || self.told == self.count {
             return None;
         }
         self.told_at = Some(now);
