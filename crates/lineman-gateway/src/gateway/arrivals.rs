@@ -4,9 +4,11 @@ use bytes::Bytes;
 use lineman::connection::CloseReason;
 use lineman_wire::link::{Command, Packet};
 
+use super::clients::Presence;
 use super::core::Core;
 use super::heartbeat::Visit;
 use super::identity::Departed;
+use super::links::Link;
 use super::orders::hand_over;
 use super::outlet::Outlet;
 use super::share::{is_too_long, tell};
@@ -15,10 +17,12 @@ impl<C: Outlet> Core<C> {
     /// A client is there: a business hears `ON_CONNECT`, and `ON_WEBSOCKET_CONNECT` behind it.
     pub(super) fn client_came(&mut self, connection: C, handshake: Bytes) {
         let number = connection.id();
-        let (held, links) = (&self.held, &self.links);
+        let (held, links, disputes) = (&self.held, &self.links, &self.disputes);
         // An id may not be used again before some business has heard of its client's end.
-        let in_use =
-            |id| held.remembers(id) || links.iter().any(|link| link.departed.contains_key(&id));
+        let in_use = |id| {
+            let departed = |link: &Link| link.departed.contains_key(&id);
+            held.remembers(id) || disputes.remember(id) || links.iter().any(departed)
+        };
         let id = self.clients.insert(number, connection, in_use);
         self.client_rounds.insert(id);
         self.held.keep_handshake(id, handshake);
@@ -53,12 +57,26 @@ impl<C: Outlet> Core<C> {
         let unsent = self.held.take_unsent(id);
         self.held.forget(id);
         self.stop_waiting(id);
-        if client.announced {
-            let address = client.connection.peer();
-            let departed = Departed { address, session: client.session, unsent };
-            self.depart(id, departed, client.link);
-        } else {
-            self.counts.lost_events += unsent.len() as u64;
+        self.note_for_heir(client.link, id);
+        let (presence, link) = (client.presence, client.link);
+        let address = client.connection.peer();
+        let departed = Departed { address, session: client.session, unsent };
+        match presence {
+            _ if self.disputes.concern(id) => {
+                self.keep_back(id, departed, link, presence);
+            }
+            Presence::Told => {
+                self.disputes.forget(id);
+                self.depart(id, departed, link);
+            }
+            // Nothing was told of it that its end would have to undo.
+            Presence::None | Presence::Undone => {
+                self.counts.lost_events += departed.unsent.len() as u64;
+                self.disputes.forget(id);
+                if let Some(link) = link.and_then(|link| self.links.get_mut(link)) {
+                    link.clients.remove(&id);
+                }
+            }
         }
     }
 

@@ -11,9 +11,10 @@ use lineman_wire::link::{Command, Packet, flags};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
+use super::clients::Presence;
 use super::core::Core;
 use super::identity::Departed;
-use super::links::{Intake, Link, LinkId};
+use super::links::{Intake, Link, LinkId, Unconfirmed};
 use super::outlet::Outlet;
 use super::share::{is_too_long, tell};
 
@@ -141,23 +142,30 @@ impl<C: Outlet> Core<C> {
         };
         client.link = Some(to);
         link.clients.insert(id);
+        if link.heir.is_some() {
+            link.unwitnessed.insert(id);
+        }
         self.held.since.remove(&id);
         let about = |command| {
             self.identity.packet(command, id, client.connection.peer(), client.session.clone())
         };
         let now = self.now;
         let mut waits = false;
-        if client.announced {
-            if link.extension {
-                link.push(&about(Command::Adopt), now);
-            }
-        } else {
-            let connect = about(Command::OnConnect);
-            let handshake = self.held.handshakes.remove(&id).map(|body| {
+        let first = match client.presence {
+            Presence::None => Some(Command::OnConnect),
+            Presence::Undone => Some(link.return_command()),
+            Presence::Told => None,
+        };
+        if let Some(first) = first {
+            // Whose end others have told is of before.
+            self.disputes.forget(id);
+            let handshake = self.held.handshakes.remove(&id);
+            let start = Unconfirmed::Start(client.presence, handshake.clone().unwrap_or_default());
+            let handshake = handshake.map(|body| {
                 let packet = about(Command::OnWebSocketConnect);
                 Packet { flags: packet.flags & !flags::SCALAR, body, ..packet }
             });
-            for packet in iter::once(connect).chain(handshake) {
+            for packet in iter::once(about(first)).chain(handshake) {
                 if is_too_long(&packet) {
                     // Another business's session, as a rule, and the handshake beside it.
                     self.counts.too_long.add();
@@ -166,8 +174,11 @@ impl<C: Outlet> Core<C> {
                     waits |= tell(client, link, &packet, now);
                 }
             }
+            link.await_word(id, start);
+        } else if link.extension {
+            link.push(&about(Command::Adopt), now);
         }
-        client.announced = true;
+        client.presence = Presence::Told;
         for packet in self.held.unsent.remove(&id).into_iter().flatten() {
             // What its session is, has changed since, perhaps.
             let packet = Packet { ext: client.session.clone(), ..packet };
@@ -184,20 +195,21 @@ impl<C: Outlet> Core<C> {
     }
 
     /// Tells a business of a client that is gone.
-    fn report_end(&mut self, id: u32, departed: Departed) {
+    pub(super) fn report_end(&mut self, id: u32, departed: Departed) {
         let choice = self.links.choose(self.now);
         let Some(link) = choice.and_then(|id| self.links.get_mut(id)) else {
             return self.keep_gone(id, departed);
         };
-        let Departed { address, session, unsent } = departed;
+        let packet =
+            |command| self.identity.packet(command, id, departed.address, departed.session.clone());
         if link.extension {
-            let adopt = self.identity.packet(Command::Adopt, id, address, session.clone());
-            link.push(&adopt, self.now);
+            link.push(&packet(Command::Adopt), self.now);
         }
-        for packet in &unsent {
+        for packet in &departed.unsent {
             link.push(packet, self.now);
         }
-        link.push(&self.identity.packet(Command::OnClose, id, address, session), self.now);
+        link.push(&packet(Command::OnClose), self.now);
+        link.await_word(id, Unconfirmed::End(Departed { unsent: Vec::new(), ..departed }));
     }
 
     /// Keeps a client that is gone until there is a business to be told.
@@ -215,9 +227,10 @@ impl<C: Outlet> Core<C> {
                     link.departed.insert(id, departed);
                     return;
                 }
-                let Departed { address, session, .. } = departed;
+                let (address, session) = (departed.address, departed.session.clone());
                 let packet = self.identity.packet(Command::OnClose, id, address, session);
                 link.push(&packet, self.now);
+                link.await_word(id, Unconfirmed::End(departed));
             }
         }
     }
@@ -235,6 +248,7 @@ impl<C: Outlet> Core<C> {
 
     /// Moves the clients of a link to other businesses: in order, each with its session.
     pub(super) fn move_clients(&mut self, from: LinkId) {
+        self.disinherit(from);
         let Some(link) = self.links.get_mut(from) else { return };
         let clients = std::mem::take(&mut link.clients);
         let departed = std::mem::take(&mut link.departed);
@@ -247,17 +261,25 @@ impl<C: Outlet> Core<C> {
     }
 
     /// A link is gone: its clients go elsewhere, and what it had not handled is lost.
-    pub(super) fn lose_link(&mut self, id: LinkId) {
+    pub(super) fn lose_link(&mut self, id: LinkId, reason: &str) {
         let Some(link) = self.links.get_mut(id) else { return };
-        // Nothing new may go to it while its clients move.
-        link.state = Intake::Draining;
+        if link.state == Intake::Open {
+            // Nothing new may go to it while its clients move.
+            link.state = Intake::Draining;
+        }
         let unsent = link.take_unsent();
-        let again = unsent.len();
-        let lost = u64::from(link.outstanding()).saturating_sub(again as u64);
+        let lost = u64::from(link.outstanding()).saturating_sub(unsent.len() as u64);
         self.counts.lost_events += lost;
         let clients = link.clients.len();
-        tracing::info!(business = link.key, clients, lost, again, "link closed");
+        if link.state == Intake::Released {
+            tracing::info!(business = link.key, "business has left");
+        } else {
+            let losses = self.losses.entry(link.key.clone()).or_default();
+            losses.add(reason.to_owned(), clients as u64, lost);
+            self.tell_of_losses();
+        }
         self.keep_unsent(id, unsent);
+        self.dispute(id);
         self.move_clients(id);
         self.links.remove(id);
         self.link_rounds.remove(id);
@@ -273,7 +295,12 @@ impl<C: Outlet> Core<C> {
                 Command::OnConnect => {
                     not_announced.insert(id);
                     if let Some(client) = self.clients.get_mut(id) {
-                        client.announced = false;
+                        client.presence = Presence::None;
+                    }
+                }
+                Command::Returned => {
+                    if let Some(client) = self.clients.get_mut(id) {
+                        client.presence = Presence::Undone;
                     }
                 }
                 Command::OnWebSocketConnect if not_announced.contains(&id) => {

@@ -25,10 +25,20 @@ pub(super) struct ConnectedClient<C> {
     /// The business that gets its events. Invariant: if set, the link's own set has this client;
     /// if not, the client is held.
     pub(super) link: Option<LinkId>,
-    /// Whether a business was told that it is there.
-    pub(super) announced: bool,
+    pub(super) presence: Presence,
     pub(super) share: ClientShare,
     pub(super) beat: Beat,
+}
+
+/// What was told of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// No business was told that it is there.
+    None,
+    /// A business was told that it is there.
+    Told,
+    /// A business has told its end, and none yet that it is here.
+    Undone,
 }
 
 /// All clients, by connection id, by connection, by uid and by group.
@@ -68,7 +78,7 @@ impl<C> ConnectedClients<C> {
             uid: None,
             groups: Vec::new(),
             link: None,
-            announced: false,
+            presence: Presence::None,
             share: ClientShare::default(),
             beat: Beat::default(),
         };

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::SlowClient;
 use super::assignment::Held;
 use super::clients::ConnectedClients;
+use super::disputes::Disputes;
 use super::fan_outs::FanOuts;
 use super::heartbeat::Heartbeat;
 use super::identity::GatewayIdentity;
@@ -24,6 +25,7 @@ use super::ids::Counter;
 use super::links::{LinkId, LinkOutlet, Links};
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
+use crate::losses::LinkLosses;
 use crate::reach::ReachLimits;
 use crate::recurrence::Recurrence;
 use crate::rounds::Rounds;
@@ -38,6 +40,10 @@ pub(super) struct Policy<F> {
     pub(super) slow_client: SlowClient,
     /// How long a client is held while there is no business.
     pub(super) no_business_limit: Duration,
+    /// How long the end of a client is kept back that a lost business may have told.
+    pub(super) partition_limit: Duration,
+    /// Whether another business is told of the clients of each.
+    pub(super) heirs: bool,
     /// What one client may have under way at its business.
     pub(super) share: Allowance,
     pub(super) stall_limits: StallLimits,
@@ -104,6 +110,8 @@ pub(super) struct Counts {
     pub(super) unreachable_links: u64,
     pub(super) too_long: Recurrence,
     pub(super) fan_outs_full: Recurrence,
+    /// Clients that are connected though a business had told their end.
+    pub(super) returned_clients: u64,
 }
 
 /// Everything a gateway process knows.
@@ -115,6 +123,7 @@ pub(super) struct Core<C: Outlet> {
     pub(super) strangers: Strangers,
     pub(super) links: Links,
     pub(super) held: Held,
+    pub(super) disputes: Disputes,
     /// Messages to many that wait.
     pub(super) fan_outs: FanOuts<C::Form>,
     /// The clients that have met their share, and are not read.
@@ -132,6 +141,8 @@ pub(super) struct Core<C: Outlet> {
     /// The links, for pings.
     pub(super) link_rounds: Rounds<LinkId>,
     pub(super) counts: Counts,
+    /// Links that were lost of late, by business.
+    pub(super) losses: BTreeMap<String, LinkLosses>,
     /// The time of the input at hand.
     pub(super) now: Instant,
 }
@@ -153,12 +164,14 @@ impl<C: Outlet> Core<C> {
             peers: FxHashMap::default(),
             links: Links::default(),
             held: Held::default(),
+            disputes: Disputes::default(),
             waiting: BTreeSet::new(),
             looked_for: BTreeSet::new(),
             unread_peers: FxHashSet::default(),
             swept: Instant::now(),
             unserved_since: Some(Instant::now()),
             counts: Counts::default(),
+            losses: BTreeMap::new(),
             now: Instant::now(),
         }
     }
@@ -197,6 +210,8 @@ impl<C: Outlet> Core<C> {
             ("held_clients", self.held.len() as u64),
             ("lost_events", self.counts.lost_events),
             ("forgotten_clients", self.counts.forgotten_clients),
+            ("returned_clients", self.counts.returned_clients),
+            ("waiting_ends", self.disputes.kept_back() as u64),
             ("dropped_messages", self.counts.dropped_messages),
             ("slow_clients", self.counts.slow_clients),
             ("waiting_clients", self.waiting.len() as u64),

@@ -204,7 +204,8 @@ mod tests {
     const LIMIT: Duration = Duration::from_mins(10);
 
     fn departed() -> Departed {
-        Departed { address: ([127, 0, 0, 1], 4).into(), session: bytes::Bytes::new() }
+        let (address, session) = (([127, 0, 0, 1], 4).into(), bytes::Bytes::new());
+        Departed { address, session, unsent: Vec::new() }
     }
 
     fn ids(ends: &[(u32, KeptBack)]) -> Vec<u32> {

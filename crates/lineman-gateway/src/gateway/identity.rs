@@ -82,7 +82,7 @@ fn can_be_reached(setting: &str, ip: Ipv4Addr) -> Result<(), String> {
 }
 
 /// The header has room for IPv4 only; others show as 0.0.0.0.
-fn ipv4(address: SocketAddr) -> Ipv4Addr {
+pub(super) fn ipv4(address: SocketAddr) -> Ipv4Addr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => ip,
         IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,

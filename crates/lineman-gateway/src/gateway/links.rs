@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use lineman_wire::link::{Allowance, Codec, Command, Event, Packet};
 use tokio::time::Instant;
 
+use super::clients::Presence;
 use super::identity::Departed;
 use super::outlet::Outlet;
 use super::pulse::{LIGHT_BYTES, LIGHT_EVENTS, Pulse};
@@ -28,6 +29,28 @@ pub(super) enum Intake {
     Open,
     /// It asked for no more, and `Fence` was the last thing it got of that kind; it still commands.
     Draining,
+    /// It has left: its clients are others'.
+    Released,
+}
+
+/// Whether a business says when it is back what became of clients meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settling {
+    /// It cannot.
+    Never,
+    /// It has been lost before, and will say so: it gets no clients until then.
+    Awaited,
+    /// It has said so, or was not lost.
+    Done,
+}
+
+/// What a business was told of a client, and has not confirmed.
+#[derive(Debug)]
+pub(super) enum Unconfirmed {
+    /// It is here: what was known of it before, and its handshake.
+    Start(Presence, Bytes),
+    /// It is gone.
+    End(Departed),
 }
 
 /// A business at the other end of a connection.
@@ -39,6 +62,7 @@ pub(super) struct Link {
     pub(super) extension: bool,
     /// Whether it reports by client what it has handled.
     pub(super) credits: bool,
+    pub(super) settling: Settling,
     /// What each of its clients may have under way there now.
     pub(super) share: Allowance,
     pub(super) state: Intake,
@@ -48,6 +72,13 @@ pub(super) struct Link {
     pub(super) clients: BTreeSet<u32>,
     /// Clients that went between `Fence` and `Release`: the next business hears of it.
     pub(super) departed: BTreeMap<u32, Departed>,
+    /// Starts and ends of clients that it was told of and did not confirm yet, each with how much it had been
+    /// sent then. Bounded by the events that are under way.
+    unconfirmed: VecDeque<(u32, u32, Unconfirmed)>,
+    /// The business that tells the end of its clients should it and this process die.
+    pub(super) heir: Option<LinkId>,
+    /// What the heir is to be told of next. Bounded by the clients.
+    pub(super) unwitnessed: BTreeSet<u32>,
     pub(super) reach: Reach,
     /// Whether its machine answers. If not, nothing more is sent, so that it is known what it never got, and
     /// its clients are paused.
@@ -76,6 +107,7 @@ impl Link {
             key,
             extension: extension.is_some(),
             credits: extension >= Some(2),
+            settling: if extension >= Some(3) { Settling::Done } else { Settling::Never },
             share,
             state: Intake::Open,
             full: false,
@@ -83,6 +115,9 @@ impl Link {
             departed: BTreeMap::new(),
             reach: Reach::default(),
             reached: Reached::Yes,
+            unconfirmed: VecDeque::new(),
+            heir: None,
+            unwitnessed: BTreeSet::new(),
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             pushed: 0,
@@ -101,12 +136,17 @@ impl Link {
 
     /// Says whether it may be given clients.
     pub(super) fn takes_clients(&self) -> bool {
-        self.state == Intake::Open && !self.in_doubt()
+        self.state == Intake::Open && !self.in_doubt() && self.settling != Settling::Awaited
     }
 
     /// Says whether its machine has not answered for a moment.
     pub(super) fn in_doubt(&self) -> bool {
         self.reached != Reached::Yes
+    }
+
+    /// Says whether its business says when it is back what became of clients.
+    pub(super) fn settles(&self) -> bool {
+        self.settling != Settling::Never
     }
 
     /// Sends a packet, behind everything that was sent before; it is never dropped.
@@ -127,6 +167,32 @@ impl Link {
     /// Sends an answer of the extension.
     pub(super) fn push_event(&mut self, event: Event, now: Instant) {
         self.push(&Packet::from(event), now);
+    }
+
+    /// The packet pushed last tells that a client is here, or gone: it is remembered until that is confirmed.
+    pub(super) fn await_word(&mut self, id: u32, word: Unconfirmed) {
+        if self.settles() {
+            self.unconfirmed.push_back((self.pulse.sent_so_far(), id, word));
+        }
+    }
+
+    /// The business has confirmed something. It has received at least as much as it says that it has handled,
+    /// and what it has received it deals with.
+    pub(super) fn confirm(&mut self) {
+        while self.unconfirmed.pop_front_if(|(sent, ..)| self.pulse.has_done(*sent)).is_some() {}
+        if self.unconfirmed.is_empty() {
+            self.unconfirmed = VecDeque::new();
+        }
+    }
+
+    /// Takes what the business may not have heard, in order.
+    pub(super) fn take_unconfirmed(&mut self) -> Vec<(u32, Unconfirmed)> {
+        std::mem::take(&mut self.unconfirmed).into_iter().map(|(_, id, word)| (id, word)).collect()
+    }
+
+    /// Returns what tells its business that a client is here whose end was told.
+    pub(super) fn return_command(&self) -> Command {
+        if self.settles() { Command::Returned } else { Command::OnConnect }
     }
 
     /// Returns how many bytes were pushed so far.
@@ -180,7 +246,10 @@ impl Link {
 /// The commands that a business counts in `Handled`.
 fn is_event(command: Command) -> bool {
     use Command as C;
-    matches!(command, C::OnConnect | C::OnWebSocketConnect | C::OnMessage | C::OnClose)
+    matches!(
+        command,
+        C::OnConnect | C::OnWebSocketConnect | C::OnMessage | C::OnClose | C::Returned
+    )
 }
 
 impl fmt::Debug for Link {

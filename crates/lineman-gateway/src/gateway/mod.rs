@@ -21,6 +21,9 @@ mod pulse;
 mod share;
 mod stalls;
 mod identity;
+mod disputes;
+mod settlement;
+mod heirs;
 mod heartbeat;
 mod dialect;
 mod outlet;
@@ -96,6 +99,8 @@ pub struct Gateway<P: Driver = WebSocket> {
     link_ping_interval: Option<Duration>,
     slow_client: SlowClient,
     no_business_limit: Duration,
+    partition_limit: Duration,
+    heirs: bool,
     share: Allowance,
     stall_limits: StallLimits,
     link_timeout: Option<Duration>,
@@ -291,6 +296,29 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
+    /// Sets how long it is reckoned with that a business whose link was lost is alive and only cut off. Default
+    /// 10 min; zero for not at all.
+    ///
+    /// Its clients are served by others at once, but such a business takes this gateway for dead and runs
+    /// `on_close` for each of them. So when a client of these leaves, others run its `on_close` only when the
+    /// business is back and has not, when another process has taken its place, or after this limit: earlier it
+    /// might run twice. With zero they run it at once.
+    #[must_use]
+    pub fn partition_limit(mut self, limit: Duration) -> Self {
+        self.partition_limit = limit;
+        self
+    }
+
+    /// Does without heirs: when a process of this gateway and a business die together, as with their machine,
+    /// `on_close` does not run for the clients that they had. By default each business has another one that runs
+    /// it then, to which this gateway tells each second which clients came, with their sessions, and went: about
+    /// 100 bytes and the session of each client are kept there. A session of more than 64 KiB is not.
+    #[must_use]
+    pub fn without_heirs(mut self) -> Self {
+        self.heirs = false;
+        self
+    }
+
     /// Sets how many events of one client its business may have unhandled; then that client is not read,
     /// and counted as `share_reached`, until half of them are done. Default 256, at least 1.
     ///
@@ -376,6 +404,8 @@ impl<P: ClientDialect> Gateway<P> {
             link_ping_interval: None,
             slow_client: SlowClient::default(),
             no_business_limit: Duration::from_secs(30),
+            partition_limit: Duration::from_mins(10),
+            heirs: true,
             share: Allowance { events: 256, bytes: 1024 * 1024 },
             stall_limits: StallLimits {
                 stalled: Duration::from_secs(5),

@@ -39,6 +39,8 @@ impl<C: Outlet> Core<C> {
             Order::SetSession { connection_id, session } => {
                 if let Some(client) = self.clients.get_mut(connection_id) {
                     client.session = session;
+                    let link = client.link;
+                    self.note_for_heir(link, connection_id);
                 }
             }
             Order::BindUid { connection_id, uid } if is_name(&uid) => {
@@ -135,7 +137,11 @@ impl<C: Outlet> Core<C> {
                 let length = session.len();
                 tracing::warn!(connection_id = id, length, "session not updated: it is too long");
             }
-            Ok(session) => client.session = session,
+            Ok(session) => {
+                client.session = session;
+                let link = client.link;
+                self.note_for_heir(link, id);
+            }
             Err(error) => tracing::warn!(connection_id = id, %error, "session not updated"),
         }
     }

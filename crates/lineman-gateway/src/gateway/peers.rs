@@ -11,6 +11,7 @@ use lineman_wire::link::{
 use super::core::{Core, Counts, InnerPeer};
 use super::links::{Intake, Link, LinkOutlet};
 use super::outlet::Outlet;
+use crate::losses::Toll;
 use crate::secret;
 
 /// The version of the extension from which on a business is told why it is refused.
@@ -38,7 +39,7 @@ impl<C: Outlet> Core<C> {
             self.refused(&*stranger.outlet, "not our protocol, or too much before the secret key");
         }
         self.unread_peers.remove(&peer);
-        self.lose_link(peer);
+        self.lose_link(peer, &reason.to_string());
     }
 
     pub(super) fn peer_said(&mut self, peer: u64, packet: Packet) {
@@ -102,7 +103,7 @@ impl<C: Outlet> Core<C> {
         let key = format!("{}:{worker_key}", outlet.peer().ip());
         let former = self.links.with_key(&key);
         tracing::info!(business = key, extension, "link opened");
-        let mut link = Link::new(outlet, key, extension, self.policy.share, self.now);
+        let mut link = Link::new(outlet, key.clone(), extension, self.policy.share, self.now);
         if link.extension {
             let epoch = self.identity.epoch.clone();
             let share = Some(self.policy.share);
@@ -112,9 +113,11 @@ impl<C: Outlet> Core<C> {
         self.links.insert(id, link);
         self.unserved_since = None;
         self.link_rounds.insert(id);
+        self.await_settlement(id, former);
         if let Some(former) = former {
             self.replace_link(former);
         }
+        self.replace_business(&key);
         self.release_held();
     }
 
@@ -123,8 +126,7 @@ impl<C: Outlet> Core<C> {
         let Some(outlet) = self.links.get(former).map(|link| Rc::clone(link.outlet())) else {
             return;
         };
-        tracing::warn!(peer = %outlet.peer(), "worker key in use twice, the older link is closed");
-        self.lose_link(former);
+        self.lose_link(former, "its business opened another one");
         outlet.close(CloseReason::Local);
     }
 
@@ -157,7 +159,7 @@ impl<C: Outlet> Core<C> {
         };
         match control {
             Control::Drain => {
-                if link.state == Intake::Draining {
+                if link.state != Intake::Open {
                     return;
                 }
                 tracing::info!(business = link.key, "business drains");
@@ -168,10 +170,23 @@ impl<C: Outlet> Core<C> {
             // Packets are applied in their order, and what clients get is queued in theirs; what is for many
             // may wait for its turn.
             Control::Sync => self.synchronise(id),
-            Control::Release if link.state == Intake::Draining => self.move_clients(id),
+            Control::Release if link.state == Intake::Draining => {
+                link.state = Intake::Released;
+                // It takes none for connected any more.
+                self.disputes.disown(id);
+                self.move_clients(id);
+            }
             Control::Release => tracing::warn!(business = link.key, "release without drain"),
-            Control::Handled(events) => link.pulse.handled(events, self.now),
-            Control::Alive(events) => link.pulse.alive(events, self.now),
+            Control::Handled(events) => {
+                link.pulse.handled(events, self.now);
+                link.confirm();
+            }
+            Control::Alive(events) => {
+                link.pulse.alive(events, self.now);
+                link.confirm();
+            }
+            Control::Kept { clients, ended } => self.settle(id, &clients, &ended),
+            Control::Relay(note) => self.relay(id, &note),
             Control::Credit { connection_id, share } => {
                 link.pulse.progress(self.now);
                 self.credit(id, connection_id, share);
@@ -196,8 +211,11 @@ impl<C: Outlet> Core<C> {
         }
         self.tell_of_refusals("several reasons");
         self.give_up_held();
+        self.expire_disputes();
+        self.see_to_heirs();
         self.look_for_stalls();
         self.tell_of_bounds();
+        self.tell_of_losses();
     }
 
     /// Keeps links busy where something between us might forget them.
@@ -240,6 +258,23 @@ impl<C: Outlet> Core<C> {
         if let Some(count) = fan_outs_full.untold(self.now) {
             tracing::warn!(count, "peers with too many messages to many were not read");
         }
+    }
+
+    /// Tells of links that were lost: of the first at once, of others of the same business in sums.
+    pub(super) fn tell_of_losses(&mut self) {
+        for (business, losses) in &mut self.losses {
+            if let Some(Toll { times, reason, clients, events }) = losses.untold(self.now) {
+                tracing::warn!(
+                    business,
+                    reason,
+                    times,
+                    clients,
+                    events,
+                    "link lost, its clients move"
+                );
+            }
+        }
+        self.losses.retain(|_, losses| !losses.is_over(self.now));
     }
 
     fn tell_of_refusals(&mut self, problem: &str) {

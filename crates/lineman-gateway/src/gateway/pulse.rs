@@ -90,6 +90,16 @@ impl Pulse {
         self.sent.wrapping_sub(self.confirmed)
     }
 
+    /// Returns how much was sent in all; wraps.
+    pub(super) fn sent_so_far(&self) -> u32 {
+        self.sent
+    }
+
+    /// Returns whether as much is dealt with as was sent when [`Self::sent_so_far`] said so.
+    pub(super) fn has_done(&self, sent: u32) -> bool {
+        sent.wrapping_sub(self.done).cast_signed() <= 0
+    }
+
     /// Returns how much was sent and is not known to be dealt with.
     fn behind(&self) -> u32 {
         self.sent.wrapping_sub(self.done)

@@ -77,16 +77,13 @@ impl<C: Outlet> Core<C> {
     /// Closes the link of a business that hangs: when it goes on it sees that the link has ended, and drops
     /// what it had not begun.
     fn abandon(&mut self, id: LinkId) {
-        let Some(link) = self.links.get(id) else { return };
-        let (business, clients) = (&link.key, link.clients.len());
-        tracing::error!(business, clients, "business says nothing, its clients move to another");
         self.counts.abandoned_links += 1;
-        self.give_up(id);
+        self.give_up(id, "the business says nothing");
     }
 
-    fn give_up(&mut self, id: LinkId) {
+    fn give_up(&mut self, id: LinkId, reason: &str) {
         let outlet = self.links.get(id).map(|link| std::rc::Rc::clone(link.outlet()));
-        self.lose_link(id);
+        self.lose_link(id, reason);
         if let Some(outlet) = outlet {
             outlet.abort();
         }
@@ -109,12 +106,8 @@ impl<C: Outlet> Core<C> {
             self.rely_on(id, reached);
         }
         for (id, _) in reached.into_iter().filter(|(_, reached)| *reached == Reached::No) {
-            if let Some(Link { key: business, clients, .. }) = self.links.get(id) {
-                let clients = clients.len();
-                tracing::error!(business, clients, "machine does not answer, its clients move");
-            }
             self.counts.unreachable_links += 1;
-            self.give_up(id);
+            self.give_up(id, "the machine does not answer");
         }
     }
 

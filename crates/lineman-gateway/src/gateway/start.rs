@@ -95,6 +95,8 @@ impl<P: ClientDialect> Gateway<P> {
             link_ping_interval: self.link_ping_interval.unwrap_or(default_pings),
             slow_client: self.slow_client,
             no_business_limit: self.no_business_limit,
+            partition_limit: self.partition_limit,
+            heirs: self.heirs,
             share: self.share,
             stall_limits: self.stall_limits,
             reach: ReachLimits::new(self.link_timeout, identity.lan_ip.into()),

@@ -126,8 +126,11 @@ impl Drop for World {
         for peer in std::mem::take(&mut self.peers) {
             self.lose(&peer);
         }
-        self.now += self.core.policy.no_business_limit;
-        self.submit(Input::Sweep);
+        // Ends that were kept back are told, and then forgotten.
+        for limit in [self.core.policy.partition_limit, self.core.policy.no_business_limit] {
+            self.now += limit;
+            self.submit(Input::Sweep);
+        }
         for gauge in ["clients", "uids", "groups", "links", "held_clients", "waiting_clients"] {
             assert_eq!(self.gauge(gauge), 0, "{gauge}");
         }
@@ -157,6 +160,8 @@ impl World {
             link_ping_interval: Duration::ZERO,
             slow_client: SlowClient::Close,
             no_business_limit: Duration::from_secs(30),
+            partition_limit: Duration::from_mins(10),
+            heirs: true,
             share: Allowance { events: 256, bytes: 1024 * 1024 },
             stall_limits: StallLimits {
                 stalled: Duration::from_secs(5),
