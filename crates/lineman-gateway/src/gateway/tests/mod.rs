@@ -3,6 +3,8 @@
 mod assignment;
 mod orders;
 mod pairs;
+mod partitions;
+mod heirs;
 mod bounds;
 mod fan_outs;
 mod shares;
