@@ -4,6 +4,8 @@
 //! what it returns. An event is in one of three places: waiting in its client's queue, running, or
 //! done.
 
+mod of_gateway;
+
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -38,6 +40,8 @@ pub(super) struct ClientEvent {
 #[derive(Debug)]
 pub(super) enum Work {
     Connect,
+    /// Its end was told, but it is connected.
+    Return,
     WebSocketConnect(Request),
     Message(Message),
     Close,
@@ -101,6 +105,8 @@ enum Handling {
     Busy,
     /// Busy, and its gateway has given the client to another business; it may give it back.
     Forgotten,
+    /// Its last event is being handled.
+    Ending,
     /// Its last event has been handled.
     Gone,
 }
@@ -125,6 +131,20 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClient<S> {
         if self.state == Handling::Forgotten {
             self.state = Handling::Busy;
         }
+    }
+
+    /// Returns whether its last event waits.
+    fn is_to_end(&self) -> bool {
+        self.queue.iter().any(|event| event.work.is_last())
+    }
+
+    /// Returns its next event, which is to begin now, unless one is running.
+    fn begin_next(&mut self, busy: &mut usize, waiting: &mut usize) -> Option<ClientEvent> {
+        let event = self.queue.pop_front_if(|_| self.state == Handling::Idle)?;
+        self.state = Handling::Busy;
+        *busy += 1;
+        *waiting -= 1;
+        Some(event)
     }
 
     /// Returns the last event of a client whose gateway cannot send it any more.
@@ -194,7 +214,10 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
     pub(super) fn begin(&mut self, event: &ClientEvent) -> Begin<S> {
         let Some(served) = self.by_id.get_mut(&event.client.id) else { return Begin::Skip };
         let last = event.work.is_last();
-        if matches!(event.work, Work::Connect) {
+        if last {
+            served.state = Handling::Ending;
+        }
+        if matches!(event.work, Work::Connect | Work::Return) {
             served.failed = false;
         }
         if served.failed && !last {
@@ -274,6 +297,12 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
     /// Returns the event of a client that is due after one that has ended; its client stays busy.
     pub(super) fn next(&mut self, client: ClientId) -> Next {
         let Some(served) = self.by_id.get_mut(&client) else { return Next::default() };
+        if served.state == Handling::Gone && !served.queue.is_empty() {
+            // What came behind its end is about its next life.
+            let session = served.queue.front().map(|event| event.client.session.clone());
+            served.session = Session::new(session.unwrap_or_default(), &self.fingerprints);
+            (served.state, served.failed) = (Handling::Busy, false);
+        }
         if matches!(served.state, Handling::Forgotten | Handling::Gone) {
             self.busy -= 1;
             let dropped = self.by_id.remove(&client).map(|served| served.queue).unwrap_or_default();
@@ -303,63 +332,6 @@ pub(super) struct Next {
     pub(super) event: Option<ClientEvent>,
     /// Events that will not be handled, for their client is not here any more.
     pub(super) dropped: Vec<ClientEvent>,
-}
-
-/// What happens to all clients of a gateway.
-impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
-    /// The link is lost: no event begins until it is known whether the gateway is dead.
-    pub(super) fn hold(&mut self, gateway: SocketAddr) {
-        for (id, served) in &mut self.by_id {
-            served.held |= gateway_of(*id) == gateway;
-        }
-    }
-
-    /// The gateway lives, and has given its clients to others; returns the events that are dropped.
-    pub(super) fn forget(&mut self, gateway: SocketAddr) -> Vec<ClientEvent> {
-        let mut dropped = Vec::new();
-        self.by_id.retain(|id, served| {
-            if gateway_of(*id) != gateway {
-                return true;
-            }
-            dropped.extend(served.queue.drain(..));
-            match served.state {
-                Handling::Idle => return false,
-                Handling::Busy => served.state = Handling::Forgotten,
-                Handling::Forgotten | Handling::Gone => {}
-            }
-            served.held = false;
-            true
-        });
-        self.waiting -= dropped.len();
-        dropped
-    }
-
-    /// The gateway is dead: each of its clients gets its last event. Returns those that are to begin
-    /// now.
-    pub(super) fn close_all(&mut self, gateway: SocketAddr, link: LinkId) -> Vec<ClientEvent> {
-        let mut begun = Vec::new();
-        for (id, served) in &mut self.by_id {
-            if gateway_of(*id) != gateway
-                || matches!(served.state, Handling::Forgotten | Handling::Gone)
-            {
-                continue;
-            }
-            served.held = false;
-            if !served.queue.iter().any(|event| event.work.is_last()) {
-                served.queue.push_back(served.lost(*id, link));
-                self.waiting += 1;
-            }
-            if served.state == Handling::Idle
-                && let Some(event) = served.queue.pop_front()
-            {
-                served.state = Handling::Busy;
-                self.busy += 1;
-                self.waiting -= 1;
-                begun.push(event);
-            }
-        }
-        begun
-    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ fn event(number: u32, work: Work) -> ClientEvent {
 fn text(event: &ClientEvent) -> String {
     let what = match &event.work {
         Work::Connect => "connect".to_owned(),
+        Work::Return => "return".to_owned(),
         Work::WebSocketConnect(_) => "open".to_owned(),
         Work::Message(message) => message.as_text().unwrap_or_default().to_owned(),
         Work::Close => "close".to_owned(),
@@ -153,7 +154,7 @@ fn a_dead_gateway_gives_each_client_its_last_event_once() {
         test.run_all(Some(event));
         true
     }));
-    let begun = test.clients.close_all(gateway(), LINK);
+    let begun = test.clients.close_all(gateway(), LINK).begun;
     assert_eq!(begun.len(), 3);
     for event in begun {
         test.run_all(Some(event));
@@ -172,7 +173,7 @@ fn clients_that_were_given_to_others_are_forgotten_without_an_event() {
     test.wait(&second);
     test.message(2, "c");
     test.clients.hold(gateway());
-    assert_eq!(test.clients.forget(gateway()).len(), 1);
+    assert_eq!(test.clients.forget(gateway()).dropped.len(), 1);
     test.run_all(Some(second));
     test.check(&["1:a", "2:b"]);
     assert_eq!((test.clients.len(), test.clients.is_idle()), (0, true));
@@ -202,7 +203,7 @@ fn clients_are_held_however_often_their_link_is_lost() {
     test.clients.hold(SocketAddr::from(([127, 0, 0, 2], 2900)));
     assert!(test.message(1, "b").is_none(), "it is not known whether the gateway is dead");
     assert_eq!(test.clients.waiting(), 1);
-    for event in test.clients.close_all(gateway(), LINK) {
+    for event in test.clients.close_all(gateway(), LINK).begun {
         test.run_all(Some(event));
     }
     test.check(&["1:a", "1:b", "1:lost"]);
