@@ -52,6 +52,19 @@ pub trait Events: 'static {
         Ok(())
     }
 
+    /// Runs when a client is connected for which `on_close` has run: its gateway had been out of reach, and is
+    /// back. By default it does what `on_connect` does.
+    ///
+    /// While a gateway cannot be reached, its businesses on the other side cannot know whether it is dead with
+    /// its clients, and run `on_close`; on its own side the clients are served meanwhile. When the two sides see
+    /// each other again, this runs for each such client that is still connected, wherever it is served by then, so
+    /// that `on_connect` or this, and `on_close`, are pairs. The client has its uid, its groups and its session,
+    /// and may have sent messages since; put right here what `on_close` undid, or have it connect anew with
+    /// [`Client::close`].
+    async fn on_return(&self, hub: &Hub, client: &mut Client<Self::Session>) -> Result {
+        self.on_connect(hub, client).await
+    }
+
     /// Runs when a client has asked to open its WebSocket; after `on_connect`.
     async fn on_websocket_connect(
         &self,
@@ -71,7 +84,8 @@ pub trait Events: 'static {
         message: Message,
     ) -> Result;
 
-    /// Runs once when a client is gone, for whatever reason; also when its gateway died.
+    /// Runs once when a client is gone, for whatever reason; also when its gateway died, or cannot be reached
+    /// for so long that it counts as dead. If it was alive all the same, [`Events::on_return`] runs later.
     ///
     /// The client has its last session, but neither uid nor groups any more.
     async fn on_close(&self, hub: &Hub, client: &mut Client<Self::Session>) -> Result {

@@ -143,6 +143,9 @@ fn a_cluster_s_name_is_part_of_what_is_shown_and_without_one_nothing_changes() {
     assert!(is_cluster_name("Chat-2_b.eu") && is_cluster_name(&"x".repeat(64)));
     for name in ["", "a:b", "a b", "é", "a\n", &"x".repeat(65)] {
         assert!(!is_cluster_name(name), "{name:?}");
+    }
+}
+
 fn note() -> Note {
     let gateway = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 4000);
     Note { worker_key: "chat:0:77-0f".to_owned(), gateway, says: Says::Whose }

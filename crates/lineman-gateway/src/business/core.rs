@@ -16,7 +16,9 @@ use super::addresses::AddressBook;
 use super::clients::{LinkId, ServedClients};
 use super::drain::Drain;
 use super::gateway::{KnownGateway, Link};
+use super::heirs::Heirs;
 use super::reach::Shortage;
+use super::unsettled::Unsettled;
 use crate::discovery::Discovery;
 use crate::mesh::Mesh;
 use crate::recurrence::Recurrence;
@@ -43,6 +45,10 @@ pub(super) struct Core<E: Events> {
     pub(super) unusable_lists: RefCell<Recurrence>,
     pub(super) discovery: RefCell<Option<Discovery>>,
     pub(super) drain: RefCell<Option<Drain>>,
+    /// What gateways have not confirmed that we kept.
+    pub(super) unsettled: RefCell<Unsettled>,
+    /// Clients of others whose end may be ours to tell.
+    pub(super) heirs: RefCell<Heirs>,
     /// Clients whose next event waits for its turn. Each of them is busy.
     pub(super) ready: RefCell<VecDeque<ClientId>>,
     /// A task sees to those.
@@ -65,6 +71,8 @@ pub(super) struct Core<E: Events> {
     pub(super) link_timeout: Option<Duration>,
     /// How many links were given up as the gateway's machine did not answer.
     pub(super) unreachable_links: Cell<u64>,
+    /// How long a gateway whose link is lost may take to answer.
+    pub(super) verdict_limit: Duration,
     /// The links whose silence is looked for.
     pub(super) silence: RefCell<Rounds<LinkId>>,
     /// Since when too little of the cluster is reached.
@@ -177,6 +185,7 @@ impl<E: Events> Running for RunningBusiness<E> {
             ("clients", clients.len() as u64),
             ("links", links as u64),
             ("waiting_events", clients.waiting() as u64),
+            ("witnessed_clients", core.heirs.borrow().len() as u64),
             ("shrunk_shares", core.shrunk_shares.borrow().count()),
             ("handler_errors", core.handler_errors.get()),
             ("dropped_events", core.dropped_events.get()),

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::clients::LinkId;
+use crate::losses::LinkLosses;
 use crate::outage::Outage;
 use crate::reach::Reach;
 
@@ -56,6 +57,8 @@ pub(super) struct KnownGateway {
     pub(super) refused: bool,
     /// How often in a row that was so.
     pub(super) refusals: u32,
+    /// What the log has to say of lost links.
+    pub(super) losses: LinkLosses,
 }
 
 impl KnownGateway {
@@ -149,6 +152,8 @@ pub(super) struct Link {
     pub(super) version: u32,
     /// The epoch that a register says it has, where that is another one, and the link was probed for it.
     pub(super) probed_for: Option<String>,
+    /// It has not confirmed yet that it knows which clients were kept.
+    pub(super) settling: bool,
     /// It wants to be told by client what was handled: what each may have unhandled, if little waits.
     pub(super) share: Option<Allowance>,
     pub(super) load: Load,
@@ -175,6 +180,7 @@ impl Link {
             epoch: None,
             version: 0,
             probed_for: None,
+            settling: false,
             share: None,
             load: Load::default(),
             handled: Handled::default(),

@@ -66,7 +66,7 @@ impl<E: Events> Core<E> {
         let SocketAddr::V4(gateway) = claim.gateway else { return };
         let gateways = self.gateways.borrow();
         let links = gateways.values().filter_map(|known| known.link.as_ref());
-        for link in links.filter(|link| link.settles) {
+        for link in links.filter(|link| link.version >= 3) {
             let worker_key = claim.worker_key.clone();
             let note = Note { worker_key, gateway, says: Says::Whose };
             control(&link.connection, Control::Relay(note));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::connection::{CloseReason, Connection, Event, Handler, Limits, Serve, Turn};
-use lineman_wire::link::{Codec, EXTENSION_VERSION, Hello, Login, Packet};
+use lineman_wire::link::{Codec, Control, EXTENSION_VERSION, Hello, Login, Packet};
 use tokio::time::Instant;
 
 use super::SILENCE_LIMIT;
@@ -13,16 +13,12 @@ use super::addresses::MAX_LISTED;
 use super::clients::LinkId;
 use super::core::Core;
 use super::gateway::{KnownGateway, Link, Lost, Pause, SETTLED};
+use super::packets::control;
 use crate::Events;
 use crate::discovery::retry_pause;
+use crate::losses::Toll;
 use crate::outage::{back_off, why};
 use crate::reach::{ReachLimits, Reached};
-
-/// How long a gateway whose link is lost may take to answer before it counts as dead.
-///
-/// A gateway that crashed is back within a second, with another epoch; this is for machines that
-/// vanish. Longer leaves clients online that are gone; shorter mistakes a hiccup of the network.
-const VERDICT: Duration = Duration::from_secs(5);
 
 /// Bytes that may wait to be sent to one gateway; `GatewayWorker`'s bound.
 const SEND_QUEUE: usize = 10 * 1024 * 1024;
@@ -97,7 +93,8 @@ impl<E: Events> Core<E> {
         let wanted = self.gateways.borrow().get(&gateway).is_some_and(|known| {
             known.is_wanted() && known.link.is_none() && known.pause.is_none()
         });
-        if !wanted || self.is_draining() {
+        let is_lost = self.is_lost(gateway);
+        if !wanted || (self.is_draining() && !is_lost) {
             return;
         }
         let handler = Rc::new(LinkHandler { core: Rc::clone(self), gateway });
@@ -214,10 +211,38 @@ impl<E: Events> Core<E> {
         self.mesh.on_version(gateway, hello.version);
         self.changed.notify_waiters();
         let lost = self.gateways.borrow_mut().get_mut(&gateway).and_then(|g| g.lost.take());
+        let former = lost.as_ref().map(|lost| lost.link);
+        let mut kept = Vec::new();
         match lost {
-            Some(lost) if lost.epoch == hello.epoch => self.moved(gateway),
-            Some(lost) => self.dead(gateway, lost.link),
+            Some(lost) if lost.epoch == hello.epoch => {
+                kept = self.clients.borrow().kept(gateway);
+                self.moved(gateway);
+            }
+            Some(lost) => {
+                drop(self.dead(gateway, lost.link));
+                self.claim(gateway, lost.link, None);
+            }
             None => {}
+        }
+        self.heirs.borrow_mut().forget(gateway, &hello.epoch);
+        if hello.version >= 3 {
+            self.tell_kept(gateway, link, &hello.epoch, kept);
+        }
+        if let Some(former) = former {
+            self.answered(|drain| drain.decided(former, Some(link)));
+        }
+    }
+
+    /// Tells a gateway which of its clients were ours until now: of the others that it gave us, the end is told.
+    fn tell_kept(&self, gateway: SocketAddr, link: LinkId, epoch: &str, kept: Vec<u32>) {
+        let (clients, ended) = self.unsettled.borrow_mut().tell(gateway, epoch, kept);
+        let settling = |link: &mut Link| {
+            link.settling = true;
+            link.connection.clone()
+        };
+        if let Some(connection) = self.with_link(gateway, link, settling) {
+            control(&connection, Control::Kept { clients, ended });
+            control(&connection, Control::Sync);
         }
     }
 
@@ -243,17 +268,33 @@ impl<E: Events> Core<E> {
             tracing::debug!(%gateway, %reason, "refused");
         } else {
             self.note_failure(gateway, format!("has lost its link ({})", why(reason)));
-            tracing::warn!(%gateway, %reason, "link lost");
+            let (clients, events) = self.clients.borrow().burden(gateway);
+            if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+                known.losses.add(reason.to_string(), clients, events);
+            }
+            self.tell_of_losses();
         }
-        let draining = self.drain.borrow_mut().as_mut().map(|drain| drain.lost(id)).is_some();
+        if let Some(drain) = self.drain.borrow_mut().as_mut() {
+            drain.lost(id, link.epoch.is_some());
+        }
         match link.epoch {
-            Some(epoch) if !draining => self.await_verdict(gateway, Lost { epoch, link: id }),
+            Some(epoch) => self.await_verdict(gateway, Lost { epoch, link: id }),
             None if self.is_lost(gateway) => {}
-            // A gateway of PHP's, or we are leaving: no verdict would reach us.
-            Some(_) | None => self.dead(gateway, id),
+            // PHP's gateways do not say which run of them it is.
+            None => drop(self.dead(gateway, id)),
         }
         self.after_loss(gateway, !is_refused && since.elapsed() >= SETTLED);
         self.step_drain();
+    }
+
+    /// Tells of links that were lost: of the first at once, of others to the same gateway in sums.
+    pub(super) fn tell_of_losses(&self) {
+        let now = Instant::now();
+        for (gateway, known) in self.gateways.borrow_mut().iter_mut() {
+            if let Some(Toll { times, reason, clients, events }) = known.losses.untold(now) {
+                tracing::warn!(%gateway, reason, times, clients, events, "link lost, its clients are held");
+            }
+        }
     }
 
     fn after_loss(self: &Rc<Self>, gateway: SocketAddr, at_once: bool) {
@@ -290,38 +331,53 @@ impl<E: Events> Core<E> {
         }
         let core = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            tokio::time::sleep(VERDICT).await;
+            tokio::time::sleep(core.verdict_limit).await;
             core.verdict(gateway, link);
         });
     }
 
     /// The gateway has not answered.
-    pub(super) fn verdict(self: &Rc<Self>, gateway: SocketAddr, link: LinkId) {
+    fn verdict(self: &Rc<Self>, gateway: SocketAddr, link: LinkId) {
         let lost = match self.gateways.borrow_mut().get_mut(&gateway) {
             Some(known) => known.lost.take_if(|lost| lost.link == link),
             None => None,
         };
-        if lost.is_some() {
-            self.dead(gateway, link);
+        if let Some(lost) = lost {
+            let ended = self.dead(gateway, link);
+            self.unsettled.borrow_mut().told_end(gateway, &lost.epoch, ended);
+            self.claim(gateway, link, Some(&lost.epoch));
+            self.answered(|drain| drain.decided(link, None));
         }
     }
 
     /// The gateway lives and has given our clients to others: they are nothing to us any more.
-    fn moved(&self, gateway: SocketAddr) {
-        tracing::info!(%gateway, "the gateway lives, its clients were given to other businesses");
-        let dropped = self.clients.borrow_mut().forget(gateway);
-        self.dropped_events.set(self.dropped_events.get() + dropped.len() as u64);
+    fn moved(self: &Rc<Self>, gateway: SocketAddr) {
+        let (clients, events) = self.clients.borrow().burden(gateway);
+        tracing::info!(%gateway, clients, events, "gateway lives, others have our clients");
+        self.give_away(gateway);
+    }
+
+    /// The clients of a gateway are others' from now on.
+    pub(super) fn give_away(self: &Rc<Self>, gateway: SocketAddr) {
+        let forgotten = self.clients.borrow_mut().forget(gateway);
+        self.dropped_events.set(self.dropped_events.get() + forgotten.dropped.len() as u64);
+        for event in forgotten.begun {
+            self.run(event);
+        }
     }
 
     /// The gateway is dead, and its clients with it.
-    fn dead(self: &Rc<Self>, gateway: SocketAddr, link: LinkId) {
-        let begun = self.clients.borrow_mut().close_all(gateway, link);
-        if !begun.is_empty() {
-            tracing::warn!(%gateway, clients = begun.len(), "gateway is dead, closing its clients");
+    /// Returns those that were not known to be gone.
+    fn dead(self: &Rc<Self>, gateway: SocketAddr, link: LinkId) -> Vec<u32> {
+        let ends = self.clients.borrow_mut().close_all(gateway, link);
+        if !ends.clients.is_empty() {
+            let clients = ends.clients.len();
+            tracing::warn!(%gateway, clients, "gateway is dead, closing its clients");
         }
-        for event in begun {
+        for event in ends.begun {
             self.run(event);
         }
+        ends.clients
     }
 
     /// How long a gateway may be silent; zero for ever.

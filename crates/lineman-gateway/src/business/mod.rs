@@ -16,6 +16,9 @@ mod readiness;
 mod packets;
 mod run;
 mod session;
+mod unsettled;
+mod heirs;
+mod inheritance;
 mod fingerprint;
 #[cfg(test)]
 mod tests;
@@ -55,6 +58,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// How long a business may reach too little of its cluster by default: as long as a gateway holds clients for which
 /// there is no business, and longer than a process takes to be replaced, a machine to be noticed as dead.
 const REACH_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a gateway whose link is lost may take to answer by default. One that crashed is back within a second,
+/// with another epoch; this is for machines that vanish.
+const VERDICT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often gateways are told that a business lives which has events to handle.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
@@ -97,6 +104,7 @@ pub struct Business<E> {
     reach_limit: Duration,
     link_limit: Duration,
     link_timeout: Option<Duration>,
+    verdict_limit: Duration,
 }
 
 impl<E: Events> Business<E> {
@@ -114,6 +122,7 @@ impl<E: Events> Business<E> {
             reach_limit: REACH_LIMIT,
             link_limit: LINK_LIMIT,
             link_timeout: None,
+            verdict_limit: VERDICT_LIMIT,
         }
     }
 
@@ -197,6 +206,16 @@ impl<E: Events> Business<E> {
         self
     }
 
+    /// Sets how long a gateway whose link is lost may take to be back before it counts as dead, and `on_close` runs
+    /// for each of its clients; four times as long, once more, before it runs for those of another business that
+    /// seems to be dead with it. Longer leaves clients online that are gone; shorter takes more partitions for
+    /// deaths. Default 5 s.
+    #[must_use]
+    pub fn verdict_limit(mut self, limit: Duration) -> Self {
+        self.verdict_limit = limit;
+        self
+    }
+
     /// Runs a program of this one service: `App::new().service(self).run()`.
     ///
     /// # Errors
@@ -218,8 +237,15 @@ impl<E: Events> Business<E> {
             hub: Hub::new(Rc::<Mesh>::clone(&mesh)),
             mesh,
             table: context.table.clone(),
-            // Two processes of one slot live side by side during a reload.
-            worker_key: format!("{}:{}:{}", context.service, context.index, std::process::id()),
+            // Two processes of one slot live side by side during a reload, and in a container each has the
+            // number of the one before.
+            worker_key: format!(
+                "{}:{}:{}-{:08x}",
+                context.service,
+                context.index,
+                std::process::id(),
+                getrandom::u32().unwrap_or_default()
+            ),
             secret_key,
             clients: RefCell::new(ServedClients::new()),
             gateways: RefCell::default(),
@@ -227,6 +253,8 @@ impl<E: Events> Business<E> {
             unusable_lists: RefCell::default(),
             discovery: RefCell::default(),
             drain: RefCell::default(),
+            unsettled: RefCell::default(),
+            heirs: RefCell::default(),
             changed: Notify::new(),
             handler_errors: Cell::new(0),
             dropped_events: Cell::new(0),
@@ -240,6 +268,7 @@ impl<E: Events> Business<E> {
             silence_limit: self.silence_limit,
             link_timeout: self.link_timeout,
             unreachable_links: Cell::new(0),
+            verdict_limit: self.verdict_limit,
             silence: RefCell::new(Rounds::new(self.silence_limit.unwrap_or(SILENCE_LIMIT))),
             shortage: RefCell::default(),
             reach_limit: self.reach_limit,

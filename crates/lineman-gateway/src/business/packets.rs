@@ -74,11 +74,38 @@ impl<E: Events> Core<E> {
             link::Event::Hello(hello) => self.on_hello(gateway, link, &hello),
             link::Event::Adopt(client) => self.clients.borrow_mut().adopt(&client),
             link::Event::Fence => self.answered(|drain| drain.fence(link)),
+            link::Event::Synced if self.is_settled(gateway, link) => {}
             link::Event::Synced => self.answered(|drain| drain.synced(link)),
+            link::Event::Returned(client) => {
+                self.on_event(gateway, ClientEvent { link, client, work: Work::Return, weight });
+            }
+            link::Event::Forget(client) => self.forget_one(gateway, client.id),
+            link::Event::Witness(witness) => self.on_witness(gateway, link, witness),
+            link::Event::Relay(note) => self.on_note(gateway, link, note),
             link::Event::Ping => {}
             link::Event::Refused(reason) => self.on_refusal(gateway, link, &reason),
             unknown => tracing::debug!(%gateway, ?unknown, "a packet that is not for a business"),
         }
+    }
+
+    /// Returns whether an answer is the one to what was told of kept clients.
+    fn is_settled(&self, gateway: SocketAddr, link: LinkId) -> bool {
+        let settled = |link: &mut Link| std::mem::take(&mut link.settling);
+        let settled = self.with_link(gateway, link, settled) == Some(true);
+        if settled {
+            self.unsettled.borrow_mut().settled(gateway);
+        }
+        settled
+    }
+
+    /// A client is gone, and another business has told its end.
+    fn forget_one(self: &Rc<Self>, gateway: SocketAddr, client: ClientId) {
+        let dropped = self.clients.borrow_mut().forget_one(client);
+        for event in &dropped {
+            self.unload(gateway, event.link, event.weight);
+        }
+        self.drop_events(gateway, &dropped);
+        self.step_drain();
     }
 
     fn on_event(self: &Rc<Self>, gateway: SocketAddr, event: ClientEvent) {
@@ -174,6 +201,7 @@ impl<E: Events> Core<E> {
     /// It says what was done, confirmed or not: a gateway that hangs holds up what the others are told.
     pub(super) fn give_signs(&self) {
         self.stood_still(Instant::now());
+        self.tell_of_losses();
         for (link, client) in self.uncredited.take() {
             self.tell_credit(link, client);
         }
@@ -252,29 +280,26 @@ impl<E: Events> Core<E> {
     /// Asks every gateway to send no more events.
     pub(super) fn begin_drain(self: &Rc<Self>) {
         let (mut extended, mut others, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-        for (address, gateway) in self.gateways.borrow().iter() {
+        for gateway in self.gateways.borrow().values() {
             match &gateway.link {
                 Some(link) if link.up.is_some() && link.epoch.is_some() => extended.push(link.id()),
                 Some(link) => others.push((link.up.is_some(), link.connection.clone())),
                 None => {}
             }
-            lost.extend(gateway.lost.as_ref().map(|lost| (*address, lost.link)));
+            lost.extend(gateway.lost.as_ref().map(|lost| lost.link));
         }
-        let (drain, actions) = Drain::begin(extended);
+        self.heirs.borrow_mut().resign();
+        let (drain, actions) = Drain::begin(extended, lost);
         self.drain.replace(Some(drain));
         for (up, connection) in others {
             // A gateway of PHP's cannot be asked; what it has sent is handled.
             if up { connection.pause() } else { connection.abort() }
         }
-        // We shall not hear from it any more.
-        for (gateway, link) in lost {
-            self.verdict(gateway, link);
-        }
         self.act(&actions);
         self.step_drain();
     }
 
-    fn answered(self: &Rc<Self>, answer: impl FnOnce(&mut Drain)) {
+    pub(super) fn answered(self: &Rc<Self>, answer: impl FnOnce(&mut Drain)) {
         if let Some(drain) = self.drain.borrow_mut().as_mut() {
             answer(drain);
         }
@@ -283,7 +308,7 @@ impl<E: Events> Core<E> {
 
     /// Goes on with the drain, if there is one and it can.
     pub(super) fn step_drain(self: &Rc<Self>) {
-        let idle = self.clients.borrow().is_idle();
+        let idle = self.clients.borrow().is_idle() && self.heirs.borrow().is_idle();
         let actions = match self.drain.borrow_mut().as_mut() {
             Some(drain) => drain.advance(idle),
             None => return,
@@ -292,7 +317,7 @@ impl<E: Events> Core<E> {
         self.changed.notify_waiters();
     }
 
-    fn act(&self, actions: &[Action]) {
+    fn act(self: &Rc<Self>, actions: &[Action]) {
         for action in actions {
             let (link, command) = match *action {
                 Action::Drain(link) => (link, Control::Drain),
@@ -304,7 +329,7 @@ impl<E: Events> Core<E> {
                 self.report_handled(gateway, link);
             }
             if command == Control::Release {
-                self.clients.borrow_mut().forget(gateway);
+                self.give_away(gateway);
             }
             control(&connection, command);
         }
@@ -330,7 +355,7 @@ impl<E: Events> Core<E> {
 }
 
 /// A link that does not take 28 bytes is full or gone, and its gateway gives its clients away.
-fn control(connection: &Connection<Codec>, control: Control) {
+pub(super) fn control(connection: &Connection<Codec>, control: Control) {
     let packet = Packet::from(control);
     let command = packet.command;
     if let Err(error) = connection.send(packet) {

@@ -106,6 +106,7 @@ impl<E: Events> Core<E> {
             let (events, hub) = (&self.events, &self.hub);
             let result = match event.work {
                 Work::Connect => events.on_connect(hub, &mut client).await,
+                Work::Return => events.on_return(hub, &mut client).await,
                 Work::WebSocketConnect(request) => {
                     events.on_websocket_connect(hub, &mut client, request).await
                 }
@@ -171,6 +172,7 @@ impl<E: Events> Core<E> {
     }
 
     fn gone(&self, facts: &EventFacts) {
+        self.unsettled.borrow_mut().ended(facts.id);
         if let Err(error) = self.clients.borrow_mut().end(facts.id, Outcome::Closed) {
             tracing::debug!(client = %facts.id, %error, "session dropped");
         }
@@ -201,6 +203,14 @@ impl<E: Events> Core<E> {
         }
     }
 
+    /// Events will not be handled here: counts them.
+    pub(super) fn drop_events(self: &Rc<Self>, gateway: SocketAddr, dropped: &[ClientEvent]) {
+        for event in dropped {
+            self.dropped_events.set(self.dropped_events.get() + 1);
+            self.handled(gateway, event.link);
+        }
+    }
+
     /// Begins the next event of a client whose last one has been dealt with.
     fn go_on_with(self: &Rc<Self>, client: ClientId) {
         let gateway = gateway_of(client);
@@ -208,10 +218,7 @@ impl<E: Events> Core<E> {
         for event in next.dropped.iter().chain(&next.event) {
             self.unload(gateway, event.link, event.weight);
         }
-        for event in &next.dropped {
-            self.dropped_events.set(self.dropped_events.get() + 1);
-            self.handled(gateway, event.link);
-        }
+        self.drop_events(gateway, &next.dropped);
         self.step_drain();
         if let Some(event) = next.event {
             self.run(event);

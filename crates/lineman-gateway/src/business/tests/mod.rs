@@ -57,6 +57,10 @@ struct Fake {
     mute: Cell<bool>,
     /// Why it takes no link, if it takes none.
     refuses: Cell<Option<&'static str>>,
+    /// Whether it logs what it is told when a link opens.
+    settles: Cell<bool>,
+    /// It was told, and is asked to confirm it.
+    settling: Cell<bool>,
     /// What a client may have unhandled.
     share: Cell<Option<Allowance>>,
     log: Log,
@@ -72,7 +76,14 @@ impl Handler<Codec> for Fake {
         let Event::Message(packet) = event else { return Turn::Done(Ok(())) };
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         let (ext, body) = (text(&packet.ext), text(&packet.body));
-        self.log.add(format!("{:?} {} {ext}{body}", packet.command, packet.connection_id));
+        let settling = match packet.command {
+            Command::Kept => !self.settling.replace(true),
+            Command::Sync => self.settling.replace(false),
+            _ => false,
+        };
+        if self.settles.get() || !settling {
+            self.log.add(format!("{:?} {} {ext}{body}", packet.command, packet.connection_id));
+        }
         match packet.command {
             Command::WorkerConnect => {
                 if let Some(reason) = self.refuses.get() {
@@ -110,6 +121,8 @@ impl Fake {
         let gateway = Rc::new(Self {
             mute: Cell::new(false),
             refuses: Cell::new(None),
+            settles: Cell::new(false),
+            settling: Cell::new(false),
             share: Cell::new(None),
             log: Log::default(),
             epoch: RefCell::new(epoch.map(ToOwned::to_owned)),
@@ -153,6 +166,12 @@ impl Events for App {
         Ok(())
     }
 
+    async fn on_return(&self, _: &Hub, client: &mut Client<Self::Session>) -> Result {
+        let last = client.session.get("last").cloned().unwrap_or_default();
+        self.log.add(format!("return {} {last}", client.id().connection_id));
+        Ok(())
+    }
+
     async fn on_message(
         &self,
         hub: &Hub,
@@ -188,18 +207,22 @@ impl Events for App {
 
     async fn on_close(&self, _: &Hub, client: &mut Client<Self::Session>) -> Result {
         let last = client.session.get("last").cloned().unwrap_or_default();
+        if last == "slow to leave" {
+            self.gate.acquire().await?.forget();
+        }
         self.log.add(format!("close {} {last}", client.id().connection_id));
         Ok(())
     }
 }
 
 impl Cluster {
-    async fn new(epoch: Option<&str>, share: Option<Allowance>) -> Self {
+    async fn new(epoch: Option<&str>, share: Option<Allowance>, settles: bool) -> Self {
         let table = Table::new().unwrap();
         let served = table.clone();
         tokio::task::spawn_local(async move { served.run().await });
         let (gateway, address) = Fake::listen(&table, "127.0.0.1:0", epoch);
         gateway.share.set(share);
+        gateway.settles.set(settles);
 
         let log = Log::default();
         let gate = Rc::new(Semaphore::new(0));
@@ -211,7 +234,7 @@ impl Cluster {
         core.on_addresses(0, &[address.to_string()]);
         core.linked().await;
         let login = gateway.log.until("WorkerConnect").await.pop().unwrap();
-        let key = format!(r#"{{"worker_key":"app:3:{}","#, std::process::id());
+        let key = format!(r#"{{"worker_key":"app:3:{}-"#, std::process::id());
         assert!(login.contains(&key) && login.contains(r#""lineman":3"#), "{login}");
         Self { core, gateway, address, log }
     }
@@ -261,18 +284,28 @@ impl Cluster {
 }
 
 fn run(epoch: Option<&'static str>, test: impl AsyncFnOnce(Cluster)) {
-    run_on(epoch, None, test);
+    run_on(epoch, None, false, test);
 }
 
 /// With a gateway that wants to be told by client.
 fn run_with(share: Allowance, test: impl AsyncFnOnce(Cluster)) {
-    run_on(Some("e1"), Some(share), test);
+    run_on(Some("e1"), Some(share), false, test);
 }
 
-fn run_on(epoch: Option<&str>, share: Option<Allowance>, test: impl AsyncFnOnce(Cluster)) {
+/// With a gateway that wants to know which clients were kept.
+fn run_settling(test: impl AsyncFnOnce(Cluster)) {
+    run_on(Some("e1"), None, true, test);
+}
+
+fn run_on(
+    epoch: Option<&str>,
+    share: Option<Allowance>,
+    settles: bool,
+    test: impl AsyncFnOnce(Cluster),
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let cluster = Cluster::new(epoch, share).await;
+        let cluster = Cluster::new(epoch, share, settles).await;
         let core = Rc::clone(&cluster.core);
         test(cluster).await;
         // Whatever happened, nothing is counted that is not there any more.
@@ -411,7 +444,10 @@ fn a_drain_does_not_wait_for_a_gateway_that_is_gone() {
         cluster.log.until("hello").await;
         let drained = cluster.drain();
         cluster.gateway.log.until("Drain").await;
+        cluster.gateway.mute.set(true);
         cluster.lose_link();
+        cluster.until(|core| !core.hub.is_linked(cluster.address)).await;
+        tokio::time::pause();
         drained.await.unwrap();
         assert_eq!(cluster.log.until("close").await, ["close 1 hello"]);
     });

@@ -56,6 +56,8 @@ fn the_link_to_a_former_run_is_given_up_when_a_register_names_the_new_one() {
     run(Some("e1"), async |cluster| {
         cluster.message(1, "hello");
         cluster.log.until("hello").await;
+        // What it still has to say would be a sign of life.
+        cluster.until(|core| core.unsettled.borrow().is_empty()).await;
         // Its machine has restarted, and nothing on the way says so.
         cluster.gateway.mute.set(true);
         tell(&cluster, "e2");
