@@ -4,6 +4,7 @@ mod links;
 mod news;
 mod reach;
 mod readiness;
+mod partitions;
 mod reports;
 
 use std::collections::BTreeMap;
