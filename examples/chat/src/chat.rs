@@ -7,7 +7,7 @@
 use lineman::Result;
 use lineman_gateway::{Client, ClientId, Events, Hub, Message};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::command::{Command, Login, Room, Say, Understood};
 use crate::{clock, html};
@@ -45,6 +45,15 @@ impl Events for Chat {
     async fn on_close(&self, hub: &Hub, client: &mut Client<Session>) -> Result {
         tell_departure(hub, client)
     }
+
+    /// The room was told that this person left.
+    async fn on_return(&self, hub: &Hub, client: &mut Client<Session>) -> Result {
+        let room = &client.session.room_id;
+        if room.is_nowhere() {
+            return Ok(());
+        }
+        hub.send_to_group_except(room.as_str(), arrival(client), &[client.id()])
+    }
 }
 
 async fn enter(hub: &Hub, client: &mut Client<Session>, login: Login) -> Result {
@@ -69,13 +78,7 @@ async fn enter(hub: &Hub, client: &mut Client<Session>, login: Login) -> Result 
     }
     people.insert(client.id().to_string(), name.as_str().into());
 
-    let mut news = json!({
-        "type": "login",
-        "client_id": client.id().to_string(),
-        // Escaped once more than in the list: so does the demo, and its pages count on it.
-        "client_name": html::escape(&name),
-        "time": clock::now(),
-    });
+    let mut news = arrival(client);
     hub.send_to_group_except(room.as_str(), &news, &[client.id()])?;
     news["client_list"] = people.into();
     client.send(&news)
@@ -110,6 +113,17 @@ async fn speak(hub: &Hub, client: &Client<Session>, say: Say) -> Result {
     hub.send_to_client(target, message(format!("<b>对你说: </b>{content}")))?;
     let name = html::escape(&say.to_client_name);
     client.send(message(format!("<b>你对{name}说: </b>{content}")))
+}
+
+/// What a room hears of one who enters.
+fn arrival(client: &Client<Session>) -> Value {
+    json!({
+        "type": "login",
+        "client_id": client.id().to_string(),
+        // Escaped once more than in the list: so does the demo, and its pages count on it.
+        "client_name": html::escape(&client.session.client_name),
+        "time": clock::now(),
+    })
 }
 
 fn tell_departure(hub: &Hub, client: &Client<Session>) -> Result {

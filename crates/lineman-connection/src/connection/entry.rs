@@ -158,6 +158,27 @@ impl<D: Driver> Entry<D> {
         }
     }
 
+    /// Puts the entry on the list of those that go on reading in the next turn.
+    pub(super) fn read_again(self: &Rc<Self>) {
+        if self.inflow.list() {
+            self.table.again(Rc::<Self>::clone(self));
+        }
+    }
+
+    /// As [`Entry::read_again`], for one that had its share of a turn: behind those that had less.
+    pub(super) fn read_later(self: &Rc<Self>) {
+        if self.inflow.list() {
+            self.table.later(Rc::<Self>::clone(self));
+        }
+    }
+
+    /// Takes a reason not to read away, and goes on with what waited for that.
+    pub(super) fn lift(self: &Rc<Self>, hold: Hold) {
+        if self.inflow.lift(hold) {
+            self.read_again();
+        }
+    }
+
     fn flush_queue(self: &Rc<Self>) {
         self.outflow.unlist();
         if !self.life.is_open() {

@@ -94,27 +94,6 @@ impl<D: Driver> Entry<D> {
         }
     }
 
-    /// Puts the entry on the list of those that go on reading in the next turn.
-    pub(super) fn read_again(self: &Rc<Self>) {
-        if self.inflow.list() {
-            self.table.again(Rc::<Self>::clone(self));
-        }
-    }
-
-    /// As [`Entry::read_again`], for one that had its share of a turn: behind those that had less.
-    pub(super) fn read_later(self: &Rc<Self>) {
-        if self.inflow.list() {
-            self.table.later(Rc::<Self>::clone(self));
-        }
-    }
-
-    /// Takes a reason not to read away, and goes on with what waited for that.
-    pub(super) fn lift(self: &Rc<Self>, hold: Hold) {
-        if self.inflow.lift(hold) {
-            self.read_again();
-        }
-    }
-
     fn may_decode(&self) -> bool {
         self.inflow.may_decode(self.life.state())
     }
