@@ -146,40 +146,6 @@ fn a_cluster_s_name_is_part_of_what_is_shown_and_without_one_nothing_changes() {
     }
 }
 
-fn note() -> Note {
-    let gateway = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 4000);
-    Note { worker_key: "chat:0:77-0f".to_owned(), gateway, says: Says::Whose }
-}
-
-fn witness() -> Witness {
-    let here = Witnessed::Here {
-        connection_id: 7,
-        ip: Ipv4Addr::new(192, 0, 2, 1),
-        port: 50_000,
-        session: "a:0:{}".into(),
-    };
-    let clients = vec![here, Witnessed::Gone { connection_id: 8 }];
-    Witness { worker_key: "chat:0:77-0f".to_owned(), anew: true, gateway_port: 443, clients }
-}
-
-#[test]
-fn clients_are_witnessed_in_parts_without_what_is_too_long() {
-    let client = |connection_id, length| {
-        let (ip, port) = (Ipv4Addr::LOCALHOST, 1);
-        let session = Bytes::from(vec![b'x'; length]);
-        Witnessed::Here { connection_id, ip, port, session }
-    };
-    let clients = vec![client(1, 40_000), client(2, 25_000), client(3, 65_537), client(4, 65_536)];
-    let parts = Witness::parts(clients);
-    assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [3, 1]);
-    assert_eq!(parts[0][2], client(3, 0));
-    assert_eq!(Witness::parts(Vec::new()), Vec::<Vec<_>>::new());
-    for body in ["\u{2}\0\0\0\0", "\0\0\0\0", "\u{1}\0\0\0\0\0\0\0\0\0\0\0\0\0\u{1}"] {
-        let packet = Packet { body: body.into(), ..Packet::new(Command::Witness, 0) };
-        assert!(matches!(Event::try_from(packet), Err(Error::Shape { .. })), "{body:?}");
-    }
-}
-
 #[test]
 fn register_lines_between_our_ends_say_more_and_php_s_say_what_they_did() {
     let secret = || Secret::new("k").in_cluster("chat");
@@ -231,9 +197,49 @@ fn what_a_peer_says_to_people_is_one_short_line() {
     let not_utf8 = Packet { body: Bytes::from_static(b"\xff"), ..Packet::new(Command::Refused, 0) };
     assert_eq!(Event::try_from(not_utf8).unwrap(), Event::Refused("\u{fffd}".to_owned()));
 }
+
+fn note() -> Note {
+    let gateway = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 4000);
+    Note { worker_key: "chat:0:77-0f".to_owned(), gateway, says: Says::Whose }
+}
+
+fn witness() -> Witness {
+    let here = Witnessed::Here {
+        connection_id: 7,
+        ip: Ipv4Addr::new(192, 0, 2, 1),
+        port: 50_000,
+        session: "a:0:{}".into(),
+    };
+    let clients = vec![here, Witnessed::Gone { connection_id: 8 }];
+    Witness { worker_key: "chat:0:77-0f".to_owned(), anew: true, gateway_port: 443, clients }
+}
+
+#[test]
+fn clients_are_witnessed_in_parts_without_what_is_too_long() {
+    let client = |connection_id, length| {
+        let (ip, port) = (Ipv4Addr::LOCALHOST, 1);
+        let session = Bytes::from(vec![b'x'; length]);
+        Witnessed::Here { connection_id, ip, port, session }
+    };
+    let clients = vec![client(1, 40_000), client(2, 25_000), client(3, 65_537), client(4, 65_536)];
+    let parts = Witness::parts(clients);
+    assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [3, 1]);
+    assert_eq!(parts[0][2], client(3, 0));
+    assert_eq!(Witness::parts(Vec::new()), Vec::<Vec<_>>::new());
+    for body in ["\u{2}\0\0\0\0", "\0\0\0\0", "\u{1}\0\0\0\0\0\0\0\0\0\0\0\0\0\u{1}"] {
+        let packet = Packet { body: body.into(), ..Packet::new(Command::Witness, 0) };
+        assert!(matches!(Event::try_from(packet), Err(Error::Shape { .. })), "{body:?}");
+    }
+}
+
+#[test]
 fn what_heirs_are_told_travels_in_packets() {
     for event in [Event::Witness(witness()), Event::Relay(note())] {
         assert_eq!(Event::try_from(Packet::from(event.clone())).unwrap(), event);
+    }
+    for command in [Command::Returned, Command::Forget] {
+        let event = Event::try_from(Packet::new(command, 7)).unwrap();
+        assert_eq!(Packet::from(event).command, command);
     }
     let packet = Packet::from(Control::Relay(note()));
     let Ok(Request::Control(Control::Relay(again))) = Request::try_from(packet.clone()) else {
