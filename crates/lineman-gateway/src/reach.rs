@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lineman::connection::{Acknowledgement, Patience};
+use lineman::connection::{Acknowledgement, PeerTimeout};
 use tokio::time::Instant;
 
 /// How long the other end of a link may be unreachable by default: several times what a lost packet or a route
@@ -40,8 +40,8 @@ impl ReachLimits {
     }
 
     /// Returns how the sockets of the links are set up.
-    pub(crate) fn patience(self) -> Patience {
-        Patience::Watch(self.timeout)
+    pub(crate) fn peer_timeout(self) -> PeerTimeout {
+        PeerTimeout::Watch(self.timeout)
     }
 
     /// Returns how often links are to be looked at.
@@ -55,14 +55,14 @@ impl ReachLimits {
 
     /// A link that was silent is asked a moment after its end was lost; then it is looked at.
     fn lost(self) -> Duration {
-        let asked = self.patience().probes_every() + self.look() * 2;
+        let asked = self.peer_timeout().probes_every() + self.look() * 2;
         self.timeout.saturating_sub(asked).max(self.timeout / 2)
     }
 }
 
 /// Returns how the socket to a register at this address is set up: what it gets it reads at once.
-pub(crate) fn patience_with_register(at: IpAddr) -> Option<Patience> {
-    (!at.is_loopback()).then_some(Patience::Break(LINK_TIMEOUT))
+pub(crate) fn register_timeout(at: IpAddr) -> Option<PeerTimeout> {
+    (!at.is_loopback()).then_some(PeerTimeout::Break(LINK_TIMEOUT))
 }
 
 /// What can be said of the other end.
@@ -79,13 +79,13 @@ pub(crate) enum Reached {
 
 /// What is known of one link.
 #[derive(Debug, Default)]
-pub(crate) struct Reach {
+pub(crate) struct LinkReach {
     looked: Option<Instant>,
     /// Since when an answer is awaited.
     since: Option<Instant>,
 }
 
-impl Reach {
+impl LinkReach {
     /// Looks: the kernel says what was acknowledged, or nothing of a connection that has ended.
     pub(crate) fn look(
         &mut self,
@@ -128,7 +128,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_machine_that_does_not_answer_is_in_doubt_and_then_lost() {
         let (limits, begun) = (limits(15), Instant::now());
-        let mut reach = Reach::default();
+        let mut reach = LinkReach::default();
         let mut said = Vec::new();
         for tick in 0..60 {
             let now = begun + LOOK * tick;
@@ -145,7 +145,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn answers_and_silence_of_ours_say_that_it_is_there() {
         let (limits, begun) = (limits(15), Instant::now());
-        let mut reach = Reach::default();
+        let mut reach = LinkReach::default();
         // Data under way all the time, each acknowledged within 100 ms.
         for tick in 0..200 {
             assert_eq!(reach.look(Some(awaited(100)), limits, begun + LOOK * tick), Reached::Yes);

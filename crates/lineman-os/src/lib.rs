@@ -26,7 +26,7 @@ pub use allocator::give_back_memory;
 pub use descriptors::{adopt, close_inherited_on_exec, maker_of_socket};
 pub use endpoint::{AddressError, Endpoint};
 pub use read::{Acknowledgement, acknowledgement, read_into, undelivered, watch_readable};
-pub use socket::{Patience, Socket, Traffic};
+pub use socket::{PeerTimeout, Socket, Traffic};
 
 /// Returns whether a call failed for a reason that passes: it was interrupted (EINTR), or the kernel was short
 /// of memory (ENOMEM, ENOBUFS) at that moment. The same call may succeed a little later, and what it was for

@@ -74,7 +74,7 @@ impl Socket {
 /// What a TCP socket does about a peer whose machine does not answer. In both cases a silent one is probed,
 /// which its program does not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum PeerTimeout {
     /// The connection breaks when what was sent is not acknowledged for so long, or the peer takes nothing for so
     /// long of what waits: `TCP_USER_TIMEOUT`, which does not tell the two apart.
     Break(Duration),
@@ -83,7 +83,7 @@ pub enum Patience {
     Watch(Duration),
 }
 
-impl Patience {
+impl PeerTimeout {
     /// Returns how often a silent peer is probed: the kernel counts in seconds.
     pub fn probes_every(self) -> Duration {
         let (Self::Break(limit) | Self::Watch(limit)) = self;
@@ -166,18 +166,18 @@ mod tests {
 
     /// Linux copies it from the listener.
     #[test]
-    fn an_accepted_connection_has_its_listener_s_patience() {
+    fn an_accepted_connection_has_its_listener_s_timeout() {
         use rustix::net::sockopt::{tcp_keepcnt, tcp_keepidle, tcp_user_timeout};
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let accepted = |patience: Patience| {
-            patience.set(&listener).unwrap();
+        let accepted = |peer_timeout: PeerTimeout| {
+            peer_timeout.set(&listener).unwrap();
             let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (accepted, _) = listener.accept().unwrap();
             (tcp_user_timeout(&accepted), tcp_keepidle(&accepted), tcp_keepcnt(&accepted))
         };
         let seconds = Duration::from_secs;
-        assert_eq!(accepted(Patience::Break(seconds(60))), (Ok(60_000), Ok(seconds(4)), Ok(15)));
-        assert_eq!(accepted(Patience::Watch(seconds(3))), (Ok(0), Ok(seconds(1)), Ok(3)));
+        assert_eq!(accepted(PeerTimeout::Break(seconds(60))), (Ok(60_000), Ok(seconds(4)), Ok(15)));
+        assert_eq!(accepted(PeerTimeout::Watch(seconds(3))), (Ok(0), Ok(seconds(1)), Ok(3)));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::transport::{Prelude, Transport};
 use super::{Address, Admission, CloseReason, Connection, Driver, Front, Handler, Limits};
 use crate::Error;
 use crate::limit::zero_is_none;
-use crate::os::Patience;
+use crate::os::PeerTimeout;
 use crate::tls::{Acceptor, FromMaster, Session};
 
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
@@ -41,7 +41,7 @@ pub struct Serve<D: Driver> {
     pub(super) front: Rc<Front>,
     pub(super) weight: Weight,
     /// What those that are made here do about a machine that does not answer; none is the system's way.
-    patience: Option<Patience>,
+    peer_timeout: Option<PeerTimeout>,
     /// What takes connections whose first bytes are of another protocol.
     pub(super) fallback: Option<Rc<dyn Fallback>>,
     /// The names of the protocol in TLS's ALPN, the preferred one first.
@@ -62,7 +62,7 @@ impl<D: Driver> Serve<D> {
             acceptor: OnceCell::new(),
             front,
             weight: Weight::Peer,
-            patience: None,
+            peer_timeout: None,
             fallback: None,
             alpn: &[],
         }
@@ -86,17 +86,17 @@ impl<D: Driver> Serve<D> {
     }
 
     /// Sets what connections that are made here do about a machine that does not answer. Those that a listener
-    /// accepts have what was [set](Patience::set) on its socket. Default: the system's way, which is to wait
+    /// accepts have what was [set](PeerTimeout::set) on its socket. Default: the system's way, which is to wait
     /// for about a quarter of an hour, and for ever on a connection that is silent.
     #[must_use]
-    pub fn patience(self, patience: Option<Patience>) -> Self {
-        Self { patience, ..self }
+    pub fn peer_timeout(self, peer_timeout: Option<PeerTimeout>) -> Self {
+        Self { peer_timeout, ..self }
     }
 
     /// Has a socket that is made here do so.
     pub(crate) fn tune(&self, stream: &Stream) -> io::Result<()> {
-        match (stream, self.patience) {
-            (Stream::Tcp(stream), Some(patience)) => patience.set(stream),
+        match (stream, self.peer_timeout) {
+            (Stream::Tcp(stream), Some(peer_timeout)) => peer_timeout.set(stream),
             (Stream::Tcp(_) | Stream::Unix(_), _) => Ok(()),
         }
     }

@@ -56,7 +56,7 @@ pub(crate) use guest::Guest;
 pub use handle::{Connection, Counters, SendError};
 pub use handler::{Event, Handler, Turn};
 pub use limits::{Excess, Limits};
-pub use lineman_os::{Acknowledgement, Patience};
+pub use lineman_os::{Acknowledgement, PeerTimeout};
 pub use listener::Serve;
 pub use proxies::{Others, Proxies};
 pub use rate::Rate;

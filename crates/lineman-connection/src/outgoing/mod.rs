@@ -23,7 +23,7 @@ use lineman_wire::framed::Framed;
 use lineman_wire::text::Text;
 
 use crate::connection::{
-    CloseReason, Connection, Driver, Handlers, Limits, Patience, Serve, WebSocket, boxed,
+    CloseReason, Connection, Driver, Handlers, Limits, PeerTimeout, Serve, WebSocket, boxed,
     boxed_with, messages,
 };
 use crate::limit::zero_is_none;
@@ -293,10 +293,10 @@ impl<D: Driver> Outgoing<D> {
         // The attempt's own limit is the one that counts; the table's must not come before it.
         let handshake_time = self.connect_limit.saturating_mul(2);
         let limits = Limits { handshake_time, ..self.limits };
-        let patience = Some(self.unanswered_limit).filter(|limit| !limit.is_zero());
+        let peer_timeout = Some(self.unanswered_limit).filter(|limit| !limit.is_zero());
         let serve = Serve::outgoing(make, Rc::new(observer))
             .limits(limits)
-            .patience(patience.map(Patience::Break));
+            .peer_timeout(peer_timeout.map(PeerTimeout::Break));
         let attempts = Attempts {
             table,
             serve: Rc::new(serve),

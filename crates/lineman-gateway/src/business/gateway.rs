@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::clients::LinkId;
 use crate::losses::LinkLosses;
 use crate::outage::Outage;
-use crate::reach::Reach;
+use crate::reach::LinkReach;
 
 /// How many events of one link may wait for their handlers before the gateway is not read any more,
 /// and goes on when half of them are done.
@@ -159,7 +159,7 @@ pub(super) struct Link {
     pub(super) load: Load,
     pub(super) handled: Handled,
     /// Whether the gateway's machine answers.
-    pub(super) reach: Reach,
+    pub(super) reach: LinkReach,
 }
 
 /// A gateway whose link is lost, with clients of ours.
@@ -184,7 +184,7 @@ impl Link {
             share: None,
             load: Load::default(),
             handled: Handled::default(),
-            reach: Reach::default(),
+            reach: LinkReach::default(),
         }
     }
 

@@ -101,7 +101,7 @@ impl<E: Events> Core<E> {
         let limits = Limits { send_queue: SEND_QUEUE, ..Limits::default() };
         let reach = ReachLimits::new(self.link_timeout, gateway.ip());
         let serve = Serve::links(Codec::new, handler as Rc<dyn Handler<Codec>>).limits(limits);
-        let serve = serve.patience(reach.map(ReachLimits::patience));
+        let serve = serve.peer_timeout(reach.map(ReachLimits::peer_timeout));
         let connected = self.table.connect(gateway, &Rc::new(serve));
         if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
             known.tried = Some(Instant::now());

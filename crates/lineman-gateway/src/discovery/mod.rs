@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use self::liveness::{Ask, Liveness};
 use self::standing::{SETTLED, Standing};
 use crate::outage::{self, why};
-use crate::reach::patience_with_register;
+use crate::reach::register_timeout;
 use crate::recurrence::Recurrence;
 
 /// Where a register is by default; `GatewayWorker`'s default.
@@ -233,7 +233,7 @@ async fn visit(table: &Table, visitor: &Rc<Visitor>) -> Result {
     let handler = Rc::clone(visitor) as Rc<dyn Handler<Text>>;
     let serve = Serve::links(|| Text::with_max_size(MAX_LINE), handler);
     // For one that answers no pings, as PHP's.
-    let serve = serve.patience(patience_with_register(address.ip()));
+    let serve = serve.peer_timeout(register_timeout(address.ip()));
     let connection = Hangup(table.connect(address, &Rc::new(serve))?);
     visitor.liveness.take();
     visitor.connection.set(Some(connection.0.id()));

@@ -14,7 +14,7 @@ use super::clients::Presence;
 use super::identity::Departed;
 use super::outlet::Outlet;
 use super::pulse::{LIGHT_BYTES, LIGHT_EVENTS, Pulse};
-use crate::reach::{Reach, Reached};
+use crate::reach::{LinkReach, Reached};
 
 /// Names a link: the number of its connection. Later links have greater numbers.
 pub(super) type LinkId = u64;
@@ -79,7 +79,7 @@ pub(super) struct Link {
     pub(super) heir: Option<LinkId>,
     /// What the heir is to be told of next. Bounded by the clients.
     pub(super) unwitnessed: BTreeSet<u32>,
-    pub(super) reach: Reach,
+    pub(super) reach: LinkReach,
     /// Whether its machine answers. If not, nothing more is sent, so that it is known what it never got, and
     /// its clients are paused.
     pub(super) reached: Reached,
@@ -113,7 +113,7 @@ impl Link {
             full: false,
             clients: BTreeSet::new(),
             departed: BTreeMap::new(),
-            reach: Reach::default(),
+            reach: LinkReach::default(),
             reached: Reached::Yes,
             unconfirmed: VecDeque::new(),
             heir: None,

@@ -104,9 +104,9 @@ impl<P: ClientDialect> Gateway<P> {
             form: P::form,
         };
         if let Some(limits) = policy.reach {
-            let patience = limits.patience().set(&links);
+            let peer_timeout = limits.peer_timeout().set(&links);
             let action = "set up the socket of the links";
-            patience.map_err(|source| ConnectionError::Os { action, source })?;
+            peer_timeout.map_err(|source| ConnectionError::Os { action, source })?;
         }
         let timers = periods(&policy);
         let shell = Rc::new(Shell::new(Core::new(identity, policy, Counter::random())));
