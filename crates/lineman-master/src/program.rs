@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 use lineman_wire::Result;
 use lineman_wire::briefing::Predecessor;
-use lineman_wire::stats::{Condition, Row, Stats};
+use lineman_wire::stats::{Complaints, Row, Stats};
 use lineman_wire::ticket_keys::TicketKeys;
 
 use crate::config::Config;
@@ -91,7 +91,7 @@ pub trait Inside {
     fn status(&self) -> (Stats, BTreeMap<String, u64>);
 
     /// Returns what the service says of itself in words.
-    fn condition(&self) -> Condition;
+    fn condition(&self) -> Complaints;
 
     /// Returns what the next process of the slot is to know.
     fn briefing(&self) -> Option<String>;

@@ -90,7 +90,7 @@ counters!(stats);
 /// What a service says of itself in words, beside its numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Condition {
+pub struct Complaints {
     /// A line for each thing that is not as it should be; `status` and `health` show them.
     pub remarks: Vec<String>,
     /// Why a client is better off at another machine, if it is. Where every process of a service says so,

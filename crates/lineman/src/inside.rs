@@ -19,7 +19,9 @@ use lineman_wire::ticket_keys::TicketKeys;
 use crate::activity::{self, Activity, Current};
 use crate::config::Config;
 use crate::connection::{CloseReason, Row, Stats, Table};
-use crate::service::{ClusterPeer, Condition, Context, Description, LocalFuture, Running, Service};
+use crate::service::{
+    ClusterPeer, Complaints, Context, Description, LocalFuture, Running, Service,
+};
 use crate::tls::FromMaster;
 use crate::{App, Error, Result, work};
 
@@ -150,7 +152,7 @@ impl Inside for Serving {
         (self.table.stats(), gauges)
     }
 
-    fn condition(&self) -> Condition {
+    fn condition(&self) -> Complaints {
         self.running.get().map(|running| running.condition()).unwrap_or_default()
     }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::Table;
-use lineman::service::{Condition, LocalFuture, ProcessHooks, Running};
+use lineman::service::{Complaints, LocalFuture, ProcessHooks, Running};
 use lineman_wire::link::{ClientId, Secret};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -198,7 +198,7 @@ impl<E: Events> Running for RunningBusiness<E> {
         ])
     }
 
-    fn condition(&self) -> Condition {
+    fn condition(&self) -> Complaints {
         self.core.condition()
     }
 }

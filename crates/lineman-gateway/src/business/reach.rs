@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use lineman::service::Condition;
+use lineman::service::Complaints;
 use tokio::time::Instant;
 
 use super::core::Core;
@@ -118,7 +118,7 @@ impl<E: Events> Core<E> {
         outage::line("links", listed().count(), &missing)
     }
 
-    pub(super) fn condition(&self) -> Condition {
+    pub(super) fn condition(&self) -> Complaints {
         let now = Instant::now();
         let registers = self.discovery.borrow().as_ref().map(|discovery| discovery.remarks(now));
         let registers = registers.into_iter().flatten();
@@ -129,7 +129,7 @@ impl<E: Events> Core<E> {
         } else {
             self.shortage.borrow().describe(self.reach_limit, now)
         };
-        Condition { remarks, unfit }
+        Complaints { remarks, unfit }
     }
 }
 

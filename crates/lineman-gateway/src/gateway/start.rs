@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lineman::connection::{Connection, Limits, Serve};
 use lineman::service::{
-    ClusterPeer, Condition, Context, Description, Listen, LocalFuture, Ports, ProcessHooks,
+    ClusterPeer, Complaints, Context, Description, Listen, LocalFuture, Ports, ProcessHooks,
     Running, Service, Socket,
 };
 use lineman::timer::{self, Timer};
@@ -232,7 +232,7 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
         gauges
     }
 
-    fn condition(&self) -> Condition {
+    fn condition(&self) -> Complaints {
         let now = Instant::now();
         let unserved = self.shell.unserved();
         let remark = unserved.map(|time| format!("no business is linked ({} s)", time.as_secs()));
@@ -241,6 +241,6 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
         let limit = self.no_business_limit;
         let starved = unserved.filter(|time| *time >= limit);
         let starved = starved.map(|time| format!("no business is linked for {} s", time.as_secs()));
-        Condition { remarks, unfit: self.discovery.address_taken().or(starved) }
+        Complaints { remarks, unfit: self.discovery.address_taken().or(starved) }
     }
 }

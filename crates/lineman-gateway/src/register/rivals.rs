@@ -10,7 +10,7 @@ use super::book::Announced;
 
 /// How long the one that is known may take to say something: above what a packet takes that has to be sent
 /// again, below what the other one's clients would wait for.
-const PATIENCE: Duration = Duration::from_secs(3);
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
 /// Those that wait. Each has a connection of its own and has shown the key, so there are few.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Rivals {
     /// A gateway waits for a sign of life of another one, which was asked for it.
     pub(super) fn wait(&mut self, peer: u64, former: u64, announced: Announced, now: Instant) {
         self.forget(peer);
-        self.0.push(Rival { peer, former, announced, until: now + PATIENCE });
+        self.0.push(Rival { peer, former, announced, until: now + ANSWER_LIMIT });
     }
 
     /// Takes out those that wait for this one.
@@ -57,7 +57,7 @@ mod tests {
     use lineman_wire::link::register::Line;
 
     use super::*;
-    use crate::register::book::{Book, Reaction};
+    use crate::register::book::{Book, Reaction, oddity};
     use crate::strangers::Strangers;
 
     const ADDRESS: &str = "10.0.0.2:4000";
@@ -130,10 +130,10 @@ mod tests {
         let mut scene = Scene::new();
         scene.announce(2, Some("e2"));
         assert_eq!(scene.book.take_due(), [(1, Reaction::Ask)]);
-        let almost = scene.now + PATIENCE - Duration::from_millis(1);
+        let almost = scene.now + ANSWER_LIMIT - Duration::from_millis(1);
         scene.book.give_up_silent(almost);
         assert!(scene.book.take_due().is_empty());
-        scene.book.give_up_silent(scene.now + PATIENCE);
+        scene.book.give_up_silent(scene.now + ANSWER_LIMIT);
         let due = [(1, Reaction::Drop), (2, Reaction::SayAlive), (1, Reaction::TellAll)];
         assert_eq!(scene.book.take_due(), due);
         scene.book.gone(1);
@@ -163,7 +163,24 @@ mod tests {
         assert_eq!(scene.book.gone(2), Reaction::Nothing);
         scene.book.take_due();
         scene.say(1, &Line::Ping);
-        scene.book.give_up_silent(scene.now + PATIENCE);
+        scene.book.give_up_silent(scene.now + ANSWER_LIMIT);
         assert!(scene.book.take_due().is_empty());
+    }
+
+    #[test]
+    fn a_gateway_that_comes_from_elsewhere_than_it_announces_is_odd() {
+        let odd = |announced: &str, from: [u8; 4]| oddity(announced, Some((from, 9).into()));
+        assert_eq!(odd("10.0.0.2:4000", [10, 0, 0, 2]), None);
+        assert_eq!(odd("10.0.0.2:4000", [127, 0, 0, 1]), None, "it is on this machine");
+        assert_eq!(oddity("10.0.0.2:4000", None), None);
+        assert_eq!(odd("no address", [10, 0, 0, 2]), None);
+        let text = odd("127.0.0.1:4000", [10, 0, 0, 2]).unwrap();
+        let said =
+            "gateway announces 127.0.0.1:4000 and comes from 10.0.0.2: no other machine finds it";
+        assert!(text.starts_with(said), "{text}");
+        let text = odd("10.0.0.3:4000", [10, 0, 0, 2]).unwrap();
+        assert!(text.contains("comes from 10.0.0.2: right only if"), "{text}");
+        let mapped = "[::ffff:10.0.0.2]:9".parse().unwrap();
+        assert_eq!(oddity("10.0.0.2:4000", Some(mapped)), None);
     }
 }

@@ -8,7 +8,7 @@ use lineman_wire::ticket_keys::TicketKeys;
 use serde::{Deserialize, Serialize};
 
 use super::report::Lag;
-use super::{Condition, Row, Stats};
+use super::{Complaints, Row, Stats};
 use crate::service::sketch::Sketch;
 
 /// What the master tells a worker.
@@ -104,7 +104,7 @@ pub(crate) enum FromWorker {
         lag: Lag,
         /// What the service says in words.
         #[serde(default)]
-        condition: Condition,
+        condition: Complaints,
         /// What the next process of the slot is to know. Told with each answer, as an older master takes
         /// no other message than those it knows.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,7 +158,7 @@ mod tests {
             stats: Box::new(Stats { connections: 3, ..Stats::default() }),
             gauges: BTreeMap::from([("clients".to_owned(), 3)]),
             lag: Lag { p99_us: 900, max_us: 15_000 },
-            condition: Condition::default(),
+            condition: Complaints::default(),
             briefing: Some("a\"b".to_owned()),
         };
         let text = serde_json::to_string(&said).unwrap();

@@ -16,7 +16,7 @@ pub(crate) mod exit;
 pub(crate) mod environment;
 
 pub(crate) use exit::ExitCode;
-pub(crate) use lineman_wire::stats::{Condition, Row, Stats};
+pub(crate) use lineman_wire::stats::{Complaints, Row, Stats};
 
 #[cfg(test)]
 mod tests;

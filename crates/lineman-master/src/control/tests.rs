@@ -21,7 +21,7 @@ use super::report::{
 };
 use super::request::{Answer, Manner, Probe, Request};
 use super::server::{Asked, listen, serve};
-use super::{Condition, ExitCode, Row, Stats, frame};
+use super::{Complaints, ExitCode, Row, Stats, frame};
 use crate::service::sketch::Sketch;
 use crate::terminal::log::Streams;
 
@@ -180,8 +180,8 @@ fn gauges() -> BTreeMap<String, u64> {
     BTreeMap::from([("clients".to_owned(), 3), ("links".to_owned(), u64::MAX)])
 }
 
-fn condition() -> Condition {
-    Condition { remarks: vec!["links 1 of 2".to_owned()], unfit: Some("no business".to_owned()) }
+fn condition() -> Complaints {
+    Complaints { remarks: vec!["links 1 of 2".to_owned()], unfit: Some("no business".to_owned()) }
 }
 
 fn row() -> Row {

@@ -9,14 +9,14 @@ use super::exit::ExitReason;
 use super::lending;
 use super::notify::ShownState;
 use super::reload::{Reloads, Round};
-use super::slot::{Outlook, SlotId, SlotWorker, Slots, WorkerKey, WorkerState};
+use super::slot::{Outlook, Slot, SlotId, SlotWorker, Slots, WorkerKey, WorkerState};
 use super::start::Starting;
 use super::stop::{self, Stop, Tally};
 use crate::control::answers::Answers;
 use crate::control::message::FromWorker;
 use crate::control::report::Step;
 use crate::control::request::{Manner, Probe};
-use crate::control::{Condition, ExitCode};
+use crate::control::{Complaints, ExitCode};
 use crate::service::sketch::Sketch;
 use crate::terminal::plain::one_line;
 
@@ -71,7 +71,7 @@ impl Machine {
     pub(super) fn health(&self, probe: Probe) -> (ExitCode, String) {
         let missing = self.slots.services().find(|(service, _)| !self.slots.serves(*service));
         let with_remarks = |text: String| {
-            let lines = std::iter::once(text).chain(self.slots.remarks());
+            let lines = std::iter::once(text).chain(self.remarks());
             lines.collect::<Vec<_>>().join("\n")
         };
         let not_ready = |why: &str| (ExitCode::Failed, with_remarks(format!("not ready: {why}")));
@@ -195,8 +195,20 @@ impl Machine {
         actions
     }
 
+    /// Returns a line for each thing that is not as it should be in the words of the services, and names
+    /// the slot.
+    fn remarks(&self) -> Vec<String> {
+        let of_slot = |(_, slot): (SlotId, &Slot)| {
+            let remarks = slot.serving().map(|worker| &worker.condition.remarks);
+            let name = slot.name.clone();
+            let line = move |remark: &String| format!("{name}: {}", one_line(remark));
+            remarks.into_iter().flatten().map(line).collect::<Vec<_>>()
+        };
+        self.slots.iter().flat_map(of_slot).collect()
+    }
+
     /// A service has said how it is.
-    pub(super) fn note_condition(&mut self, key: WorkerKey, condition: &Condition) {
+    pub(super) fn note_condition(&mut self, key: WorkerKey, condition: &Complaints) {
         if let Some(worker) = self.slots.worker(key) {
             worker.condition.clone_from(condition);
         }

@@ -170,7 +170,7 @@ fn a_start_is_up_when_every_slot_is_ready() {
 fn a_program_is_not_ready_when_every_process_of_a_service_says_so() {
     let says = |master: &mut Master, name: &str, unfit: Option<&str>| {
         let unfit = unfit.map(str::to_owned);
-        let condition = Condition { remarks: vec!["links 1 of 2".to_owned()], unfit };
+        let condition = Complaints { remarks: vec!["links 1 of 2".to_owned()], unfit };
         let key = master.key(name);
         master.machine.note_condition(key, &condition);
     };

@@ -10,7 +10,7 @@ use super::exit::{Evidence, ExitReason};
 use super::lending::{Loan, Reach};
 use super::life_sign::LifeSign;
 use crate::config::Config;
-use crate::control::Condition;
+use crate::control::Complaints;
 use crate::control::message::ToWorker;
 use crate::limit::finite;
 use crate::service::Description;
@@ -147,18 +147,6 @@ impl Slots {
             };
             serving().all(|found| why(found).is_some()).then(|| serving().find_map(why))?
         })
-    }
-
-    /// Returns a line for each thing that is not as it should be in the words of the services, and names
-    /// the slot.
-    pub(super) fn remarks(&self) -> Vec<String> {
-        let of_slot = |slot: &Slot| {
-            let remarks = slot.serving().map(|worker| &worker.condition.remarks);
-            let name = slot.name.clone();
-            let line = move |remark: &String| format!("{name}: {}", one_line(remark));
-            remarks.into_iter().flatten().map(line).collect::<Vec<_>>()
-        };
-        self.all.iter().flat_map(of_slot).collect()
     }
 
     /// Returns the slots that a person names by a service or slot; `None` when no name was given, and
@@ -347,7 +335,7 @@ pub(super) struct SlotWorker {
     pub(super) state: WorkerState,
     pub(super) life_sign: LifeSign,
     /// What its service said of itself last.
-    pub(super) condition: Condition,
+    pub(super) condition: Complaints,
     /// Since when it serves, or served: kept when it is told to leave, or killed.
     pub(super) ready_at: Option<Instant>,
     /// What is known of its end before it comes.
@@ -394,7 +382,7 @@ impl SlotWorker {
             started: now,
             state: WorkerState::Starting(now + finite(ready_limit)),
             life_sign: LifeSign::default(),
-            condition: Condition::default(),
+            condition: Complaints::default(),
             ready_at: None,
             evidence: Evidence::default(),
             cut: 0,

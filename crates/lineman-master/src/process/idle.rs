@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, pending, ready};
 use lineman_wire::Result;
 use lineman_wire::briefing::Predecessor;
-use lineman_wire::stats::{Condition, Row, Stats};
+use lineman_wire::stats::{Complaints, Row, Stats};
 use lineman_wire::ticket_keys::TicketKeys;
 
 use crate::program::Inside;
@@ -36,8 +36,8 @@ impl Inside for Idle {
         (Stats::default(), BTreeMap::new())
     }
 
-    fn condition(&self) -> Condition {
-        Condition::default()
+    fn condition(&self) -> Complaints {
+        Complaints::default()
     }
 
     fn briefing(&self) -> Option<String> {

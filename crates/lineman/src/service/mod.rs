@@ -21,7 +21,7 @@ pub use lineman_master::service::{
     StopOrder, Traffic,
 };
 pub use lineman_wire::briefing::{MAX_BRIEFING, Predecessor};
-pub use lineman_wire::stats::Condition;
+pub use lineman_wire::stats::Complaints;
 pub use listening::Listening;
 pub use processes::{ProcessHooks, Processes};
 
@@ -107,8 +107,8 @@ pub trait Running: 'static {
 
     /// What is not as it should be, in words, and whether new clients are better off elsewhere; asked once a
     /// second. The default has nothing to say.
-    fn condition(&self) -> Condition {
-        Condition::default()
+    fn condition(&self) -> Complaints {
+        Complaints::default()
     }
 
     /// Returns what the next process of the slot is to know, at most [`MAX_BRIEFING`] bytes; what is longer
