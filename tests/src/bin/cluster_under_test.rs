@@ -5,6 +5,8 @@
 //!   `CLUSTER_REGISTER_LISTEN`: that of the one here, the first of them by default;
 //! - `CLUSTER_GATEWAYS`, `CLUSTER_BUSINESSES`: how many there are (1); `CLUSTER_ABANDON`: after how many seconds
 //!   the clients of one that is silent move;
+//! - `CLUSTER_LINK_TIMEOUT`, `CLUSTER_VERDICT`: after how many seconds a link to a machine that does not answer is
+//!   given up (15), and then its gateway counts as dead (5);
 //! - `CLUSTER_LAN_IP`, `CLUSTER_START_PORT`: where businesses find the gateways (127.0.0.1, any port);
 //!   `CLUSTER_ANNOUNCED_IP`: the address that they announce in its place;
 //! - `CLUSTER_SECRET`, `CLUSTER_NAME`: the cluster's key and its name (none);
@@ -112,7 +114,11 @@ fn main() -> Result {
             }
             "business" => {
                 let count = knob("CLUSTER_BUSINESSES", 1)?;
-                let business = Business::new(Crier).count(count).reach_limit(limit()?);
+                let business = Business::new(Crier)
+                    .count(count)
+                    .link_timeout(Duration::from_secs(knob("CLUSTER_LINK_TIMEOUT", 15)?))
+                    .verdict_limit(Duration::from_secs(knob("CLUSTER_VERDICT", 5)?))
+                    .reach_limit(limit()?);
                 let business = business.secret_key(&secret).cluster(&name);
                 app.service(registers.split_whitespace().fold(business, Business::register))
             }
@@ -130,7 +136,8 @@ fn gateway() -> Result<Gateway> {
         .start_port(knob("CLUSTER_START_PORT", 0)?)
         .limits(limits)
         .no_business_limit(limit()?)
-        .abandon_limit(Duration::from_secs(knob("CLUSTER_ABANDON", 30)?));
+        .abandon_limit(Duration::from_secs(knob("CLUSTER_ABANDON", 30)?))
+        .link_timeout(Duration::from_secs(knob("CLUSTER_LINK_TIMEOUT", 15)?));
     if let Ok(address) = env::var("CLUSTER_ANNOUNCED_IP") {
         gateway = gateway.announced_ip(address);
     }
