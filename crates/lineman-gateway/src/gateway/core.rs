@@ -14,7 +14,6 @@ use lineman_wire::link::{Allowance, Body, Packet, Secret};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
-use super::SlowClient;
 use super::assignment::Held;
 use super::clients::ConnectedClients;
 use super::disputes::Disputes;
@@ -25,6 +24,7 @@ use super::ids::Counter;
 use super::links::{LinkId, LinkOutlet, Links};
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
+use super::{Prefer, SlowClient};
 use crate::losses::LinkLosses;
 use crate::reach::ReachLimits;
 use crate::recurrence::Recurrence;
@@ -38,6 +38,7 @@ pub(super) struct Policy<F> {
     /// How often each link is pinged; zero for never.
     pub(super) link_ping_interval: Duration,
     pub(super) slow_client: SlowClient,
+    pub(super) prefer: Prefer,
     /// How long a client is held while there is no business.
     pub(super) no_business_limit: Duration,
     /// How long the end of a client is kept back that a lost business may have told.

@@ -53,6 +53,15 @@ pub(super) enum Unconfirmed {
     End(Departed),
 }
 
+/// Whether a business is preferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Distance {
+    /// It is on this machine.
+    Near,
+    /// It is on another one, or all are alike.
+    Far,
+}
+
 /// A business at the other end of a connection.
 pub(super) struct Link {
     outlet: LinkOutlet,
@@ -60,6 +69,7 @@ pub(super) struct Link {
     pub(super) key: String,
     /// Whether it speaks Lineman's extension.
     pub(super) extension: bool,
+    pub(super) distance: Distance,
     /// Whether it reports by client what it has handled.
     pub(super) credits: bool,
     pub(super) settling: Settling,
@@ -106,6 +116,7 @@ impl Link {
             outlet,
             key,
             extension: extension.is_some(),
+            distance: Distance::Far,
             credits: extension >= Some(2),
             settling: if extension >= Some(3) { Settling::Done } else { Settling::Never },
             share,
@@ -243,6 +254,28 @@ impl Link {
     }
 }
 
+/// How little a business is to be given more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Burden {
+    /// Whether it is stalled, and whether its link is full.
+    trouble: (bool, bool),
+    /// Its age and amount, see [`Pulse::load`].
+    load: (u32, u32),
+}
+
+impl Burden {
+    /// Returns whether a business so near is worth less than one far away with the other burden.
+    ///
+    /// A load is in doublings, and a difference of one is chance. What a way of 80 ms costs each message, a
+    /// business costs that has done nothing for four times as long as another one, or has eight times as much
+    /// to do.
+    fn is_far_above(self, other: Self) -> bool {
+        let (age, amount) = self.load;
+        let much_above = age >= other.load.0 + 2 || amount >= other.load.1 + 3;
+        self.trouble > other.trouble || self.trouble == other.trouble && much_above
+    }
+}
+
 /// The commands that a business counts in `Handled`.
 fn is_event(command: Command) -> bool {
     use Command as C;
@@ -268,16 +301,30 @@ impl fmt::Debug for Link {
 pub(super) struct Links(BTreeMap<LinkId, Link>);
 
 impl Links {
-    /// Returns the business for a new client: the one whose work is the least behind, among equals the
-    /// one with the least clients of this gateway, then the oldest; one that is stalled, or whose link
-    /// is full, only if all are; never one whose machine does not answer.
+    /// Returns the business for a new client: a near one, unless one of the others is far better off; of
+    /// each kind the one whose work is the least behind, among equals the one with the least clients of this
+    /// gateway, then the oldest; one that is stalled, or whose link is full, only if all are; never one whose machine does not answer.
     pub(super) fn choose(&mut self, now: Instant) -> Option<LinkId> {
-        let open = self.0.iter_mut().filter(|(_, link)| link.takes_clients());
-        let burden = |link: &mut Link| {
+        let (mut near, mut far) = (None, None);
+        for (&id, link) in &mut self.0 {
+            if !link.takes_clients() {
+                continue;
+            }
             link.observe(now);
-            (link.pulse.is_stalled(), link.full, link.pulse.load(now), link.clients.len())
-        };
-        open.map(|(&id, link)| (burden(link), id)).min().map(|(_, id)| id)
+            let trouble = (link.pulse.is_stalled(), link.full);
+            let candidate =
+                (Burden { trouble, load: link.pulse.load(now) }, link.clients.len(), id);
+            let best = match link.distance {
+                Distance::Near => &mut near,
+                Distance::Far => &mut far,
+            };
+            if best.is_none_or(|best| candidate < best) {
+                *best = Some(candidate);
+            }
+        }
+        let leave = matches!((near, far), (Some(near), Some(far)) if near.0.is_far_above(far.0));
+        let chosen = if leave { far } else { near.or(far) };
+        chosen.map(|(_, _, id)| id)
     }
 
     pub(super) fn insert(&mut self, id: LinkId, link: Link) {

@@ -60,10 +60,28 @@ pub enum SlowClient {
     DropMessage,
 }
 
+/// Which businesses a gateway prefers for a new client. A client stays where it is while that link lives, so
+/// those that had to go elsewhere stay there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Prefer {
+    /// Those of the gateway's own machine, for each message to another one travels there and back. The
+    /// default.
+    ///
+    /// Another machine's gets the client where each one here is stalled or its link is full, has handled
+    /// nothing for four times as long as the best one elsewhere (256 ms at least), or has eight times as much
+    /// under way (256 events at least). A business is on the same machine if it connects from a loopback
+    /// address, or from [`Gateway::lan_ip`]; one in a container with an address of its own is elsewhere.
+    #[default]
+    SameMachine,
+    /// None: the one that is least behind, wherever it is.
+    Any,
+}
+
 /// A gateway: clients connect to it, businesses serve them.
 ///
-/// `P` is what the clients speak. A client's events go to one business, the one that is least
-/// behind and has the least clients, in order; while there is none, clients are held. Programs in PHP that use
+/// `P` is what the clients speak. A client's events go to one business, in order: of those that are preferred
+/// ([`Gateway::prefer`]) the one that is least behind and has the least clients; while there is none, clients
+/// are held. Programs in PHP that use
 /// `GatewayWorker`'s `BusinessWorker` and `GatewayClient` work with it.
 ///
 /// ```no_run
@@ -98,6 +116,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     heartbeat: Heartbeat,
     link_ping_interval: Option<Duration>,
     slow_client: SlowClient,
+    prefer: Prefer,
     no_business_limit: Duration,
     partition_limit: Duration,
     heirs: bool,
@@ -284,6 +303,21 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
+    /// Sets which businesses get new clients. Default [`Prefer::SameMachine`].
+    ///
+    /// ```no_run
+    /// # use lineman_gateway::{Gateway, Prefer};
+    /// # fn main() -> lineman::Result {
+    /// // The gateways have machines of their own, and every business is as far away as the others.
+    /// Gateway::websocket("0.0.0.0:7272").prefer(Prefer::Any).run()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn prefer(mut self, prefer: Prefer) -> Self {
+        self.prefer = prefer;
+        self
+    }
+
     /// Sets how long clients are held while no business is connected; then they are closed (1013).
     /// Default 30 s; zero for ever.
     ///
@@ -403,6 +437,7 @@ impl<P: ClientDialect> Gateway<P> {
             heartbeat: Heartbeat { interval, limit: 0, data: Bytes::new() },
             link_ping_interval: None,
             slow_client: SlowClient::default(),
+            prefer: Prefer::default(),
             no_business_limit: Duration::from_secs(30),
             partition_limit: Duration::from_mins(10),
             heirs: true,

@@ -1,5 +1,6 @@
 //! The inner port: which peers may speak, which are businesses, and what their packets lead to.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -8,8 +9,9 @@ use lineman_wire::link::{
     Control, EXTENSION_VERSION, Event, Hello, Login, MAX_REPLY, Packet, Query, Request,
 };
 
+use super::Prefer;
 use super::core::{Core, Counts, InnerPeer};
-use super::links::{Intake, Link, LinkOutlet};
+use super::links::{Distance, Intake, Link, LinkOutlet};
 use super::outlet::Outlet;
 use crate::losses::Toll;
 use crate::secret;
@@ -103,7 +105,11 @@ impl<C: Outlet> Core<C> {
         let key = format!("{}:{worker_key}", outlet.peer().ip());
         let former = self.links.with_key(&key);
         tracing::info!(business = key, extension, "link opened");
+        let is_here = self.is_here(outlet.peer().ip());
         let mut link = Link::new(outlet, key.clone(), extension, self.policy.share, self.now);
+        if is_here && self.policy.prefer == Prefer::SameMachine {
+            link.distance = Distance::Near;
+        }
         if link.extension {
             let epoch = self.identity.epoch.clone();
             let share = Some(self.policy.share);
@@ -119,6 +125,13 @@ impl<C: Outlet> Core<C> {
         }
         self.replace_business(&key);
         self.release_held();
+    }
+
+    /// Returns whether a peer is on this machine: what the kernel connects to an address of the same machine
+    /// comes from that address.
+    fn is_here(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        peer.is_loopback() || peer == IpAddr::V4(self.identity.lan_ip)
     }
 
     /// Two businesses call themselves the same: the later one is the living one.

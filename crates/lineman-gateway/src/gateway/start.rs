@@ -94,6 +94,7 @@ impl<P: ClientDialect> Gateway<P> {
             heartbeat: self.heartbeat.clone(),
             link_ping_interval: self.link_ping_interval.unwrap_or(default_pings),
             slow_client: self.slow_client,
+            prefer: self.prefer,
             no_business_limit: self.no_business_limit,
             partition_limit: self.partition_limit,
             heirs: self.heirs,

@@ -167,3 +167,86 @@ fn php_businesses_cannot_use_the_extension() {
     let _one = world.client();
     assert_eq!(php.heard(), news(1));
 }
+
+/// A gateway on 10.0.0.1 with one business there and one on another machine, the first linked last.
+fn near_and_far(prefer: Prefer) -> (World, Rc<Fake>, Rc<Fake>) {
+    let mut world = World::new();
+    world.core.identity.lan_ip = Ipv4Addr::new(10, 0, 0, 1);
+    world.core.policy.prefer = prefer;
+    let far = world.link_from([10, 0, 0, 2], "a:0", Some(2));
+    let near = world.link_from([10, 0, 0, 1], "a:0", Some(2));
+    drop((near.heard(), far.heard()));
+    (world, near, far)
+}
+
+#[test]
+fn a_client_goes_to_a_business_of_its_own_machine() {
+    let (mut world, near, far) = near_and_far(Prefer::SameMachine);
+    (0..5).for_each(|_| drop(world.client()));
+    assert_eq!((near.heard().len(), far.heard().len()), (10, 0));
+    // One on the loopback is as near, and has no clients yet.
+    let loopback = world.link("b:0", Some(2));
+    drop((world.client(), loopback.packets().remove(1)));
+    world.lose(&near);
+    world.lose(&loopback);
+    drop(far.heard());
+    drop(world.client());
+    assert_eq!(far.heard(), news(7));
+    // Those that are there stay there.
+    let near = world.link_from([10, 0, 0, 1], "a:0", Some(2));
+    drop(world.client());
+    assert_eq!((near.heard().len(), far.heard().len()), (3, 0));
+}
+
+#[test]
+fn where_no_business_is_preferred_the_one_with_the_least_gets_the_client() {
+    let (mut world, near, far) = near_and_far(Prefer::Any);
+    (0..4).for_each(|_| drop(world.client()));
+    assert_eq!((near.heard().len(), far.heard().len()), (4, 4));
+}
+
+#[test]
+fn a_business_far_away_is_chosen_where_those_near_are_far_behind() {
+    let (mut world, near, far) = near_and_far(Prefer::SameMachine);
+    let one = world.client();
+    assert_eq!(near.heard(), news(1));
+    world.now += Duration::from_millis(255);
+    drop(world.client());
+    assert_eq!(near.heard(), news(2), "it has handled nothing for less than 256 ms");
+    world.now += Duration::from_millis(1);
+    drop(world.client());
+    assert_eq!((near.heard(), far.heard()), (vec![], news(3)));
+
+    // By the number of events: 256, while the other has less than 64.
+    world.tell(&near, Control::Handled(4));
+    world.tell(&far, Control::Handled(2));
+    for _ in 0..255 {
+        world.say(&one, "text");
+    }
+    drop((near.heard(), world.client()));
+    assert_eq!(far.heard(), []);
+    assert_eq!(near.heard(), news(4), "257 events are under way now");
+    drop(world.client());
+    assert_eq!((near.heard(), far.heard()), (vec![], news(5)));
+
+    // Where both are behind it is the near one again.
+    world.now += Duration::from_secs(1);
+    world.tell(&near, Control::Handled(261));
+    world.say(&one, "text");
+    drop(near.heard());
+    drop(world.client());
+    assert_eq!(near.heard(), news(6));
+}
+
+#[test]
+fn a_business_far_away_is_chosen_where_those_near_are_stalled_or_full() {
+    let (mut world, near, far) = near_and_far(Prefer::SameMachine);
+    drop(world.client());
+    world.submit(Input::PeerFull(near.id));
+    drop((near.heard(), world.client()));
+    assert_eq!((near.heard(), far.heard()), (vec![], news(2)));
+    world.submit(Input::PeerDrained(near.id));
+    world.tell(&near, Control::Handled(2));
+    drop(world.client());
+    assert_eq!(near.heard(), news(3));
+}

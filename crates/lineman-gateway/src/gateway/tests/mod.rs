@@ -24,7 +24,6 @@ use lineman::connection::{Acknowledgement, CloseReason, SendError, WebSocket};
 use lineman_wire::link::{Allowance, Body, Codec, Command, Login, Order, Packet, Secret};
 use tokio::time::Instant;
 
-use super::SlowClient;
 use super::core::{Core, Input, Policy};
 use super::dialect::{ClientDialect, WebSocketForm};
 use super::heartbeat::Heartbeat;
@@ -32,6 +31,7 @@ use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
+use super::{Prefer, SlowClient};
 use crate::reach::ReachLimits;
 
 /// A connection without a socket.
@@ -161,6 +161,7 @@ impl World {
             heartbeat,
             link_ping_interval: Duration::ZERO,
             slow_client: SlowClient::Close,
+            prefer: Prefer::SameMachine,
             no_business_limit: Duration::from_secs(30),
             partition_limit: Duration::from_mins(10),
             heirs: true,
@@ -229,7 +230,11 @@ impl World {
     }
 
     fn link(&mut self, key: &str, lineman: Option<u32>) -> Rc<Fake> {
-        let peer = self.peer_from(([127, 0, 0, 1], 5000).into());
+        self.link_from([127, 0, 0, 1], key, lineman)
+    }
+
+    fn link_from(&mut self, ip: [u8; 4], key: &str, lineman: Option<u32>) -> Rc<Fake> {
+        let peer = self.peer_from((ip, 5000).into());
         let (worker_key, secret_key) = (key.to_owned(), Secret::default());
         self.tell(&peer, Login::Worker { worker_key, secret_key, lineman });
         peer
