@@ -31,7 +31,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
             "mesh",
         ],
     ),
-    ("crates/lineman-gateway/src/business", &["gateway", "Gateway", "SlowClient"]),
+    ("crates/lineman-gateway/src/business", &["gateway", "Gateway", "Prefer", "SlowClient"]),
 ];
 
 /// Who may ask for the path of the command line's socket: its two ends, and those who have it served.
