@@ -44,6 +44,7 @@ impl<C> ConnectedClients<C> {
             }
             Query::Select(select) => Value::Array(self.select(&select)),
             Query::Page { after, query } => return self.page(after, *query),
+            Query::Stamped(query) => return Reply::stamped(0, &self.answer(*query)),
         };
         Reply::from(&value)
     }

@@ -205,6 +205,7 @@ impl<C: Outlet> Core<C> {
                 self.credit(id, connection_id, share);
             }
             Control::Share(share) => self.change_share(id, share),
+            Control::Settle(_) | Control::Settled(_) => {}
             Control::Probe => link.push_event(Event::Ping, self.now),
         }
     }

@@ -150,6 +150,18 @@ commands! {
     /// Extension 3, business → gateway → business: a note to the business whose key is the ext data; the second
     /// gets it with the key of the first.
     Relay = 161,
+    /// Extension 3, gateway → business: which uids and groups it has clients of, see
+    /// [`HeldNames`](super::HeldNames).
+    HeldNames = 142,
+    /// Extension 3, both ways: answer with `Settled` and the same number, in the field of the connection id; a
+    /// gateway when every business knows the names of all that was bound on this link before, a business when
+    /// it knows what the gateway has told before.
+    Settle = 143,
+    /// Extension 3, both ways: the answer to `Settle`, and to those with lower numbers; the number wraps.
+    Settled = 144,
+    /// Extension 3, query: another query, whose command is the last byte of the body; the answer says as well
+    /// how much of [`HeldNames`](super::HeldNames) it has seen.
+    Stamped = 145,
     /// Business → gateway: the first packet of a business link.
     WorkerConnect = 200,
     /// Gateway → business: keeps the link busy; there is no answer.

@@ -5,7 +5,9 @@ use core::net::Ipv4Addr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Allowance, Body, ClientId, Command, Error, Note, Packet, Witness, flags, json};
+use super::{
+    Allowance, Body, ClientId, Command, Error, HeldNames, Note, Packet, Witness, flags, json,
+};
 use crate::php;
 
 /// The client an event is about, as the header of its packet describes it.
@@ -68,6 +70,14 @@ pub enum Event {
     Witness(Witness),
     /// Version 3: what another business has to say.
     Relay(Note),
+    /// Extension, version 3: which uids and groups the gateway has clients of.
+    HeldNames(HeldNames),
+    /// Extension, version 3: answer with [`Control::Settled`](super::Control::Settled) when the entries before
+    /// are known.
+    Settle(u32),
+    /// Extension, version 3: every business knows the names of all that was bound before the `Settle` of that
+    /// number.
+    Settled(u32),
     /// A command that is not for a business; to be ignored.
     Unknown(Command),
 }
@@ -108,6 +118,9 @@ impl TryFrom<Packet> for Event {
             Command::Forget => Self::Forget(Client::of(packet)),
             Command::Witness => Self::Witness(Witness::read(packet)?),
             Command::Relay => Self::Relay(Note::read(&packet)?),
+            Command::HeldNames => Self::HeldNames(packet.try_into()?),
+            Command::Settle => Self::Settle(packet.connection_id),
+            Command::Settled => Self::Settled(packet.connection_id),
             other => Self::Unknown(other),
         })
     }
@@ -141,6 +154,9 @@ impl From<Event> for Packet {
             Event::Forget(client) => client.packet(Command::Forget),
             Event::Witness(witness) => witness.into_packet(),
             Event::Relay(note) => note.into_packet(),
+            Event::HeldNames(entries) => entries.into(),
+            Event::Settle(number) => Self::new(Command::Settle, number),
+            Event::Settled(number) => Self::new(Command::Settled, number),
             Event::Unknown(command) => Self::new(command, 0),
         }
     }

@@ -9,6 +9,7 @@ mod body;
 mod client_id;
 mod codec;
 mod command;
+mod held_names;
 mod error;
 mod event;
 mod json;
@@ -33,6 +34,7 @@ pub use codec::Codec;
 pub use command::Command;
 pub use error::Error;
 pub use event::{Client, Event, Hello};
+pub use held_names::{Change, Extent, HeldNames, NameKey};
 pub use login::Login;
 pub use name::Name;
 pub use order::{Audience, Order};
@@ -46,7 +48,7 @@ pub use witness::{Note, Says, Witness, Witnessed};
 
 /// The version of Lineman's extension of the protocol, offered in `WORKER_CONNECT` and `Hello`. Each end
 /// uses what the lower of the two has: 2 adds [`Control::Credit`], [`Control::Alive`] and [`Control::Share`]; 3
-/// [`Control::Probe`], [`Control::Kept`], [`Control::Relay`], [`Event::Refused`], [`Event::Returned`],
-/// [`Event::Forget`], [`Event::Witness`] and [`Event::Relay`], and epochs, signs of life and reasons to the lines of
-/// a register.
+/// [`Control::Probe`], [`Control::Kept`], [`Control::Relay`], [`Control::Settle`], [`Query::Stamped`],
+/// [`Event::Refused`], [`Event::Returned`], [`Event::Forget`], [`Event::Witness`], [`Event::Relay`] and
+/// [`HeldNames`], and epochs, signs of life and reasons to the lines of a register.
 pub const EXTENSION_VERSION: u32 = 3;

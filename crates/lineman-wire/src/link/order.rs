@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::json::{self, IdSet};
-use super::{Body, Command, Error, Name, Packet};
+use super::{Body, Command, Error, Name, NameKey, Packet};
 use crate::php;
 
 /// What a kick's ext data says of a client whose handler has failed: the close code.
@@ -227,6 +227,33 @@ impl From<Order> for Packet {
                 sending(Command::SendToGroup, 0, ext, message)
             }
             Order::Ungroup { group } => naming(Command::Ungroup, 0, group),
+        }
+    }
+}
+
+impl Order {
+    /// Returns the keys of the names that it is for: a gateway without clients of any has nothing to do. `None` if
+    /// it is not for names.
+    pub fn names(&self) -> Option<Vec<NameKey>> {
+        let key = |name: &Name, of: fn(&[u8]) -> NameKey| of(name.as_text().as_bytes());
+        match self {
+            Self::SendToUid { uids, .. } => {
+                Some(uids.iter().map(|uid| key(uid, NameKey::of_uid)).collect())
+            }
+            Self::SendToGroup { groups, .. } => {
+                Some(groups.iter().map(|group| key(group, NameKey::of_group)).collect())
+            }
+            Self::Ungroup { group } => Some(vec![NameKey::of_group(group)]),
+            _ => None,
+        }
+    }
+
+    /// Returns the key of the name that a client gets by it.
+    pub fn claim(&self) -> Option<NameKey> {
+        match self {
+            Self::BindUid { uid, .. } => Some(NameKey::of_uid(uid)),
+            Self::JoinGroup { group, .. } => Some(NameKey::of_group(group)),
+            _ => None,
         }
     }
 }

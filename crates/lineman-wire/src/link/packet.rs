@@ -64,6 +64,13 @@ impl Packet {
         }
     }
 
+    /// Returns a query as the packet of [`Query::Stamped`](super::Query::Stamped).
+    #[must_use]
+    pub fn stamped(self) -> Self {
+        let body = [&*self.body, &[self.command.number()]].concat();
+        Self { command: Command::Stamped, body: body.into(), ..self }
+    }
+
     /// Returns how many bytes the packet has on the wire.
     pub fn wire_length(&self) -> usize {
         HEADER_LENGTH.saturating_add(self.ext.len()).saturating_add(self.body.len())

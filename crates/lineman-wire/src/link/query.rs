@@ -6,7 +6,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 
 use super::json::{self, IdSet};
-use super::{Command, Error, Name, Packet};
+use super::{Command, Error, Name, NameKey, Packet};
 
 /// Something a gateway is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,9 @@ pub enum Query {
         /// The query: not a page, and none about a single client.
         query: Box<Query>,
     },
+    /// Extension, version 3: another query. The answer is [stamped](super::Reply::into_stamped): it says how many
+    /// changes of names there had been, so that the business knows whether it was told of all that it shows.
+    Stamped(Box<Query>),
     /// The session of a client; the answer is the session itself, an empty array if there is none,
     /// and null if there is no such client.
     Session {
@@ -127,11 +130,21 @@ impl TryFrom<Packet> for Query {
             Command::GetSessionByClientId => Self::Session { connection_id },
             Command::Page => {
                 let inner = body.first().map_or(command, |number| Command::from(*number));
-                if inner == Command::Page {
+                if matches!(inner, Command::Page | Command::Stamped) {
                     return Err(Error::UnexpectedCommand(inner));
                 }
                 let query = Self::try_from(Packet { ext, ..Packet::new(inner, 0) })?;
                 Self::Page { after: connection_id, query: Box::new(query) }
+            }
+            Command::Stamped => {
+                let mut body = body;
+                let number = body.split_off(body.len().saturating_sub(1));
+                let inner = number.first().map_or(command, |number| Command::from(*number));
+                if inner == Command::Stamped {
+                    return Err(Error::UnexpectedCommand(inner));
+                }
+                let packet = Packet { ext, body, ..Packet::new(inner, connection_id) };
+                Self::Stamped(Box::new(packet.try_into()?))
             }
             other => return Err(Error::UnexpectedCommand(other)),
         })
@@ -146,6 +159,7 @@ impl From<Query> for Packet {
                 let body = Bytes::copy_from_slice(&[inner.command.number()]);
                 return Self { ext: inner.ext, body, ..Self::new(Command::Page, after) };
             }
+            Query::Stamped(query) => return Self::from(*query).stamped(),
             Query::AllClientSessions => (Command::GetAllClientSessions, 0, Bytes::new()),
             Query::IsOnline { connection_id } => (Command::IsOnline, connection_id, Bytes::new()),
             Query::ClientIdsByUid { uid } => (Command::GetClientIdByUid, 0, uid),
@@ -167,6 +181,29 @@ impl From<Query> for Packet {
     }
 }
 
+impl Query {
+    /// Returns the keys of the names that it is about: a gateway without clients of any has nothing to say.
+    /// `None` if it is not about names.
+    pub fn names(&self) -> Option<Vec<NameKey>> {
+        match self {
+            Self::ClientIdsByUid { uid } => Some(vec![NameKey::of_uid(uid)]),
+            Self::ClientSessionsByGroup { group } => Some(vec![NameKey::of_group(group)]),
+            Self::ClientCountByGroup { group } if !group.is_empty() => {
+                Some(vec![NameKey::of_group(group)])
+            }
+            Self::Select(Select { conditions, .. }) if !conditions.is_empty() => {
+                let mut names = Vec::new();
+                for condition in conditions {
+                    names.extend(condition.names()?);
+                }
+                Some(names)
+            }
+            Self::Page { query, .. } | Self::Stamped(query) => query.names(),
+            _ => None,
+        }
+    }
+}
+
 impl Select {
     fn read(ext: &[u8]) -> Result<Self, Error> {
         let command = Command::Select;
@@ -184,6 +221,17 @@ impl Select {
 }
 
 impl Condition {
+    fn names(&self) -> Option<Vec<NameKey>> {
+        let keys = |names: &[Name], of: fn(&[u8]) -> NameKey| {
+            names.iter().map(|name| of(name.as_text().as_bytes())).collect()
+        };
+        match self {
+            Self::Groups(groups) => Some(keys(groups, NameKey::of_group)),
+            Self::Uids(uids) => Some(keys(uids, NameKey::of_uid)),
+            Self::Connections(_) => None,
+        }
+    }
+
     fn read(name: &str, set: &Value) -> Result<Self, Error> {
         match name {
             "groups" => json::names(Command::Select, set).map(Self::Groups),

@@ -42,6 +42,20 @@ impl Reply {
         Some((next, self))
     }
 
+    /// Returns the answer to [`Query::Stamped`](super::Query::Stamped): how many changes of names there had been,
+    /// and the answer.
+    pub fn stamped(version: u64, reply: &Self) -> Self {
+        Self { payload: Bytes::from([&version.to_be_bytes(), &*reply.payload].concat()) }
+    }
+
+    /// Returns what [`Reply::stamped`] was made of.
+    pub fn into_stamped(mut self) -> Option<(u64, Self)> {
+        let (version, _) = self.payload.split_first_chunk()?;
+        let version = u64::from_be_bytes(*version);
+        self.payload.advance(size_of::<u64>());
+        Some((version, self))
+    }
+
     /// Appends the reply's bytes; a length that no u32 can hold is written as the greatest one.
     pub fn encode_into(&self, buffer: &mut BytesMut) {
         buffer.reserve(PREFIX_LENGTH + self.payload.len());

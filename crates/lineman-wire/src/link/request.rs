@@ -61,6 +61,11 @@ pub enum Control {
         /// seemed to be dead as well.
         ended: Vec<u32>,
     },
+    /// Version 3: answer with [`Event::Settled`](super::Event::Settled) when every business knows the names of
+    /// all that was bound on this link before.
+    Settle(u32),
+    /// Version 3: the entries before the gateway's `Settle` of that number are known here.
+    Settled(u32),
 }
 
 /// Events of one client that are under way, or may be.
@@ -102,6 +107,19 @@ impl Allowance {
     }
 }
 
+impl Control {
+    /// Reads [`Control::Credit`] or [`Control::Share`].
+    fn of_allowance(packet: &Packet) -> Result<Self, Error> {
+        let (command, connection_id) = (packet.command, packet.connection_id);
+        let share = Allowance::read(&packet.body)
+            .ok_or(Error::Shape { command, expected: "two numbers of four bytes" })?;
+        Ok(match command {
+            Command::Share => Self::Share(share),
+            _ => Self::Credit { connection_id, share },
+        })
+    }
+}
+
 impl TryFrom<Packet> for Request {
     type Error = Error;
 
@@ -134,22 +152,17 @@ impl TryFrom<Packet> for Request {
             | C::GetGroupIdList
             | C::BatchGetClientCountByGroup
             | C::GetSessionByClientId
-            | C::Page => packet.try_into().map(Self::Query),
+            | C::Page
+            | C::Stamped => packet.try_into().map(Self::Query),
             C::Drain => Ok(Self::Control(Control::Drain)),
             C::Sync => Ok(Self::Control(Control::Sync)),
             C::Release => Ok(Self::Control(Control::Release)),
             C::Probe => Ok(Self::Control(Control::Probe)),
             C::Handled => Ok(Self::Control(Control::Handled(packet.connection_id))),
             C::Alive => Ok(Self::Control(Control::Alive(packet.connection_id))),
-            C::Credit | C::Share => {
-                let (command, connection_id) = (packet.command, packet.connection_id);
-                let share = Allowance::read(&packet.body)
-                    .ok_or(Error::Shape { command, expected: "two numbers of four bytes" })?;
-                Ok(Self::Control(match command {
-                    C::Share => Control::Share(share),
-                    _ => Control::Credit { connection_id, share },
-                }))
-            }
+            C::Settle => Ok(Self::Control(Control::Settle(packet.connection_id))),
+            C::Settled => Ok(Self::Control(Control::Settled(packet.connection_id))),
+            C::Credit | C::Share => Control::of_allowance(&packet).map(Self::Control),
             C::Relay => Note::read(&packet).map(|note| Self::Control(Control::Relay(note))),
             C::Kept => {
                 let (ids, rest) = packet.body.as_chunks();
@@ -176,6 +189,7 @@ impl TryFrom<Packet> for Request {
             | C::Returned
             | C::Forget
             | C::Witness
+            | C::HeldNames
             | C::Unknown(_) => Ok(Self::Unknown(packet.command)),
         }
     }
@@ -196,6 +210,8 @@ impl From<Control> for Packet {
                 let body = clients.into_iter().chain(ended).flat_map(u32::to_be_bytes).collect();
                 Self { body, ..Self::new(Command::Kept, kept) }
             }
+            Control::Settle(number) => Self::new(Command::Settle, number),
+            Control::Settled(number) => Self::new(Command::Settled, number),
             Control::Share(share) => {
                 Self { body: share.to_bytes(), ..Self::new(Command::Share, 0) }
             }
