@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use lineman_wire::link::NameKey;
 use rustc_hash::FxHashMap;
 
 use super::heartbeat::Beat;
 use super::ids::Counter;
 use super::index::{Index, Label};
 use super::links::LinkId;
+use super::roll::SharedRoll;
 use super::share::ClientShare;
 
 /// A client. Everything about it is plain data but the connection itself.
@@ -51,16 +53,20 @@ pub(super) struct ConnectedClients<C> {
     by_connection: FxHashMap<u64, u32>,
     pub(super) uids: Index,
     pub(super) groups: Index,
+    /// What businesses are told of both.
+    pub(super) roll: SharedRoll,
 }
 
 impl<C> ConnectedClients<C> {
     pub(super) fn new(counter: Counter) -> Self {
+        let roll = SharedRoll::default();
         Self {
             counter,
             by_id: BTreeMap::new(),
             by_connection: FxHashMap::default(),
-            uids: Index::default(),
-            groups: Index::default(),
+            uids: Index::new(&roll, NameKey::of_uid),
+            groups: Index::new(&roll, NameKey::of_group),
+            roll,
         }
     }
 

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
+use lineman_wire::link::NameKey;
+
 use super::ids::IdSet;
+use super::roll::SharedRoll;
 
 /// A uid or the name of a group, shared by the index and the clients.
 ///
@@ -15,9 +18,12 @@ pub(super) type Label = Rc<[u8]>;
 ///
 /// End users often choose these names, so the hasher is the standard library's, which cannot be
 /// fed with collisions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Index {
     entries: HashMap<Label, Named>,
+    /// Where its names are written down for businesses, and under which keys.
+    roll: SharedRoll,
+    key: fn(&[u8]) -> NameKey,
     /// How many names there have been so far: gives the names an order.
     number: u64,
 }
@@ -29,6 +35,11 @@ struct Named {
 }
 
 impl Index {
+    /// Returns an index without names.
+    pub(super) fn new(roll: &SharedRoll, key: fn(&[u8]) -> NameKey) -> Self {
+        Self { entries: HashMap::new(), roll: SharedRoll::clone(roll), key, number: 0 }
+    }
+
     /// Adds a client under a name; returns the shared name, or `None` if it was there already.
     pub(super) fn add(&mut self, name: &[u8], id: u32) -> Option<Label> {
         if let Some((label, _)) = self.entries.get_key_value(name) {
@@ -39,6 +50,7 @@ impl Index {
         let label = Label::from(name);
         let named = Named { number: self.number, ids: IdSet::One(id) };
         self.number += 1;
+        self.roll.borrow_mut().add((self.key)(name));
         self.entries.insert(Rc::clone(&label), named);
         Some(label)
     }
@@ -49,13 +61,16 @@ impl Index {
             entry.get_mut().ids.remove(id);
             if entry.get().ids.is_empty() {
                 entry.remove();
+                self.roll.borrow_mut().remove((self.key)(name));
             }
         }
     }
 
     /// Forgets a name and returns its clients.
     pub(super) fn dissolve(&mut self, name: &[u8]) -> Option<IdSet> {
-        self.entries.remove(name).map(|named| named.ids)
+        let named = self.entries.remove(name)?;
+        self.roll.borrow_mut().remove((self.key)(name));
+        Some(named.ids)
     }
 
     pub(super) fn get(&self, name: &[u8]) -> Option<&IdSet> {
@@ -91,7 +106,8 @@ mod tests {
 
     #[test]
     fn names_live_as_long_as_they_have_clients() {
-        let mut index = Index::default();
+        let roll = SharedRoll::default();
+        let mut index = Index::new(&roll, NameKey::of_group);
         let lobby = index.add(b"lobby", 2).expect("new");
         assert!(index.add(b"lobby", 1).is_some() && index.add(b"lobby", 1).is_none());
         let attic = index.add(b"attic", 7).expect("new");
@@ -103,6 +119,14 @@ mod tests {
         assert_eq!((index.len(), index.get(b"lobby")), (1, None));
         assert_eq!(index.dissolve(b"attic"), Some(IdSet::One(7)));
         assert_eq!(index.dissolve(b"attic"), None);
+        let (lobby, attic) = (NameKey::of_group(b"lobby"), NameKey::of_group(b"attic"));
+        let told = roll
+            .borrow()
+            .since(0)
+            .iter()
+            .map(|change| (change.key, change.held))
+            .collect::<Vec<_>>();
+        assert_eq!(told, [(lobby, true), (attic, true), (lobby, false), (attic, false)]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod fan_outs;
 mod answers;
 mod clients;
 mod index;
+mod roll;
 mod ids;
 mod links;
 mod pulse;
