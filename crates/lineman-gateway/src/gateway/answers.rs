@@ -44,7 +44,10 @@ impl<C> ConnectedClients<C> {
             }
             Query::Select(select) => Value::Array(self.select(&select)),
             Query::Page { after, query } => return self.page(after, *query),
-            Query::Stamped(query) => return Reply::stamped(0, &self.answer(*query)),
+            Query::Stamped(query) => {
+                let version = self.roll.borrow().version();
+                return Reply::stamped(version, &self.answer(*query));
+            }
         };
         Reply::from(&value)
     }

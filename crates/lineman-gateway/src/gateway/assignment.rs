@@ -283,6 +283,7 @@ impl<C: Outlet> Core<C> {
         self.move_clients(id);
         self.links.remove(id);
         self.link_rounds.remove(id);
+        self.answer_settles();
     }
 
     /// Keeps what a link that is lost was not sent for the businesses that its clients get.

@@ -84,6 +84,8 @@ pub(super) enum Input<C> {
     PingLinks,
     /// It is time to look which machines answer.
     LookForMachines,
+    /// The turn ends: businesses are told of the names that have come and gone in it.
+    Tell,
     /// The clients that are left are closed next.
     Closing,
 }
@@ -101,6 +103,8 @@ pub(super) struct InnerPeer {
 /// Numbers that only grow, for `status`.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
+    /// Commands of businesses and of clients of the cluster.
+    pub(super) orders: u64,
     pub(super) lost_events: u64,
     pub(super) forgotten_clients: u64,
     pub(super) dropped_messages: u64,
@@ -133,6 +137,8 @@ pub(super) struct Core<C: Outlet> {
     pub(super) looked_for: BTreeSet<u32>,
     /// The peers of the inner port that are not read, for their messages to many have to wait.
     pub(super) unread_peers: FxHashSet<u64>,
+    /// Some business is to be told something at the end of the turn, be it that nothing has changed.
+    pub(super) untold: bool,
     /// When the last sweep was.
     pub(super) swept: Instant,
     /// Since when no business takes events, if none does; as of the last sweep, or the last one that came.
@@ -169,6 +175,7 @@ impl<C: Outlet> Core<C> {
             waiting: BTreeSet::new(),
             looked_for: BTreeSet::new(),
             unread_peers: FxHashSet::default(),
+            untold: false,
             swept: Instant::now(),
             unserved_since: Some(Instant::now()),
             counts: Counts::default(),
@@ -194,10 +201,15 @@ impl<C: Outlet> Core<C> {
             Input::Look => {
                 self.look();
                 self.go_on_with_fan_outs();
+                self.go_on_with_roll();
             }
             Input::PingLinks => self.ping_links(),
             Input::LookForMachines => self.look_for_machines(),
+            Input::Tell => self.tell_links(),
             Input::Closing => self.finish_fan_outs(),
+        }
+        if self.clients.roll.borrow().has_many_changes() {
+            self.tell_links();
         }
     }
 
@@ -209,6 +221,7 @@ impl<C: Outlet> Core<C> {
             ("groups", self.clients.groups.len() as u64),
             ("links", self.links.len() as u64),
             ("held_clients", self.held.len() as u64),
+            ("orders", self.counts.orders),
             ("lost_events", self.counts.lost_events),
             ("forgotten_clients", self.counts.forgotten_clients),
             ("returned_clients", self.counts.returned_clients),
@@ -275,6 +288,7 @@ impl<C: Outlet> Core<C> {
         let Some(known) = self.links.get_mut(link) else { return };
         known.full = false;
         known.flush();
+        known.tell(self.now);
         self.resume_clients(link);
     }
 }

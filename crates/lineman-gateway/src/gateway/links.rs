@@ -14,6 +14,7 @@ use super::clients::Presence;
 use super::identity::Departed;
 use super::outlet::Outlet;
 use super::pulse::{LIGHT_BYTES, LIGHT_EVENTS, Pulse};
+use super::told::Told;
 use crate::reach::{LinkReach, Reached};
 
 /// Names a link: the number of its connection. Later links have greater numbers.
@@ -78,6 +79,8 @@ pub(super) struct Link {
     pub(super) state: Intake,
     /// Whether its send queue is at the bound; its clients are paused then.
     pub(super) full: bool,
+    /// What it knows of the uids and groups here, if it wants to.
+    pub(super) told: Option<Told>,
     /// The clients whose events it gets.
     pub(super) clients: BTreeSet<u32>,
     /// Clients that went between `Fence` and `Release`: the next business hears of it.
@@ -122,6 +125,7 @@ impl Link {
             share,
             state: Intake::Open,
             full: false,
+            told: None,
             clients: BTreeSet::new(),
             departed: BTreeMap::new(),
             reach: LinkReach::default(),
@@ -160,8 +164,16 @@ impl Link {
         self.settling != Settling::Never
     }
 
-    /// Sends a packet, behind everything that was sent before; it is never dropped.
+    /// Sends a packet, behind everything that was sent before; it is never dropped. Names that were bound
+    /// before are told of before it.
     pub(super) fn push(&mut self, packet: &Packet, now: Instant) {
+        if self.told.as_ref().is_some_and(Told::has_changes) {
+            self.tell(now);
+        }
+        self.queue(packet, now);
+    }
+
+    fn queue(&mut self, packet: &Packet, now: Instant) {
         let length = packet.wire_length();
         if !self.extension {
             self.observe(now);
@@ -204,6 +216,41 @@ impl Link {
     /// Returns what tells its business that a client is here whose end was told.
     pub(super) fn return_command(&self) -> Command {
         if self.settles() { Command::Returned } else { Command::OnConnect }
+    }
+
+    /// Tells which names have got or lost their clients, and asks whether that is known, where that is due.
+    pub(super) fn tell(&mut self, now: Instant) {
+        let stuck = self.is_stuck();
+        let Some(told) = &mut self.told else { return };
+        let news = told.news(stuck).map(|entries| Packet::from(Event::HeldNames(entries)));
+        let question = if stuck { None } else { told.question() };
+        let question = question.map(|number| Packet::from(Event::Settle(number)));
+        for packet in news.into_iter().chain(question) {
+            self.queue(&packet, now);
+        }
+    }
+
+    /// Whether it takes nothing now.
+    fn is_stuck(&self) -> bool {
+        self.full || self.in_doubt() || !self.backlog.is_empty()
+    }
+
+    /// Whether its business does not know all names yet.
+    pub(super) fn is_partial(&self) -> bool {
+        self.told.as_ref().is_some_and(Told::is_partial)
+    }
+
+    /// Whether that is so, and less than so many bytes wait to be sent to it.
+    pub(super) fn wants_part(&self, room: usize) -> bool {
+        self.is_partial() && !self.is_stuck() && self.outlet.queued_bytes() < room
+    }
+
+    /// Tells of the next names that it does not know yet.
+    pub(super) fn tell_part(&mut self, now: Instant) {
+        self.tell(now);
+        if let Some(entries) = self.told.as_mut().and_then(Told::part) {
+            self.queue(&Packet::from(Event::HeldNames(entries)), now);
+        }
     }
 
     /// Returns how many bytes were pushed so far.
@@ -303,7 +350,8 @@ pub(super) struct Links(BTreeMap<LinkId, Link>);
 impl Links {
     /// Returns the business for a new client: a near one, unless one of the others is far better off; of
     /// each kind the one whose work is the least behind, among equals the one with the least clients of this
-    /// gateway, then the oldest; one that is stalled, or whose link is full, only if all are; never one whose machine does not answer.
+    /// gateway, then the oldest; one that is stalled, or whose link is full, only if all are; never one whose
+    /// machine does not answer.
     pub(super) fn choose(&mut self, now: Instant) -> Option<LinkId> {
         let (mut near, mut far) = (None, None);
         for (&id, link) in &mut self.0 {

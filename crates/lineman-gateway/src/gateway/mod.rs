@@ -18,6 +18,7 @@ mod index;
 mod roll;
 mod ids;
 mod links;
+mod told;
 mod pulse;
 mod share;
 mod stalls;

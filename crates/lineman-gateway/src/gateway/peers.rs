@@ -13,6 +13,7 @@ use super::Prefer;
 use super::core::{Core, Counts, InnerPeer};
 use super::links::{Distance, Intake, Link, LinkOutlet};
 use super::outlet::Outlet;
+use super::told::Told;
 use crate::losses::Toll;
 use crate::secret;
 
@@ -55,6 +56,10 @@ impl<C: Outlet> Core<C> {
             Ok(Request::Login(login)) => self.log_in(outlet, login),
             _ if !authorised => self.refuse(&*outlet, "the first packet shows no secret key"),
             Ok(Request::Order(order)) => {
+                self.counts.orders += 1;
+                if order.claim().is_some() {
+                    self.count_claim(peer);
+                }
                 self.execute(order);
                 self.hold_sender(peer);
             }
@@ -115,6 +120,10 @@ impl<C: Outlet> Core<C> {
             let share = Some(self.policy.share);
             let hello = Hello { version: EXTENSION_VERSION, epoch, share };
             link.push_event(Event::Hello(hello), self.now);
+        }
+        if extension >= Some(3) {
+            link.told = Some(Told::new(&self.clients.roll));
+            link.tell_part(self.now);
         }
         self.links.insert(id, link);
         self.unserved_since = None;
@@ -205,8 +214,9 @@ impl<C: Outlet> Core<C> {
                 self.credit(id, connection_id, share);
             }
             Control::Share(share) => self.change_share(id, share),
-            Control::Settle(_) | Control::Settled(_) => {}
             Control::Probe => link.push_event(Event::Ping, self.now),
+            Control::Settle(number) => self.answer_when_known(id, number),
+            Control::Settled(number) => self.known_up_to(id, number),
         }
     }
 

@@ -15,7 +15,7 @@ use super::links::{Link, LinkId};
 use super::outlet::Outlet;
 
 /// How soon it is looked whether the bytes of a client have left on a link that reports nothing.
-const LOOK: Duration = Duration::from_millis(10);
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// So many times as long as a silent client one may wait with none of its events handled.
 const WAITING_TIMES: u32 = 8;
@@ -155,6 +155,7 @@ impl<C: Outlet> Core<C> {
         if self.fan_outs.len() > 0 {
             return Some(Duration::ZERO);
         }
-        (!self.looked_for.is_empty()).then_some(LOOK)
+        let looked_for = (!self.looked_for.is_empty()).then_some(LOOK);
+        self.roll_after().into_iter().chain(looked_for).min()
     }
 }

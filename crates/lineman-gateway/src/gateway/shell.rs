@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use lineman::Table;
 use lineman::connection::{Connection, Event, Handler, Turn};
 use lineman_wire::link::Codec;
 use tokio::time::Instant;
@@ -23,15 +24,20 @@ pub(super) struct Shell<C: Outlet> {
     at_work: Cell<bool>,
     /// A look is due by itself.
     looking: Cell<bool>,
+    /// So is telling businesses of names, at the end of the turn.
+    telling: Cell<bool>,
+    table: Table,
 }
 
 impl<C: Outlet> Shell<C> {
-    pub(super) fn new(core: Core<C>) -> Self {
+    pub(super) fn new(core: Core<C>, table: Table) -> Self {
         Self {
             core: RefCell::new(core),
             inbox: RefCell::default(),
             at_work: Cell::new(false),
             looking: Cell::new(false),
+            telling: Cell::new(false),
+            table,
         }
     }
 
@@ -47,6 +53,13 @@ impl<C: Outlet> Shell<C> {
             self.core.borrow_mut().handle(input, Instant::now());
         }
         self.at_work.set(false);
+        if self.core.borrow().is_telling_due() && !self.telling.replace(true) {
+            let shell = Rc::clone(self);
+            self.table.before_flush(move || {
+                shell.telling.set(false);
+                shell.submit(Input::Tell);
+            });
+        }
         if !self.looking.get()
             && let Some(soon) = self.core.borrow().look_after()
         {
