@@ -10,6 +10,7 @@ mod fan_outs;
 mod shares;
 mod stalls;
 mod machines;
+mod told;
 mod golden;
 mod heartbeats;
 
