@@ -1,6 +1,7 @@
 //! The built-in carrier of a cluster: a link from this business to every gateway, and a connection for
 //! questions to each that was asked. `business` makes the links and tells it of them.
 
+mod directory;
 mod query;
 mod silence;
 
