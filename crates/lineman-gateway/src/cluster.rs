@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use lineman::service::LocalFuture;
-use lineman_wire::link::{ClientId, MAX_PACKET, Order, Packet, Reply};
+use lineman_wire::link::{ClientId, MAX_PACKET, NameKey, Order, Packet, Reply};
 
 use crate::error::HubError;
 
@@ -28,6 +28,25 @@ pub(crate) trait Cluster {
     /// Counts a command that goes to all gateways, for those that are known and cannot be reached.
     fn note_missing(&self) {}
 
+    /// Returns the gateways that may have clients of one of these names: all, where the carrier does not know.
+    fn holders(&self, names: &[NameKey]) -> Vec<SocketAddr> {
+        let _ = names;
+        self.gateways()
+    }
+
+    /// Resolves when what this process has bound and joined before is known wherever something may be sent to it.
+    fn settled(&self) -> LocalFuture<Result<(), HubError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Queues a command about a client of a gateway.
+    ///
+    /// # Errors
+    /// As [`Cluster::send`]; [`HubError::TooLong`].
+    fn order(&self, gateway: SocketAddr, order: Order) -> Result<(), HubError> {
+        self.send(gateway, encode(order)?)
+    }
+
     /// Queues an encoded command for one gateway.
     ///
     /// # Errors
@@ -44,8 +63,7 @@ pub(crate) trait Cluster {
     fn ask(&self, gateway: SocketAddr, packet: Bytes) -> LocalFuture<Result<Reply, HubError>>;
 
     /// Queues a command for every gateway that it concerns, but for some clients: `order` makes it for a
-    /// gateway, given those of `except` that are behind it. The command itself says which clients it is for, so a
-    /// carrier that knows where uids and groups are need not trouble every gateway; this one does.
+    /// gateway, given those of `except` that are behind it. The command itself says which names it is for.
     ///
     /// A gateway that fails does not keep the command from the others; the first failure is returned.
     fn publish(
@@ -54,11 +72,16 @@ pub(crate) trait Cluster {
         except: &[ClientId],
     ) -> Result<(), HubError> {
         let except = by_gateway(except);
-        // Encoded once for all gateways where nothing is left out.
-        let for_others = encode(order(Vec::new()))?;
+        // Made once for all gateways where nothing is left out.
+        let for_others = order(Vec::new());
+        let gateways = match for_others.names() {
+            Some(names) => self.holders(&names),
+            None => self.gateways(),
+        };
+        let for_others = encode(for_others)?;
         self.note_missing();
         let mut outcome = Ok(());
-        for gateway in self.gateways() {
+        for gateway in gateways {
             let packet = match except.get(&gateway) {
                 Some(ids) => encode(order(ids.clone())),
                 None => Ok(for_others.clone()),

@@ -84,6 +84,9 @@ impl<E: Events> Core<E> {
             link::Event::Relay(note) => self.on_note(gateway, link, note),
             link::Event::Ping => {}
             link::Event::Refused(reason) => self.on_refusal(gateway, link, &reason),
+            link::Event::HeldNames(entries) => self.mesh.on_entries(gateway, &entries),
+            link::Event::Settle(number) => control(&connection, Control::Settled(number)),
+            link::Event::Settled(number) => self.mesh.on_settled(gateway, number),
             unknown => tracing::debug!(%gateway, ?unknown, "a packet that is not for a business"),
         }
     }

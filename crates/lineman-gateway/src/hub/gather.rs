@@ -36,7 +36,7 @@ impl Hub {
         read: impl Fn(&GatewayAnswer) -> Result<Vec<T>, link::Error>,
     ) -> Result<Answers<Vec<T>>, HubError> {
         encode(query.clone())?;
-        let gateways = self.cluster().known();
+        let gateways = self.concerned(&query);
         let questions = gateways.iter().map(|&gateway| self.ask(gateway, &query));
         let (mut value, mut missing) = (Vec::new(), Vec::new());
         for (&gateway, outcome) in gateways.iter().zip(join_all(questions).await) {
@@ -51,6 +51,16 @@ impl Hub {
         }
         self.count_missing(missing.len());
         Ok(Answers { value, missing, asked: gateways.len() })
+    }
+
+    /// Returns the gateways that may know something. One that cannot be reached may, so that it is missing.
+    fn concerned(&self, query: &Query) -> Vec<SocketAddr> {
+        let mut gateways = self.cluster().known();
+        if let Some(names) = query.names() {
+            let holders = self.cluster().holders(&names);
+            gateways.retain(|gateway| holders.contains(gateway) || !self.is_linked(*gateway));
+        }
+        gateways
     }
 
     /// Asks one gateway; the answer is whole, or comes in parts.

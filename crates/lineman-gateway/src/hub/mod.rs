@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use lineman_wire::link::{self, ClientId, Order};
 
-use crate::cluster::{Cluster, encode, gateway_of};
+use crate::cluster::{Cluster, gateway_of};
 use crate::error::HubError;
 
 pub use message::{IntoMessage, Json};
@@ -32,6 +32,13 @@ pub type Answers<T> = link::Answers<T, HubError>;
 ///
 /// What is sent to one gateway arrives in the order in which it was sent. An unknown client is
 /// ignored, and so is one of a gateway that is gone: it is on its way to `on_close`.
+///
+/// What is for a uid or a group goes to the gateways that have clients of it, as they have told; to all where
+/// none is known to. It reaches every client that was bound, or has joined, before the sender could learn of it
+/// from Lineman: by a call of its own process, by an answer, or by an event of that client. What a process
+/// learns otherwise, from a database or from what another client says, may be ahead of what gateways tell, and
+/// then a client that has joined others of its name on another gateway is missed. Where that matters, the
+/// process that binds awaits [`Hub::settled`] before it tells.
 #[derive(Clone)]
 pub struct Hub(Rc<Inner>);
 
@@ -67,7 +74,7 @@ impl Hub {
 
     /// Sends a command about a client; unlike the public functions, it says when the link is gone.
     pub(crate) fn order(&self, client: ClientId, order: Order) -> Result<(), HubError> {
-        self.cluster().send(gateway_of(client), encode(order)?)
+        self.cluster().order(gateway_of(client), order)
     }
 }
 

@@ -24,6 +24,31 @@ impl Hub {
         Ok(self.order_any(client, Order::BindUid { connection_id, uid })?)
     }
 
+    /// Waits until every business of the cluster knows the uids and groups of the clients that this process has
+    /// bound and joined before: what any of them sends to those names from now on reaches these clients.
+    ///
+    /// Within a process, and for what is about the client itself, that is so without it; see [`Hub`]. It takes
+    /// two ways from each gateway concerned to every business and back, and nothing if there is nothing new.
+    ///
+    /// ```no_run
+    /// # use lineman_gateway::{Client, Hub};
+    /// # async fn write_to_database(_: &str) {}
+    /// async fn log_in(hub: &Hub, client: &Client, name: &str) -> lineman::Result {
+    ///     client.bind_uid(name)?;
+    ///     hub.settled().await?;
+    ///     // Processes that read this reach the client, too.
+    ///     write_to_database(name).await;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`HubError::Timeout`] if a business has not answered its gateway within 5 s, as one whose handlers
+    /// block its loop; [`HubError::Full`], [`HubError::Unlinked`] if the gateway's link is full or ends.
+    pub async fn settled(&self) -> std::result::Result<(), HubError> {
+        self.cluster().settled().await
+    }
+
     /// Takes a client's uid away.
     ///
     /// # Errors

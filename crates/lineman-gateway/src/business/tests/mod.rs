@@ -62,6 +62,10 @@ struct Fake {
     settles: Cell<bool>,
     /// It was told, and is asked to confirm it.
     settling: Cell<bool>,
+    /// The version of the extension it says it speaks.
+    version: Cell<u32>,
+    /// How many changes of names its answers say there have been.
+    changes: Cell<u64>,
     /// What a client may have unhandled.
     share: Cell<Option<Allowance>>,
     log: Log,
@@ -97,7 +101,8 @@ impl Handler<Codec> for Fake {
                 if let Some(epoch) = self.epoch.borrow().clone()
                     && !self.mute.get()
                 {
-                    let hello = Hello { version: 3, epoch, share: self.share.get() };
+                    let (version, share) = (self.version.get(), self.share.get());
+                    let hello = Hello { version, epoch, share };
                     connection.send(Packet::from(link::Event::Hello(hello))).unwrap();
                 }
             }
@@ -105,10 +110,13 @@ impl Handler<Codec> for Fake {
                 connection.send(Packet::from(link::Event::Ping)).unwrap();
             }
             Command::Sync => connection.send(Packet::from(link::Event::Synced)).unwrap(),
-            Command::IsOnline => {
-                let online = Value::from(packet.connection_id);
+            Command::IsOnline | Command::GetClientCountByGroup | Command::Stamped => {
+                let mut answer = Reply::from(&Value::from(packet.connection_id.max(1)));
+                if packet.command == Command::Stamped {
+                    answer = Reply::stamped(self.changes.get(), &answer);
+                }
                 let mut reply = bytes::BytesMut::new();
-                Reply::from(&online).encode_into(&mut reply);
+                answer.encode_into(&mut reply);
                 connection.send_encoded(reply.freeze()).unwrap();
             }
             _ => {}
@@ -124,6 +132,8 @@ impl Fake {
             refuses: Cell::new(None),
             settles: Cell::new(false),
             settling: Cell::new(false),
+            version: Cell::new(3),
+            changes: Cell::new(0),
             share: Cell::new(None),
             log: Log::default(),
             epoch: RefCell::new(epoch.map(ToOwned::to_owned)),
@@ -366,8 +376,8 @@ fn questions_go_over_a_connection_of_their_own_behind_the_key() {
     run(Some("e1"), async |cluster| {
         cluster.message(1, "ask");
         assert_eq!(cluster.log.until("ask").await, ["online true", "ask 1"]);
-        let heard = cluster.gateway.log.until("IsOnline 1").await;
-        assert_eq!(heard, [r#"GatewayClientConnect 0 {"secret_key":"s"}"#, "IsOnline 1 "]);
+        let heard = cluster.gateway.log.until("Stamped 1").await;
+        assert_eq!(heard, [r#"GatewayClientConnect 0 {"secret_key":"s"}"#, "Stamped 1 \u{b}"]);
     });
 }
 
