@@ -1,5 +1,6 @@
 //! A business on real sockets of the loopback, with gateways that do as a test says.
 
+mod directory;
 mod links;
 mod news;
 mod reach;
