@@ -124,6 +124,7 @@ impl<C: Outlet> Core<C> {
             (true, false) => {
                 tracing::debug!(business = link.key, "machine answers again");
                 link.flush();
+                link.tell(self.now);
                 self.resume_clients(id);
                 self.release_held();
             }
