@@ -46,6 +46,8 @@ struct Linger {
     began: Instant,
     /// What had not arrived at the last look; `None` once everything has.
     left: Option<usize>,
+    /// How fast it arrives.
+    pace: Pace,
     /// The next look, or the end of the peer's time.
     timer: Pin<Box<Sleep>>,
 }
@@ -163,11 +165,12 @@ impl<S: AsyncRead + Delivery + Unpin> Socket<S> {
     /// something, and has a moment for its own end from when it has all.
     fn poll_arrival(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let linger = self.linger.get_or_insert_with(|| {
-            self.pace.restart();
             let left = to_arrive(&self.inner);
             let first = if left == 0 { LINGER } else { LOOK_LEAST };
             let timer = Box::pin(sleep(first));
-            Linger { began: Instant::now(), left: (left > 0).then_some(left), timer }
+            // One of its own: hyper goes on flushing, which is progress to the other one.
+            let pace = Pace::new(self.watch.limits.answer_stall, self.watch.limits.answer_rate);
+            Linger { began: Instant::now(), left: (left > 0).then_some(left), pace, timer }
         });
         loop {
             ready!(linger.timer.as_mut().poll(context));
@@ -178,9 +181,9 @@ impl<S: AsyncRead + Delivery + Unpin> Socket<S> {
                 LINGER
             } else {
                 if left < before {
-                    self.pace.went_on(before - left);
+                    linger.pace.went_on(before - left);
                 }
-                if self.pace.poll_overdue(context).is_ready() {
+                if linger.pace.poll_overdue(context).is_ready() {
                     self.watch.guest.end_cut();
                     return Poll::Ready(());
                 }
