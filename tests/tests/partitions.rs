@@ -10,6 +10,8 @@ use lineman_tests::machines::{Cut, Machine, Site};
 async fn machines(count: u8, verdict: &str) -> Result<Option<Site>> {
     let Some(site) = Site::of(count)? else { return Ok(None) };
     let site = site.knob("CLUSTER_LINK_TIMEOUT", "2")?.knob("CLUSTER_VERDICT", verdict)?;
+    // A cut separates clients from their businesses.
+    let site = site.knob("CLUSTER_PREFER", "any")?;
     site.started().await.map(Some)
 }
 

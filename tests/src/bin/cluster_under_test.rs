@@ -11,6 +11,7 @@
 //!   `CLUSTER_ANNOUNCED_IP`: the address that they announce in its place;
 //! - `CLUSTER_SECRET`, `CLUSTER_NAME`: the cluster's key and its name (none);
 //! - `CLUSTER_LIMIT`: after how many seconds without a business, or with too few gateways, it is not ready (30);
+//! - `CLUSTER_PREFER`: `any` has a gateway give clients to businesses of other machines as well;
 //! - `CLUSTER_EVENTS`: a file that gets a line when a client comes or goes: `MICROSECONDS connect|close ID`;
 //! - `CLUSTER_CERTIFICATE`, `CLUSTER_KEY`: the gateway's files, if it is for `wss`.
 //!
@@ -26,7 +27,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use lineman::connection::Limits;
 use lineman::prelude::*;
 use lineman::tls::Tls;
-use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Register};
+use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Prefer, Register};
 
 struct Crier;
 
@@ -138,6 +139,9 @@ fn gateway() -> Result<Gateway> {
         .no_business_limit(limit()?)
         .abandon_limit(Duration::from_secs(knob("CLUSTER_ABANDON", 30)?))
         .link_timeout(Duration::from_secs(knob("CLUSTER_LINK_TIMEOUT", 15)?));
+    if env::var("CLUSTER_PREFER").is_ok_and(|which| which == "any") {
+        gateway = gateway.prefer(Prefer::Any);
+    }
     if let Ok(address) = env::var("CLUSTER_ANNOUNCED_IP") {
         gateway = gateway.announced_ip(address);
     }
