@@ -171,3 +171,33 @@ pub fn built(name: &str, package: &str) -> Result<PathBuf> {
     );
     Ok(binary)
 }
+
+/// Returns what a client of `cluster_under_test` is answered to an order, without the order.
+///
+/// # Errors
+/// As of the connection.
+pub async fn answer(client: &mut Client, order: &str) -> Result<String> {
+    client.send_text(order).await?;
+    loop {
+        let text = client.next_text().await?;
+        if let Some(answer) = text.strip_prefix(order) {
+            return Ok(answer.trim_start().to_owned());
+        }
+    }
+}
+
+/// Has each client of `cluster_under_test` say something that each of them hears next.
+///
+/// # Errors
+/// When one hears something else; as of the connection.
+pub async fn all_hear_each(clients: &mut [Client]) -> Result<()> {
+    for speaker in 0..clients.len() {
+        let said = format!("from {speaker}");
+        clients[speaker].send_text(&said).await?;
+        for listener in &mut *clients {
+            let heard = listener.next_text().await?;
+            ensure!(heard == said, "{heard:?} was heard, and {said:?} was said");
+        }
+    }
+    Ok(())
+}

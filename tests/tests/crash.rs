@@ -7,7 +7,7 @@ use lineman_testkit::{Client, Port, Program, Slot, Status};
 use lineman_tests::alone;
 use lineman_tests::crowd::Crowd;
 use lineman_tests::person::Person;
-use lineman_tests::programs::{Server, built, chat, copy, echo, part_of_cluster};
+use lineman_tests::programs::{Server, all_hear_each, built, chat, copy, echo, part_of_cluster};
 use lineman_tests::raw::Raw;
 
 /// Enough people that both gateways hold some: one in 2^38 runs has them all on one side.
@@ -158,18 +158,6 @@ async fn linked(parts: &[&Server]) -> Result<()> {
             status.gauge("gateway", "links") == all && status.gauge("business", "links") == all
         };
         part.program.until("gateways and businesses to be linked", is_linked).await?;
-    }
-    Ok(())
-}
-
-/// Has each of them say something that each of them hears next.
-async fn all_hear_each(clients: &mut [Client]) -> Result<()> {
-    for speaker in 0..clients.len() {
-        let said = format!("from {speaker}");
-        clients[speaker].send_text(&said).await?;
-        for listener in &mut *clients {
-            assert_eq!(listener.next_text().await?, said);
-        }
     }
     Ok(())
 }

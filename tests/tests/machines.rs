@@ -9,7 +9,7 @@ use lineman_testkit::{Client, within};
 use lineman_tests::contrib::compose_machines;
 use lineman_tests::machines::{Cut, Machine, Site};
 use lineman_tests::person::Person;
-use lineman_tests::programs::built;
+use lineman_tests::programs::{all_hear_each, answer, built};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -126,29 +126,6 @@ async fn client_spared_by(machine: &Machine, number: u8) -> Result<Client> {
         clients.push(client);
         ensure!(clients.len() < 20, "all clients are handled on machine {number}");
     }
-}
-
-/// Returns what a client is answered to an order, without the order.
-async fn answer(client: &mut Client, order: &str) -> Result<String> {
-    client.send_text(order).await?;
-    loop {
-        let text = client.next_text().await?;
-        if let Some(answer) = text.strip_prefix(order) {
-            return Ok(answer.trim_start().to_owned());
-        }
-    }
-}
-
-/// Has each of them say something that each of them hears next.
-async fn all_hear_each(clients: &mut [Client]) -> Result<()> {
-    for speaker in 0..clients.len() {
-        let said = format!("from {speaker}");
-        clients[speaker].send_text(&said).await?;
-        for listener in &mut *clients {
-            assert_eq!(listener.next_text().await?, said);
-        }
-    }
-    Ok(())
 }
 
 /// Has one of them say something until all have heard it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lineman_testkit::{Client, within};
 use lineman_tests::machines::{Cut, Machine, Site};
+use lineman_tests::programs::answer;
 
 /// Starts machines whose links are given up after 2 s, and whose gateways count as dead so many seconds later.
 async fn machines(count: u8, verdict: &str) -> Result<Option<Site>> {
@@ -28,17 +29,6 @@ async fn client_of(machine: &Machine, business: u8) -> Result<(Client, String)> 
         others.push(client);
     }
     anyhow::bail!("no client is handled on machine {business}")
-}
-
-/// Returns what a client is answered to an order, without the order.
-async fn answer(client: &mut Client, order: &str) -> Result<String> {
-    client.send_text(order).await?;
-    loop {
-        let text = client.next_text().await?;
-        if let Some(answer) = text.strip_prefix(order) {
-            return Ok(answer.trim_start().to_owned());
-        }
-    }
 }
 
 /// Asks until a business of that machine answers.

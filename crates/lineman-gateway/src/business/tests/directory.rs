@@ -101,7 +101,7 @@ fn a_send_costs_packets_to_the_owners_alone() {
         hub.send_to_uids(&["ada", "bob"], "text").unwrap();
         hub.ungroup("lobby").unwrap();
         assert_eq!(linked.packets().await, [2, 2, 0, 2]);
-        // A group is no uid, and what nobody is known to have may be anywhere.
+        // A group is no uid, and a name that no gateway is known to have may be anywhere.
         hub.send_to_uid("lobby", "text").unwrap();
         hub.send_to_uids(&["ada", "eve"], "text").unwrap();
         assert_eq!(linked.packets().await, [2, 2, 2, 2]);
