@@ -164,6 +164,12 @@ impl Gateway {
         self.with_options(|options| options.compression(deflate))
     }
 
+    /// Sets which rules of RFC 6455 clients may break: [`Options::leniency`](websocket::Options::leniency).
+    #[must_use]
+    pub fn leniency(self, leniency: websocket::Leniency) -> Self {
+        self.with_options(|options| options.leniency(leniency))
+    }
+
     /// Adds a header to every answer: [`Options::header`](websocket::Options::header).
     #[must_use]
     pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Self {

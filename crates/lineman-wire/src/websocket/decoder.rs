@@ -6,10 +6,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
-    CloseFrame, Error, Message, Pool, Utf8Bytes,
+    CloseFrame, Concession, Error, Leniency, Message, Pool, Utf8Bytes,
     frame::{Extensions, Header, Opcode, Reader, Role},
     mask,
-    unfinished::{Progress, Unfinished},
+    unfinished::{Progress, TextCheck, Unfinished},
 };
 use crate::protocol::DEFAULT_MAX_MESSAGE_SIZE;
 
@@ -55,6 +55,7 @@ pub struct Decoder {
     unfinished: Option<Box<Unfinished>>,
     role: Role,
     extensions: Extensions,
+    text: TextCheck,
     /// Whether a close frame or an error came, after which nothing counts.
     ended: bool,
 }
@@ -67,7 +68,17 @@ impl Decoder {
 
     /// Makes a decoder for the end that reads, with the extensions that the handshake negotiated.
     pub fn with_extensions(role: Role, extensions: Extensions) -> Self {
-        Self { unfinished: None, role, extensions, ended: false }
+        let text = TextCheck::default();
+        Self { unfinished: None, role, extensions, text, ended: false }
+    }
+
+    /// Does without the rules that it checks and the server does not insist on:
+    /// [`Concession::InvalidText`].
+    #[must_use]
+    pub fn lenient(mut self, leniency: Leniency) -> Self {
+        let passes = leniency.has(Concession::InvalidText);
+        self.text = if passes { TextCheck::AtTheEnd } else { TextCheck::EachByte };
+        self
     }
 
     /// Takes the next event off the front of `input`; call it again until it answers `None`.
@@ -214,12 +225,13 @@ impl Decoder {
             let reader =
                 Reader { role: self.role, extensions: self.extensions, limits, unfinished };
             let Some((header, header_len)) = Header::parse(input, reader)? else { return Ok(None) };
-            if let Some(event) = take_whole(header, header_len, input)? {
+            if let Some(event) = take_whole(header, header_len, input, self.text)? {
                 return Ok(Some(event));
             }
             input.advance(header_len);
             let context = self.extensions.deflates(self.role.peer());
-            self.unfinished.get_or_insert_default().begin(header, context, pool.as_deref_mut());
+            let unfinished = self.unfinished.get_or_insert_default();
+            unfinished.begin(header, self.text, context, pool.as_deref_mut());
         }
     }
 }
@@ -231,6 +243,7 @@ fn take_whole(
     header: Header,
     header_len: usize,
     input: &mut BytesMut,
+    text: TextCheck,
 ) -> Result<Option<Event>, Error> {
     if !header.last || header.opcode == Opcode::Continuation || header.reserved != 0 {
         return Ok(None);
@@ -240,18 +253,19 @@ fn take_whole(
     if let Some(key) = header.mask {
         mask::apply(key, payload);
     }
-    let event = event_of(header.opcode, payload)?;
+    let event = event_of(header.opcode, payload, text)?;
     input.advance(end);
     Ok(Some(event))
 }
 
 /// Makes the event of a whole frame from its unmasked payload.
-pub(super) fn event_of(opcode: Opcode, payload: &[u8]) -> Result<Event, Error> {
+pub(super) fn event_of(opcode: Opcode, payload: &[u8], check: TextCheck) -> Result<Event, Error> {
     Ok(match opcode {
-        Opcode::Text => {
-            let text = std::str::from_utf8(payload).map_err(|_| Error::InvalidUtf8)?;
-            Event::Message(Message::Text(Utf8Bytes::from(text)))
-        }
+        Opcode::Text => match std::str::from_utf8(payload) {
+            Ok(text) => Event::Message(Message::Text(Utf8Bytes::from(text))),
+            Err(_) if check == TextCheck::AtTheEnd => Event::Message(Message::from(payload)),
+            Err(_) => return Err(Error::InvalidUtf8),
+        },
         Opcode::Binary | Opcode::Continuation => Event::Message(Message::from(payload)),
         Opcode::Ping => Event::Ping(Bytes::copy_from_slice(payload)),
         Opcode::Pong => Event::Pong(Bytes::copy_from_slice(payload)),
@@ -269,7 +283,8 @@ mod tests {
             |last, opcode, length| Header { last, reserved: 0, opcode, mask: None, length };
         let taken = |header: Header, input: &[u8]| {
             let mut input = BytesMut::from(input);
-            let event = take_whole(header, 2, &mut input).expect("the frame is good");
+            let event =
+                take_whole(header, 2, &mut input, TextCheck::EachByte).expect("the frame is good");
             (event, input.to_vec())
         };
         let text = Event::Message(Message::from("ab"));

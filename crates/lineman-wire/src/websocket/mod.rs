@@ -26,6 +26,7 @@ mod encode;
 mod error;
 pub mod frame;
 mod handshake;
+mod leniency;
 mod mask;
 mod message;
 mod unfinished;
@@ -41,4 +42,5 @@ pub use handshake::{
     Accepted, ClientHandshake, HandshakeError, HandshakeLimits, Opened, Request, RequestParser,
     Response, ResponseParser, ServerHandshake, Version, accept,
 };
+pub use leniency::{Concession, ConcessionError, Leniency};
 pub use message::{Message, Utf8Bytes};

@@ -47,9 +47,21 @@ enum Deflated {
     WithContext,
 }
 
+/// When a text is checked.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TextCheck {
+    /// When it comes: the first byte that no text could have is refused.
+    #[default]
+    EachByte,
+    /// When it is whole: what is no text is a binary message.
+    AtTheEnd,
+}
+
 #[derive(Debug)]
 enum PartialMessage {
     Text(PartialText),
+    /// Bytes that came as text, and may be none.
+    Unchecked(Vec<u8>),
     Binary(Vec<u8>),
 }
 
@@ -127,8 +139,17 @@ impl Unfinished {
 
     /// Enters a frame whose header has been read and checked; `peer` is how the other end deflates.
     /// Without a pool, an inflater is made for the message and dropped after it.
-    pub(crate) fn begin(&mut self, header: Header, peer: Option<Side>, pool: Option<&mut Pool>) {
+    pub(crate) fn begin(
+        &mut self,
+        header: Header,
+        check: TextCheck,
+        peer: Option<Side>,
+        pool: Option<&mut Pool>,
+    ) {
         let message = match header.opcode {
+            Opcode::Text if check == TextCheck::AtTheEnd => {
+                Some(PartialMessage::Unchecked(Vec::new()))
+            }
             Opcode::Text => Some(PartialMessage::Text(PartialText::default())),
             Opcode::Binary => Some(PartialMessage::Binary(Vec::new())),
             Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => None,
@@ -203,7 +224,8 @@ impl Unfinished {
     ) -> Result<Progress, Error> {
         let Some(frame) = self.frame.take() else { return Ok(Progress::Fragment) };
         if frame.opcode.is_control() {
-            return event_of(frame.opcode, &frame.control).map(Progress::Event);
+            let event = event_of(frame.opcode, &frame.control, TextCheck::EachByte);
+            return event.map(Progress::Event);
         }
         if !frame.last {
             return Ok(Progress::Fragment);
@@ -293,21 +315,21 @@ impl PartialMessage {
     fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
+            Self::Unchecked(bytes) | Self::Binary(bytes) => bytes.len(),
         }
     }
 
     fn capacity(&self) -> usize {
         match self {
             Self::Text(text) => text.capacity(),
-            Self::Binary(bytes) => bytes.capacity(),
+            Self::Unchecked(bytes) | Self::Binary(bytes) => bytes.capacity(),
         }
     }
 
     fn push(&mut self, piece: &[u8], to_come: Option<usize>) -> Result<(), Error> {
         match self {
             Self::Text(text) => text.push(piece, to_come),
-            Self::Binary(bytes) => {
+            Self::Unchecked(bytes) | Self::Binary(bytes) => {
                 bytes.reserve_exact(growth(bytes.capacity(), bytes.len(), piece.len(), to_come));
                 bytes.extend_from_slice(piece);
                 Ok(())
@@ -328,6 +350,10 @@ impl PartialMessage {
     fn finish(self) -> Result<Message, Error> {
         Ok(match self {
             Self::Text(text) => Message::Text(text.finish()?),
+            Self::Unchecked(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Message::Text(text.into()),
+                Err(error) => Message::Binary(Bytes::from(error.into_bytes())),
+            },
             Self::Binary(bytes) => Message::Binary(Bytes::from(bytes)),
         })
     }
@@ -339,6 +365,7 @@ impl PartialMessage {
                 let (whole, pending) = text.parts();
                 (Opcode::Text, whole.as_bytes(), pending)
             }
+            Self::Unchecked(bytes) => (Opcode::Text, bytes, &[]),
             Self::Binary(bytes) => (Opcode::Binary, bytes, &[]),
         }
     }

@@ -144,6 +144,12 @@ impl Worker<Peers<WebSocket>> {
         self.with_options(|options| options.header(name, value))
     }
 
+    /// Sets which rules of RFC 6455 clients may break: [`Options::leniency`](websocket::Options::leniency).
+    #[must_use]
+    pub fn leniency(self, leniency: websocket::Leniency) -> Self {
+        self.with_options(|options| options.leniency(leniency))
+    }
+
     fn with_options(
         mut self,
         change: impl FnOnce(websocket::Options) -> websocket::Options,

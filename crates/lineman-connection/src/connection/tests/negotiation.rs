@@ -7,7 +7,7 @@ use lineman_wire::websocket::{Event as Frame, Message};
 use super::websockets::{Client, REQUEST};
 use super::*;
 use crate::connection::websocket::{
-    Accept, ClientRequest, Deflate, Options, Origins, Prepared, Refusal, Request,
+    Accept, ClientRequest, Deflate, Leniency, Options, Origins, Prepared, Refusal, Request,
 };
 
 type Peer = Connection<WebSocket>;
@@ -264,6 +264,30 @@ fn pages_of_other_origins_are_refused() {
             let expected = if allowed { "HTTP/1.1 101 " } else { "HTTP/1.1 403 Forbidden\r\n" };
             assert!(answer.starts_with(expected), "{lines:?}: {answer}");
             assert_eq!(answer.contains("this origin may not connect"), !allowed);
+        });
+    }
+}
+
+#[test]
+fn a_client_that_breaks_rules_is_served_where_the_options_say_so() {
+    let odd = "GET /chat HTTP/1.0\r\nSec-WebSocket-Key: odd\r\nSec-WebSocket-Version: 13\r\n";
+    let odd = format!("{odd}Cookie: {}\r\n\r\n\u{81}", "c=1; ".repeat(4000));
+    // A masked text frame of one byte that is no text.
+    let mut odd: Vec<u8> = odd.chars().map(|one| u8::try_from(one).expect("Latin-1")).collect();
+    odd.extend(b"\x81\0\0\0\0\xff");
+    for (leniency, expected) in
+        [(Leniency::all(), "HTTP/1.1 101 "), (Leniency::none(), "HTTP/1.1 431 ")]
+    {
+        with_table(async |table| {
+            let options = Options::new().leniency(leniency);
+            let address = serve(&table, server(&Log::default(), options));
+            let mut stream = connect(address).await;
+            say(&mut stream, &odd).await;
+            stream.shutdown().await.expect("our side ends");
+            let answer = rest(&mut stream).await;
+            assert!(answer.starts_with(expected.as_bytes()), "{answer:?}");
+            let echo = answer.ends_with(b"\r\n\r\n\x82\x01\xff");
+            assert_eq!(echo, leniency == Leniency::all(), "{answer:?}");
         });
     }
 }

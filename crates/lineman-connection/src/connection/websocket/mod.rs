@@ -29,7 +29,10 @@ pub use self::opening::Accept;
 pub use self::options::{Options, Origins};
 pub use self::refusal::Refusal;
 pub(crate) use self::refusal::{note_hello, without_tls};
-pub use lineman_wire::websocket::{CloseCode, CloseFrame, Deflate, Message, Prepared, Request};
+pub use lineman_wire::websocket::{
+    CloseCode, CloseFrame, Concession, ConcessionError, Deflate, Leniency, Message, Prepared,
+    Request,
+};
 
 /// Of the pings that come while so many bytes of pongs wait to be sent, the newest is answered, once
 /// there is room (RFC 6455 section 5.5.3): a peer that pings and does not read would fill the queue otherwise.
@@ -128,15 +131,16 @@ impl WebSocket {
         limits: &Limits,
     ) -> Result<Step<Self>, CloseReason> {
         let Phase::Request(parser) = &mut self.phase else { return Ok(Step::Wait) };
-        let request = match parser.parse(input, &limits.handshake) {
+        let leniency = self.shared.options.leniency;
+        let request = match parser.parse(input, &leniency.head_limits(limits.handshake)) {
             Ok(Some(request)) => request,
             Ok(None) => return Ok(Step::Wait),
             Err(error) => return Err(self.refuse_bad(&error)),
         };
-        if !request.is_upgrade() {
+        if !request.is_upgrade_with(leniency) {
             return Ok(Step::Foreign);
         }
-        if let Err(error) = request.check() {
+        if let Err(error) = request.check_with(leniency) {
             return Err(self.refuse_bad(&error));
         }
         if !self.shared.options.origins.allow(&request) {
@@ -179,7 +183,8 @@ impl WebSocket {
     fn open(&mut self, subprotocol: Option<String>, extensions: Extensions) {
         let is_rare = subprotocol.is_some() || extensions.has_deflate();
         let rare = is_rare.then(|| Box::new(Rare::new(self.role, extensions, subprotocol)));
-        self.phase = Phase::Open(Decoder::with_extensions(self.role, extensions), rare);
+        let decoder = Decoder::with_extensions(self.role, extensions);
+        self.phase = Phase::Open(decoder.lenient(self.shared.options.leniency), rare);
     }
 
     fn rare(&self) -> Option<&Rare> {

@@ -71,6 +71,7 @@ impl Deciding {
             subprotocol: subprotocol.as_deref(),
             headers: &headers,
             deflate: options.deflate.as_ref(),
+            leniency: options.leniency,
         };
         self.accepted = handshake.accept(&self.request)?;
         self.subprotocol = subprotocol;

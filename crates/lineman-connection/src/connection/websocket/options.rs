@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use lineman_wire::websocket::{Deflate, Pool, Request};
+use lineman_wire::websocket::{Deflate, Leniency, Pool, Request};
 
 /// What the WebSocket connections of a listener have in common.
 ///
@@ -26,6 +26,7 @@ pub struct Options {
     pub(super) origins: Origins,
     pub(super) deflate: Option<Deflate>,
     pub(super) headers: Vec<(String, String)>,
+    pub(super) leniency: Leniency,
 }
 
 impl Options {
@@ -61,6 +62,21 @@ impl Options {
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets which rules of RFC 6455 clients may break, for devices whose programs cannot be changed. Default:
+    /// none of them.
+    ///
+    /// ```
+    /// # use lineman_connection::websocket::{Concession, Leniency, Options};
+    /// let leniency = Leniency::none().with(Concession::MissingHost).with(Concession::AnyKey);
+    /// # let _ =
+    /// Options::new().leniency(leniency);
+    /// ```
+    #[must_use]
+    pub fn leniency(mut self, leniency: Leniency) -> Self {
+        self.leniency = leniency;
         self
     }
 }

@@ -9,7 +9,7 @@ use base64::{
 };
 use bytes::Bytes;
 
-use crate::websocket::{Deflate, Extensions, deflate::answer_to};
+use crate::websocket::{Concession, Deflate, Extensions, Leniency, deflate::answer_to};
 
 use super::{
     HandshakeError, Request, Version, accept_value, extensions,
@@ -56,6 +56,8 @@ pub struct ServerHandshake<'a> {
     pub headers: &'a [(&'a str, &'a str)],
     /// Whether and how messages may be compressed, if the client offers it.
     pub deflate: Option<&'a Deflate>,
+    /// Which rules of RFC 6455 the request may break.
+    pub leniency: Leniency,
 }
 
 /// A request that was accepted.
@@ -76,7 +78,7 @@ impl ServerHandshake<'_> {
     /// Fails if the request is not as RFC 6455, 4.2.1 wants it, or if the subprotocol or a header
     /// cannot be sent. Answer with [`HandshakeError::response`] and close.
     pub fn accept(&self, request: &Request) -> Result<Accepted, HandshakeError> {
-        let key = check(request)?;
+        let key = check(request, self.leniency)?;
         let interim = if request.count("expect") > 0 { CONTINUE } else { "" };
         let mut answer = format!(
             "{interim}HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -133,7 +135,7 @@ pub fn accept(
     subprotocol: Option<&str>,
     headers: &[(&str, &str)],
 ) -> Result<Bytes, HandshakeError> {
-    ServerHandshake { subprotocol, headers, deflate: None }
+    ServerHandshake { subprotocol, headers, ..ServerHandshake::default() }
         .accept(request)
         .map(|accepted| accepted.answer)
 }
@@ -160,18 +162,19 @@ pub(super) fn push_line(out: &mut String, name: &str, value: &str) {
 }
 
 /// Checks what RFC 6455, 4.2.1 asks of the request, and returns its key.
-pub(super) fn check(request: &Request) -> Result<&str, HandshakeError> {
+pub(super) fn check(request: &Request, leniency: Leniency) -> Result<&[u8], HandshakeError> {
     let lines = request.lines();
     if request.method() != "GET" {
         return Err(HandshakeError::Method);
     }
-    if request.version() != Version::Http11 {
+    if request.version() != Version::Http11 && !leniency.has(Concession::Http10) {
         return Err(HandshakeError::HttpVersion);
     }
-    if request.count("host") != 1 {
+    let hosts = request.count("host");
+    if hosts > 1 || hosts == 0 && !leniency.has(Concession::MissingHost) {
         return Err(HandshakeError::Host);
     }
-    if !request.is_upgrade() {
+    if !request.is_upgrade_with(leniency) {
         return Err(HandshakeError::NotAnUpgrade);
     }
     if lines.only("sec-websocket-version") != Some(b"13") {
@@ -185,9 +188,8 @@ pub(super) fn check(request: &Request) -> Result<&str, HandshakeError> {
     if request.count("expect") > 0 && !lines.all_are("expect", "100-continue") {
         return Err(HandshakeError::Expectation);
     }
-    let key = request.header("sec-websocket-key").filter(|key| {
-        let is_only = request.count("sec-websocket-key") == 1;
-        is_only && KEY.decode(key).is_ok_and(|bytes| bytes.len() == 16)
+    let key = lines.only("sec-websocket-key").filter(|key| {
+        leniency.has(Concession::AnyKey) || KEY.decode(key).is_ok_and(|bytes| bytes.len() == 16)
     });
     key.ok_or(HandshakeError::Key)
 }

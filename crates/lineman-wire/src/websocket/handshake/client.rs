@@ -125,7 +125,7 @@ impl ClientHandshake<'_> {
         if !headers.has_token("connection", "upgrade") {
             return Err(HandshakeError::Answer("connection"));
         }
-        let expected = accept_value(&self.encoded_key());
+        let expected = accept_value(self.encoded_key().as_bytes());
         let accepted = headers.all("sec-websocket-accept").next();
         if headers.count("sec-websocket-accept") != 1 || accepted != Some(expected.as_str()) {
             return Err(HandshakeError::Answer("sec-websocket-accept"));

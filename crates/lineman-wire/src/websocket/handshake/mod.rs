@@ -37,9 +37,9 @@ impl Default for HandshakeLimits {
 }
 
 /// Computes the value of `Sec-WebSocket-Accept` (RFC 6455, 4.2.2, item 5.4).
-fn accept_value(key: &str) -> String {
+fn accept_value(key: &[u8]) -> String {
     let mut hash = Sha1::new();
-    hash.update(key.as_bytes());
+    hash.update(key);
     hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     STANDARD.encode(hash.finalize())
 }
@@ -48,6 +48,9 @@ fn accept_value(key: &str) -> String {
 mod tests {
     #[test]
     fn accept_value_is_that_of_rfc_6455_section_1_3() {
-        assert_eq!(super::accept_value("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(
+            super::accept_value(b"dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
     }
 }

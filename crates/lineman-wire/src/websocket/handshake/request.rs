@@ -5,6 +5,8 @@
 
 use bytes::Bytes;
 
+use crate::websocket::{Concession, Leniency};
+
 use super::{
     HandshakeError, HandshakeLimits,
     head::{HeadScanner, Headers, LineEnds},
@@ -182,8 +184,17 @@ impl Request {
     /// Returns whether the request asks for a WebSocket at all: `Upgrade: websocket` together with
     /// `Connection: upgrade`. Whether it asks correctly, [`accept`](super::accept()) finds out.
     pub fn is_upgrade(&self) -> bool {
-        self.headers.has_token("upgrade", "websocket")
-            && self.headers.has_token("connection", "upgrade")
+        self.is_upgrade_with(Leniency::none())
+    }
+
+    /// Does what [`Request::is_upgrade`] does, for a server that does without some rules:
+    /// [`Concession::MissingConnection`].
+    pub fn is_upgrade_with(&self, leniency: Leniency) -> bool {
+        let upgrade = self.headers.has_token("upgrade", "websocket");
+        if !leniency.has(Concession::MissingConnection) {
+            return upgrade && self.headers.has_token("connection", "upgrade");
+        }
+        upgrade || self.count("upgrade") == 0 && self.count("sec-websocket-key") > 0
     }
 
     /// Returns the bytes of the head as they came, the blank line included.
@@ -197,7 +208,15 @@ impl Request {
     /// # Errors
     /// Fails as [`ServerHandshake::accept`](super::ServerHandshake::accept) does.
     pub fn check(&self) -> Result<(), HandshakeError> {
-        super::accept::check(self)?;
+        self.check_with(Leniency::none())
+    }
+
+    /// Does what [`Request::check`] does, for a server that does without some rules.
+    ///
+    /// # Errors
+    /// Fails as [`ServerHandshake::accept`](super::ServerHandshake::accept) does.
+    pub fn check_with(&self, leniency: Leniency) -> Result<(), HandshakeError> {
+        super::accept::check(self, leniency)?;
         super::extensions::parse(&self.headers).ok_or(HandshakeError::Extensions)?;
         Ok(())
     }
