@@ -7,7 +7,7 @@ use lineman_wire::link::register::{self, Line};
 use lineman_wire::link::{
     Allowance, Audience, Body, Client, ClientId, Codec, Command, Condition, Control, Error, Event,
     Field, HEADER_LENGTH, Hello, Login, MAX_PACKET, Name, Order, Packet, Query, Reply, ReplyCodec,
-    Request, RequestHead, Secret, Select, flags, php_json,
+    Request, RequestHead, Secret, Select, flags,
 };
 use lineman_wire::{Protocol, php};
 use proptest::prelude::*;
@@ -370,14 +370,6 @@ fn odd_handshakes_become_arrays_all_the_same() {
     assert_eq!(text("HTTP_X_TWO").unwrap(), &b"1,\xff"[..]);
     assert_eq!(server.get("SERVER_NAME"), Some(&php::Value::Null));
     assert_eq!(server.len(), 11);
-}
-
-#[test]
-fn php_json_escapes_as_php_does() {
-    assert_eq!(php_json::to_string(&[0.5_f32, -0.25]).unwrap(), "[0.5,-0.25]");
-    let text =
-        php_json::to_string(&("/é\u{1F600}\u{7f}\u{8}\u{c}\u{1f}\"\\", 1.0, 1e25, -0.5)).unwrap();
-    assert_eq!(text, "[\"\\/\\u00e9\\ud83d\\ude00\u{7f}\\b\\f\\u001f\\\"\\\\\",1,1.0e+25,-0.5]");
 }
 
 fn any_packet() -> impl Strategy<Value = Packet> {

@@ -115,6 +115,8 @@ pub(super) struct Counts {
     pub(super) unreachable_links: u64,
     pub(super) too_long: Recurrence,
     pub(super) fan_outs_full: Recurrence,
+    /// Messages that have no form in what clients speak.
+    pub(super) refused_messages: Recurrence,
     /// Clients that are connected though a business had told their end.
     pub(super) returned_clients: u64,
 }
@@ -237,6 +239,7 @@ impl<C: Outlet> Core<C> {
             ("too_long_messages", self.counts.too_long.count()),
             ("waiting_fan_outs", self.fan_outs.len() as u64),
             ("fan_outs_full", self.counts.fan_outs_full.count()),
+            ("refused_messages", self.counts.refused_messages.count()),
             ("strangers", self.strangers.len() as u64),
             ("refused_strangers", self.strangers.refused.count()),
         ])

@@ -94,7 +94,7 @@ impl ClientDialect for WebSocket {
                 Ok(text) => Message::from(text),
                 Err(_) => Message::from(payload),
             },
-            Body::Value(value) => Message::from(php_json::to_string(&value)?),
+            Body::Value(value) => Message::from(php_json::to_client(&value)?),
         };
         Ok(WebSocketForm::Message(Prepared::new(message)))
     }
@@ -122,7 +122,7 @@ impl ClientDialect for Text {
         let line = match body {
             Body::Raw(wire) => return Ok(wire),
             Body::Scalar(line) => line,
-            Body::Value(value) => Bytes::from(php_json::to_vec(&value)?),
+            Body::Value(value) => Bytes::from(php_json::to_client(&value)?),
         };
         let mut wire = BytesMut::with_capacity(line.len() + 1);
         wire.extend_from_slice(&line);

@@ -14,16 +14,26 @@ use super::index::is_name;
 use super::outlet::Outlet;
 
 impl<C: Outlet> Core<C> {
-    /// Does what an order says.
-    pub(super) fn execute(&mut self, order: Order) {
+    /// Does what an order of a peer says.
+    pub(super) fn execute(&mut self, peer: u64, order: Order) {
         match order {
-            Order::SendToOne { connection_id, message } => self.send_to_one(connection_id, message),
-            Order::SendToAll { audience, message } => self.send_to_all(&audience, message),
-            Order::SendToUid { uids, message } => self.send_to_uids(&uids, message),
-            Order::SendToGroup { groups, exclude, message } => {
-                self.send_to_groups(&groups, &exclude, message);
+            Order::SendToOne { connection_id, message } => {
+                self.send_to_one(peer, connection_id, message);
             }
-            Order::Kick { connection_id, farewell } => self.kick(connection_id, farewell),
+            Order::SendToAll { audience, message } => {
+                self.send(peer, self.audience(audience), message);
+            }
+            Order::SendToUid { uids, message } => self.send(peer, self.of_uids(&uids), message),
+            Order::SendToGroup { groups, exclude, message } => {
+                self.send(peer, self.members(&groups, &exclude), message);
+            }
+            Order::Kick { connection_id, farewell } => {
+                // PHP writes no farewell as null; a text without a character is a message, as it is in a send.
+                if farewell != Body::Value(php::Value::Null) {
+                    self.send_to_one(peer, connection_id, farewell);
+                }
+                self.close_behind_everything(connection_id, CloseReason::Local);
+            }
             Order::Fail { connection_id } => {
                 let reason = CloseReason::HandlerFailed("of its business".to_owned());
                 self.close_behind_everything(connection_id, reason);
@@ -63,62 +73,60 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    fn send_to_all(&mut self, audience: &Audience, message: Body) {
+    fn audience(&self, audience: Audience) -> Vec<u32> {
         let except = match audience {
-            Audience::Only(ids) => return self.send(ids.clone(), message),
-            Audience::Except(ids) => ids.iter().copied().collect(),
+            Audience::Only(ids) => return ids,
+            Audience::Except(ids) => ids.into_iter().collect(),
             Audience::All => FxHashSet::default(),
         };
-        let ids = self.clients.iter().map(|(id, _)| id).filter(|id| !except.contains(id)).collect();
-        self.send(ids, message);
+        self.clients.iter().map(|(id, _)| id).filter(|id| !except.contains(id)).collect()
     }
 
-    fn send_to_uids(&mut self, uids: &[Name], message: Body) {
-        let ids = |uid: &Name| self.clients.uids.ids(&uid.to_bytes());
-        self.send(uids.iter().flat_map(ids).collect(), message);
+    fn of_uids(&self, uids: &[Name]) -> Vec<u32> {
+        uids.iter().flat_map(|uid| self.clients.uids.ids(&uid.to_bytes())).collect()
     }
 
     /// A client in two of the groups gets it twice, as `GatewayWorker` does it.
-    fn send_to_groups(&mut self, groups: &[Name], but: &[u32], message: Body) {
+    fn members(&self, groups: &[Name], but: &[u32]) -> Vec<u32> {
         let except: FxHashSet<u32> = but.iter().copied().collect();
         let members = |group: &Name| self.clients.groups.ids(&group.to_bytes());
-        let wanted = groups.iter().flat_map(members).filter(|id| !except.contains(id));
-        self.send(wanted.collect(), message);
+        groups.iter().flat_map(members).filter(|id| !except.contains(id)).collect()
     }
 
-    fn send_to_one(&mut self, id: u32, message: Body) {
-        if let Some(form) = self.encode(message) {
+    fn send_to_one(&mut self, peer: u64, id: u32, message: Body) {
+        if let Some(form) = self.encode(peer, message) {
             self.deliver(id, &form);
         }
     }
 
-    fn send(&mut self, ids: Vec<u32>, message: Body) {
+    fn send(&mut self, peer: u64, ids: Vec<u32>, message: Body) {
         let length = match &message {
             Body::Scalar(text) | Body::Raw(text) => text.len(),
             // What an array will be long is not known; arrays are short.
             Body::Value(_) => 1024,
         };
-        if let Some(form) = self.encode(message) {
+        if let Some(form) = self.encode(peer, message) {
             self.fan_out(ids, form, length);
         }
     }
 
-    /// Returns a message as clients understand it: made once, shared by all clients that get it.
-    fn encode(&self, message: Body) -> Option<C::Form> {
-        let form = (self.policy.form)(message);
-        form.inspect_err(|error| tracing::warn!(%error, "no form that clients understand")).ok()
-    }
-
-    fn kick(&mut self, id: u32, farewell: Body) {
-        let silent = match &farewell {
-            Body::Value(php::Value::Null) => true,
-            Body::Scalar(text) | Body::Raw(text) => text.is_empty(),
-            Body::Value(_) => false,
+    /// Returns a message as clients understand it: made once, shared by all clients that get it. One that they
+    /// cannot understand is counted; the log has a line for the first, and then for many.
+    fn encode(&mut self, peer: u64, message: Body) -> Option<C::Form> {
+        let error = match (self.policy.form)(message) {
+            Ok(form) => return Some(form),
+            Err(error) => error,
         };
-        if !silent {
-            self.send_to_one(id, farewell);
+        let address = self.peers.get(&peer).map(|peer| peer.outlet.peer().to_string());
+        let key = self.links.get(peer).map(|link| link.key.clone());
+        let peer = key.or(address).unwrap_or_default();
+        self.counts.refused_messages.add();
+        if let Some(count) = self.counts.refused_messages.untold(self.now) {
+            tracing::warn!(peer, %error, count, "message to clients refused");
+        } else {
+            tracing::debug!(peer, %error, "message to clients refused");
         }
-        self.close_behind_everything(id, CloseReason::Local);
+        None
     }
 
     /// Closes a client when everything sent to it before has left.

@@ -60,7 +60,7 @@ impl<C: Outlet> Core<C> {
                 if order.claim().is_some() {
                     self.count_claim(peer);
                 }
-                self.execute(order);
+                self.execute(peer, order);
                 self.hold_sender(peer);
             }
             Ok(Request::Query(query)) => self.reply(&*outlet, query),
@@ -267,7 +267,8 @@ impl<C: Outlet> Core<C> {
 
     /// Tells of clients and peers that met their bounds, in sums.
     fn tell_of_bounds(&mut self) {
-        let Counts { share_reached, too_long, fan_outs_full, stalls, .. } = &mut self.counts;
+        let Counts { share_reached, too_long, fan_outs_full, stalls, refused_messages, .. } =
+            &mut self.counts;
         if let Some(count) = share_reached.untold(self.now) {
             tracing::warn!(count, "clients met the bound of their events, and were not read");
         }
@@ -281,6 +282,9 @@ impl<C: Outlet> Core<C> {
         }
         if let Some(count) = fan_outs_full.untold(self.now) {
             tracing::warn!(count, "peers with too many messages to many were not read");
+        }
+        if let Some(count) = refused_messages.untold(self.now) {
+            tracing::warn!(count, "messages to clients refused");
         }
     }
 

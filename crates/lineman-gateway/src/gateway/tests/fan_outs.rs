@@ -1,6 +1,7 @@
 //! Messages to many: in parts, in order, bounded.
 
 use lineman_wire::link::{Audience, Body, Command, Control, Order};
+use lineman_wire::php;
 
 use super::*;
 
@@ -40,7 +41,10 @@ fn others_are_served_between_the_parts_and_nothing_overtakes() {
     assert_eq!(first.lengths(), [LARGE + 4, 5]);
     assert_eq!(last.lengths(), [LARGE + 4, 5], "it has caught up");
     world.order(&business, to_all(100));
-    world.order(&business, Order::Kick { connection_id: 100, farewell: Body::empty() });
+    world.order(
+        &business,
+        Order::Kick { connection_id: 100, farewell: Body::Value(php::Value::Null) },
+    );
     assert_eq!(clients[99].lengths(), [LARGE + 4, 102], "it has what was sent before its end");
     world.leave(left);
     let late = world.client();

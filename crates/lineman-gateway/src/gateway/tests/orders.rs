@@ -1,6 +1,7 @@
 //! What businesses may do to clients, and what is refused; ids that are not used again too early.
 
 use lineman_wire::link::{Condition, Control, Field, Order, Query, ReplyCodec, Select};
+use lineman_wire::php;
 
 use super::*;
 use crate::gateway::clients::ConnectedClients;
@@ -37,6 +38,40 @@ fn a_client_whose_handler_failed_is_closed_for_that_reason() {
     let client = world.client();
     world.order(&business, Order::Fail { connection_id: 1 });
     assert!(matches!(client.close_reason(), Some(CloseReason::HandlerFailed(_))));
+}
+
+/// `closeClient($id, '')` sends an empty message in `GatewayWorker`, and `closeClient($id)` none.
+#[test]
+fn an_empty_farewell_is_a_message_and_null_is_none() {
+    let mut world = World::new();
+    let business = world.link("a:0", None);
+    let (empty, none) = (world.client(), world.client());
+    let kick = |connection_id, farewell| Order::Kick { connection_id, farewell };
+    world.order(&business, kick(1, Body::empty()));
+    world.order(&business, kick(2, Body::Value(php::Value::Null)));
+    assert_eq!(
+        (empty.sent.take(), none.sent.take()),
+        (vec![Bytes::from_static(b"\x81\0")], vec![])
+    );
+    for client in [empty, none] {
+        assert_eq!(client.close_reason(), Some(CloseReason::Local));
+    }
+}
+
+#[test]
+fn an_array_that_cannot_become_json_is_refused_and_counted() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let client = world.client();
+    let array = |value: php::Value| {
+        let message = Body::Value(php::Value::Array([("k", value)].into_iter().collect()));
+        Order::SendToOne { connection_id: 1, message }
+    };
+    world.order(&business, array(b"\xff"[..].into()));
+    world.order(&business, array(f64::INFINITY.into()));
+    assert_eq!((client.sent.take(), world.gauge("refused_messages")), (vec![], 2));
+    world.order(&business, array("\u{e9}/".into()));
+    assert_eq!(client.sent.take(), [&b"\x81\x0c{\"k\":\"\xc3\xa9\\/\"}"[..]]);
 }
 
 #[test]
