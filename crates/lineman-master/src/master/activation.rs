@@ -140,7 +140,10 @@ fn has_address(given: &Given, listen: &Listen) -> bool {
     let Endpoint::Internet { host, port } = &endpoint else { return *address == endpoint };
     let Endpoint::Internet { host: ip, .. } = address else { return false };
     // A name may stand for the address; a port of 0 is any, and so none that could be compared.
-    let resolved = || bind::resolve(host, *port).map(|found: SocketAddr| found.ip().to_string());
+    let resolved = || {
+        let found = bind::resolve(host, *port, listen.options.families);
+        found.map(|found: SocketAddr| found.ip().to_string())
+    };
     address.port() == Some(*port) && (host == ip || resolved().is_ok_and(|found| found == *ip))
 }
 

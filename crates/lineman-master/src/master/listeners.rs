@@ -196,7 +196,7 @@ pub(super) fn note_backlog(services: &[Description]) {
 
 fn bind_address(listen: &Listen, endpoint: Endpoint, count: usize) -> io::Result<Vec<Listener>> {
     let address = match endpoint {
-        Endpoint::Internet { host, port } => resolve(&host, port)?,
+        Endpoint::Internet { host, port } => resolve(&host, port, listen.options.families)?,
         unix => return one_for_all(&Recipe::new(listen, BindAddress::Unix(unix)), count),
     };
     let at = |address| Recipe::new(listen, BindAddress::Internet(address));

@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use crate::service::Families;
 
 fn listen(address: &str) -> Listen {
     Listen::streams("clients", "tcp", address)
@@ -53,7 +54,7 @@ fn a_second_copy_is_refused_although_ports_are_shared() {
 #[test]
 fn a_port_that_a_test_reserved_is_free() {
     let wish = listen("127.0.0.1:0");
-    let place = BindAddress::Internet(resolve("127.0.0.1", 0).unwrap());
+    let place = BindAddress::Internet(resolve("127.0.0.1", 0, Families::Both).unwrap());
     let recipe = Recipe { reuse: Reuse::Port, ..Recipe::new(&wish, place) };
     let (_, reserved) = recipe.with_port().unwrap();
     let port = local(&reserved.unwrap()).unwrap();
@@ -125,6 +126,15 @@ fn every_address_is_both_families_unless_told_otherwise() {
     let port = single.address().port().unwrap();
     TcpStream::connect(("::1", port)).unwrap();
     TcpListener::bind(("0.0.0.0", port)).expect("IPv4 is free");
+}
+
+#[test]
+fn a_name_stands_for_its_ipv4_address_where_asked() {
+    let options = SocketOptions::new().ipv4_only();
+    let named = one(&Listen { options: options.clone(), ..listen("localhost:0") });
+    assert!(named.address().to_string().starts_with("127.0.0.1:"), "{}", named.address());
+    let refused = bound(&Listen { options, ..listen("[::1]:0") }, 1).expect_err("it has none");
+    assert_eq!(refused.to_string(), "the name has no IPv4 address");
 }
 
 #[test]

@@ -112,7 +112,7 @@ pub(crate) fn problems(services: &[Description]) -> Vec<String> {
 fn look(listen: &Listen, count: usize) -> io::Result<()> {
     match listen.endpoint().map_err(io::Error::other)? {
         Endpoint::Internet { host, port } => {
-            let address = resolve(&host, port)?;
+            let address = resolve(&host, port, listen.options.families)?;
             if listen.ports == Ports::PerSlot {
                 nth_port(address, count.saturating_sub(1))?;
             }

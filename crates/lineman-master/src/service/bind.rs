@@ -47,10 +47,13 @@ pub(crate) fn bind(
     Ok(socket)
 }
 
-/// Returns the first address of a host.
-pub(crate) fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+/// Returns the first address of a host; of those in IPv4, where only these are wished for.
+pub(crate) fn resolve(host: &str, port: u16, families: Families) -> io::Result<SocketAddr> {
+    let ipv4_only = families == Families::Ipv4;
     let mut found = (host, port).to_socket_addrs()?;
-    found.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    let what = if ipv4_only { "the name has no IPv4 address" } else { "the name has no address" };
+    let found = found.find(|address| address.is_ipv4() || !ipv4_only);
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, what))
 }
 
 /// Binds what a worker listens on besides the master's listeners. All processes of its service may
@@ -65,7 +68,7 @@ pub fn in_this_process(listen: &Listen) -> Result<Socket, Error> {
         return Err(AddressError { address: listen.address.clone(), problem }.into());
     };
     let open = || {
-        let address = resolve(&host, port)?;
+        let address = resolve(&host, port, listen.options.families)?;
         let socket = bind(address, listen.traffic, Reuse::Port, &listen.options)?;
         listen.options.tune_buffers(&SockRef::from(&socket))?;
         if listen.traffic == Traffic::Streams {

@@ -57,11 +57,13 @@ pub(crate) enum Nagle {
     On,
 }
 
-/// What `[::]` stands for.
+/// What `[::]` stands for, and a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Families {
-    /// IPv6, and IPv4 as mapped addresses.
+    /// IPv6, and IPv4 as mapped addresses; the first address of a name.
     Both,
+    /// The first IPv4 address of a name.
+    Ipv4,
     Ipv6,
 }
 
@@ -142,6 +144,14 @@ impl SocketOptions {
     #[must_use]
     pub fn ipv6_only(mut self) -> Self {
         self.families = Families::Ipv6;
+        self
+    }
+
+    /// Takes a host name for the first IPv4 address that it has. By default it stands for its first
+    /// address, which may be IPv6.
+    #[must_use]
+    pub fn ipv4_only(mut self) -> Self {
+        self.families = Families::Ipv4;
         self
     }
 
