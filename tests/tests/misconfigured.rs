@@ -81,7 +81,7 @@ async fn an_address_that_cannot_be_right_is_refused_at_the_start() -> Result<()>
         ("127.255.255.255", "lan_ip 127.255.255.255 is the broadcast address of a network"),
         // An address for documentation, which no machine has.
         ("192.0.2.7", "lan_ip 192.0.2.7 is no address of this machine"),
-        ("localhost", "lan_ip \"localhost\" is no IPv4 address"),
+        ("no-such-host.invalid", "lan_ip \"no-such-host.invalid\" cannot be resolved"),
     ] {
         let whole = cluster()?.knob("CLUSTER_LAN_IP", address);
         for verb in [["check"].as_slice(), &["start", "-d"]] {
@@ -148,7 +148,7 @@ async fn two_gateways_that_live_cannot_have_one_address() -> Result<()> {
     first.program.until("the first link", |status| status.gauge("gateway", "links") == 1).await?;
     let second = machine("gateway", &first)?.knob("CLUSTER_START_PORT", &port);
     let second =
-        second.knob("CLUSTER_LAN_IP", "127.0.0.2").knob("CLUSTER_ANNOUNCED_IP", "127.0.0.1");
+        second.knob("CLUSTER_LAN_IP", "127.0.0.1").knob("CLUSTER_INNER_LISTEN", "127.0.0.2");
     let second = second.started().await?;
     let taken =
         format!("address 127.0.0.1:{port} is taken: a gateway that lives announces it from");
@@ -171,7 +171,7 @@ async fn a_gateway_that_does_not_answer_is_named_and_what_it_misses_is_counted()
     // Its links are at another address than it says, as behind a firewall that drops nothing silently.
     let blocked = machine("gateway", &whole)?.knob("CLUSTER_START_PORT", &port);
     let blocked =
-        blocked.knob("CLUSTER_LAN_IP", "127.0.0.2").knob("CLUSTER_ANNOUNCED_IP", "127.0.0.3");
+        blocked.knob("CLUSTER_LAN_IP", "127.0.0.3").knob("CLUSTER_INNER_LISTEN", "127.0.0.2");
     let blocked = blocked.knob("CLUSTER_LIMIT", "1").started().await?;
     let links = format!("links 1 of 2: 127.0.0.3:{port} does not answer (Connection refused, ");
     remarked(&whole, "business/0", &links).await?;

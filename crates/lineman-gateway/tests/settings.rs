@@ -134,7 +134,8 @@ fn addresses_are_as_they_are_set() {
         .tls(Tls::files("missing.pem", "missing.key"));
     let listeners = gateway.description().listeners;
     assert_eq!((&listeners[0].options, listeners[0].scheme), (&options(), "wss"));
-    assert_eq!((&listeners[1].options, listeners[1].scheme), (&SocketOptions::new(), "link"));
+    let links = SocketOptions::new().ipv4_only();
+    assert_eq!((&listeners[1].options, listeners[1].scheme), (&links, "link"));
     let error = gateway.check().expect_err("no such file").to_string();
     assert!(error.contains("missing."), "{error}");
     let register = Register::listen("[::]:1236").socket_options(options()).description();

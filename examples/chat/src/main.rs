@@ -10,7 +10,8 @@
 //! | `CHAT_SERVICES` | `register gateway business` | what runs here |
 //! | `CHAT_REGISTER` | `127.0.0.1:1236` | the registers, `host:port`, apart by blanks or commas |
 //! | `CHAT_REGISTER_LISTEN` | the one of `CHAT_REGISTER` | where the register here listens |
-//! | `CHAT_LAN_IP` | `127.0.0.1` | the IPv4 address at which other machines reach this one |
+//! | `CHAT_LAN_IP` | `127.0.0.1` | where other machines reach this one: an IPv4 address, or a name |
+//! | `CHAT_INNER_LISTEN` | the same | where businesses are listened for, if that differs |
 //! | `CHAT_START_PORT` | 0, any | the port of the first gateway for businesses; the others follow it |
 //! | `CHAT_CLUSTER` | none | the cluster's name, which keeps another one out that has the same key |
 //! | `CHAT_SECRET`, or `CHAT_SECRET_FILE` | none | the cluster's key, or a file that has it |
@@ -56,9 +57,13 @@ fn gateway(settings: &Settings, count: usize) -> Gateway {
         .http(page::router())
         .secret_key(&settings.secret)
         .cluster(&settings.cluster)
-        .lan_ip(settings.lan_ip.to_string())
+        .lan_ip(&settings.lan_ip)
         .start_port(settings.start_port)
         .ping_interval(Duration::from_secs(10))
         .ping_data(r#"{"type":"ping"}"#);
+    let gateway = match &settings.inner_listen {
+        Some(listen) => gateway.inner_listen(listen),
+        None => gateway,
+    };
     settings.registers.iter().fold(gateway, Gateway::register)
 }

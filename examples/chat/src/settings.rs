@@ -2,7 +2,6 @@
 //! that cannot be used are errors: a misspelt one would otherwise give a cluster that looks as if it worked.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 /// Where this process's registers are looked for, and listen, when nothing is said.
 const REGISTER: &str = "127.0.0.1:1236";
@@ -11,12 +10,13 @@ const REGISTER: &str = "127.0.0.1:1236";
 const MOST_PROCESSES: usize = 1024;
 
 /// The names, apart from their common beginning.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "LISTEN",
     "SERVICES",
     "REGISTER",
     "REGISTER_LISTEN",
     "LAN_IP",
+    "INNER_LISTEN",
     "START_PORT",
     "CLUSTER",
     "SECRET",
@@ -39,7 +39,10 @@ pub(crate) struct Settings {
     pub(crate) businesses: Option<usize>,
     /// All registers of the cluster.
     pub(crate) registers: Vec<String>,
-    pub(crate) lan_ip: Ipv4Addr,
+    /// An IPv4 address, or a name.
+    pub(crate) lan_ip: String,
+    /// `None`: at that.
+    pub(crate) inner_listen: Option<String>,
     pub(crate) start_port: u16,
     /// Empty: none.
     pub(crate) cluster: String,
@@ -108,13 +111,8 @@ impl Settings {
             gateways: is_here("gateway").then_some(gateways),
             businesses: is_here("business").then_some(businesses),
             registers,
-            lan_ip: match given.get("LAN_IP").map(str::parse) {
-                None => Ipv4Addr::LOCALHOST,
-                Some(Ok(address)) => address,
-                Some(Err(_)) => {
-                    return Err(given.wrong("LAN_IP", "an IPv4 address of this machine is needed"));
-                }
-            },
+            lan_ip: given.get("LAN_IP").unwrap_or("127.0.0.1").to_owned(),
+            inner_listen: given.get("INNER_LISTEN").map(str::to_owned),
             start_port: given.number("START_PORT", 0, 0..=u16::MAX)?,
             cluster: given.get("CLUSTER").unwrap_or_default().to_owned(),
             secret: given.secret()?,
@@ -223,7 +221,8 @@ mod tests {
             gateways: Some(2),
             businesses: Some(2),
             registers: vec![REGISTER.to_owned()],
-            lan_ip: Ipv4Addr::LOCALHOST,
+            lan_ip: "127.0.0.1".to_owned(),
+            inner_listen: None,
             start_port: 0,
             cluster: String::new(),
             secret: String::new(),
@@ -237,6 +236,7 @@ mod tests {
             ("SERVICES", "gateway, business"),
             ("REGISTER", "10.0.0.1:1236,10.0.0.2:1236"),
             ("LAN_IP", "10.0.0.3"),
+            ("INNER_LISTEN", "0.0.0.0"),
             ("START_PORT", "4000"),
             ("CLUSTER", "chat"),
             ("SECRET", "s"),
@@ -246,7 +246,8 @@ mod tests {
         assert_eq!(settings.register_listen, None);
         assert_eq!((settings.gateways, settings.businesses), (Some(4), Some(2)));
         assert_eq!(settings.registers, ["10.0.0.1:1236", "10.0.0.2:1236"]);
-        assert_eq!((settings.lan_ip, settings.start_port), (Ipv4Addr::new(10, 0, 0, 3), 4000));
+        assert_eq!((&*settings.lan_ip, settings.start_port), ("10.0.0.3", 4000));
+        assert_eq!(settings.inner_listen.as_deref(), Some("0.0.0.0"));
         assert_eq!((&*settings.cluster, &*settings.secret), ("chat", "s"));
     }
 
@@ -271,7 +272,6 @@ mod tests {
         check_wrong(&[("SERVICES", " ")], "nothing would run");
         check_wrong(&[("REGISTER", "10.0.0.1")], "`10.0.0.1` is no host:port");
         check_wrong(&[("REGISTER", "a:1236 b:1236")], "CHAT_REGISTER_LISTEN");
-        check_wrong(&[("LAN_IP", "machine-3")], "CHAT_LAN_IP=machine-3: an IPv4 address");
         check_wrong(&[("START_PORT", "70000")], "from 0 to 65535");
         check_wrong(&[("GATEWAYS", "0")], "CHAT_GATEWAYS=0: a number from 1");
         check_wrong(&[("BUSINESSES", "two")], "from 1 to 1024");

@@ -8,7 +8,7 @@
 //! - `CLUSTER_LINK_TIMEOUT`, `CLUSTER_VERDICT`: after how many seconds a link to a machine that does not answer is
 //!   given up (15), and then its gateway counts as dead (5);
 //! - `CLUSTER_LAN_IP`, `CLUSTER_START_PORT`: where businesses find the gateways (127.0.0.1, any port);
-//!   `CLUSTER_ANNOUNCED_IP`: the address that they announce in its place;
+//!   `CLUSTER_INNER_LISTEN`: where their links are listened for in place of that;
 //! - `CLUSTER_SECRET`, `CLUSTER_NAME`: the cluster's key and its name (none);
 //! - `CLUSTER_LIMIT`: after how many seconds without a business, or with too few gateways, it is not ready (30);
 //! - `CLUSTER_PREFER`: `any` has a gateway give clients to businesses of other machines as well;
@@ -142,8 +142,8 @@ fn gateway() -> Result<Gateway> {
     if env::var("CLUSTER_PREFER").is_ok_and(|which| which == "any") {
         gateway = gateway.prefer(Prefer::Any);
     }
-    if let Ok(address) = env::var("CLUSTER_ANNOUNCED_IP") {
-        gateway = gateway.announced_ip(address);
+    if let Ok(address) = env::var("CLUSTER_INNER_LISTEN") {
+        gateway = gateway.inner_listen(address);
     }
     let Ok(certificate) = env::var("CLUSTER_CERTIFICATE") else { return Ok(gateway) };
     Ok(gateway.tls(Tls::files(certificate, env::var("CLUSTER_KEY")?)))

@@ -23,6 +23,7 @@ mod pulse;
 mod share;
 mod stalls;
 mod identity;
+mod inner_port;
 mod disputes;
 mod settlement;
 mod heirs;
@@ -46,6 +47,7 @@ use lineman_wire::text::Text;
 
 use dialect::ClientDialect;
 use heartbeat::Heartbeat;
+use inner_port::InnerPort;
 use stalls::StallLimits;
 
 use crate::strangers::STRANGERS;
@@ -112,9 +114,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     registers: Vec<String>,
     secret_key: Secret,
     cluster: String,
-    lan_ip: String,
-    announced_ip: Option<String>,
-    start_port: u16,
+    inner: InnerPort,
     heartbeat: Heartbeat,
     link_ping_interval: Option<Duration>,
     slow_client: SlowClient,
@@ -226,23 +226,35 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
-    /// Sets the IPv4 address of this machine at which businesses reach it: links are listened for there, it is
-    /// announced, and in client ids. Default `127.0.0.1`, which is right where the whole cluster is on one machine.
+    /// Sets the address at which businesses reach this machine, which is announced to them and in client ids: an
+    /// IPv4 address, or a host name that has one, resolved at the start. Default `127.0.0.1`, which is right where
+    /// the whole cluster is on one machine.
     ///
-    /// What no machine can be reached at, and without [`Gateway::announced_ip`] what is not this machine's, is
-    /// refused at the start. Two machines with one address are found by the register, which refuses the second.
+    /// Links are listened for there, unless [`Gateway::inner_listen`] names another place. What no machine can be
+    /// reached at, and without `inner_listen` what is not this machine's, is refused at the start. Two machines
+    /// with one address are found by the register, which refuses the second.
     #[must_use]
     pub fn lan_ip(mut self, address: impl Into<String>) -> Self {
-        self.lan_ip = address.into();
+        self.inner.lan_ip = address.into();
         self
     }
 
-    /// Sets the IPv4 address that is announced where it is another one than [`Gateway::lan_ip`]: behind NAT, or in
-    /// a container whose ports are published. It is in client ids, and has to lead to the port of each process here
-    /// under the same number ([`Gateway::start_port`]); `lan_ip` may be `0.0.0.0` then. Default: `lan_ip`.
+    /// Sets where links are listened for, `host` or `host:port`, apart from what is announced: behind NAT, in a
+    /// cloud, in a container whose ports are published. [`Gateway::lan_ip`] is announced then, with the ports from
+    /// [`Gateway::start_port`] on, and has to lead here; with a port of its own here the ports may be translated
+    /// as well. Default: `lan_ip` and `start_port`.
+    ///
+    /// ```no_run
+    /// # use lineman_gateway::Gateway;
+    /// # fn main() -> lineman::Result {
+    /// // docker run -p 4000-4001:4000-4001 on a machine that others reach at 10.0.0.7.
+    /// let gateway = Gateway::websocket("0.0.0.0:7272").count(2);
+    /// gateway.lan_ip("10.0.0.7").start_port(4000).inner_listen("0.0.0.0").run()
+    /// # }
+    /// ```
     #[must_use]
-    pub fn announced_ip(mut self, address: impl Into<String>) -> Self {
-        self.announced_ip = Some(address.into());
+    pub fn inner_listen(mut self, address: impl Into<String>) -> Self {
+        self.inner.listen = Some(address.into());
         self
     }
 
@@ -250,7 +262,7 @@ impl<P: Driver> Gateway<P> {
     /// chooses, and the port stays while the master lives.
     #[must_use]
     pub fn start_port(mut self, port: u16) -> Self {
-        self.start_port = port;
+        self.inner.start_port = port;
         self
     }
 
@@ -439,9 +451,7 @@ impl<P: ClientDialect> Gateway<P> {
             registers: Vec::new(),
             secret_key: Secret::default(),
             cluster: String::new(),
-            lan_ip: "127.0.0.1".to_owned(),
-            announced_ip: None,
-            start_port: 0,
+            inner: InnerPort::new(),
             heartbeat: Heartbeat { interval, limit: 0, data: Bytes::new() },
             link_ping_interval: None,
             slow_client: SlowClient::default(),

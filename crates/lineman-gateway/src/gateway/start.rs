@@ -1,14 +1,14 @@
 //! The gateway as a service: what the master needs to know of it, and how a process of it starts.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use lineman::connection::{Connection, Limits, Serve};
 use lineman::service::{
-    ClusterPeer, Complaints, Context, Description, Listen, LocalFuture, Ports, ProcessHooks,
-    Running, Service, Socket,
+    ClusterPeer, Complaints, Context, Description, Endpoint, Listen, LocalFuture, Ports,
+    ProcessHooks, Running, Service, Socket, SocketOptions,
 };
 use lineman::timer::{self, Timer};
 use lineman::{ConnectionError, Error, Result, Table};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::core::{Core, Input, Policy};
 use super::dialect::ClientDialect;
-use super::identity::{self, GatewayIdentity};
+use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::outlet::Outlet;
 use super::shell::{ClientDoor, LinkDoor, Shell};
@@ -51,21 +51,25 @@ impl<P: ClientDialect> Service for Gateway<P> {
         };
         let links = Listen {
             ports: Ports::PerSlot,
-            ..Listen::streams("links", "link", format!("{}:{}", self.lan_ip, self.start_port))
+            options: SocketOptions::new().ipv4_only(),
+            ..Listen::streams("links", "link", self.inner.listen_address())
         };
         Description { listeners: vec![clients, links], ..self.processes.describe(self.kind) }
     }
 
     fn check(&self) -> Result {
         self.listening.front.check()?;
-        self.announced_address()?;
+        self.inner.announced().map_err(|problem| self.wrong(&problem))?;
+        let last = self.processes.count().saturating_sub(1);
+        self.inner.announced_port(last, 0).map_err(|problem| self.wrong(&problem))?;
         self.secret().map(drop)
     }
 
     fn peers(&self) -> Vec<ClusterPeer> {
-        let lan_ip = self.announced_address().ok().filter(|_| self.start_port != 0);
+        let start_port = self.inner.start_port;
+        let lan_ip = self.inner.announced().ok().filter(|_| start_port != 0);
         // With a port of the kernel's choice only the registers know where it is.
-        let ports = (self.start_port..).take(self.processes.count());
+        let ports = (start_port..).take(self.processes.count());
         let own = ports.filter_map(|port| Some(SocketAddr::from((lan_ip?, port))));
         check::peers(&self.registers, &self.secret().unwrap_or_default(), &own.collect::<Vec<_>>())
     }
@@ -80,12 +84,12 @@ impl<P: ClientDialect> Gateway<P> {
         let slot = context.slot();
         let [clients, links] = <[_; 2]>::try_from(context.listeners)
             .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
-        let identity = self.identity(&clients, &links)?;
+        let identity = self.identity(&clients, &links, slot.index).await?;
         let secret = self.secret()?;
         let announcement = Announcement::Gateway {
             address: (identity.lan_ip, identity.links_port).into(),
             epoch: identity.epoch.clone(),
-            explicit: self.announced_ip.is_some(),
+            explicit: self.inner.listen.is_some(),
         };
         let default_pings =
             if identity.lan_ip.is_loopback() { Duration::ZERO } else { LINK_PING_INTERVAL };
@@ -145,18 +149,26 @@ impl<P: ClientDialect> Gateway<P> {
         })
     }
 
-    fn identity(&self, clients: &Socket, links: &Socket) -> Result<GatewayIdentity> {
-        let lan_ip = self.announced_address()?;
-        let links_port = links.port().ok_or_else(|| self.wrong("the links need a port"))?;
+    async fn identity(
+        &self,
+        clients: &Socket,
+        links: &Socket,
+        index: usize,
+    ) -> Result<GatewayIdentity> {
+        let bound = links.port().ok_or_else(|| self.wrong("the links need a port"))?;
+        let announced = self.inner.announced_port(index, bound);
+        let links_port = announced.map_err(|problem| self.wrong(&problem))?;
+        let inner = self.inner.clone();
+        let lan_ip = match inner.bound(internet(links)) {
+            Some(ip) => Ok(ip),
+            None if inner.has_name() => lineman::blocking(move || inner.announced()).await?,
+            None => inner.announced(),
+        };
+        let lan_ip = lan_ip.map_err(|problem| self.wrong(&problem))?;
         // GatewayWorker has a number there; on a Unix socket it means nothing.
         let clients_port = clients.port().unwrap_or(0);
         let epoch = format!("{:016x}", getrandom::u64()?);
         Ok(GatewayIdentity { lan_ip, links_port, clients_port, epoch })
-    }
-
-    fn announced_address(&self) -> Result<Ipv4Addr> {
-        let found = identity::announced(&self.lan_ip, self.announced_ip.as_deref());
-        Ok(found.map_err(|problem| self.wrong(&problem))?)
     }
 
     fn secret(&self) -> Result<Secret> {
@@ -168,6 +180,14 @@ impl<P: ClientDialect> Gateway<P> {
             service: self.processes.name().to_owned(),
             problem: problem.to_owned(),
         }
+    }
+}
+
+/// Returns the address that a socket has on the network.
+fn internet(socket: &Socket) -> Option<IpAddr> {
+    match socket.local().ok()? {
+        Endpoint::Internet { host, .. } => host.parse().ok(),
+        Endpoint::Path(_) | Endpoint::Abstract(_) => None,
     }
 }
 

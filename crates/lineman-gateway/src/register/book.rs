@@ -306,7 +306,7 @@ pub(super) fn oddity(announced: &str, from: Option<SocketAddr>) -> Option<String
     let hint = if announced.ip().is_loopback() || announced.ip() == IpAddr::from([0; 4]) {
         "no other machine finds it there (hint: lan_ip)"
     } else {
-        "right only if its machine has both (hint: lan_ip; announced_ip says that it is meant)"
+        "right only if its machine has both (hint: lan_ip; with inner_listen it is meant)"
     };
     Some(format!("gateway announces {announced} and comes from {from}: {hint}"))
 }
