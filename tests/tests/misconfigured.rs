@@ -127,7 +127,7 @@ async fn two_programs_of_one_register_do_not_mix() -> Result<()> {
     remarked(
         &game,
         "business/0",
-        "wrong cluster: its cluster is \"game\", and this one's is \"chat\"",
+        "refuses this process: it belongs to cluster \"chat\", not \"game\"",
     )
     .await?;
     logged(&chat, &["WARN", "peer refused", "game", "chat"]).await?;

@@ -45,7 +45,8 @@ impl Gateway {
         let heard = Instant::now();
         let mut gateway = Self { address, stream, input: BytesMut::new(), heard };
         if !secret_key.is_empty() {
-            let login = Packet::from(Login::Client { secret_key: secret_key.clone() });
+            let login =
+                Packet::from(Login::Client { secret_key: secret_key.clone(), lineman: None });
             gateway.send(&login.to_bytes(), call)?;
             gateway.check(call)?;
         }

@@ -78,7 +78,7 @@ fn messages_go_both_ways() {
         assert_eq!(client.read(4).await, b"\x81\x02hi");
 
         let mut asking = Peer::connect(gateway.addresses[1]).await;
-        let login = Login::Client { secret_key: Secret::new("k") };
+        let login = Login::Client { secret_key: Secret::new("k"), lineman: None };
         asking.write(&Packet::from(login).to_bytes()).await;
         asking.write(&Packet::from(Query::IsOnline { connection_id: id }).to_bytes()).await;
         assert_eq!(asking.read(8).await, b"\0\0\0\x04i:1;");

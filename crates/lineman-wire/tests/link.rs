@@ -234,7 +234,7 @@ fn keys_are_not_printed() {
     let without =
         Packet { body: Bytes::from_static(b"{}"), ..Packet::new(Command::GatewayClientConnect, 0) };
     assert!(
-        matches!(Login::try_from(without), Ok(Login::Client { secret_key }) if secret_key.is_empty())
+        matches!(Login::try_from(without), Ok(Login::Client { secret_key, lineman: None }) if secret_key.is_empty())
     );
 }
 

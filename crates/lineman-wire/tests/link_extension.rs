@@ -68,7 +68,8 @@ fn the_lines_of_a_register_have_more_fields_between_our_own_ends_and_none_toward
 
 #[test]
 fn before_its_login_a_peer_may_send_little() {
-    let login = |key: &str| Packet::from(Login::Client { secret_key: Secret::new(key) });
+    let login =
+        |key: &str| Packet::from(Login::Client { secret_key: Secret::new(key), lineman: None });
     let long = with_ext(Command::JoinGroup, &"x".repeat(5000));
     let decode = |codec: &mut Codec, packet: &Packet| {
         codec.decode(&mut BytesMut::from(&packet.to_bytes()[..]))
@@ -116,7 +117,7 @@ fn a_cluster_s_name_is_part_of_what_is_shown_and_without_one_nothing_changes() {
     let json = |secret: &Secret, lineman| {
         let secret_key = secret.clone();
         let worker = Login::Worker { worker_key: "B:0".into(), secret_key, lineman };
-        [worker, Login::Client { secret_key: secret.clone() }]
+        [worker, Login::Client { secret_key: secret.clone(), lineman }]
             .map(|login| String::from_utf8(Packet::from(login).body.to_vec()).unwrap())
     };
     let plain = Secret::new("k").in_cluster("");
@@ -125,7 +126,7 @@ fn a_cluster_s_name_is_part_of_what_is_shown_and_without_one_nothing_changes() {
     let named = Secret::new("k").in_cluster("chat");
     let bodies = [
         r#"{"worker_key":"B:0","secret_key":"chat:k","cluster":"chat","lineman":3}"#,
-        r#"{"secret_key":"chat:k","cluster":"chat"}"#,
+        r#"{"secret_key":"chat:k","cluster":"chat","lineman":3}"#,
     ];
     assert_eq!((json(&named, Some(3)), named.cluster()), (bodies.map(str::to_owned), "chat"));
     assert_eq!(Secret::default().in_cluster("chat").expose(), "chat:", "a name asks for itself");
@@ -136,9 +137,10 @@ fn a_cluster_s_name_is_part_of_what_is_shown_and_without_one_nothing_changes() {
             Command::GatewayClientConnect
         };
         let packet = Packet { body: Bytes::from(body), ..Packet::new(command, 0) };
-        let (Login::Worker { secret_key, .. } | Login::Client { secret_key }) =
+        let (Login::Worker { secret_key, lineman, .. } | Login::Client { secret_key, lineman }) =
             Login::try_from(packet).unwrap();
-        assert_eq!((secret_key.expose(), secret_key.cluster()), ("chat:k", "chat"));
+        let read = (secret_key.expose(), secret_key.cluster(), lineman);
+        assert_eq!(read, ("chat:k", "chat", Some(3)));
     }
     assert!(is_cluster_name("Chat-2_b.eu") && is_cluster_name(&"x".repeat(64)));
     for name in ["", "a:b", "a b", "é", "a\n", &"x".repeat(65)] {

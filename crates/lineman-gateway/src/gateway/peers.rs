@@ -15,9 +15,9 @@ use super::links::{Distance, Intake, Link, LinkOutlet};
 use super::outlet::Outlet;
 use super::told::Told;
 use crate::losses::Toll;
-use crate::secret;
+use crate::secret::{self, Objection};
 
-/// The version of the extension from which on a business is told why it is refused.
+/// The version of the extension from which on a peer is told why it is refused, and a client that it is taken.
 const TOLD: u32 = 3;
 
 impl<C: Outlet> Core<C> {
@@ -71,31 +71,50 @@ impl<C: Outlet> Core<C> {
     }
 
     fn log_in(&mut self, outlet: LinkOutlet, login: Login) {
-        let (Login::Worker { secret_key, .. } | Login::Client { secret_key }) = &login;
-        if let Some(problem) = secret::objection(&self.policy.secret_key, secret_key) {
-            return self.object(&*outlet, &login, problem);
+        let (Login::Worker { secret_key, lineman, .. } | Login::Client { secret_key, lineman }) =
+            &login;
+        let lineman = *lineman;
+        if let Some(objection) = secret::objection(&self.policy.secret_key, secret_key) {
+            return self.object(&*outlet, lineman, &objection);
         }
         self.strangers.leave(outlet.id());
         if let Some(peer) = self.peers.get_mut(&outlet.id()) {
             peer.authorised = true;
             peer.stranger = false;
         }
-        if let Login::Worker { worker_key, lineman, .. } = login {
-            self.open_link(outlet, &worker_key, lineman);
+        match login {
+            Login::Worker { worker_key, .. } => self.open_link(outlet, &worker_key, lineman),
+            Login::Client { .. } if lineman >= Some(TOLD) => {
+                let hello = Packet::from(Event::Hello(self.hello())).to_bytes();
+                if let Err(error) = outlet.send(&hello) {
+                    tracing::debug!(peer = %outlet.peer(), %error, "client not greeted");
+                }
+            }
+            Login::Client { .. } => {}
         }
     }
 
+    fn hello(&self) -> Hello {
+        let (epoch, share) = (self.identity.epoch.clone(), Some(self.policy.share));
+        Hello { version: EXTENSION_VERSION, epoch, share }
+    }
+
     /// Refuses a peer that is misconfigured, and says why to one that understands it.
-    fn object(&mut self, outlet: &dyn Outlet<Form = Bytes>, login: &Login, problem: String) {
+    fn object(
+        &mut self,
+        outlet: &dyn Outlet<Form = Bytes>,
+        lineman: Option<u32>,
+        objection: &Objection,
+    ) {
+        let problem = objection.to_string();
         self.strangers.leave(outlet.id());
         let peer = outlet.peer();
         if let Some(attempts) = self.strangers.refuse(peer.ip(), &problem, self.now) {
             tracing::warn!(%peer, problem, attempts, "peer of the inner port refused");
         }
-        if let Login::Worker { lineman, .. } = login
-            && *lineman >= Some(TOLD)
+        if lineman >= Some(TOLD)
             && let Err(error) =
-                outlet.send(&Packet::from(Event::Refused(problem.clone())).to_bytes())
+                outlet.send(&Packet::from(Event::Refused(objection.to_peer())).to_bytes())
         {
             tracing::debug!(%peer, %error, "refused without a word");
         }
@@ -116,10 +135,7 @@ impl<C: Outlet> Core<C> {
             link.distance = Distance::Near;
         }
         if link.extension {
-            let epoch = self.identity.epoch.clone();
-            let share = Some(self.policy.share);
-            let hello = Hello { version: EXTENSION_VERSION, epoch, share };
-            link.push_event(Event::Hello(hello), self.now);
+            link.push_event(Event::Hello(self.hello()), self.now);
         }
         if extension >= Some(3) {
             link.told = Some(Told::new(&self.clients.roll));

@@ -127,7 +127,8 @@ impl Queries {
         let connection =
             self.table.connect(gateway, &serve).map_err(|error| lost(error.to_string()))?;
         if !self.secret.is_empty() {
-            let login = Packet::from(Login::Client { secret_key: self.secret.clone() });
+            let login =
+                Packet::from(Login::Client { secret_key: self.secret.clone(), lineman: None });
             connection.send_encoded(login.to_bytes()).map_err(|error| lost(error.to_string()))?;
         }
         exchange.connection.replace(Some(connection));

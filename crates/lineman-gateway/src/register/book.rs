@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::rivals::Rivals;
-use crate::secret;
+use crate::secret::{self, Objection};
 use crate::strangers::Strangers;
 
 /// What a peer has shown itself to be.
@@ -126,8 +126,8 @@ impl Book {
         match Line::parse(line.as_bytes()) {
             Ok(Line::GatewayConnect { address, secret_key, lineman, epoch, explicit }) => {
                 let speaks = Speaks::of(lineman);
-                if let Some(problem) = secret::objection(&self.secret_key, &secret_key) {
-                    return object(&format!("gateway {address}"), problem, speaks);
+                if let Some(objection) = secret::objection(&self.secret_key, &secret_key) {
+                    return object(&format!("gateway {address}"), &objection, speaks);
                 }
                 if !explicit && let Some(text) = oddity(&address, from) {
                     self.due.push((peer, Reaction::Notice(text, speaks)));
@@ -135,8 +135,8 @@ impl Book {
                 self.announced(peer, Announced { address, epoch, from }, now)
             }
             Ok(Line::WorkerConnect { secret_key, lineman }) => {
-                if let Some(problem) = secret::objection(&self.secret_key, &secret_key) {
-                    return object("business", problem, Speaks::of(lineman));
+                if let Some(objection) = secret::objection(&self.secret_key, &secret_key) {
+                    return object("business", &objection, Speaks::of(lineman));
                 }
                 self.enter(peer, Role::Business(Speaks::of(lineman)));
                 Reaction::TellPeer
@@ -283,9 +283,9 @@ impl Book {
     }
 }
 
-fn object(what: &str, problem: String, speaks: Speaks) -> Reaction {
-    let text = format!("{what}: {problem}");
-    let line = Line::Refused { reason: problem, address_taken: false };
+fn object(what: &str, objection: &Objection, speaks: Speaks) -> Reaction {
+    let text = format!("{what}: {objection}");
+    let line = Line::Refused { reason: objection.to_peer(), address_taken: false };
     Reaction::Object(text, (speaks == Speaks::Extension).then(|| line.encode()))
 }
 
@@ -425,7 +425,8 @@ mod tests {
         let Reaction::Object(text, Some(said)) = reaction else { panic!("{reaction:?}") };
         let problem = r#"wrong cluster: its cluster is "game", and this one's is "chat""#;
         assert_eq!(text, format!("business: {problem}"));
-        assert!(said.contains(r#"\"game\""#) && !said.contains(":k"), "{said}");
+        let told = r#"it belongs to cluster \"chat\", not \"game\""#;
+        assert!(said.contains(told) && !said.contains(":k"), "{said}");
         assert_eq!(say(&mut book, 1, &business("chat")), Reaction::TellPeer);
         // One of PHP's has the name in its key.
         book.connected(2, Instant::now());

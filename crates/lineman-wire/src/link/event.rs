@@ -25,7 +25,7 @@ pub struct Client {
     pub session: Bytes,
 }
 
-/// The body of [`Command::Hello`].
+/// The body of [`Command::Hello`]: what a gateway says of itself to a business or client of ours that logs in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The version of the extension that the gateway speaks.

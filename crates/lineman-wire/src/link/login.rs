@@ -18,10 +18,13 @@ pub enum Login {
         /// Extension: the version the business speaks; PHP has none.
         lineman: Option<u32>,
     },
-    /// The peer sends commands and queries only; it repeats this before each of them.
+    /// The peer sends commands and queries only; PHP's repeats this before each of them.
     Client {
         /// The cluster's key.
         secret_key: Secret,
+        /// Extension 3: the version the client speaks; PHP has none. The gateway answers with
+        /// [`Hello`](super::Hello) or [`Event::Refused`](super::Event::Refused), before any reply.
+        lineman: Option<u32>,
     },
 }
 
@@ -42,6 +45,8 @@ struct ClientConnect<'a> {
     secret_key: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cluster: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lineman: Option<u32>,
 }
 
 fn shown(secret_key: Cow<'_, str>, cluster: Option<Cow<'_, str>>) -> Secret {
@@ -63,7 +68,8 @@ impl TryFrom<Packet> for Login {
             }
             Command::GatewayClientConnect => {
                 let body: ClientConnect<'_> = json::read(packet.command, &packet.body)?;
-                Ok(Self::Client { secret_key: shown(body.secret_key, body.cluster) })
+                let (secret_key, lineman) = (shown(body.secret_key, body.cluster), body.lineman);
+                Ok(Self::Client { secret_key, lineman })
             }
             other => Err(Error::UnexpectedCommand(other)),
         }
@@ -79,10 +85,10 @@ impl From<Login> for Packet {
                 let body = json::write(&WorkerConnect { worker_key, secret_key, cluster, lineman });
                 Self { body, ..Self::new(Command::WorkerConnect, 0) }
             }
-            Login::Client { secret_key } => {
+            Login::Client { secret_key, lineman } => {
                 let cluster = secret_key.cluster_name().map(Cow::from);
                 let secret_key = secret_key.expose().into();
-                let body = json::write(&ClientConnect { secret_key, cluster });
+                let body = json::write(&ClientConnect { secret_key, cluster, lineman });
                 Self { body, ..Self::new(Command::GatewayClientConnect, 0) }
             }
         }

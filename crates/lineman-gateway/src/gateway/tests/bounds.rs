@@ -55,7 +55,7 @@ fn a_client_that_does_not_read_is_closed_or_misses_messages() {
 
 #[test]
 fn without_the_key_no_peer_gets_in() {
-    let login = |key: &str| Login::Client { secret_key: Secret::new(key) };
+    let login = |key: &str| Login::Client { secret_key: Secret::new(key), lineman: None };
     let address = SocketAddr::from(([127, 0, 0, 1], 5000));
 
     let mut world = World::with("k", websocket_form);
@@ -77,14 +77,21 @@ fn without_the_key_no_peer_gets_in() {
 }
 
 #[test]
-fn a_business_of_ours_is_told_why_it_is_refused_and_one_of_php_s_is_not() {
+fn a_peer_of_ours_is_told_why_it_is_refused_and_one_of_php_s_is_not() {
     let mut world = World::with("k", websocket_form);
-    let ask = |world: &mut World, secret_key: Secret, lineman| {
+    let say = |world: &mut World, login: Login| {
         let peer = world.peer_from(SocketAddr::from(([10, 0, 0, 3], 5000)));
-        world.tell(&peer, Login::Worker { worker_key: "a:0".to_owned(), secret_key, lineman });
+        world.tell(&peer, login);
         let said: Vec<_> =
             peer.packets().into_iter().map(|packet| (packet.command, packet.body)).collect();
         (said, peer.close_reason())
+    };
+    let ask = |world: &mut World, secret_key: Secret, lineman| {
+        let client = Login::Client { secret_key: secret_key.clone(), lineman };
+        let business = Login::Worker { worker_key: "a:0".to_owned(), secret_key, lineman };
+        let (client, business) = (say(world, client), say(world, business));
+        assert_eq!(client, business);
+        business
     };
     let refused = |problem: &str| CloseReason::Protocol { code: 1008, problem: problem.to_owned() };
     let problem = "wrong secret key";
@@ -97,8 +104,20 @@ fn a_business_of_ours_is_told_why_it_is_refused_and_one_of_php_s_is_not() {
     assert_eq!(answer, (told(problem), Some(refused(problem))));
     let problem = r#"wrong cluster: its cluster is "game", and this one's is none"#;
     let answer = ask(&mut world, Secret::new("k").in_cluster("game"), Some(3));
-    assert_eq!(answer, (told(problem), Some(refused(problem))));
-    assert_eq!((world.gauge("refused_strangers"), world.gauge("links")), (5, 0));
+    let words = r#"it belongs to a cluster without a name, not to "game""#;
+    assert_eq!(answer, (told(words), Some(refused(problem))));
+    assert_eq!((world.gauge("refused_strangers"), world.gauge("links")), (10, 0));
+
+    // One that is right is greeted, and is no link all the same.
+    let greeted = |world: &mut World, lineman| {
+        let (said, closed) = say(world, Login::Client { secret_key: Secret::new("k"), lineman });
+        assert_eq!(closed, None);
+        said.into_iter().map(|(command, _)| command).collect::<Vec<_>>()
+    };
+    assert_eq!(greeted(&mut world, None), []);
+    assert_eq!(greeted(&mut world, Some(2)), []);
+    assert_eq!(greeted(&mut world, Some(3)), [Command::Hello]);
+    assert_eq!(world.gauge("links"), 0);
 }
 
 #[test]
@@ -125,7 +144,7 @@ fn strangers_are_few_and_the_oldest_gives_way() {
     let mut world = World::with("k", websocket_form);
     let address = SocketAddr::from(([127, 0, 0, 1], 5000));
     let known = world.peer_from(address);
-    world.tell(&known, Login::Client { secret_key: Secret::new("k") });
+    world.tell(&known, Login::Client { secret_key: Secret::new("k"), lineman: None });
     let stranger = |world: &mut World| {
         world.now += Duration::from_millis(250);
         world.peer_from(address)
@@ -158,7 +177,7 @@ fn what_is_no_packet_before_the_key_is_a_refusal_and_behind_it_none() {
     world.lose_by(&guesser, fault());
     assert_eq!(world.gauge("refused_strangers"), 3, "it is counted once");
     let known = world.peer_from(address);
-    world.tell(&known, Login::Client { secret_key: Secret::new("k") });
+    world.tell(&known, Login::Client { secret_key: Secret::new("k"), lineman: None });
     world.lose_by(&known, fault());
     assert_eq!((world.gauge("refused_strangers"), world.gauge("strangers")), (3, 0));
 }
