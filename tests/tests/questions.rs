@@ -1,5 +1,6 @@
 //! Questions to a cluster of which a part does not answer: what is known comes at once, with what is missing.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use lineman_client::{Cluster, Error};
 use lineman_testkit::{Client, Port, Status, within};
 use lineman_tests::alone;
-use lineman_tests::programs::{Server, part_of_cluster};
+use lineman_tests::programs::{Server, cluster, part_of_cluster};
 use lineman_tests::raw::Raw;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -105,6 +106,30 @@ async fn a_client_of_the_cluster_names_what_is_missing() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn an_answer_longer_than_a_packet_comes_in_parts() -> Result<()> {
+    const EACH: usize = 3 * 1024 * 1024;
+    let server = cluster()?.started().await?;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(server.client().await?);
+    }
+    let register = server.register.as_ref().context("a register")?.address();
+    let sessions = tokio::task::spawn_blocking(move || {
+        let mut cluster = Cluster::new(register).timeout(Duration::from_mins(1));
+        while cluster.client_ids()?.complete()?.len() < 4 {}
+        let session = BTreeMap::from([("text", "x".repeat(EACH))]);
+        for client in cluster.client_ids()?.complete()? {
+            cluster.set_session(client, &session)?;
+        }
+        let sessions = cluster.sessions::<BTreeMap<String, String>>()?.complete()?;
+        anyhow::Ok(sessions.values().map(|session| session["text"].len()).collect::<Vec<_>>())
+    });
+    let sessions = within("the sessions", sessions).await???;
+    ensure!(sessions == [EACH; 4], "{sessions:?}");
+    Ok(())
+}
+
 /// Returns an address whose kernel drops what comes: its backlog is full, and nothing accepts.
 async fn swallows() -> Result<(SocketAddr, (TcpListener, Vec<TcpStream>))> {
     let socket = TcpSocket::new_v4()?;
@@ -135,6 +160,16 @@ async fn a_check_of_the_cluster_says_which_address_refuses() -> Result<()> {
     gateway.resume();
     ensure!(hangs.stdout.matches("takes our key").count() == 1, "{hangs}");
     ensure!(hangs.stderr.contains("did not answer within 1 s"), "{hangs}");
+
+    // A program whose settings are wrong has a line for each address that says so.
+    let refused = async |name: &str, value: &str, reason: &str| {
+        let other = part_of_cluster("gateway", &parts.register)?.knob(name, value);
+        let said = other.program.run(&["check", "--cluster"]).await?.expect_code(1)?;
+        ensure!(said.stderr.contains(&format!("register {address} refuses: {reason}")), "{said}");
+        anyhow::Ok(())
+    };
+    refused("CLUSTER_NAME", "b", "it belongs to a cluster without a name, not to \"b\"").await?;
+    refused("CLUSTER_SECRET", "wrong", "wrong secret key").await?;
 
     parts.middle.program.stop().await?;
     let gone = format!("error: register {address}: Connection refused");

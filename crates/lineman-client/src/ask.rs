@@ -25,7 +25,7 @@ impl Cluster {
     /// No answer.
     pub fn is_online(&mut self, client: ClientId) -> Result<bool, Error> {
         let query = Query::IsOnline { connection_id: client.connection_id };
-        let answer = self.ask_of(client, query)?;
+        let answer = self.ask_of(client, &query)?;
         Ok(answer.count().map_err(unreadable(&answer))? > 0)
     }
 
@@ -36,7 +36,7 @@ impl Cluster {
     pub fn uid_by_client_id(&mut self, client: ClientId) -> Result<Option<String>, Error> {
         let conditions = vec![Condition::Connections(vec![client.connection_id])];
         let query = Query::Select(Select { fields: vec![Field::Uid], conditions });
-        let answer = self.ask_of(client, query)?;
+        let answer = self.ask_of(client, &query)?;
         let uids = answer.uids().map_err(unreadable(&answer))?;
         Ok(uids.into_iter().find(|(id, _)| *id == client).map(|(_, uid)| uid))
     }
@@ -50,7 +50,7 @@ impl Cluster {
         T: DeserializeOwned + Default + 'static,
     {
         let query = Query::Session { connection_id: client.connection_id };
-        let answer = self.ask_of(client, query)?;
+        let answer = self.ask_of(client, &query)?;
         let bytes = answer.session().map_err(unreadable(&answer))?;
         bytes.map(|bytes| session::decode(bytes).map_err(Error::Session)).transpose()
     }
@@ -59,7 +59,9 @@ impl Cluster {
 /// Questions to the whole cluster: all gateways side by side.
 ///
 /// What is known comes back with what is missing ([`Answers`]): `cluster.client_count()?.value`, or
-/// `cluster.client_count()?.complete()?` where only all of it will do. An answer has at most 10 MiB.
+/// `cluster.client_count()?.complete()?` where only all of it will do. A gateway of ours gives long answers in parts;
+/// a client that comes or goes meanwhile may be missing. All parts of a gateway, or the one answer of a gateway of
+/// PHP's, have at most 64 MiB ([`Error::AnswerTooLong`]) and the time of the whole call.
 ///
 /// An error is the caller's, or that no register has ever answered ([`Cluster::gateways`]).
 impl Cluster {
@@ -97,7 +99,7 @@ impl Cluster {
         uid: impl Display,
     ) -> Result<Answers<Vec<ClientId>>, Error> {
         let query = Query::ClientIdsByUid { uid: Bytes::from(uid.to_string()) };
-        self.ask_all(query, GatewayAnswer::client_ids)
+        self.ask_all(&query, GatewayAnswer::client_ids)
     }
 
     /// Returns the clients of each of some uids; none for one that is not online.
@@ -111,7 +113,7 @@ impl Cluster {
         let uids = uids.iter().map(|uid| Name::Text(uid.to_string())).collect::<Vec<_>>();
         let mut all: BTreeMap<String, Vec<ClientId>> = with_names(&uids);
         let query = Query::BatchClientIdsByUid { uids };
-        Ok(self.ask_all(query, GatewayAnswer::client_ids_by_name)?.map(|found| {
+        Ok(self.ask_all(&query, GatewayAnswer::client_ids_by_name)?.map(|found| {
             for (uid, ids) in found {
                 all.entry(uid).or_default().extend(ids);
             }
@@ -146,7 +148,7 @@ impl Cluster {
         let groups = names(groups)?;
         let mut all: BTreeMap<String, u64> = with_names(&groups);
         let query = Query::BatchClientCountByGroup { groups };
-        Ok(self.ask_all(query, GatewayAnswer::counts)?.map(|found| {
+        Ok(self.ask_all(&query, GatewayAnswer::counts)?.map(|found| {
             for (group, count) in found {
                 *all.entry(group).or_default() += count;
             }
@@ -170,7 +172,18 @@ impl Cluster {
         &mut self,
         group: impl Display,
     ) -> Result<Answers<Vec<ClientId>>, Error> {
-        self.select_ids(in_group(group)?)
+        self.client_ids_in_groups(&[group])
+    }
+
+    /// Returns the clients that are in one of some groups, each once.
+    ///
+    /// # Errors
+    /// [`Error::EmptyName`], or names that are too long.
+    pub fn client_ids_in_groups(
+        &mut self,
+        groups: &[impl Display],
+    ) -> Result<Answers<Vec<ClientId>>, Error> {
+        self.select_ids(in_groups(groups)?)
     }
 
     /// Returns the clients of each group.
@@ -205,7 +218,18 @@ impl Cluster {
         &mut self,
         group: impl Display,
     ) -> Result<Answers<BTreeSet<String>>, Error> {
-        self.select_uids(in_group(group)?)
+        self.uids_in_groups(&[group])
+    }
+
+    /// Returns the uids that have a client in one of some groups.
+    ///
+    /// # Errors
+    /// [`Error::EmptyName`], or names that are too long.
+    pub fn uids_in_groups(
+        &mut self,
+        groups: &[impl Display],
+    ) -> Result<Answers<BTreeSet<String>>, Error> {
+        self.select_uids(in_groups(groups)?)
     }
 
     /// Returns the uids of each group; a group whose clients have none is there, without any.
@@ -227,7 +251,7 @@ impl Cluster {
     /// # Errors
     /// No register.
     pub fn groups(&mut self) -> Result<Answers<BTreeSet<String>>, Error> {
-        let names = self.ask_all(Query::GroupIds, GatewayAnswer::names)?;
+        let names = self.ask_all(&Query::GroupIds, GatewayAnswer::names)?;
         Ok(names.map(|names| names.into_iter().collect()))
     }
 
@@ -242,7 +266,7 @@ impl Cluster {
     where
         T: DeserializeOwned + Default + 'static,
     {
-        self.sessions_of(Query::ClientSessionsByGroup { group: name(group)?.to_bytes() })
+        self.sessions_of(&Query::ClientSessionsByGroup { group: name(group)?.to_bytes() })
     }
 
     /// Returns the sessions of all clients.
@@ -253,7 +277,7 @@ impl Cluster {
     where
         T: DeserializeOwned + Default + 'static,
     {
-        self.sessions_of(Query::AllClientSessions)
+        self.sessions_of(&Query::AllClientSessions)
     }
 }
 
@@ -261,11 +285,11 @@ impl Cluster {
 impl Cluster {
     fn count(&mut self, group: Bytes) -> Result<Answers<u64>, Error> {
         let query = Query::ClientCountByGroup { group };
-        let counts = self.ask_all(query, |answer| Ok(vec![answer.count()?]))?;
+        let counts = self.ask_all(&query, |answer| Ok(vec![answer.count()?]))?;
         Ok(counts.map(|counts| counts.iter().sum()))
     }
 
-    fn sessions_of<T>(&mut self, query: Query) -> Result<Answers<BTreeMap<ClientId, T>>, Error>
+    fn sessions_of<T>(&mut self, query: &Query) -> Result<Answers<BTreeMap<ClientId, T>>, Error>
     where
         T: DeserializeOwned + Default + 'static,
     {
@@ -281,12 +305,12 @@ impl Cluster {
         &mut self,
         conditions: Vec<Condition>,
     ) -> Result<Answers<BTreeSet<String>>, Error> {
-        let uids = self.ask_all(select(Field::Uid, conditions), GatewayAnswer::uids)?;
+        let uids = self.ask_all(&select(Field::Uid, conditions), GatewayAnswer::uids)?;
         Ok(uids.map(|uids| uids.into_iter().map(|(_, uid)| uid).collect()))
     }
 
     fn select_ids(&mut self, conditions: Vec<Condition>) -> Result<Answers<Vec<ClientId>>, Error> {
-        let rows = self.ask_all(select(Field::Uid, conditions), GatewayAnswer::by_client)?;
+        let rows = self.ask_all(&select(Field::Uid, conditions), GatewayAnswer::by_client)?;
         Ok(rows.map(|rows| rows.into_iter().map(|(client, _)| client).collect()))
     }
 
@@ -294,21 +318,20 @@ impl Cluster {
     fn members(&mut self) -> Result<Answers<Vec<Member>>, Error> {
         let fields = vec![Field::Groups, Field::Uid];
         let query = Query::Select(Select { fields, conditions: Vec::new() });
-        self.ask_all(query, GatewayAnswer::members)
+        self.ask_all(&query, GatewayAnswer::members)
     }
 }
 
 impl Cluster {
     /// Asks a client's gateway.
-    fn ask_of(&mut self, client: ClientId, query: Query) -> Result<GatewayAnswer, Error> {
-        let (call, question) = (self.call(), encode(query)?);
+    fn ask_of(&mut self, client: ClientId, query: &Query) -> Result<GatewayAnswer, Error> {
+        let call = self.call();
         let Self { reach, secret_key, .. } = self;
-        let mut answers = reach.ask(&[gateway_of(client)], &question, secret_key, &call);
+        let mut answers = reach.ask(&[gateway_of(client)], query, secret_key, &call);
+        let answer = answers.value.pop().and_then(|mut parts| parts.pop());
         match answers.missing.pop() {
             Some(missing) => Err(missing.reason),
-            None => {
-                Ok(answers.value.pop().expect("a gateway that was asked answers, or is missing"))
-            }
+            None => Ok(answer.expect("a gateway that was asked answers, or is missing")),
         }
     }
 
@@ -316,20 +339,22 @@ impl Cluster {
     /// missing.
     fn ask_all<T>(
         &mut self,
-        query: Query,
+        query: &Query,
         read: impl Fn(&GatewayAnswer) -> Result<Vec<T>, link::Error>,
     ) -> Result<Answers<Vec<T>>, Error> {
-        let (call, question) = (self.call(), encode(query)?);
+        // What is too long for a packet is the caller's error, and no gateway's.
+        encode(query.clone())?;
+        let call = self.call();
         let gateways = self.list(&call)?;
         let Self { reach, secret_key, .. } = self;
-        let answers = reach.ask(&gateways, &question, secret_key, &call);
+        let answers = reach.ask(&gateways, query, secret_key, &call);
         let Answers { value, mut missing, asked } = answers;
         let mut all = Vec::new();
-        for answer in value {
-            let gateway = answer.gateway;
-            match read(&answer) {
-                Ok(items) => all.extend(items),
-                Err(source) => {
+        for parts in value {
+            let read = |part| read(part).map_err(|source| (part.gateway, source));
+            match parts.iter().map(read).collect::<Result<Vec<_>, _>>() {
+                Ok(parts) => all.extend(parts.into_iter().flatten()),
+                Err((gateway, source)) => {
                     missing.push(Missing { gateway, reason: Error::Reply { gateway, source } });
                 }
             }
@@ -342,8 +367,9 @@ fn select(field: Field, conditions: Vec<Condition>) -> Query {
     Query::Select(Select { fields: vec![field], conditions })
 }
 
-fn in_group(group: impl Display) -> Result<Vec<Condition>, Error> {
-    Ok(vec![Condition::Groups(vec![name(group)?])])
+/// Returns the condition to be in one of some groups.
+fn in_groups(groups: &[impl Display]) -> Result<Vec<Condition>, Error> {
+    Ok(vec![Condition::Groups(names(groups)?)])
 }
 
 /// Returns an entry for each name, so that what no gateway knows is there as well.

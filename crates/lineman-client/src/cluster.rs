@@ -21,7 +21,10 @@ const LIST_AGE: Duration = Duration::from_secs(1);
 /// is not tried again for some seconds: calls that need it fail at once, or lack it.
 pub struct Cluster {
     registers: Vec<KnownRegister>,
+    /// What we show: the key, in the cluster of that name.
     pub(crate) secret_key: Secret,
+    key: Secret,
+    name: String,
     pub(crate) limits: CallLimits,
     listed: Option<(Instant, Vec<SocketAddr>)>,
     pub(crate) reach: Gateways,
@@ -33,6 +36,8 @@ impl Cluster {
         Self {
             registers: vec![KnownRegister::new(register.into())],
             secret_key: Secret::default(),
+            key: Secret::default(),
+            name: String::new(),
             limits: CallLimits::default(),
             listed: None,
             reach: Gateways::default(),
@@ -49,8 +54,19 @@ impl Cluster {
 
     /// Sets the cluster's key. Default none.
     #[must_use]
-    pub fn secret_key(mut self, key: impl Into<String>) -> Self {
-        self.secret_key = Secret::new(key);
+    pub fn secret_key(mut self, key: impl Into<Secret>) -> Self {
+        self.key = key.into();
+        self.secret_key = self.key.clone().in_cluster(&self.name);
+        self
+    }
+
+    /// Sets the cluster's name, where registers and gateways were given one, so that a cluster of another name
+    /// refuses us. Default none; what is no name (see [`is_cluster_name`](crate::is_cluster_name)) is refused by
+    /// all.
+    #[must_use]
+    pub fn cluster_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self.secret_key = self.key.clone().in_cluster(&self.name);
         self
     }
 
@@ -82,8 +98,8 @@ impl Cluster {
     /// answers, these are the ones they knew last.
     ///
     /// # Errors
-    /// No register has ever answered: [`Error::Register`], [`Error::RegisterTimeout`], [`Error::NoList`];
-    /// [`Error::NoRegister`] of several.
+    /// No register has ever answered: [`Error::Register`], [`Error::RegisterTimeout`], [`Error::NoList`],
+    /// [`Error::RegisterRefused`]; [`Error::NoRegister`] of several.
     pub fn gateways(&mut self) -> Result<Vec<SocketAddr>, Error> {
         self.list(&self.call())
     }

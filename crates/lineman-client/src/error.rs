@@ -43,6 +43,14 @@ pub enum Error {
         /// As it was configured.
         address: String,
     },
+    /// A register of ours has said why it does not take us: another cluster, a wrong key.
+    #[error("register {address} refuses: {reason}")]
+    RegisterRefused {
+        /// As it was configured.
+        address: String,
+        /// In the register's words.
+        reason: String,
+    },
     /// A register does not list gateways that are there, or should be.
     #[error("register {address} does not list {}", listed(.missing))]
     Unlisted {
@@ -83,11 +91,22 @@ pub enum Error {
         /// How long ago we gave up.
         since: Duration,
     },
-    /// A gateway has closed the connection when we introduced ourselves.
-    #[error("gateway {gateway} refused us (hint: is the secret key right?)")]
+    /// A gateway does not take us: another cluster, a wrong key. One of PHP's closes the connection without a
+    /// word.
+    #[error("gateway {gateway} refuses: {reason}")]
     Refused {
         /// Which one.
         gateway: SocketAddr,
+        /// In the gateway's words, or ours if it gave none.
+        reason: String,
+    },
+    /// A gateway's answer is longer than any that is waited for.
+    #[error("gateway {gateway} has an answer of more than {limit} bytes")]
+    AnswerTooLong {
+        /// Which one.
+        gateway: SocketAddr,
+        /// The limit, in bytes.
+        limit: usize,
     },
     /// A gateway's answer cannot be read, or is of another kind than the question asks for.
     #[error("gateway {gateway} gave an answer of no use: {source}")]
@@ -140,6 +159,12 @@ impl Error {
 /// Returns whether the operating system says that the time has passed; a socket says it in two ways.
 pub(crate) fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
+/// Returns whether the peer has ended the connection; it resets one that it has not read to its end.
+pub(crate) fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::UnexpectedEof | Kind::ConnectionReset | Kind::BrokenPipe)
 }
 
 fn joined(problems: &[Error]) -> String {

@@ -21,6 +21,25 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! Toward `GatewayWorker`'s registers and gateways it is what `GatewayClient` is in PHP:
+//!
+//! | there | here |
+//! |---|---|
+//! | `sendToAll` with a list of ids, or with `exclude` | [`Cluster::send_to_clients`], [`Cluster::send_to_all_except`] |
+//! | `sendToClient`, `sendToUid`, `sendToGroup` with one or a list | [`Cluster::send_to_client`], [`Cluster::send_to_uids`], [`Cluster::send_to_groups_except`] … |
+//! | the argument `raw` | [`Body::Raw`] as the message |
+//! | `closeClient($id, $message)`, `destoryClient` | [`Cluster::close_client_with`], [`Cluster::destroy_client`] |
+//! | `bindUid`, `unbindUid`, `joinGroup`, `leaveGroup`, `ungroup` | [`Cluster::bind_uid`] … |
+//! | `setSession`, `updateSession`, `getSession` | [`Cluster::set_session`], [`Cluster::update_session`], [`Cluster::session`] |
+//! | `getAllClientSessions`, `getClientSessionsByGroup` | [`Cluster::sessions`], [`Cluster::sessions_in_group`] |
+//! | `isOnline`, `isUidOnline`, `isUidsOnline` | [`Cluster::is_online`], [`Cluster::is_uid_online`], [`Cluster::online_uids`] |
+//! | `getClientIdByUid`, `batchGetClientIdByUid`, `getUidByClientId` | [`Cluster::client_ids_by_uid`], [`Cluster::client_ids_by_uids`], [`Cluster::uid_by_client_id`] |
+//! | `getAllClientIdList`, `getClientIdListByGroup` with one or a list | [`Cluster::client_ids`], [`Cluster::client_ids_in_groups`] |
+//! | `getAllClientIdCount`, `getClientIdCountByGroup`, `batchGetClientIdCountByGroup` | [`Cluster::client_count`], [`Cluster::client_count_in_group`], [`Cluster::client_counts_in_groups`] |
+//! | `getAllUidList`, `getUidListByGroup`, and their counts | [`Cluster::uids`], [`Cluster::uids_in_groups`], and `len` |
+//! | `getAllGroupIdList` | [`Cluster::groups`] |
+//! | `getAllGroupClientIdList`, `getAllGroupUidList`, and their counts | [`Cluster::client_ids_by_group`], [`Cluster::uids_by_group`], and `len` |
 
 mod cluster;
 mod send;
@@ -35,7 +54,7 @@ mod error;
 pub use check::{Checked, CheckedKind};
 pub use cluster::Cluster;
 pub use error::{Error, LateStep};
-pub use lineman_wire::link::{Body, ClientId, Incomplete, Missing};
+pub use lineman_wire::link::{Body, ClientId, Incomplete, Missing, Secret, is_cluster_name};
 
 /// What is known from the gateways of the cluster, and which of them gave no answer.
 pub type Answers<T> = lineman_wire::link::Answers<T, Error>;

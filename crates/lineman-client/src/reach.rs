@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lineman_wire::link::{ClientId, GatewayAnswer, Missing, Secret};
+use lineman_wire::link::{ClientId, GatewayAnswer, Missing, Query, Secret};
 
 use crate::gateway::Gateway;
 use crate::limits::CallClock;
@@ -76,22 +76,22 @@ impl Gateways {
         self.run(jobs, done, key, call, send).map(|_| ())
     }
 
-    /// Asks each gateway.
+    /// Asks each gateway; its answer is whole, or comes in parts.
     pub(crate) fn ask(
         &mut self,
         gateways: &[SocketAddr],
-        question: &Bytes,
+        query: &Query,
         key: &Secret,
         call: &CallClock,
-    ) -> Answers<Vec<GatewayAnswer>> {
+    ) -> Answers<Vec<Vec<GatewayAnswer>>> {
         let (mut jobs, mut done) = (Vec::new(), Vec::new());
         for &address in gateways {
-            match self.job(address, question.clone()) {
+            match self.job(address, Bytes::new()) {
                 Ok(job) => jobs.push(job),
                 Err(error) => done.push(Done { address, gateway: None, outcome: Err(error) }),
             }
         }
-        let ask = |gateway: &mut Gateway, question: &[u8]| gateway.ask(question, call);
+        let ask = |gateway: &mut Gateway, _: &[u8]| gateway.ask(query, call);
         self.run(jobs, done, key, call, ask)
     }
 

@@ -7,15 +7,15 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 use std::{io, thread};
 
-use lineman_wire::link::Secret;
 use lineman_wire::link::register::Line;
+use lineman_wire::link::{EXTENSION_VERSION, Secret};
 
 use crate::Error;
-use crate::error::{LateStep, is_late};
+use crate::error::{LateStep, is_end, is_late};
 use crate::limits::{CallClock, CallLimits};
 
-/// A list of ten thousand gateways is a quarter of this.
-const MAX_LINE: usize = 1024 * 1024;
+/// How much a register may say until the list has come. A list of ten thousand gateways is a quarter of this.
+const MOST_SAID: usize = 1024 * 1024;
 
 /// A register, and how it was when it was last asked.
 #[derive(Debug)]
@@ -130,12 +130,15 @@ pub(crate) fn gateways(
     let meanings =
         meanings.map_err(|source| Error::Name { address: address.to_owned(), source })?;
     let stream = connect(meanings, call).map_err(failed(LateStep::Connect, connect_limit))?;
-    let line = ask(&stream, secret_key, call).map_err(failed(LateStep::Answer, answer))?;
-    match Line::parse(&line) {
-        Ok(Line::BroadcastAddresses { addresses, .. }) => {
+    let said = ask(&stream, secret_key, call).map_err(failed(LateStep::Answer, answer))?;
+    match said {
+        Some(Line::BroadcastAddresses { addresses, .. }) => {
             Ok(addresses.iter().filter_map(|address| address.parse().ok()).collect())
         }
-        Ok(_) | Err(_) => Err(Error::NoList { address: address.to_owned() }),
+        Some(Line::Refused { reason, .. }) => {
+            Err(Error::RegisterRefused { address: address.to_owned(), reason })
+        }
+        _ => Err(Error::NoList { address: address.to_owned() }),
     }
 }
 
@@ -151,18 +154,29 @@ fn connect(meanings: impl Iterator<Item = SocketAddr>, call: &CallClock) -> io::
     outcome
 }
 
-/// Asks for the list; returns a line, or what came of it.
-fn ask(stream: &TcpStream, secret_key: &Secret, call: &CallClock) -> io::Result<Vec<u8>> {
-    let question = Line::WorkerConnect { secret_key: secret_key.clone(), lineman: None };
+/// Asks for the list; returns the line that says it, or why we do not get it, or none if the register has ended the
+/// connection before.
+fn ask(stream: &TcpStream, secret_key: &Secret, call: &CallClock) -> io::Result<Option<Line>> {
+    let question =
+        Line::WorkerConnect { secret_key: secret_key.clone(), lineman: Some(EXTENSION_VERSION) };
     call.write(stream, format!("{}\n", question.encode()).as_bytes())?;
-    let (mut line, mut chunk) = (Vec::new(), [0; 4096]);
-    while !line.ends_with(b"\n") && line.len() < MAX_LINE {
+    let (mut said, mut chunk, mut done) = (Vec::new(), [0; 4096], 0);
+    while said.len() < MOST_SAID {
         match call.read(stream, &mut chunk) {
-            Ok(count) => line.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Ok(count) => said.extend_from_slice(chunk.get(..count).unwrap_or_default()),
             // It refuses us: what it has said is no list.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(error) if is_end(&error) => break,
             Err(error) => return Err(error),
         }
+        while let Some(rest) = said.get(done..)
+            && let Some(end) = rest.iter().position(|&byte| byte == b'\n')
+        {
+            match Line::parse(rest.get(..end).unwrap_or_default()) {
+                // One of ours may say more than that.
+                Ok(Line::Alive { .. } | Line::Notice { .. }) => done += end + 1,
+                line => return Ok(line.ok()),
+            }
+        }
     }
-    Ok(line)
+    Ok(None)
 }

@@ -111,6 +111,23 @@ impl Cluster {
         self.order_all(Order::SendToGroup { groups, exclude: Vec::new(), message })
     }
 
+    /// Sends a message to the clients of several groups but these; one that is in two of them gets it twice.
+    ///
+    /// # Errors
+    /// As [`Cluster::send_to_uid`].
+    pub fn send_to_groups_except(
+        &mut self,
+        groups: &[impl Display],
+        message: impl Into<Body>,
+        except: &[ClientId],
+    ) -> Result<(), Error> {
+        let (groups, message) = (names(groups)?, message.into());
+        self.order_all_except(except, |exclude| {
+            let (groups, message) = (groups.clone(), message.clone());
+            Order::SendToGroup { groups, exclude, message }
+        })
+    }
+
     /// Sends a message to every client of a group but these.
     ///
     /// # Errors
@@ -121,11 +138,7 @@ impl Cluster {
         message: impl Into<Body>,
         except: &[ClientId],
     ) -> Result<(), Error> {
-        let (groups, message) = (names(&[group])?, message.into());
-        self.order_all_except(except, |exclude| {
-            let (groups, message) = (groups.clone(), message.clone());
-            Order::SendToGroup { groups, exclude, message }
-        })
+        self.send_to_groups_except(&[group], message, except)
     }
 
     /// Sends a message to one client.

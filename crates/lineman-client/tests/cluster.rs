@@ -9,8 +9,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use lineman_client::{Checked, CheckedKind, ClientId, Cluster, Error};
-use peers::{gateway, register};
+use lineman_client::{Body, Checked, CheckedKind, ClientId, Cluster, Error};
+use lineman_wire::php::Array;
+use peers::{Kind, gateway, gateway_of, register, register_that_refuses};
+
+/// PHP's gateways read past what they do not know of it.
+const LOGIN: &str = r#"GatewayClientConnect 0 {"secret_key":"k","lineman":3}"#;
 
 fn next(packets: &mpsc::Receiver<String>) -> String {
     packets.recv_timeout(Duration::from_secs(10)).expect("a packet")
@@ -24,7 +28,7 @@ fn messages_reach_every_gateway_on_kept_connections() {
     cluster.send_to_uid(42, "to 42").unwrap();
     cluster.send_to_group("room", String::from("to all there")).unwrap();
     for packets in [&at_first, &at_second] {
-        assert_eq!(next(packets), r#"GatewayClientConnect 0 {"secret_key":"k"}"#);
+        assert_eq!(next(packets), LOGIN);
         assert_eq!(next(packets), "IsOnline 0 ", "asks whether the key is right");
         assert_eq!(next(packets), "SendToAll 0 hello");
         assert_eq!(next(packets), r#"SendToUid 0 ["42"]to 42"#);
@@ -43,6 +47,8 @@ fn one_client_is_its_gateway_s_business_alone() {
     cluster.close_client_with(client, "bye").unwrap();
     cluster.close_client(client).unwrap();
     assert!(cluster.is_online(client).unwrap());
+    assert_eq!(next(&packets), r#"GatewayClientConnect 0 {"secret_key":"","lineman":3}"#);
+    assert_eq!(next(&packets), "IsOnline 0 ");
     assert_eq!(next(&packets), "SendToOne 9 hello");
     assert_eq!(next(&packets), "Kick 9 bye");
     assert_eq!(next(&packets), "Kick 9 N;");
@@ -77,7 +83,8 @@ fn a_wrong_key_is_an_error() {
     assert!(matches!(cluster.send_to_all("hello"), Err(Error::NoList { .. })));
     let client = ClientId::new(Ipv4Addr::LOCALHOST, address.port(), 9);
     let error = cluster.send_to_client(client, "hello").unwrap_err();
-    assert!(matches!(error, Error::Refused { gateway } if gateway == address), "{error}");
+    assert!(matches!(error, Error::Refused { gateway, .. } if gateway == address), "{error}");
+    assert!(error.to_string().ends_with("(hint: is the secret key right?)"), "{error}");
 }
 
 #[test]
@@ -99,8 +106,13 @@ fn everything_can_be_done_to_a_client() {
     cluster.send_to_clients(&[client], "to some").unwrap();
     cluster.send_to_all_except("to others", &[client]).unwrap();
     cluster.send_to_group_except("room", "to others there", &[client]).unwrap();
+    cluster.send_to_groups_except(&["a", "b"], "to others of both", &[client]).unwrap();
+    cluster.send_to_client(client, Body::Raw(b"\x81\x02hi"[..].into())).unwrap();
+    cluster.send_to_client(client, vec![0x80]).unwrap();
+    cluster.send_to_client(client, Array::from_iter([("n", 5)])).unwrap();
+    cluster.close_client_with(client, "bye").unwrap();
     let expected = [
-        r#"GatewayClientConnect 0 {"secret_key":"k"}"#,
+        LOGIN,
         "IsOnline 0 ",
         "BindUid 9 ada",
         "UnbindUid 9 ",
@@ -115,6 +127,11 @@ fn everything_can_be_done_to_a_client() {
         r#"SendToAll 0 {"connections":{"9":9}}to some"#,
         r#"SendToAll 0 {"exclude":{"9":9}}to others"#,
         r#"SendToGroup 0 {"group":["room"],"exclude":{"9":9}}to others there"#,
+        r#"SendToGroup 0 {"group":["a","b"],"exclude":{"9":9}}to others of both"#,
+        "SendToOne 9 \u{fffd}\u{2}hi",
+        "SendToOne 9 \u{fffd}",
+        r#"SendToOne 9 a:1:{s:1:"n";i:5;}"#,
+        "Kick 9 bye",
     ];
     assert_eq!(expected.map(|_| next(&packets)), expected);
 }
@@ -140,11 +157,56 @@ fn everything_can_be_asked() {
     assert_eq!(cluster.client_ids_in_group("room").unwrap().value, [client]);
     assert_eq!(cluster.client_ids_by_group().unwrap().value["room"], [client]);
     assert_eq!(cluster.uids().unwrap().value, names(&["ada"]));
+    assert_eq!(cluster.client_ids_in_groups(&["room", "x"]).unwrap().value, [client]);
     assert_eq!(cluster.uids_in_group("room").unwrap().value, names(&["ada"]));
+    assert_eq!(cluster.uids_in_groups(&["room", "x"]).unwrap().value, names(&["ada"]));
     assert_eq!(cluster.uids_by_group().unwrap().value["room"], names(&["ada"]));
     assert_eq!(cluster.groups().unwrap().value, names(&["room"]));
     assert_eq!(cluster.sessions::<Session>().unwrap().value[&client], session);
     assert_eq!(cluster.sessions_in_group::<Session>("room").unwrap().value[&client], session);
+}
+
+#[test]
+fn a_long_answer_of_a_gateway_of_ours_comes_in_parts() {
+    let (address, packets) = gateway_of(Kind::Ours { part: 0 });
+    let mut cluster = Cluster::new(register(&[address])).secret_key("k");
+    let ids = cluster.client_ids_by_uid("ada").unwrap().complete().unwrap();
+    let ids: Vec<_> = ids.into_iter().map(|id| id.connection_id).collect();
+    assert_eq!(ids, [9, 9, 9], "three parts of one client each");
+    let asked: Vec<_> = (0..5).map(|_| next(&packets)).collect();
+    assert_eq!(asked[..2], [LOGIN, "IsOnline 0 "]);
+    assert_eq!(asked[2..5], ["Page 0 ada\u{f}", "Page 1 ada\u{f}", "Page 2 ada\u{f}"]);
+    // A short one comes whole.
+    assert_eq!(cluster.client_count().unwrap().complete().unwrap(), 7);
+    assert_eq!(next(&packets), "GetClientCountByGroup 0 ");
+}
+
+#[test]
+fn an_answer_without_an_end_is_given_up() {
+    let (endless, _packets) = gateway_of(Kind::Ours { part: 8 * 1024 * 1024 });
+    let cluster = Cluster::new(register(&[endless])).secret_key("k");
+    let missing = cluster.timeout(Duration::from_mins(1)).client_ids().unwrap().missing;
+    let limit = 64 * 1024 * 1024;
+    assert!(
+        matches!(missing[0].reason, Error::AnswerTooLong { gateway, limit: l } if (gateway, l) == (endless, limit)),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn who_refuses_says_why() {
+    let (address, _packets) = gateway_of(Kind::Refuses);
+    let register = register_that_refuses();
+    let mut cluster = Cluster::new(&register).secret_key("k").cluster_name("a");
+    let error = cluster.client_count().unwrap_err().to_string();
+    let reason = r#"it belongs to cluster "b", not "a""#;
+    assert_eq!(error, format!("register {register} refuses: {reason}"));
+    let error = cluster.is_online(ClientId::new(Ipv4Addr::LOCALHOST, address.port(), 9));
+    let said = error.unwrap_err().to_string();
+    assert_eq!(said, format!("gateway {address} refuses: {reason}"));
+    let said = |checked: &Checked| checked.outcome.as_ref().unwrap_err().to_string();
+    let checked: Vec<_> = cluster.check(&[address]).iter().map(said).collect();
+    assert!(checked.iter().all(|error| error.ends_with(reason)), "{checked:?}");
 }
 
 /// Takes connections, and says nothing.

@@ -18,7 +18,7 @@ pub(crate) fn peers(
     let mut registers = registers.iter().map(String::as_str);
     let first = Cluster::new(registers.next().unwrap_or(DEFAULT_REGISTER));
     let cluster = registers.fold(first, Cluster::register);
-    cluster.secret_key(secret_key.expose()).check(also).into_iter().map(peer).collect()
+    cluster.secret_key(secret_key.clone()).check(also).into_iter().map(peer).collect()
 }
 
 fn peer(checked: Checked) -> ClusterPeer {

@@ -69,7 +69,7 @@ impl Hub {
         gateway: SocketAddr,
         query: &Query,
     ) -> Result<Vec<GatewayAnswer>, HubError> {
-        if self.cluster().has_pages(gateway) && has_pages(query) {
+        if self.cluster().has_pages(gateway) && query.has_pages() {
             return self.ask_by_pages(gateway, query).await;
         }
         let reply = self.cluster().ask(gateway, encode(query.clone())?).await?;
@@ -104,16 +104,4 @@ impl Hub {
             after = next;
         }
     }
-}
-
-/// Returns whether the answer to a query grows with the number of clients, and can come in parts.
-fn has_pages(query: &Query) -> bool {
-    use Query as Q;
-    matches!(
-        query,
-        Q::AllClientSessions
-            | Q::ClientSessionsByGroup { .. }
-            | Q::ClientIdsByUid { .. }
-            | Q::Select(_)
-    )
 }

@@ -70,6 +70,24 @@ impl From<&str> for Body {
     }
 }
 
+impl From<&String> for Body {
+    fn from(text: &String) -> Self {
+        Self::from(text.to_owned())
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Scalar(Bytes::from(bytes))
+    }
+}
+
+impl From<&[u8]> for Body {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Scalar(Bytes::copy_from_slice(bytes))
+    }
+}
+
 impl From<php::Array> for Body {
     fn from(array: php::Array) -> Self {
         Self::Value(php::Value::Array(array))

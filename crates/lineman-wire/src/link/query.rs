@@ -182,6 +182,17 @@ impl From<Query> for Packet {
 }
 
 impl Query {
+    /// Returns whether its answer grows with the number of clients, and can come in [parts](Query::Page).
+    pub fn has_pages(&self) -> bool {
+        matches!(
+            self,
+            Self::AllClientSessions
+                | Self::ClientSessionsByGroup { .. }
+                | Self::ClientIdsByUid { .. }
+                | Self::Select(_)
+        )
+    }
+
     /// Returns the keys of the names that it is about: a gateway without clients of any has nothing to say.
     /// `None` if it is not about names.
     pub fn names(&self) -> Option<Vec<NameKey>> {
