@@ -16,7 +16,7 @@ use lineman_wire::{
     link::{Codec, Event as LinkEvent, Packet, ReplyCodec, Request, register::Line},
     php, proxy_protocol,
     socks5::Socks5,
-    text::Text,
+    text::{ByteLines, Text},
     websocket::{
         ClientHandshake, CloseFrame, Decoder, Deflate, Error, Event, Extensions, HandshakeError,
         HandshakeLimits, Limits, RequestParser, ResponseParser, Role, ServerHandshake, accept,
@@ -32,7 +32,7 @@ const LIMIT: usize = 300;
 type Target = (&'static str, fn(&[u8]));
 
 const TARGETS: [Target; 19] = [
-    ("text", |data| protocol(|| Text::with_max_size(LIMIT), data)),
+    ("text", lines),
     ("framed", |data| protocol(|| Framed::with_max_size(LIMIT), data)),
     ("websocket_server", |data| websocket(Role::Server, data)),
     ("websocket_client", |data| websocket(Role::Client, data)),
@@ -77,6 +77,17 @@ fn protocol<P: Protocol<Inbound: Debug + PartialEq>>(make: impl Fn() -> P, data:
     let (size, data) = piece_size(data);
     let in_pieces = decode_protocol(make(), data.chunks(size));
     assert_eq!(in_pieces, decode_protocol(make(), std::iter::once(data)));
+}
+
+/// Lines that are text are the same as lines of bytes; those of bytes go on where text ends.
+fn lines(data: &[u8]) {
+    protocol(|| Text::with_max_size(LIMIT), data);
+    protocol(|| ByteLines::with_max_size(LIMIT), data);
+    let (_, data) = piece_size(data);
+    let (text, _) = decode_protocol(Text::with_max_size(LIMIT), std::iter::once(data));
+    let (bytes, _) = decode_protocol(ByteLines::with_max_size(LIMIT), std::iter::once(data));
+    assert!(text.len() <= bytes.len());
+    assert!(text.iter().zip(&bytes).all(|(text, bytes)| *text.as_bytes() == **bytes));
 }
 
 fn decode_protocol<'a, P: Protocol>(

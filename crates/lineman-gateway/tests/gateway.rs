@@ -9,9 +9,11 @@ use std::thread;
 use bytes::{Bytes, BytesMut};
 use flate2::{Decompress, FlushDecompress};
 use lineman::http::Body as RequestBody;
+use lineman::service::Service;
 use lineman::websocket::{Deflate, Origins};
 use lineman_gateway::{Gateway, Register};
 use lineman_wire::link::{Audience, Body, Codec, Command, Login, Order, Packet, Query, Secret};
+use lineman_wire::php;
 use lineman_wire::websocket::{Message, encode_message};
 use process::{Peer, Process, run, within};
 use tokio::sync::Notify;
@@ -121,6 +123,50 @@ fn clients_that_send_lines_are_served_too() {
         assert!(client.is_closed().await);
         assert_eq!(packet(&mut business).await.command, Command::OnClose);
     });
+}
+
+/// What a client sends arrives, and what it is sent, whatever the bytes are.
+#[test]
+fn bytes_pass_lines_frames_and_streams_unchanged() {
+    run(async {
+        let lines = |message: &[u8]| [message, b"\n"].concat();
+        let frames = |message: &[u8]| {
+            [&u32::try_from(4 + message.len()).expect("short").to_be_bytes(), message].concat()
+        };
+        passes(Gateway::text("unused"), lines).await;
+        passes(Gateway::framed("unused"), frames).await;
+        passes(Gateway::tcp("unused"), |message: &[u8]| message.to_vec()).await;
+    });
+}
+
+async fn passes(gateway: impl Service, wire: impl Fn(&[u8]) -> Vec<u8>) {
+    const ANY: &[u8] = b"\xff\0\xc3(\r\x80";
+    let gateway = Process::start(gateway).await;
+    let mut business = Peer::connect(gateway.addresses[1]).await;
+    business.write(&worker("").to_bytes()).await;
+    gateway.reaches("links", 1).await;
+    let mut client = Peer::connect(gateway.addresses[0]).await;
+    client.write(&wire(ANY)).await;
+    assert_eq!(packet(&mut business).await.command, Command::OnConnect);
+    let said = packet(&mut business).await;
+    assert_eq!((said.command, said.flags, &said.body[..]), (Command::OnMessage, 1, ANY));
+    let connection_id = said.connection_id;
+    let mut expected = Vec::new();
+    for message in [ANY, b"", b"\x00\xff"] {
+        let message = Bytes::from_static(message);
+        expected.extend(wire(&message));
+        let order = Order::SendToOne { connection_id, message: Body::Scalar(message) };
+        business.write(&Packet::from(order).to_bytes()).await;
+    }
+    let array = php::Array::from_iter([("k", "/")]);
+    let order = Order::SendToAll { audience: Audience::All, message: array.into() };
+    business.write(&Packet::from(order).to_bytes()).await;
+    let raw = Order::Kick { connection_id, farewell: Body::empty() };
+    business.write(&Packet::from(raw).to_bytes()).await;
+    expected.extend(wire(br#"{"k":"\/"}"#));
+    expected.extend(wire(b""));
+    assert_eq!(client.read(expected.len()).await, expected);
+    assert!(client.is_closed().await);
 }
 
 /// Opens a connection with more lines in its request; returns it with the answer's head.

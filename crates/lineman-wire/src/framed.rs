@@ -13,7 +13,7 @@ const PREFIX: usize = 4;
 /// From this size on a message keeps the buffer that it arrived in instead of being copied. Copying
 /// leaves the buffer free for the next read and lets a small message that is kept hold little
 /// memory; but a copy of a large one costs more than a new buffer.
-const SHARE_FROM: usize = 64 * 1024;
+pub(crate) const SHARE_FROM: usize = 64 * 1024;
 
 /// The length-prefixed protocol: a message is [`Bytes`], its prefix the total length as big-endian
 /// `u32`, the four bytes of the prefix included.

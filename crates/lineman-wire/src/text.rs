@@ -1,10 +1,12 @@
 //! Lines of text: one message a line, as Workerman's `Text` (a terminal, `telnet` or `nc` can speak it).
 //!
-//! The connection table calls it through [`Protocol`]. It never looks at a byte twice in search of
-//! the line's end, so a peer that sends one byte at a time costs no more than any other.
+//! The connection table calls it through [`Protocol`]: [`Text`] for lines that are text, [`ByteLines`] for lines of
+//! any bytes. It never looks at a byte twice in search of the line's end, so a peer that sends one byte at a time
+//! costs no more than any other.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::framed::SHARE_FROM;
 use crate::protocol::{DEFAULT_MAX_MESSAGE_SIZE, Protocol, Result};
 
 /// The line protocol: a message is a [`String`], and its end on the wire is `\n`.
@@ -27,11 +29,7 @@ use crate::protocol::{DEFAULT_MAX_MESSAGE_SIZE, Protocol, Result};
 /// # Ok::<(), lineman_wire::BoxError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Text {
-    max_size: usize,
-    /// How many bytes at the front of the buffer are known to hold no `\n`.
-    scanned: usize,
-}
+pub struct Text(ByteLines);
 
 impl Text {
     /// Makes a line protocol that takes lines of up to 10 MiB.
@@ -41,7 +39,61 @@ impl Text {
 
     /// Makes a line protocol that takes lines of up to `bytes` bytes, their end not counted.
     pub fn with_max_size(bytes: usize) -> Self {
+        Self(ByteLines::with_max_size(bytes))
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The line protocol for lines of any bytes: a message is [`Bytes`], and only its end is looked at.
+///
+/// Decoding strips the `\n` and every `\r` before it, as [`Text`] does. Make one value for each connection.
+///
+/// ```
+/// use bytes::{Bytes, BytesMut};
+/// use lineman_wire::{Protocol, text::ByteLines};
+///
+/// let mut buffer = BytesMut::from(&b"\xff\0\n"[..]);
+/// assert_eq!(ByteLines::new().decode(&mut buffer)?, Some(Bytes::from_static(b"\xff\0")));
+/// # Ok::<(), lineman_wire::BoxError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ByteLines {
+    max_size: usize,
+    /// How many bytes at the front of the buffer are known to hold no `\n`.
+    scanned: usize,
+}
+
+impl ByteLines {
+    /// Makes a line protocol that takes lines of up to 10 MiB.
+    pub fn new() -> Self {
+        Self::with_max_size(DEFAULT_MAX_MESSAGE_SIZE)
+    }
+
+    /// Makes a line protocol that takes lines of up to `bytes` bytes, their end not counted.
+    pub fn with_max_size(bytes: usize) -> Self {
         Self { max_size: bytes, scanned: 0 }
+    }
+
+    /// Takes a whole line off the front, without its end.
+    fn take_line(&mut self, buffer: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
+        let unseen = buffer.get(self.scanned..).unwrap_or_default();
+        let Some(distance) = unseen.iter().position(|&byte| byte == b'\n') else {
+            self.scanned = buffer.len();
+            self.check_size(buffer)?;
+            return Ok(None);
+        };
+        let end = self.scanned + distance;
+        self.scanned = 0;
+        let mut line = buffer.split_to(end + 1);
+        line.truncate(end);
+        self.check_size(&line)?;
+        line.truncate(without_carriage_returns(&line));
+        Ok(Some(line))
     }
 
     /// Checks a line without its `\n`, or as much of one as has come: one `\r` is part of the end
@@ -55,7 +107,7 @@ impl Text {
     }
 }
 
-impl Default for Text {
+impl Default for ByteLines {
     fn default() -> Self {
         Self::new()
     }
@@ -87,31 +139,46 @@ impl Protocol for Text {
     type Outbound = String;
 
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<String>> {
-        let unseen = buffer.get(self.scanned..).unwrap_or_default();
-        let Some(distance) = unseen.iter().position(|&byte| byte == b'\n') else {
-            self.scanned = buffer.len();
-            self.check_size(buffer)?;
-            return Ok(None);
-        };
-        let end = self.scanned + distance + 1;
-        self.scanned = 0;
-        let line = buffer.split_to(end);
-        let line = line.strip_suffix(b"\n").unwrap_or(&line);
-        self.check_size(line)?;
-        match std::str::from_utf8(strip_carriage_returns(line)) {
+        let Some(line) = self.0.take_line(buffer)? else { return Ok(None) };
+        match std::str::from_utf8(&line) {
             Ok(line) => Ok(Some(line.to_owned())),
             Err(error) => Err(Error::InvalidUtf8 { valid_up_to: error.valid_up_to() }.into()),
         }
     }
 
     fn encode(&mut self, message: String, buffer: &mut BytesMut) -> Result {
-        if message.contains('\n') {
-            return Err(Error::LineBreak.into());
-        }
-        buffer.reserve(message.len() + 1);
-        buffer.put_slice(message.as_bytes());
-        buffer.put_u8(b'\n');
-        Ok(())
+        Ok(append_line(message.as_bytes(), buffer)?)
+    }
+
+    fn name() -> &'static str {
+        "text"
+    }
+
+    fn max_message_size(&self) -> usize {
+        self.0.max_size
+    }
+
+    /// It keeps no state.
+    fn save(&self, _output: &mut BytesMut) -> bool {
+        true
+    }
+}
+
+impl Protocol for ByteLines {
+    type Inbound = Bytes;
+    type Outbound = Bytes;
+
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>> {
+        let line = self.take_line(buffer)?;
+        // As with frames, the copy leaves the buffer free for the next read.
+        Ok(line.map(|line| match line.len() {
+            SHARE_FROM.. => line.freeze(),
+            _ => Bytes::copy_from_slice(&line),
+        }))
+    }
+
+    fn encode(&mut self, message: Bytes, buffer: &mut BytesMut) -> Result {
+        Ok(append_line(&message, buffer)?)
     }
 
     fn name() -> &'static str {
@@ -128,7 +195,17 @@ impl Protocol for Text {
     }
 }
 
-fn strip_carriage_returns(line: &[u8]) -> &[u8] {
-    let kept = line.iter().rposition(|&byte| byte != b'\r').map_or(0, |at| at + 1);
-    line.get(..kept).unwrap_or_default()
+fn append_line(line: &[u8], buffer: &mut BytesMut) -> Result<(), Error> {
+    if line.contains(&b'\n') {
+        return Err(Error::LineBreak);
+    }
+    buffer.reserve(line.len() + 1);
+    buffer.put_slice(line);
+    buffer.put_u8(b'\n');
+    Ok(())
+}
+
+/// Returns the length of a line without the `\r` at its end.
+fn without_carriage_returns(line: &[u8]) -> usize {
+    line.iter().rposition(|&byte| byte != b'\r').map_or(0, |at| at + 1)
 }

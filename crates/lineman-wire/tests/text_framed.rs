@@ -3,7 +3,12 @@
 use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
-use lineman_wire::{Protocol, framed::Framed, raw::Raw, text::Text};
+use lineman_wire::{
+    Protocol,
+    framed::Framed,
+    raw::Raw,
+    text::{ByteLines, Text},
+};
 use proptest::{collection::vec, prelude::*};
 
 /// Decodes `bytes` in pieces of `size`; the error is its text.
@@ -60,6 +65,19 @@ fn text_is_bounded() {
     }
     assert_eq!(make().max_message_size(), 4);
     assert_eq!(Text::new().max_message_size(), 10 * 1024 * 1024);
+}
+
+#[test]
+fn lines_of_bytes_have_the_bounds_of_text_and_no_other_rule() {
+    let make = || ByteLines::with_max_size(4);
+    let lines = [b"\xff\0\xc3".as_slice(), b"", b"\x80"].map(Bytes::from_static);
+    check(make, b"\xff\0\xc3\r\r\n\n\x80\r\nrest", &lines, None);
+    check(make, b"\xff\0\xc3\r\x01\n", &[], Some("line is longer than 4 bytes"));
+    let mut out = BytesMut::new();
+    assert!(
+        ByteLines::new().encode(Bytes::from_static(b"\xff\n"), &mut out).is_err() && out.is_empty()
+    );
+    assert_eq!(make().max_message_size(), 4);
 }
 
 #[test]
@@ -136,8 +154,8 @@ fn protocols_have_names() {
         }
     }
     assert_eq!(
-        [Raw::name(), Text::name(), Framed::name(), Own::name()],
-        ["raw", "text", "framed", "Own"]
+        [Raw::name(), Text::name(), ByteLines::name(), Framed::name(), Own::name()],
+        ["raw", "text", "text", "framed", "Own"]
     );
 }
 
@@ -166,6 +184,23 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_but_line_ends_come_back(lines in vec(vec(any::<u8>(), 0..40), 0..8), large in 0_usize..200_000, size in 1_usize..50_000) {
+        let mut lines = lines;
+        lines.push(vec![0xff; large]);
+        for line in &mut lines {
+            line.retain(|byte| *byte != b'\n');
+            // The end of a line is `\r\n` as well.
+            line.push(0x80);
+        }
+        let lines: Vec<Bytes> = lines.into_iter().map(Bytes::from).collect();
+        let mut out = BytesMut::new();
+        for line in &lines {
+            ByteLines::new().encode(line.clone(), &mut out).unwrap();
+        }
+        prop_assert_eq!(decode(ByteLines::new(), &out, size), (lines, None));
+    }
+
+    #[test]
     fn framed_comes_back(frames in vec(vec(any::<u8>(), 0..200), 0..8), size in 1_usize..250, large in 0_usize..200_000) {
         let mut frames: Vec<Bytes> = frames.into_iter().map(Bytes::from).collect();
         frames.push(Bytes::from(vec![7; large]));
@@ -179,6 +214,7 @@ proptest! {
     #[test]
     fn garbage_splits_alike(bytes in vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(0), Just(5), any::<u8>()], 0..60), size in 1_usize..10) {
         prop_assert_eq!(decode(Text::with_max_size(9), &bytes, size), decode(Text::with_max_size(9), &bytes, usize::MAX));
+        prop_assert_eq!(decode(ByteLines::with_max_size(9), &bytes, size), decode(ByteLines::with_max_size(9), &bytes, usize::MAX));
         prop_assert_eq!(decode(Framed::with_max_size(9), &bytes, size), decode(Framed::with_max_size(9), &bytes, usize::MAX));
     }
 }

@@ -3,13 +3,15 @@
 
 use std::net::SocketAddr;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use lineman::BoxError;
 use lineman::connection::{Connection, Driver, SendError, WebSocket};
 use lineman::websocket::Prepared;
+use lineman_wire::framed::Framed;
 use lineman_wire::link::{Body, Codec, RequestHead, php_json};
 use lineman_wire::php;
-use lineman_wire::text::Text;
+use lineman_wire::raw::Raw;
+use lineman_wire::text::ByteLines;
 use lineman_wire::websocket::{Message, Request, Utf8Bytes, Version};
 
 /// A protocol in which a gateway sends. Public in name only, as [`ClientDialect`] is.
@@ -100,33 +102,49 @@ impl ClientDialect for WebSocket {
     }
 }
 
-impl Dialect for Text {
-    type Form = Bytes;
+/// Implements both traits for protocols without a handshake, whose messages are bytes in both directions.
+macro_rules! bytes_dialects {
+    ($($protocol:ty => $wire:expr),* $(,)?) => {$(
+        impl Dialect for $protocol {
+            type Form = Bytes;
 
-    fn deliver(connection: &Connection<Self>, line: &Bytes) -> Result<(), SendError> {
-        connection.send_encoded(line.clone())
-    }
+            fn deliver(connection: &Connection<Self>, wire: &Bytes) -> Result<(), SendError> {
+                connection.send_encoded(wire.clone())
+            }
+        }
+
+        impl ClientDialect for $protocol {
+            fn payload(message: Bytes) -> Bytes {
+                message
+            }
+
+            fn handshake((): &(), _: SocketAddr, _: u16) -> Bytes {
+                Bytes::new()
+            }
+
+            fn form(body: Body) -> Result<Bytes, BoxError> {
+                let wire: fn(Bytes) -> Bytes = $wire;
+                Ok(match body {
+                    Body::Raw(wire) => wire,
+                    Body::Scalar(message) => wire(message),
+                    Body::Value(value) => wire(Bytes::from(php_json::to_client(&value)?)),
+                })
+            }
+        }
+    )*};
 }
 
-impl ClientDialect for Text {
-    fn payload(message: String) -> Bytes {
-        Bytes::from(message)
-    }
+bytes_dialects! {
+    // As `GatewayWorker`, it does not look for line breaks within: such a message is several lines.
+    ByteLines => |line| joined(&[&line, b"\n"]),
+    Framed => |message| {
+        // A packet is far shorter than what the prefix can count.
+        let length = u32::try_from(message.len() + 4).unwrap_or(u32::MAX);
+        joined(&[&length.to_be_bytes(), &message])
+    },
+    Raw => |bytes| bytes,
+}
 
-    fn handshake((): &(), _: SocketAddr, _: u16) -> Bytes {
-        Bytes::new()
-    }
-
-    /// As `GatewayWorker`, it does not look for line breaks within: such a message is several lines.
-    fn form(body: Body) -> Result<Bytes, BoxError> {
-        let line = match body {
-            Body::Raw(wire) => return Ok(wire),
-            Body::Scalar(line) => line,
-            Body::Value(value) => Bytes::from(php_json::to_client(&value)?),
-        };
-        let mut wire = BytesMut::with_capacity(line.len() + 1);
-        wire.extend_from_slice(&line);
-        wire.extend_from_slice(b"\n");
-        Ok(wire.freeze())
-    }
+fn joined(parts: &[&[u8]]) -> Bytes {
+    Bytes::from(parts.concat())
 }

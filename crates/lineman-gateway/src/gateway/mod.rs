@@ -42,8 +42,10 @@ use lineman::connection::{Driver, WebSocket};
 use lineman::http::{Http, WebService};
 use lineman::service::{Listening, Processes, Reload};
 use lineman::{App, Result, websocket};
+use lineman_wire::framed::Framed;
 use lineman_wire::link::{Allowance, Secret};
-use lineman_wire::text::Text;
+use lineman_wire::raw::Raw;
+use lineman_wire::text::ByteLines;
 
 use dialect::ClientDialect;
 use heartbeat::Heartbeat;
@@ -139,9 +141,22 @@ impl Gateway {
         Self::with("websocket", "ws", address.into(), WebSocket::server)
     }
 
-    /// Serves clients that send lines of text on `address`, `host:port` or `unix:/path`.
-    pub fn text(address: impl Into<String>) -> Gateway<Text> {
-        Gateway::<Text>::with("text", "text", address.into(), Text::new)
+    /// Serves clients that send lines, each ended by `\n` or `\r\n`, on `address`, `host:port` or `unix:/path`. The
+    /// lines may have any bytes; a message to a client that has a line break arrives as several.
+    pub fn text(address: impl Into<String>) -> Gateway<ByteLines> {
+        Gateway::<ByteLines>::with("text", "text", address.into(), ByteLines::new)
+    }
+
+    /// Serves clients that send frames on `address`, `host:port` or `unix:/path`, each with its length before it: a
+    /// big-endian `u32` that counts itself, as in Workerman's `Frame`.
+    pub fn framed(address: impl Into<String>) -> Gateway<Framed> {
+        Gateway::<Framed>::with("framed", "framed", address.into(), Framed::new)
+    }
+
+    /// Serves clients that send bytes on `address`, `host:port` or `unix:/path`. A message is what one read gave, of
+    /// up to 64 KiB: where it begins and ends means nothing, and the application has to find its own messages.
+    pub fn tcp(address: impl Into<String>) -> Gateway<Raw> {
+        Gateway::<Raw>::with("tcp", "tcp", address.into(), || Raw)
     }
 
     /// Sets the subprotocols: [`Options::subprotocols`](websocket::Options::subprotocols).

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lineman_wire::Protocol;
-use lineman_wire::text::Text;
+use lineman_wire::text::ByteLines;
 use lineman_wire::websocket::{Decoder, Event, HandshakeLimits, Limits, RequestParser, Role};
 
 use super::*;
@@ -65,7 +65,7 @@ impl Replay {
     fn run(name: &str, key: &str, speaks: Clients) -> Self {
         let form = match speaks {
             Clients::WebSocket => websocket_form,
-            Clients::Text => <Text as ClientDialect>::form,
+            Clients::Text => <ByteLines as ClientDialect>::form,
         };
         let world = World::with(key, form);
         let (from, connections, expected) = Default::default();
@@ -105,11 +105,11 @@ impl Replay {
     fn client(&mut self, name: &str, bytes: &[u8]) {
         let mut buffer = BytesMut::from(bytes);
         if self.speaks == Clients::Text {
-            let line = Text::new().decode(&mut buffer).expect("good").expect("whole");
+            let line = ByteLines::new().decode(&mut buffer).expect("good").expect("whole");
             let client = self.connections[name].id;
             return self
                 .world
-                .submit(Input::ClientSaid(client, <Text as ClientDialect>::payload(line)));
+                .submit(Input::ClientSaid(client, <ByteLines as ClientDialect>::payload(line)));
         }
         let Some(client) = self.connections.get(name).cloned() else {
             let request = RequestParser::new().parse(bytes, &HandshakeLimits::default());
