@@ -105,10 +105,12 @@ pub mod cli {
 
     pub use lineman_master::command::arguments::{
         Arguments, Completions, Connections, Format, Leave, Reload, Restart, Start, Verb,
-        after_help,
+        after_help, is_variable, variables,
     };
+    pub use lineman_master::command::duration::parse as parse_duration;
     pub use lineman_master::command::log_flags::LogFlags;
     pub use lineman_master::command::logs::Logs;
+    pub use lineman_master::command::size::parse as parse_size;
 }
 
 pub use app::App;

@@ -71,6 +71,13 @@ impl Arguments {
         Self { whole: Some(Box::new(command)), ..self }
     }
 
+    /// Chooses the folder of pid file, lock and control socket, as the flag `--runtime-dir` does: for a program that
+    /// has that flag itself, beside verbs of its own. `None` leaves it as it is.
+    #[must_use]
+    pub fn in_folder(self, folder: Option<PathBuf>) -> Self {
+        Self { runtime_dir: folder.or(self.runtime_dir), ..self }
+    }
+
     /// Returns the command line as a whole for the program `name`.
     pub(super) fn whole(&self, name: &str) -> clap::Command {
         self.whole.as_ref().map_or_else(|| command(name), |whole| (**whole).clone())
@@ -258,6 +265,19 @@ pub(super) fn command(name: &str) -> clap::Command {
         .about(format!("{name}: start, watch and stop it"))
         .after_help(after_help(name))
         .max_term_width(100)
+}
+
+/// Returns the names of the environment variables that users set, for a program that says what is none.
+pub fn variables() -> impl Iterator<Item = &'static str> {
+    environment::FOR_USERS.iter().map(|variable| variable.name)
+}
+
+/// Returns whether an environment variable is one of the framework's: one that users set, or that a process of the
+/// program sets for another one.
+pub fn is_variable(name: &str) -> bool {
+    let of_processes = [environment::REPORT.name, environment::ORPHAN_GRACE_MS.name];
+    let mut known = variables().chain(environment::FOR_A_WORKER).chain(of_processes);
+    known.any(|known| known == name)
 }
 
 /// Returns what stands below the help text of a program: examples, exit codes, environment, signals.

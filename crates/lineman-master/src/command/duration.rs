@@ -11,7 +11,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// A text that says what is understood.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, String> {
     let understood = || format!("{text:?} is no duration: write 500ms, 30s, 2m or 1h");
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let number: f64 = digits.parse().map_err(|_| understood())?;

@@ -5,7 +5,7 @@
 
 pub mod arguments;
 pub mod log_flags;
-mod size;
+pub mod size;
 mod start;
 mod daemon;
 mod steps;
@@ -16,7 +16,7 @@ mod connections;
 pub mod logs;
 mod check;
 mod health;
-mod duration;
+pub mod duration;
 
 use std::ffi::OsString;
 use std::io;

@@ -4,7 +4,7 @@
 ///
 /// # Errors
 /// A text that says what is understood.
-pub(super) fn parse(text: &str) -> Result<u64, String> {
+pub fn parse(text: &str) -> Result<u64, String> {
     let understood = || format!("{text:?} is no size: write 500K, 100M or 2G");
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let number: u64 = digits.parse().map_err(|_| understood())?;
