@@ -1,0 +1,168 @@
+//! A configuration as a whole: file and environment together, checked, and the program that it makes.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use lineman::App;
+
+use crate::draft::Draft;
+use crate::fault::{self, ConfigFault};
+use crate::file::{self, Found, SectionValues};
+use crate::settings::{SectionKind, SettingValue, key_of_service};
+use crate::{environment, relations};
+
+/// Where the file is if no flag says so, the first that is there.
+const PLACES: [&str; 2] = ["lineman.toml", "/etc/lineman/lineman.toml"];
+
+/// The longest key that a file of one has.
+const LONGEST_SECRET: u64 = 4096;
+
+/// What was found, right or not.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    /// The file, if there is one.
+    file: Option<PathBuf>,
+    sections: Vec<SectionValues>,
+    faults: Vec<ConfigFault>,
+}
+
+impl Configuration {
+    /// Reads the file that the flag names, or the one at one of its places, and the environment.
+    pub(crate) fn load(flag: Option<&Path>) -> Self {
+        let variables = environment::variables();
+        let found = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
+        match flag.map(Path::to_path_buf).or_else(found) {
+            Some(path) => Self::of_file(path, &variables),
+            None if environment::make_services(&variables) => {
+                let mut sections = Vec::new();
+                environment::add_services(&variables, &mut sections);
+                Self::of_sections(None, sections, Vec::new(), &variables)
+            }
+            None => Self {
+                file: None,
+                sections: Vec::new(),
+                faults: vec![ConfigFault::of_all(format!(
+                    "there is no configuration: neither {} nor LINEMAN_GATEWAY_LISTEN or LINEMAN_REGISTER_LISTEN \
+                     (hint: `lineman init` writes an example; --config names a file elsewhere)",
+                    PLACES.join(" nor ")
+                ))],
+            },
+        }
+    }
+
+    fn of_file(path: PathBuf, variables: &[(String, OsString)]) -> Self {
+        match file::text_of(&path) {
+            Ok(text) => {
+                let (sections, faults) = file::sections(&text);
+                Self::of_sections(Some(path), sections, faults, variables)
+            }
+            Err(fault) => Self { file: Some(path), sections: Vec::new(), faults: vec![fault] },
+        }
+    }
+
+    fn of_sections(
+        file: Option<PathBuf>,
+        mut sections: Vec<SectionValues>,
+        mut faults: Vec<ConfigFault>,
+        variables: &[(String, OsString)],
+    ) -> Self {
+        faults.extend(environment::apply(variables, &mut sections));
+        for section in &mut sections {
+            faults.extend(read_secret(section));
+        }
+        // What a section that was not understood would say is not known.
+        let understood = faults.iter().all(|fault| !fault.text.starts_with("it is no TOML"));
+        if understood {
+            faults.extend(relations::check(&sections));
+        }
+        share(&mut sections);
+        Self { file, sections, faults }
+    }
+
+    /// Returns what is wrong, a line each.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        fault::lines(self.faults.clone(), self.file.as_deref())
+    }
+
+    /// Returns the program without its services, as far as what was found is right: for commands that only have to
+    /// find the one that runs.
+    pub(crate) fn bare_app(&self) -> App {
+        let mut draft = Draft::of_program();
+        draft.app = draft.app.map(|app| app.name("lineman"));
+        let program = self.sections.iter().find(|section| section.kind == SectionKind::Program);
+        if let Some(program) = program {
+            program.apply(&mut draft);
+        }
+        draft.into_app()
+    }
+
+    /// Returns the program.
+    pub(crate) fn app(&self) -> App {
+        let services = self.sections.iter().filter(|section| section.kind.is_service());
+        services.fold(self.bare_app(), |app, section| {
+            let mut draft = Draft::default();
+            section.apply(&mut draft);
+            draft.add_to(app)
+        })
+    }
+}
+
+impl SectionValues {
+    /// Applies its values in the order of the table.
+    pub(crate) fn apply(&self, draft: &mut Draft) {
+        for setting in self.kind.settings() {
+            if let Some(found) = self.values.get(setting.key) {
+                setting.takes.set(draft, &found.value);
+            }
+        }
+    }
+}
+
+/// Reads the file of a key, which is then the key.
+fn read_secret(section: &mut SectionValues) -> Option<ConfigFault> {
+    let found = section.values.get("secret_key_file")?.clone();
+    let SettingValue::Text(path) = &found.value else { return None };
+    let fault = |text: String| {
+        Some(ConfigFault::at(&found.origin, section.name_of("secret_key_file"), text))
+    };
+    if section.values.contains_key("secret_key") {
+        return fault("it is there beside secret_key: choose one".to_owned());
+    }
+    let facts = match std::fs::metadata(path) {
+        Ok(facts) => facts,
+        Err(error) => return fault(format!("cannot read {path}: {error}")),
+    };
+    if !facts.is_file() || facts.len() > LONGEST_SECRET {
+        return fault(format!(
+            "{path} is no file of a key: it has to be a file of {LONGEST_SECRET} bytes at most"
+        ));
+    }
+    let text = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return fault(format!("cannot read {path}: {error}")),
+    };
+    let Ok(text) = String::from_utf8(text) else {
+        return fault(format!("{path} is not UTF-8"));
+    };
+    let key = text.trim_end_matches(['\r', '\n']);
+    if key.is_empty() {
+        return fault(format!("{path} is empty"));
+    }
+    let value = SettingValue::Text(key.to_owned());
+    section.values.insert("secret_key", Found { value, origin: found.origin });
+    None
+}
+
+/// Gives the services what `[cluster]` says and they do not.
+fn share(sections: &mut [SectionValues]) {
+    let cluster = sections.iter().find(|section| section.kind == SectionKind::Cluster);
+    let Some(cluster) = cluster.cloned() else { return };
+    for section in sections.iter_mut().filter(|section| section.kind.is_service()) {
+        for (key, found) in &cluster.values {
+            let key = key_of_service(key);
+            if let Some(setting) = section.kind.setting(key) {
+                section.values.entry(setting.key).or_insert_with(|| found.clone());
+            }
+        }
+    }
+}

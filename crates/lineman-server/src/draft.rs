@@ -1,0 +1,218 @@
+//! What a program and its services are made of while their settings are applied, one after the other.
+
+use std::path::PathBuf;
+
+use lineman::connection::{Limits, Others, Proxies};
+use lineman::prelude::Text;
+use lineman::service::{Keepalive, SocketOptions};
+use lineman::tls::{ClientCertificates, Tls};
+use lineman::websocket::Deflate;
+use lineman::{App, HttpLimits, Networks, Watchdog};
+use lineman_gateway::{Gateway, Register};
+
+use crate::pages;
+
+/// What the settings of one section make.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) app: Option<App>,
+    /// From the setting `listen` on, which comes first.
+    pub(crate) service: Option<DraftService>,
+    pub(crate) watchdog: WatchdogDraft,
+    pub(crate) limits: Limits,
+    pub(crate) http: HttpLimits,
+    pub(crate) socket: SocketOptions,
+    keepalive: Keepalive,
+    pub(crate) tls: TlsDraft,
+    pub(crate) proxies: ProxiesDraft,
+    pub(crate) compression: bool,
+    pub(crate) deflate: Deflate,
+    pub(crate) pages: Option<pages::Pages>,
+}
+
+/// A service of any kind.
+#[derive(Debug)]
+pub(crate) enum DraftService {
+    WebSocket(Gateway),
+    Text(Gateway<Text>),
+    Register(Register),
+}
+
+/// What TLS is made of.
+#[derive(Debug, Default)]
+pub(crate) struct TlsDraft {
+    pub(crate) certificates: Vec<PathBuf>,
+    pub(crate) keys: Vec<PathBuf>,
+    pub(crate) authorities: PathBuf,
+    pub(crate) clients: String,
+    pub(crate) alpn: Vec<String>,
+}
+
+/// What is believed of proxies.
+#[derive(Debug, Default)]
+pub(crate) struct ProxiesDraft {
+    pub(crate) trusted: Networks,
+    pub(crate) proxy_protocol: bool,
+    pub(crate) header: String,
+    pub(crate) others: Others,
+}
+
+/// What becomes of a process whose loop stands still.
+#[derive(Debug, Default)]
+pub(crate) struct WatchdogDraft {
+    pub(crate) limit: Option<std::time::Duration>,
+    pub(crate) restart: bool,
+}
+
+/// Changes the builder of any service.
+macro_rules! on_service {
+    ($draft:expr, $service:ident => $changed:expr) => {
+        $draft.service = $draft.service.take().map(|service| match service {
+            $crate::draft::DraftService::WebSocket($service) => {
+                $crate::draft::DraftService::WebSocket($changed)
+            }
+            $crate::draft::DraftService::Text($service) => {
+                $crate::draft::DraftService::Text($changed)
+            }
+            $crate::draft::DraftService::Register($service) => {
+                $crate::draft::DraftService::Register($changed)
+            }
+        })
+    };
+}
+
+/// Changes the builder of a gateway, whatever its clients speak.
+macro_rules! on_gateway {
+    ($draft:expr, $gateway:ident => $changed:expr) => {
+        $draft.service = $draft.service.take().map(|service| match service {
+            $crate::draft::DraftService::WebSocket($gateway) => {
+                $crate::draft::DraftService::WebSocket($changed)
+            }
+            $crate::draft::DraftService::Text($gateway) => {
+                $crate::draft::DraftService::Text($changed)
+            }
+            register @ $crate::draft::DraftService::Register(_) => register,
+        })
+    };
+}
+
+/// Changes the builder of a gateway whose clients speak WebSocket.
+macro_rules! on_websocket {
+    ($draft:expr, $gateway:ident => $changed:expr) => {
+        $draft.service = $draft.service.take().map(|service| match service {
+            $crate::draft::DraftService::WebSocket($gateway) => {
+                $crate::draft::DraftService::WebSocket($changed)
+            }
+            other => other,
+        })
+    };
+}
+
+/// Changes the builder of a register.
+macro_rules! on_register {
+    ($draft:expr, $register:ident => $changed:expr) => {
+        $draft.service = $draft.service.take().map(|service| match service {
+            $crate::draft::DraftService::Register($register) => {
+                $crate::draft::DraftService::Register($changed)
+            }
+            other => other,
+        })
+    };
+}
+
+/// Changes the program.
+macro_rules! on_app {
+    ($draft:expr, $app:ident => $changed:expr) => {
+        $draft.app = $draft.app.take().map(|$app| $changed)
+    };
+}
+
+pub(crate) use {on_app, on_gateway, on_register, on_service, on_websocket};
+
+impl Draft {
+    /// Returns that of a program.
+    pub(crate) fn of_program() -> Self {
+        Self { app: Some(App::new()), ..Self::default() }
+    }
+
+    /// Changes how sockets are set up.
+    pub(crate) fn socket(&mut self, change: impl FnOnce(SocketOptions) -> SocketOptions) {
+        self.socket = change(std::mem::take(&mut self.socket));
+    }
+
+    /// Changes when TCP asks a silent peer.
+    pub(crate) fn keepalive(&mut self, change: impl FnOnce(&mut Keepalive)) {
+        change(&mut self.keepalive);
+        let keepalive = self.keepalive;
+        self.socket(|options| options.keepalive(keepalive));
+    }
+
+    /// Returns the program, without services.
+    pub(crate) fn into_app(self) -> App {
+        let app = self.app.unwrap_or_default();
+        let WatchdogDraft { limit, restart } = self.watchdog;
+        let limit = limit.unwrap_or(std::time::Duration::from_secs(5));
+        let watchdog = match restart {
+            _ if limit.is_zero() => Watchdog::off(),
+            true => Watchdog::restart(limit),
+            false => Watchdog::report(limit),
+        };
+        app.watchdog(watchdog)
+    }
+
+    /// Adds the service to a program; nothing if no setting has said where it listens.
+    pub(crate) fn add_to(mut self, app: App) -> App {
+        let proxies = self.proxies.finish();
+        let tls = self.tls.finish();
+        if self.compression {
+            on_websocket!(self, gateway => gateway.compression(self.deflate));
+        }
+        if let Some(pages) = self.pages.take() {
+            on_websocket!(self, gateway => pages.serve(gateway));
+        }
+        on_gateway!(self, gateway => gateway.http_limits(self.http));
+        if let Some(tls) = tls {
+            on_gateway!(self, gateway => gateway.tls(tls));
+        }
+        if let Some(proxies) = proxies {
+            on_service!(self, service => service.proxies(proxies));
+        }
+        on_service!(self, service => service.limits(self.limits).socket_options(self.socket));
+        match self.service {
+            Some(DraftService::WebSocket(gateway)) => app.service(gateway),
+            Some(DraftService::Text(gateway)) => app.service(gateway),
+            Some(DraftService::Register(register)) => app.service(register),
+            None => app,
+        }
+    }
+}
+
+impl TlsDraft {
+    fn finish(self) -> Option<Tls> {
+        let mut pairs = self.certificates.into_iter().zip(self.keys);
+        let (certificate, key) = pairs.next()?;
+        let first = Tls::files(certificate, key);
+        let tls = pairs.fold(first, |tls, (certificate, key)| tls.also(certificate, key));
+        let tls = tls.client_certificates(match &*self.clients {
+            "required" => ClientCertificates::Required(self.authorities),
+            "optional" => ClientCertificates::Optional(self.authorities),
+            _ => ClientCertificates::None,
+        });
+        Some(if self.alpn.is_empty() { tls } else { tls.alpn(self.alpn) })
+    }
+}
+
+impl ProxiesDraft {
+    fn finish(self) -> Option<Proxies> {
+        if self.trusted == Networks::default() {
+            return None;
+        }
+        let proxies = Proxies::trust(self.trusted).others(self.others);
+        let proxies = if self.proxy_protocol { proxies.proxy_protocol() } else { proxies };
+        Some(match &*self.header {
+            "x-forwarded-for" => proxies.x_forwarded_for(),
+            "forwarded" => proxies.forwarded(),
+            _ => proxies,
+        })
+    }
+}

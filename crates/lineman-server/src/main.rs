@@ -1,0 +1,133 @@
+//! The program `lineman`: gateways and registers as a file describes them, for applications in PHP or any other
+//! language, without a line of Rust.
+//!
+//! To be read in this order: `settings` is the table that everything goes by; `file` and `environment` read values,
+//! `relations` compares them, `configuration` has them together; a `draft` is what a service is made of; `document`
+//! writes the example and the page. Verbs beside those of the framework are here.
+
+mod configuration;
+mod document;
+mod draft;
+mod environment;
+mod fault;
+mod file;
+mod init;
+mod pages;
+mod relations;
+mod settings;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use lineman::App;
+use lineman::cli;
+
+use configuration::Configuration;
+
+const ABOUT: &str = "Gateways and registers for long-lived connections, from a file";
+
+const LONG_ABOUT: &str = "Gateways and registers for long-lived connections, from a file\n\n\
+    The application behind them is written in Rust with Lineman, or in PHP for GatewayWorker.";
+
+const RUNTIME_DIR_HELP: &str = "Folder of pid file, lock and control socket [default: the file's \
+    `runtime_dir`, else /run/NAME for root, else $XDG_RUNTIME_DIR/NAME or /tmp/lineman-UID/NAME]";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lineman",
+    bin_name = "lineman",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = cli::after_help("lineman")
+)]
+struct Invocation {
+    /// The file of settings [default: lineman.toml here, then /etc/lineman/lineman.toml]
+    #[arg(long, global = true, value_name = "FILE", env = environment::CONFIG, hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// Folder of pid file, lock and control socket.
+    #[arg(long, global = true, value_name = "DIR", help = RUNTIME_DIR_HELP)]
+    runtime_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: ServerVerb,
+}
+
+/// What to do. A verb of its own is one entry here and one arm in `run`.
+#[derive(Debug, Subcommand)]
+enum ServerVerb {
+    /// Write a file with every setting, explained, that `start` can run
+    Init(init::Init),
+    /// Print the table of all settings, in Markdown
+    #[command(hide = true)]
+    Settings,
+    #[command(flatten)]
+    Lineman(cli::Verb),
+}
+
+fn main() -> ExitCode {
+    let line = Invocation::parse();
+    match run(line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problems) => {
+            for problem in problems {
+                say(&format!("error: {problem}"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what the command line says; returns what stands in its way, a line each.
+fn run(line: Invocation) -> Result<(), Vec<String>> {
+    let Invocation { config, runtime_dir, verb } = line;
+    let verb = match verb {
+        ServerVerb::Init(how) => return init::init(&how, config).map_err(|problem| vec![problem]),
+        ServerVerb::Settings => {
+            print(&document::page());
+            return Ok(());
+        }
+        ServerVerb::Lineman(verb) => verb,
+    };
+    let configuration = Configuration::load(config.as_deref());
+    let app = app(&configuration, &verb)?;
+    let arguments = cli::Arguments::from(verb).in_folder(runtime_dir).within(Invocation::command());
+    app.run_command(arguments).map_err(|error| vec![error.to_string()])
+}
+
+/// Returns the program for a verb: whole for those that start it, and for the others what finds it, whatever has
+/// become of the file since.
+fn app(configuration: &Configuration, verb: &cli::Verb) -> Result<App, Vec<String>> {
+    let starts = matches!(verb, cli::Verb::Start(_) | cli::Verb::Restart(_) | cli::Verb::Check(_));
+    if !starts {
+        return Ok(configuration.bare_app());
+    }
+    let problems = configuration.problems();
+    if problems.is_empty() { Ok(configuration.app()) } else { Err(problems) }
+}
+
+/// Writes data to stdout; a reader that has gone needs none.
+fn print(text: &str) {
+    if std::io::stdout().write_all(text.as_bytes()).is_err() {}
+}
+
+/// Writes a line to stderr; there is nowhere else to say that it failed.
+fn say(line: &str) {
+    if writeln!(std::io::stderr(), "{line}").is_err() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Invocation::command().debug_assert();
+    }
+}
