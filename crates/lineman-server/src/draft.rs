@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use lineman::connection::{Limits, Others, Proxies};
-use lineman::prelude::Text;
+use lineman::prelude::{Framed, Raw};
 use lineman::service::{Keepalive, SocketOptions};
 use lineman::tls::{ClientCertificates, Tls};
 use lineman::websocket::Deflate;
 use lineman::{App, HttpLimits, Networks, Watchdog};
 use lineman_gateway::{Gateway, Register};
+use lineman_wire::text::ByteLines;
 
 use crate::pages;
 
@@ -34,7 +35,9 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) enum DraftService {
     WebSocket(Gateway),
-    Text(Gateway<Text>),
+    Text(Gateway<ByteLines>),
+    Framed(Gateway<Framed>),
+    Tcp(Gateway<Raw>),
     Register(Register),
 }
 
@@ -74,6 +77,12 @@ macro_rules! on_service {
             $crate::draft::DraftService::Text($service) => {
                 $crate::draft::DraftService::Text($changed)
             }
+            $crate::draft::DraftService::Framed($service) => {
+                $crate::draft::DraftService::Framed($changed)
+            }
+            $crate::draft::DraftService::Tcp($service) => {
+                $crate::draft::DraftService::Tcp($changed)
+            }
             $crate::draft::DraftService::Register($service) => {
                 $crate::draft::DraftService::Register($changed)
             }
@@ -90,6 +99,12 @@ macro_rules! on_gateway {
             }
             $crate::draft::DraftService::Text($gateway) => {
                 $crate::draft::DraftService::Text($changed)
+            }
+            $crate::draft::DraftService::Framed($gateway) => {
+                $crate::draft::DraftService::Framed($changed)
+            }
+            $crate::draft::DraftService::Tcp($gateway) => {
+                $crate::draft::DraftService::Tcp($changed)
             }
             register @ $crate::draft::DraftService::Register(_) => register,
         })
@@ -181,6 +196,8 @@ impl Draft {
         match self.service {
             Some(DraftService::WebSocket(gateway)) => app.service(gateway),
             Some(DraftService::Text(gateway)) => app.service(gateway),
+            Some(DraftService::Framed(gateway)) => app.service(gateway),
+            Some(DraftService::Tcp(gateway)) => app.service(gateway),
             Some(DraftService::Register(register)) => app.service(register),
             None => app,
         }

@@ -51,7 +51,7 @@ pub(super) const CLUSTER: &[Setting] = &[
     },
     Setting {
         key: "lan_ip",
-        takes: Takes::Checked("IPv4 address", something, nothing),
+        takes: Takes::Checked("IPv4 address or host name", something, nothing),
         default: "\"127.0.0.1\"",
         example: "",
         effect: Effect::Restart,

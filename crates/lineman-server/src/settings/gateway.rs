@@ -12,6 +12,8 @@ type Scheme = (&'static [&'static str], fn(&str) -> DraftService);
 
 const SCHEMES: &[Scheme] = &[
     (&["websocket", "ws", "wss"], |address| DraftService::WebSocket(Gateway::websocket(address))),
+    (&["frame", "framed"], |address| DraftService::Framed(Gateway::framed(address))),
+    (&["tcp"], |address| DraftService::Tcp(Gateway::tcp(address))),
     (&["text"], |address| DraftService::Text(Gateway::text(address))),
 ];
 
@@ -41,7 +43,8 @@ pub(super) const LISTEN: &[Setting] = &[Setting {
     example: "\"websocket://0.0.0.0:7272\"",
     effect: Effect::Restart,
     php: "listen",
-    help: "What clients speak, and where they connect: websocket:// (with `tls.certificate` that is wss) or text://, \
+    help: "What clients speak, and where they connect: websocket:// (with `tls.certificate` that is wss), text:// (lines), \
+           frame:// or tcp:// (bytes as they come), \
            then host:port, or unix:/path for a socket behind a proxy. It has to be there.",
 }];
 

@@ -143,27 +143,28 @@ pub(super) const REACHED: &[Setting] = &[
     },
     Setting {
         key: "lan_ip",
-        takes: Takes::Checked("IPv4 address", something, |draft, address| {
+        takes: Takes::Checked("IPv4 address or host name", something, |draft, address| {
             on_gateway!(draft, gateway => gateway.lan_ip(address));
         }),
         default: "\"127.0.0.1\"",
         example: "",
         effect: Effect::Restart,
         php: "lanIp",
-        help: "The address of this machine at which businesses reach its gateways: it is listened at, announced, and \
-               in client ids.",
+        help: "The address of this machine at which businesses reach its gateways, or a host name that has one: it is \
+               listened at, announced, and in client ids.",
     },
     Setting {
-        key: "announced_ip",
-        takes: Takes::Checked("IPv4 address", something, |draft, address| {
-            on_gateway!(draft, gateway => gateway.announced_ip(address));
+        key: "inner_listen",
+        takes: Takes::Checked("host, host:port", something, |draft, address| {
+            on_gateway!(draft, gateway => gateway.inner_listen(address));
         }),
         default: "",
-        example: "\"203.0.113.7\"",
+        example: "\"0.0.0.0\"",
         effect: Effect::Restart,
         php: "",
-        help: "The address that is announced where it is another one than `lan_ip`: behind NAT, or in a container. \
-               Default: `lan_ip`.",
+        help: "Where businesses are listened for, apart from what is announced: behind NAT, in a cloud, in a container. \
+               `lan_ip` and the ports from `start_port` on are announced then, and have to lead here. Default: \
+               `lan_ip` and `start_port`.",
     },
     Setting {
         key: "start_port",
