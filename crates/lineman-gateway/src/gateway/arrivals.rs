@@ -23,7 +23,11 @@ impl<C: Outlet> Core<C> {
             let departed = |link: &Link| link.departed.contains_key(&id);
             held.remembers(id) || disputes.remember(id) || links.iter().any(departed)
         };
+        let route = self.policy.router.key(connection.peer().ip(), &handshake);
         let id = self.clients.insert(number, connection, in_use);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.route = route;
+        }
         self.client_rounds.insert(id);
         self.held.keep_handshake(id, handshake);
         self.assign(id);

@@ -16,6 +16,7 @@ use super::core::Core;
 use super::identity::Departed;
 use super::links::{Intake, Link, LinkId, Unconfirmed};
 use super::outlet::Outlet;
+use super::router::Way;
 use super::share::{is_too_long, tell};
 
 /// What may be kept of clients that are gone and that no business could be told of, in bytes: a hundred
@@ -121,7 +122,11 @@ impl Held {
 impl<C: Outlet> Core<C> {
     /// Gives a client to a business, or holds it until there is one.
     pub(super) fn assign(&mut self, id: u32) {
-        match self.links.choose(self.now) {
+        let way = match self.clients.get(id) {
+            Some(client) => self.policy.router.way(client.route, client.uid.as_deref()),
+            None => return,
+        };
+        match self.links.choose(way, self.now) {
             Some(link) => self.give(id, link),
             None => self.hold(id),
         }
@@ -196,7 +201,7 @@ impl<C: Outlet> Core<C> {
 
     /// Tells a business of a client that is gone.
     pub(super) fn report_end(&mut self, id: u32, departed: Departed) {
-        let choice = self.links.choose(self.now);
+        let choice = self.links.choose(Way::LeastBusy, self.now);
         let Some(link) = choice.and_then(|id| self.links.get_mut(id)) else {
             return self.keep_gone(id, departed);
         };

@@ -3,6 +3,7 @@
 //! It keeps the two indexes and the clients' own lists of names in step. It sends nothing.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use lineman_wire::link::NameKey;
@@ -28,6 +29,8 @@ pub(super) struct ConnectedClient<C> {
     /// if not, the client is held.
     pub(super) link: Option<LinkId>,
     pub(super) presence: Presence,
+    /// What it is routed by, if that does not change.
+    pub(super) route: Option<NonZeroU64>,
     pub(super) share: ClientShare,
     pub(super) beat: Beat,
 }
@@ -85,6 +88,7 @@ impl<C> ConnectedClients<C> {
             groups: Vec::new(),
             link: None,
             presence: Presence::None,
+            route: None,
             share: ClientShare::default(),
             beat: Beat::default(),
         };

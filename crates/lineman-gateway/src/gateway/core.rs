@@ -24,7 +24,7 @@ use super::ids::Counter;
 use super::links::{LinkId, LinkOutlet, Links};
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
-use super::{Prefer, SlowClient};
+use super::{Prefer, Router, SlowClient};
 use crate::losses::LinkLosses;
 use crate::reach::ReachLimits;
 use crate::recurrence::Recurrence;
@@ -39,6 +39,9 @@ pub(super) struct Policy<F> {
     pub(super) link_ping_interval: Duration,
     pub(super) slow_client: SlowClient,
     pub(super) prefer: Prefer,
+    pub(super) router: Router,
+    /// The names of the businesses that get clients; all if there is none.
+    pub(super) pinned: Vec<String>,
     /// How long a client is held while there is no business.
     pub(super) no_business_limit: Duration,
     /// How long the end of a client is kept back that a lost business may have told.

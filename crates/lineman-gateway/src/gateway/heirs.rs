@@ -8,7 +8,7 @@ use lineman_wire::link::{Event, Note, Witness, Witnessed};
 
 use super::core::Core;
 use super::identity::ipv4;
-use super::links::{Intake, Link, LinkId};
+use super::links::{Link, LinkId};
 use super::outlet::Outlet;
 
 /// How many clients an heir is told of in a second, for each business: a reload of all businesses tells of all
@@ -141,7 +141,7 @@ impl<C: Outlet> Core<C> {
 impl Link {
     /// Says whether it may be told of other businesses' clients.
     fn can_inherit(&self) -> bool {
-        self.settles() && self.state == Intake::Open
+        self.settles() && self.is_open()
     }
 
     /// Returns what its business calls itself, wherever it is.

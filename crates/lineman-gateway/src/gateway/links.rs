@@ -2,8 +2,10 @@
 //!
 //! It sends packets and queues what a full link cannot take; it decides nothing about clients.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +16,7 @@ use super::clients::Presence;
 use super::identity::Departed;
 use super::outlet::Outlet;
 use super::pulse::{LIGHT_BYTES, LIGHT_EVENTS, Pulse};
+use super::router::{self, Way};
 use super::told::Told;
 use crate::reach::{LinkReach, Reached};
 
@@ -55,12 +58,14 @@ pub(super) enum Unconfirmed {
 }
 
 /// Whether a business is preferred.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Distance {
     /// It is on this machine.
     Near,
     /// It is on another one, or all are alike.
     Far,
+    /// It gets no clients: they are pinned to others.
+    Excluded,
 }
 
 /// A business at the other end of a connection.
@@ -71,6 +76,8 @@ pub(super) struct Link {
     /// Whether it speaks Lineman's extension.
     pub(super) extension: bool,
     pub(super) distance: Distance,
+    /// Where it is, as hashes see it.
+    pub(super) place: NonZeroU64,
     /// Whether it reports by client what it has handled.
     pub(super) credits: bool,
     pub(super) settling: Settling,
@@ -117,6 +124,7 @@ impl Link {
         let light = if extension.is_some() { LIGHT_EVENTS } else { LIGHT_BYTES };
         Self {
             outlet,
+            place: router::key(key.as_bytes()),
             key,
             extension: extension.is_some(),
             distance: Distance::Far,
@@ -151,7 +159,17 @@ impl Link {
 
     /// Says whether it may be given clients.
     pub(super) fn takes_clients(&self) -> bool {
-        self.state == Intake::Open && !self.in_doubt() && self.settling != Settling::Awaited
+        self.is_open() && !self.in_doubt() && self.settling != Settling::Awaited
+    }
+
+    /// Says whether it is one that gets clients, if all is well.
+    pub(super) fn is_open(&self) -> bool {
+        self.state == Intake::Open && self.distance != Distance::Excluded
+    }
+
+    /// Returns whether it is stalled, and whether its link is full: another one is better.
+    fn trouble(&self) -> (bool, bool) {
+        (self.pulse.is_stalled(), self.full)
     }
 
     /// Says whether its machine has not answered for a moment.
@@ -348,23 +366,55 @@ impl fmt::Debug for Link {
 pub(super) struct Links(BTreeMap<LinkId, Link>);
 
 impl Links {
+    /// Returns the business for a client, of those that take any.
+    pub(super) fn choose(&mut self, way: Way, now: Instant) -> Option<LinkId> {
+        match way {
+            Way::LeastBusy => self.least_busy(now),
+            Way::Random(dice) => self.random(dice),
+            Way::Owner(key) => self.owner(key),
+        }
+    }
+
+    fn takers(&self) -> impl Iterator<Item = (LinkId, &Link)> + Clone {
+        self.0.iter().map(|(&id, link)| (id, link)).filter(|(_, link)| link.takes_clients())
+    }
+
+    /// One of the best by trouble, then by distance.
+    fn random(&self, dice: u64) -> Option<LinkId> {
+        let rank = |link: &Link| (link.trouble(), link.distance);
+        let best = self.takers().map(|(_, link)| rank(link)).min()?;
+        let good = self.takers().filter(|(_, link)| rank(link) == best);
+        let count = u64::try_from(good.clone().count()).ok()?;
+        let choice = usize::try_from(dice.checked_rem(count)?).ok()?;
+        good.map(|(id, _)| id).nth(choice)
+    }
+
+    /// The one that suits the key best, unless it is stalled and another one is not. Of two processes of one slot the
+    /// first, which serves until it drains.
+    fn owner(&self, key: NonZeroU64) -> Option<LinkId> {
+        let suits = |(id, link): &(LinkId, &Link)| {
+            (!link.pulse.is_stalled(), router::score(key, link.place), Reverse(*id))
+        };
+        self.takers().max_by_key(suits).map(|(id, _)| id)
+    }
+
     /// Returns the business for a new client: a near one, unless one of the others is far better off; of
     /// each kind the one whose work is the least behind, among equals the one with the least clients of this
     /// gateway, then the oldest; one that is stalled, or whose link is full, only if all are; never one whose
     /// machine does not answer.
-    pub(super) fn choose(&mut self, now: Instant) -> Option<LinkId> {
+    fn least_busy(&mut self, now: Instant) -> Option<LinkId> {
         let (mut near, mut far) = (None, None);
         for (&id, link) in &mut self.0 {
             if !link.takes_clients() {
                 continue;
             }
             link.observe(now);
-            let trouble = (link.pulse.is_stalled(), link.full);
+            let trouble = link.trouble();
             let candidate =
                 (Burden { trouble, load: link.pulse.load(now) }, link.clients.len(), id);
             let best = match link.distance {
                 Distance::Near => &mut near,
-                Distance::Far => &mut far,
+                Distance::Far | Distance::Excluded => &mut far,
             };
             if best.is_none_or(|best| candidate < best) {
                 *best = Some(candidate);

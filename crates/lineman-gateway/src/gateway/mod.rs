@@ -10,6 +10,7 @@ mod shell;
 mod core;
 mod arrivals;
 mod assignment;
+mod router;
 mod peers;
 mod orders;
 mod fan_outs;
@@ -53,6 +54,8 @@ use heartbeat::Heartbeat;
 use inner_port::InnerPort;
 use stalls::StallLimits;
 
+pub use router::{Prefer, Router};
+
 use crate::strangers::STRANGERS;
 
 /// What happens to a client that reads more slowly than it is sent to, when its send queue
@@ -67,28 +70,11 @@ pub enum SlowClient {
     DropMessage,
 }
 
-/// Which businesses a gateway prefers for a new client. A client stays where it is while that link lives, so
-/// those that had to go elsewhere stay there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Prefer {
-    /// Those of the gateway's own machine, for each message to another one travels there and back. The
-    /// default.
-    ///
-    /// Another machine's gets the client where each one here is stalled or its link is full, has handled
-    /// nothing for four times as long as the best one elsewhere (256 ms at least), or has eight times as much
-    /// under way (256 events at least). A business is on the same machine if it connects from a loopback
-    /// address, or from [`Gateway::lan_ip`]; one in a container with an address of its own is elsewhere.
-    #[default]
-    SameMachine,
-    /// None: the one that is least behind, wherever it is.
-    Any,
-}
-
 /// A gateway: clients connect to it, businesses serve them.
 ///
 /// `P` is what the clients speak. A client's events go to one business, in order: of those that are preferred
-/// ([`Gateway::prefer`]) the one that is least behind and has the least clients; while there is none, clients
-/// are held. Programs in PHP that use
+/// ([`Gateway::prefer`]) the one that is least behind and has the least clients, or as [`Gateway::router`] says;
+/// while there is none, clients are held. Programs in PHP that use
 /// `GatewayWorker`'s `BusinessWorker` and `GatewayClient` work with it.
 ///
 /// ```no_run
@@ -122,6 +108,8 @@ pub struct Gateway<P: Driver = WebSocket> {
     link_ping_interval: Option<Duration>,
     slow_client: SlowClient,
     prefer: Prefer,
+    router: Router,
+    pinned: Vec<String>,
     no_business_limit: Duration,
     partition_limit: Duration,
     heirs: bool,
@@ -282,6 +270,8 @@ impl<P: ClientDialect> Gateway<P> {
             link_ping_interval: None,
             slow_client: SlowClient::default(),
             prefer: Prefer::default(),
+            router: Router::default(),
+            pinned: Vec::new(),
             no_business_limit: Duration::from_secs(30),
             partition_limit: Duration::from_mins(10),
             heirs: true,

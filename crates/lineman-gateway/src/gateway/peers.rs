@@ -13,6 +13,7 @@ use super::Prefer;
 use super::core::{Core, Counts, InnerPeer};
 use super::links::{Distance, Intake, Link, LinkOutlet};
 use super::outlet::Outlet;
+use super::router;
 use super::told::Told;
 use crate::losses::Toll;
 use crate::secret::{self, Objection};
@@ -131,9 +132,14 @@ impl<C: Outlet> Core<C> {
         tracing::info!(business = key, extension, "link opened");
         let is_here = self.is_here(outlet.peer().ip());
         let mut link = Link::new(outlet, key.clone(), extension, self.policy.share, self.now);
-        if is_here && self.policy.prefer == Prefer::SameMachine {
-            link.distance = Distance::Near;
-        }
+        link.place = router::place(link.outlet().peer().ip(), worker_key);
+        let pinned = &self.policy.pinned;
+        let is_named = |name: &String| name == router::name(worker_key);
+        link.distance = match self.policy.prefer {
+            _ if !pinned.is_empty() && !pinned.iter().any(is_named) => Distance::Excluded,
+            Prefer::SameMachine if is_here => Distance::Near,
+            Prefer::SameMachine | Prefer::Any => Distance::Far,
+        };
         if link.extension {
             link.push_event(Event::Hello(self.hello()), self.now);
         }
@@ -141,8 +147,10 @@ impl<C: Outlet> Core<C> {
             link.told = Some(Told::new(&self.clients.roll));
             link.tell_part(self.now);
         }
+        if link.distance != Distance::Excluded {
+            self.unserved_since = None;
+        }
         self.links.insert(id, link);
-        self.unserved_since = None;
         self.link_rounds.insert(id);
         self.await_settlement(id, former);
         if let Some(former) = former {
@@ -238,7 +246,7 @@ impl<C: Outlet> Core<C> {
 
     /// Looks for what has waited too long: peers without a key, clients without a business.
     pub(super) fn sweep(&mut self) {
-        if self.links.iter().any(|link| link.state == Intake::Open) {
+        if self.links.iter().any(Link::is_open) {
             self.unserved_since = None;
         } else {
             self.unserved_since.get_or_insert(self.now);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lineman::connection::Driver;
 use lineman_wire::link::Secret;
 
-use super::{Gateway, Prefer};
+use super::{Gateway, Prefer, Router};
 
 impl<P: Driver> Gateway<P> {
     /// Adds a register to announce the gateway to, `host:port`. Default: `127.0.0.1:1236` alone.
@@ -71,6 +71,21 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
+    /// Sets which business gets a client. Default [`Router::LeastBusy`].
+    ///
+    /// ```no_run
+    /// # use lineman_gateway::{Gateway, Router};
+    /// # fn main() -> lineman::Result {
+    /// // Who is in one room is served by one process: ws://host/?room=7
+    /// Gateway::websocket("0.0.0.0:7272").router(Router::HashOfQuery("room".to_owned())).run()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn router(mut self, router: Router) -> Self {
+        self.router = router;
+        self
+    }
+
     /// Sets which businesses get new clients. Default [`Prefer::SameMachine`].
     ///
     /// ```no_run
@@ -83,6 +98,15 @@ impl<P: Driver> Gateway<P> {
     #[must_use]
     pub fn prefer(mut self, prefer: Prefer) -> Self {
         self.prefer = prefer;
+        self
+    }
+
+    /// Gives clients to businesses of this name alone ([`Business::name`](crate::Business::name), a PHP
+    /// `BusinessWorker`'s `name`), and of others that this is called with. While none of them is linked, clients
+    /// are held as without any business. Other businesses send to clients and ask as ever. Default: any name.
+    #[must_use]
+    pub fn pinned_to(mut self, name: impl Into<String>) -> Self {
+        self.pinned.push(name.into());
         self
     }
 

@@ -99,6 +99,8 @@ impl<P: ClientDialect> Gateway<P> {
             link_ping_interval: self.link_ping_interval.unwrap_or(default_pings),
             slow_client: self.slow_client,
             prefer: self.prefer,
+            router: self.router.clone(),
+            pinned: self.pinned.clone(),
             no_business_limit: self.no_business_limit,
             partition_limit: self.partition_limit,
             heirs: self.heirs,
@@ -141,6 +143,7 @@ impl<P: ClientDialect> Gateway<P> {
         );
         Ok(RunningGateway {
             no_business_limit: self.no_business_limit,
+            missing: missing(&self.pinned),
             timers: timers.collect(),
             shell,
             table: context.table,
@@ -191,6 +194,14 @@ fn internet(socket: &Socket) -> Option<IpAddr> {
     }
 }
 
+fn missing(pinned: &[String]) -> String {
+    if pinned.is_empty() {
+        "no business".to_owned()
+    } else {
+        format!("no business named {}", pinned.join(" or "))
+    }
+}
+
 /// A period, and the input that is due after each.
 type Periodic<C> = (Duration, fn() -> Input<C>);
 
@@ -218,6 +229,8 @@ fn every<C: Outlet>(period: Duration, shell: &Rc<Shell<C>>, input: fn() -> Input
 
 struct RunningGateway<P: ClientDialect> {
     no_business_limit: Duration,
+    /// What is said to be missing while no business gets clients.
+    missing: String,
     shell: Rc<Shell<Connection<P>>>,
     table: Table,
     timers: Vec<Timer>,
@@ -259,12 +272,13 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
     fn condition(&self) -> Complaints {
         let now = Instant::now();
         let unserved = self.shell.unserved();
-        let remark = unserved.map(|time| format!("no business is linked ({} s)", time.as_secs()));
+        let missing = &self.missing;
+        let remark = unserved.map(|time| format!("{missing} is linked ({} s)", time.as_secs()));
         let remarks = remark.into_iter().chain(self.discovery.remarks(now)).collect();
         // By then clients that were held are closed.
         let limit = self.no_business_limit;
         let starved = unserved.filter(|time| *time >= limit);
-        let starved = starved.map(|time| format!("no business is linked for {} s", time.as_secs()));
+        let starved = starved.map(|time| format!("{missing} is linked for {} s", time.as_secs()));
         Complaints { remarks, unfit: self.discovery.address_taken().or(starved) }
     }
 }

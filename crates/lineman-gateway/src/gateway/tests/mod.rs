@@ -1,6 +1,7 @@
 //! Tests of the logic, on connections that only remember what was done to them.
 
 mod assignment;
+mod routing;
 mod orders;
 mod pairs;
 mod partitions;
@@ -32,7 +33,7 @@ use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
-use super::{Prefer, SlowClient};
+use super::{Prefer, Router, SlowClient};
 use crate::reach::ReachLimits;
 
 /// A connection without a socket.
@@ -163,6 +164,8 @@ impl World {
             link_ping_interval: Duration::ZERO,
             slow_client: SlowClient::Close,
             prefer: Prefer::SameMachine,
+            router: Router::LeastBusy,
+            pinned: Vec::new(),
             no_business_limit: Duration::from_secs(30),
             partition_limit: Duration::from_mins(10),
             heirs: true,
