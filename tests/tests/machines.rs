@@ -1,6 +1,6 @@
 //! A cluster of several machines: that it comes together, and goes on when one of them is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind::{ConnectionRefused, WouldBlock};
 use std::time::Duration;
 
@@ -111,6 +111,34 @@ async fn the_machines_of_the_compose_file_come_together() -> Result<()> {
             person.hears(&name, "hello").await?;
         }
     }
+    Ok(())
+}
+
+/// Returns the machines of the businesses that clients of the first machine have.
+async fn businesses_of_clients(site: &mut Site) -> Result<BTreeSet<String>> {
+    let (mut clients, mut found) = (Vec::new(), BTreeSet::new());
+    for _ in 0..16 {
+        let mut client = site.machine(1)?.client().await?;
+        found.insert(answer(&mut client, "/where").await?);
+        clients.push(client);
+    }
+    Ok(found)
+}
+
+#[tokio::test]
+async fn clients_have_businesses_of_their_own_machine() -> Result<()> {
+    let Some(site) = Site::of(2)? else { return Ok(()) };
+    let mut site = site.started().await?;
+    let own = site.machine(1)?.lan_address().to_string();
+    assert_eq!(businesses_of_clients(&mut site).await?, BTreeSet::from([own]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_have_businesses_of_any_machine_where_none_is_preferred() -> Result<()> {
+    let Some(site) = Site::of(2)? else { return Ok(()) };
+    let mut site = site.knob("CLUSTER_PREFER", "any")?.started().await?;
+    assert_eq!(businesses_of_clients(&mut site).await?.len(), 2);
     Ok(())
 }
 

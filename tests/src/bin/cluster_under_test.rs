@@ -11,7 +11,9 @@
 //!   `CLUSTER_INNER_LISTEN`: where their links are listened for in place of that;
 //! - `CLUSTER_SECRET`, `CLUSTER_NAME`: the cluster's key and its name (none);
 //! - `CLUSTER_LIMIT`: after how many seconds without a business, or with too few gateways, it is not ready (30);
-//! - `CLUSTER_PREFER`: `any` has a gateway give clients to businesses of other machines as well;
+//! - `CLUSTER_PREFER`: `any` has a gateway give clients to businesses of other machines as well; `CLUSTER_ROUTER`: by
+//!   what: `random`, `address`, `uid`, or a parameter of the query; `CLUSTER_PINNED`: to those of this name alone;
+//! - `CLUSTER_BUSINESS_NAME`: what the businesses are called (`business`);
 //! - `CLUSTER_EVENTS`: a file that gets a line when a client comes or goes: `MICROSECONDS connect|close ID`;
 //! - `CLUSTER_CERTIFICATE`, `CLUSTER_KEY`: the gateway's files, if it is for `wss`.
 //!
@@ -27,7 +29,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use lineman::connection::Limits;
 use lineman::prelude::*;
 use lineman::tls::Tls;
-use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Prefer, Register};
+use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Prefer, Register, Router};
 
 struct Crier;
 
@@ -56,8 +58,8 @@ impl Events for Crier {
 
 impl Crier {
     /// Carries out `/me TEXT` (back to the client alone), `/uid NAME` and `/join GROUP` (answered with the same),
-    /// `/to NAME TEXT` and `/group GROUP TEXT`, `/id`, `/where` (the machine of the business) and `/count`
-    /// (answered with the number, and a line for each gateway that is missing in it).
+    /// `/to NAME TEXT` and `/group GROUP TEXT`, `/id`, `/where` and `/process` (the machine and the process
+    /// of the business) and `/count` (answered with the number, and a line for each gateway that is missing in it).
     async fn order(&self, hub: &Hub, client: &Client, text: &str) -> Result {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         let (name, message) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -75,6 +77,7 @@ impl Crier {
             "/group" => hub.send_to_group(name, message),
             "/id" => client.send(format!("/id {}", client.id())),
             "/where" => client.send(format!("/where {}", lan_ip())),
+            "/process" => client.send(format!("/process {}", std::process::id())),
             "/count" => {
                 let clients = hub.client_count().await?;
                 let mut answer = vec![format!("/count {}", clients.value)];
@@ -115,7 +118,10 @@ fn main() -> Result {
             }
             "business" => {
                 let count = knob("CLUSTER_BUSINESSES", 1)?;
+                let called =
+                    env::var("CLUSTER_BUSINESS_NAME").unwrap_or_else(|_| "business".to_owned());
                 let business = Business::new(Crier)
+                    .name(called)
                     .count(count)
                     .link_timeout(Duration::from_secs(knob("CLUSTER_LINK_TIMEOUT", 15)?))
                     .verdict_limit(Duration::from_secs(knob("CLUSTER_VERDICT", 5)?))
@@ -141,6 +147,17 @@ fn gateway() -> Result<Gateway> {
         .link_timeout(Duration::from_secs(knob("CLUSTER_LINK_TIMEOUT", 15)?));
     if env::var("CLUSTER_PREFER").is_ok_and(|which| which == "any") {
         gateway = gateway.prefer(Prefer::Any);
+    }
+    if let Ok(rule) = env::var("CLUSTER_ROUTER") {
+        gateway = gateway.router(match &*rule {
+            "random" => Router::Random,
+            "address" => Router::HashOfAddress,
+            "uid" => Router::HashOfUid,
+            _ => Router::HashOfQuery(rule),
+        });
+    }
+    if let Ok(name) = env::var("CLUSTER_PINNED") {
+        gateway = gateway.pinned_to(name);
     }
     if let Ok(address) = env::var("CLUSTER_INNER_LISTEN") {
         gateway = gateway.inner_listen(address);
