@@ -447,3 +447,41 @@ fn a_page_that_blocks_or_panics_costs_no_client() {
         assert_eq!(packet(&mut business).await.body, "still served");
     });
 }
+
+/// One that does not answer the close frame has 2 s for that.
+#[test]
+fn a_kicked_client_is_offline_at_once() {
+    run(async {
+        let gateway = Process::start(Gateway::websocket("unused")).await;
+        let mut business = Peer::connect(gateway.addresses[1]).await;
+        business.write(&worker("").to_bytes()).await;
+        let mut client = websocket(&gateway).await;
+        let connection_id = arrived(&mut business).await;
+        let mut asking = Peer::connect(gateway.addresses[1]).await;
+        let uid = Bytes::from_static(b"ada");
+        let group = Bytes::from_static(b"lobby");
+        for order in [
+            Order::BindUid { connection_id, uid: uid.clone() },
+            Order::JoinGroup { connection_id, group: group.clone() },
+            Order::Kick { connection_id, farewell: Body::from("bye") },
+        ] {
+            asking.write(&Packet::from(order).to_bytes()).await;
+        }
+        for (query, answer) in [
+            (Query::IsOnline { connection_id }, "i:0;"),
+            (Query::ClientIdsByUid { uid }, "a:0:{}"),
+            (Query::ClientCountByGroup { group }, "i:0;"),
+            (Query::ClientCountByGroup { group: Bytes::new() }, "i:0;"),
+        ] {
+            asking.write(&Packet::from(query).to_bytes()).await;
+            let length = u32::try_from(answer.len()).expect("short").to_be_bytes();
+            let expected = [&length[..], answer.as_bytes()].concat();
+            assert_eq!(asking.read(expected.len()).await, expected);
+        }
+        let close = packet(&mut business).await;
+        assert_eq!((close.command, close.connection_id), (Command::OnClose, connection_id));
+        // It is told all the same.
+        assert_eq!(client.read(5).await, b"\x81\x03bye");
+        assert_eq!(client.read(4).await, b"\x88\x02\x03\xe8");
+    });
+}

@@ -9,7 +9,6 @@ use super::core::Core;
 use super::heartbeat::Visit;
 use super::identity::Departed;
 use super::links::Link;
-use super::orders::hand_over;
 use super::outlet::Outlet;
 use super::share::{is_too_long, tell};
 
@@ -48,13 +47,31 @@ impl<C: Outlet> Core<C> {
         let packet = Packet { body: payload, ..packet };
         if is_too_long(&packet) {
             self.counts.too_long.add();
-            client.connection.close(CloseReason::TooBig);
+            self.end(id, CloseReason::TooBig);
         } else if tell(client, link, &packet, self.now) {
             self.make_wait(id);
         }
     }
 
-    /// A client is gone, for whatever reason: `ON_CLOSE`, once.
+    /// Ends a client: it is told why behind everything that was sent to it, as long as it takes that. To the
+    /// cluster it is gone with this input.
+    pub(super) fn end(&mut self, id: u32, reason: CloseReason) {
+        if let Some(client) = self.clients.get(id) {
+            client.connection.close(reason);
+            self.ended.push(id);
+        }
+    }
+
+    /// The clients that were ended are gone.
+    pub(super) fn take_out_ended(&mut self) {
+        for id in std::mem::take(&mut self.ended) {
+            if let Some(client) = self.clients.get(id) {
+                self.client_went(client.connection.id());
+            }
+        }
+    }
+
+    /// A client is gone, for whatever reason: `ON_CLOSE`, once. One that was ended before is not known any more.
     pub(super) fn client_went(&mut self, connection: u64) {
         let Some((id, client)) = self.clients.remove(connection) else { return };
         self.client_rounds.remove(id);
@@ -102,19 +119,19 @@ impl<C: Outlet> Core<C> {
             let Some(client) = self.clients.get_mut(id) else { continue };
             if client.share.waits() {
                 if client.share.tick(limit) {
-                    client.connection.close(CloseReason::HeartbeatTimeout);
+                    self.end(id, CloseReason::HeartbeatTimeout);
                 }
                 continue;
             }
             match client.beat.tick(limit) {
                 Visit::Wait => {}
                 Visit::Ping => pinged.push(id),
-                Visit::GiveUp => client.connection.close(CloseReason::HeartbeatTimeout),
+                Visit::GiveUp => self.end(id, CloseReason::HeartbeatTimeout),
             }
         }
         if let Some(form) = form {
-            for client in pinged.into_iter().filter_map(|id| self.clients.get(id)) {
-                hand_over(client, &form, self.policy.slow_client, &mut self.counts);
+            for id in pinged {
+                self.hand_over(id, &form);
             }
         }
     }

@@ -175,6 +175,7 @@ impl<C: Outlet> Core<C> {
                     // Another business's session, as a rule, and the handshake beside it.
                     self.counts.too_long.add();
                     client.connection.close(CloseReason::TooBig);
+                    self.ended.push(id);
                 } else {
                     waits |= tell(client, link, &packet, now);
                 }
@@ -340,11 +341,7 @@ impl<C: Outlet> Core<C> {
         let late: Vec<u32> =
             held.since.iter().filter(|(_, since)| too_long(since)).map(|(&id, _)| id).collect();
         for id in late {
-            self.held.since.remove(&id);
-            if let Some(client) = self.clients.get(id) {
-                let reason = CloseReason::Unavailable("no business is connected".to_owned());
-                client.connection.close(reason);
-            }
+            self.end(id, CloseReason::Unavailable("no business is connected".to_owned()));
         }
     }
 

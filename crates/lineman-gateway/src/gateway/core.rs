@@ -140,6 +140,9 @@ pub(super) struct Core<C: Outlet> {
     pub(super) waiting: BTreeSet<u32>,
     /// Those of them whose link reports nothing, so that it has to be looked what has left.
     pub(super) looked_for: BTreeSet<u32>,
+    /// The clients that this input has ended: they leave the tables when it is done, whenever their connections
+    /// are gone. Invariant: empty between two inputs.
+    pub(super) ended: Vec<u32>,
     /// The peers of the inner port that are not read, for their messages to many have to wait.
     pub(super) unread_peers: FxHashSet<u64>,
     /// Some business is to be told something at the end of the turn, be it that nothing has changed.
@@ -179,6 +182,7 @@ impl<C: Outlet> Core<C> {
             disputes: Disputes::default(),
             waiting: BTreeSet::new(),
             looked_for: BTreeSet::new(),
+            ended: Vec::new(),
             unread_peers: FxHashSet::default(),
             untold: false,
             swept: Instant::now(),
@@ -213,6 +217,7 @@ impl<C: Outlet> Core<C> {
             Input::Tell => self.tell_links(),
             Input::Closing => self.finish_fan_outs(),
         }
+        self.take_out_ended();
         if self.clients.roll.borrow().has_many_changes() {
             self.tell_links();
         }

@@ -5,12 +5,14 @@
 
 use std::collections::VecDeque;
 
+use lineman::connection::{CloseReason, SendError};
 use lineman_wire::link::Event;
 use rustc_hash::FxHashSet;
 
-use super::core::Core;
+use super::SlowClient;
+use super::clients::ConnectedClient;
+use super::core::{Core, Counts, Policy};
 use super::links::LinkId;
-use super::orders::hand_over;
 use super::outlet::Outlet;
 
 /// The bytes that go out in one turn, so that the kernel has taken them within some milliseconds; of a
@@ -126,7 +128,35 @@ impl<F> FanOuts<F> {
     }
 }
 
+/// Sends to one client, with the stated answer if it does not read; returns whether that has ended it.
+fn send<C: Outlet>(
+    client: &ConnectedClient<C>,
+    form: &C::Form,
+    policy: &Policy<C::Form>,
+    counts: &mut Counts,
+) -> bool {
+    match (client.connection.send(form), policy.slow_client) {
+        (Err(SendError::Full), SlowClient::DropMessage) => counts.dropped_messages += 1,
+        (Err(SendError::Full), SlowClient::Close) => {
+            counts.slow_clients += 1;
+            client.connection.close(CloseReason::SlowPeer);
+            return true;
+        }
+        // Its end is on its way here.
+        (Ok(()) | Err(_), _) => {}
+    }
+    false
+}
+
 impl<C: Outlet> Core<C> {
+    /// Sends one client what it understands already.
+    pub(super) fn hand_over(&mut self, id: u32, form: &C::Form) {
+        let Some(client) = self.clients.get(id) else { return };
+        if send(client, form, &self.policy, &mut self.counts) {
+            self.ended.push(id);
+        }
+    }
+
     /// Sends a message of this length to clients, now or in parts.
     pub(super) fn fan_out(&mut self, mut ids: Vec<u32>, form: C::Form, length: usize) {
         let turn = (TURN_BYTES / length.max(1)).clamp(1, TURN_CLIENTS);
@@ -148,21 +178,20 @@ impl<C: Outlet> Core<C> {
     /// Sends one client what it understands already, behind what it is owed.
     pub(super) fn deliver(&mut self, id: u32, form: &C::Form) {
         self.catch_up(id);
-        if let Some(client) = self.clients.get(id) {
-            hand_over(client, form, self.policy.slow_client, &mut self.counts);
-        }
+        self.hand_over(id, form);
     }
 
     /// Gives a client all that waits for it.
     pub(super) fn catch_up(&mut self, id: u32) {
-        for fan_out in &mut self.fan_outs.waiting {
+        let Self { clients, fan_outs, policy, counts, ended, .. } = self;
+        for fan_out in &mut fan_outs.waiting {
             let times = fan_out.owes(id);
             if times > 0 {
                 fan_out.ahead.insert(id);
             }
-            let Some(client) = self.clients.get(id) else { continue };
+            let Some(client) = clients.get(id) else { continue };
             for _ in 0..times {
-                hand_over(client, &fan_out.form, self.policy.slow_client, &mut self.counts);
+                ended.extend(send(client, &fan_out.form, policy, counts).then_some(id));
             }
         }
     }
@@ -170,18 +199,19 @@ impl<C: Outlet> Core<C> {
     /// Sends what one turn takes of the messages that wait, the oldest first.
     pub(super) fn go_on_with_fan_outs(&mut self) {
         let mut turn = TurnRoom::whole();
-        while let Some(fan_out) = self.fan_outs.waiting.front_mut() {
+        let Self { clients, fan_outs, policy, counts, ended, .. } = self;
+        while let Some(fan_out) = fan_outs.waiting.front_mut() {
             while let Some(id) = fan_out.next(&mut turn) {
-                if let Some(client) = self.clients.get(id) {
-                    hand_over(client, &fan_out.form, self.policy.slow_client, &mut self.counts);
+                if let Some(client) = clients.get(id) {
+                    ended.extend(send(client, &fan_out.form, policy, counts).then_some(id));
                 }
             }
             if !fan_out.is_done() {
                 break;
             }
-            self.fan_outs.bytes -= fan_out.bytes;
-            self.fan_outs.done += 1;
-            self.fan_outs.waiting.pop_front();
+            fan_outs.bytes -= fan_out.bytes;
+            fan_outs.done += 1;
+            fan_outs.waiting.pop_front();
         }
         self.confirm_fan_outs();
         self.let_senders_go_on();

@@ -2,14 +2,12 @@
 //! clients, uids and groups are ignored, as the protocol has it.
 
 use bytes::Bytes;
-use lineman::connection::{CloseReason, SendError};
+use lineman::connection::CloseReason;
 use lineman_wire::link::{Audience, Body, HEADER_LENGTH, MAX_PACKET, Name, Order};
 use lineman_wire::php;
 use rustc_hash::FxHashSet;
 
-use super::SlowClient;
-use super::clients::ConnectedClient;
-use super::core::{Core, Counts};
+use super::core::Core;
 use super::index::is_name;
 use super::outlet::Outlet;
 
@@ -41,6 +39,7 @@ impl<C: Outlet> Core<C> {
             Order::Destroy { connection_id } => {
                 if let Some(client) = self.clients.get(connection_id) {
                     client.connection.abort();
+                    self.ended.push(connection_id);
                 }
             }
             Order::UpdateSession { connection_id, session } => {
@@ -132,9 +131,7 @@ impl<C: Outlet> Core<C> {
     /// Closes a client when everything sent to it before has left.
     fn close_behind_everything(&mut self, id: u32, reason: CloseReason) {
         self.catch_up(id);
-        if let Some(client) = self.clients.get(id) {
-            client.connection.close(reason);
-        }
+        self.end(id, reason);
     }
 
     fn update_session(&mut self, id: u32, changes: &[u8]) {
@@ -152,24 +149,6 @@ impl<C: Outlet> Core<C> {
             }
             Err(error) => tracing::warn!(connection_id = id, %error, "session not updated"),
         }
-    }
-}
-
-/// Sends to one client, with the stated answer if it does not read.
-pub(super) fn hand_over<C: Outlet>(
-    client: &ConnectedClient<C>,
-    form: &C::Form,
-    policy: SlowClient,
-    counts: &mut Counts,
-) {
-    match (client.connection.send(form), policy) {
-        (Err(SendError::Full), SlowClient::DropMessage) => counts.dropped_messages += 1,
-        (Err(SendError::Full), SlowClient::Close) => {
-            counts.slow_clients += 1;
-            client.connection.close(CloseReason::SlowPeer);
-        }
-        // Its end is on its way here.
-        (Ok(()) | Err(_), _) => {}
     }
 }
 

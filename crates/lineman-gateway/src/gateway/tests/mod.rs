@@ -3,6 +3,7 @@
 mod assignment;
 mod routing;
 mod orders;
+mod ends;
 mod pairs;
 mod partitions;
 mod heirs;
@@ -138,7 +139,8 @@ impl Drop for World {
         for gauge in ["clients", "uids", "groups", "links", "held_clients", "waiting_clients"] {
             assert_eq!(self.gauge(gauge), 0, "{gauge}");
         }
-        let Core { peers, held, looked_for, client_rounds, link_rounds, .. } = &self.core;
+        let Core { peers, held, looked_for, ended, client_rounds, link_rounds, .. } = &self.core;
+        assert!(ended.is_empty(), "{ended:?}");
         assert!(looked_for.is_empty(), "{looked_for:?}");
         assert!(peers.is_empty() && held.is_empty(), "{held:?}");
         assert!(client_rounds.is_empty() && link_rounds.is_empty());
@@ -186,13 +188,18 @@ impl World {
 
     /// Has an input handled; clients that end by it are gone afterwards.
     pub(super) fn submit(&mut self, input: Input<Rc<Fake>>) {
-        self.clock.set(self.now);
-        self.core.handle(input, self.now);
+        self.submit_alone(input);
         let ended = |client: &Rc<Fake>| client.ended.borrow().is_some();
         let gone: Vec<_> = self.clients.extract_if(.., |client| ended(client)).collect();
         for client in gone {
             self.core.handle(Input::ClientWent(client.id), self.now);
         }
+    }
+
+    /// Has an input handled; the connections that end by it are not gone yet.
+    fn submit_alone(&mut self, input: Input<Rc<Fake>>) {
+        self.clock.set(self.now);
+        self.core.handle(input, self.now);
     }
 
     fn fake(&mut self, peer: SocketAddr) -> Rc<Fake> {

@@ -116,6 +116,8 @@ enum Step {
     Heal(usize),
     Comes,
     Goes(usize),
+    /// It is closed for a peer that wants that.
+    Kicked(usize),
     Pass(u32),
 }
 
@@ -151,6 +153,14 @@ impl Cluster {
                 if !self.clients.is_empty() {
                     let client = self.clients.remove(which % self.clients.len());
                     self.world.leave(&client);
+                }
+            }
+            Step::Kicked(which) => {
+                if !self.clients.is_empty() {
+                    let client = self.clients.remove(which % self.clients.len());
+                    let asks = self.world.peer_from(([127, 0, 0, 1], 6000).into());
+                    self.world.kick(&asks, &client);
+                    self.world.lose(&asks);
                 }
             }
             Step::Pass(seconds) => (0..seconds).for_each(|_| self.second()),
@@ -269,7 +279,8 @@ fn any_step(businesses: usize, often: fn(usize) -> Step) -> impl Strategy<Value 
         2 => (0..businesses).prop_map(Step::Cut),
         3 => (0..businesses).prop_map(Step::Heal),
         4 => Just(Step::Comes),
-        3 => (0..10_usize).prop_map(Step::Goes),
+        2 => (0..10_usize).prop_map(Step::Goes),
+        1 => (0..10_usize).prop_map(Step::Kicked),
         4 => (1..30_u32).prop_map(Step::Pass),
     ]
 }
