@@ -5,6 +5,7 @@
 //! hears of that. No method holds a borrow while a handler runs.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -188,9 +189,19 @@ impl<D: Driver> Entry<D> {
                 return;
             }
         }
+        match self.write_out() {
+            Some(Ok(true)) => self.drained(),
+            Some(Ok(false)) | None => {}
+            Some(Err(error)) if crate::os::passes(&error) => self.try_again_soon(),
+            Some(Err(error)) => self.finish(CloseReason::Broken(error.to_string())),
+        }
+    }
+
+    /// Gives the kernel as much of what waits as it takes; returns whether that was all, `None` without a socket.
+    fn write_out(self: &Rc<Self>) -> Option<io::Result<bool>> {
         let mut queue = self.outflow.queue.borrow_mut();
         let mut transport = self.transport.borrow_mut();
-        let Some(transport_now) = transport.as_mut() else { return };
+        let transport_now = transport.as_mut()?;
         self.table.freeze_large(&mut queue);
         let written = transport_now.write(&mut queue);
         let drained = queue.is_empty() && transport_now.pending() == 0;
@@ -202,17 +213,23 @@ impl<D: Driver> Entry<D> {
         if !drained || self.outflow.charged.get() > 0 {
             self.weigh();
         }
-        match written {
-            Ok(written) => {
-                self.count(|counters| counters.bytes_out += written as u64);
-                self.table.add(|counters| &counters.bytes_out, written as u64);
-                if drained {
-                    self.drained();
-                }
-            }
-            Err(error) if crate::os::passes(&error) => self.try_again_soon(),
-            Err(error) => self.finish(CloseReason::Broken(error.to_string())),
+        Some(written.map(|written| {
+            self.count(|counters| counters.bytes_out += written as u64);
+            self.table.add(|counters| &counters.bytes_out, written as u64);
+            drained
+        }))
+    }
+
+    /// The queue is at its bound within a turn: gives the kernel what it takes before anything is refused. What
+    /// follows from it, be it an error, comes with the flush at the end of the turn.
+    pub(super) fn make_room(self: &Rc<Self>) {
+        if !self.life.is_open() {
+            return;
         }
+        if let Some(Err(error)) = self.write_out() {
+            tracing::debug!(connection = self.id.number, %error, "not written");
+        }
+        self.touch();
     }
 
     /// The kernel was short of memory: the socket is as sound as before, and no edge will say so again.

@@ -18,7 +18,8 @@ use crate::{BoxError, Result};
 
 /// One connection of this process; a handle that is cheap to clone and may outlive it.
 ///
-/// Sending never waits. The order of what is sent is kept; it leaves at the end of the loop's turn.
+/// Sending never waits. The order of what is sent is kept; it leaves at the end of the loop's turn, or where the send
+/// queue meets its bound before.
 pub struct Connection<D: Driver> {
     entry: Rc<Entry<D>>,
 }
@@ -47,8 +48,8 @@ const GROWN: usize = 16 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The send queue is at its bound, or holds something and the process's budget is used up; nothing was
-    /// queued. `on_drain` tells when there is room.
+    /// The send queue is at its bound, or holds something and the process's budget is used up, and the kernel takes
+    /// no more of it now; nothing was queued. `on_drain` tells when there is room.
     #[error("send queue is full: the peer reads more slowly than we send")]
     Full,
     /// The connection is closing or closed.
@@ -198,16 +199,25 @@ impl<D: Driver> Connection<D> {
 
     pub(super) fn may_send(&self) -> Result<(), SendError> {
         self.takes_messages()?;
-        // Links have bounds of their own: what leaves on them makes room elsewhere.
-        let is_spent = self.entry.weight != Weight::Link
-            && self.queued_bytes() > 0
-            && self.entry.table.is_spent();
-        if is_spent || self.is_full() {
+        if !self.has_room() {
+            // The loop is in this turn still, and a peer that reads may have made room since the last one.
+            self.entry.make_room();
+        }
+        if !self.has_room() {
             self.entry.table.add(|counters| &counters.refused, 1);
             self.fill();
             return Err(SendError::Full);
         }
         Ok(())
+    }
+
+    /// Returns whether a message is taken now.
+    fn has_room(&self) -> bool {
+        // Links have bounds of their own: what leaves on them makes room elsewhere.
+        let is_spent = self.entry.weight != Weight::Link
+            && self.queued_bytes() > 0
+            && self.entry.table.is_spent();
+        !is_spent && !self.is_full()
     }
 
     /// Nothing more is taken until everything is sent: the handler is told, once.
@@ -225,7 +235,10 @@ impl<D: Driver> Connection<D> {
             self.entry.weigh();
         }
         if queued >= self.entry.limits().send_queue {
-            self.fill();
+            self.entry.make_room();
+            if self.is_full() {
+                self.fill();
+            }
         }
     }
 

@@ -50,8 +50,8 @@ fn a_handler_that_passes_a_full_queue_on_closes_a_slow_peer_with_1013() {
         let log = Log::default();
         let closed = log.clone();
         let handlers = Handlers::<WebSocket> {
-            message: Some(messages(async |connection: Connection<WebSocket>, message| {
-                connection.send(message)
+            message: Some(messages(async |connection: Connection<WebSocket>, _| {
+                connection.send(vec![0; FLOOD])
             })),
             close: Some(boxed_with(async move |_, reason: CloseReason| {
                 closed.add(format!("{}: {reason}", reason.code()));
@@ -70,6 +70,34 @@ fn a_handler_that_passes_a_full_queue_on_closes_a_slow_peer_with_1013() {
         assert_eq!(log.until("1013").await, "1013: peer reads too slowly");
         assert_eq!((table.stats().handler_errors, table.stats().refused), (0, 1));
     });
+}
+
+/// Far above the bound, and the kernel takes it all within the turn.
+#[test]
+fn a_burst_is_written_before_anything_of_it_is_refused() {
+    for answer in [400, 100_000] {
+        with_table(async |table| {
+            let log = Log::default();
+            let full = log.clone();
+            let handlers = Handlers {
+                message: Some(messages(async move |connection: Connection<Text>, _: String| {
+                    for _ in 0..400_000 / answer {
+                        connection.send("y".repeat(answer - 1))?;
+                    }
+                    Ok(())
+                })),
+                full: Some(Box::new(move |_| full.add("full"))),
+                ..Handlers::default()
+            };
+            let limits = Limits { send_queue: 10_000, ..Limits::default() };
+            let serve_it = Serve::peers(Text::default, Rc::new(handlers)).limits(limits);
+            let mut peer = connect(serve(&table, serve_it)).await;
+            say(&mut peer, "go\n").await;
+            let mut got = vec![0; 400_000];
+            peer.read_exact(&mut got).await.expect("everything");
+            assert_eq!((table.stats().refused, log.lines()), (0, vec![]));
+        });
+    }
 }
 
 #[test]
@@ -216,11 +244,14 @@ fn whole_messages_behind_a_pause_are_not_one_that_is_too_big() {
     });
 }
 
+/// More than the kernel takes of a peer that does not read.
+const FLOOD: usize = 16_000_000;
+
 /// A handler that fills the send queue of 1 KiB once, and does something when it has drained.
 fn floods(drain: impl Fn(&Connection<Text>) + 'static) -> Handlers<Text> {
     Handlers {
         message: Some(messages(async |connection: Connection<Text>, _: String| {
-            connection.send("y".repeat(2000))
+            connection.send("y".repeat(FLOOD))
         })),
         drain: Some(Box::new(drain)),
         ..Handlers::default()
@@ -248,7 +279,7 @@ fn a_panic_of_on_drain_costs_its_own_connection() {
         for _ in 0..2 {
             let mut peer = connect(address).await;
             say(&mut peer, "go\n").await;
-            assert_eq!(rest(&mut peer).await.len(), 2001);
+            assert_eq!(rest(&mut peer).await.len(), FLOOD + 1);
         }
         assert_eq!(table.stats().handler_errors, 2);
     });

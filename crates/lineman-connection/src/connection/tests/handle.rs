@@ -41,24 +41,31 @@ fn refusal(result: crate::Result) -> SendError {
 #[test]
 fn a_queue_is_full_at_its_bound_and_not_a_byte_before() {
     with_table_and_paused_clock(async |table| {
-        let (mut peer, connection, log) = line(&table, 10).await;
-        connection.send("12345678").expect("room");
-        assert_eq!((connection.queued_bytes(), connection.is_full()), (9, false));
+        // More than the kernel takes of a peer that does not read.
+        let (bound, block) = (20_000_000, "z".repeat(16_000_000));
+        let (mut peer, connection, log) = line(&table, bound).await;
+        connection.send(block.clone()).expect("room");
+        settle().await;
+        let rest = "y".repeat(bound - connection.queued_bytes() - 2);
+        connection.send(rest.clone()).expect("room");
+        assert_eq!((connection.queued_bytes(), connection.is_full()), (bound - 1, false));
         assert_eq!(log.lines(), Vec::<String>::new());
         connection.send_encoded(Bytes::from_static(b"\n")).expect("room for one");
-        assert_eq!((connection.queued_bytes(), connection.is_full()), (10, true));
+        assert_eq!((connection.queued_bytes(), connection.is_full()), (bound, true));
         assert_eq!(log.lines(), ["full"]);
         assert_eq!(refusal(connection.send("x")), SendError::Full);
         assert_eq!(connection.send_encoded(Bytes::from_static(b"x")), Err(SendError::Full));
         connection.push("behind the bound").expect("it is taken all the same");
-        assert_eq!(connection.counters().messages_out, 3, "what was refused does not count");
-        hear(&mut peer, "12345678\n\nbehind the bound\n").await;
+        assert_eq!(connection.counters().messages_out, 4, "what was refused does not count");
+        let all = format!("{block}\n{rest}\n\nbehind the bound\n");
+        let length = all.len() as u64;
+        hear(&mut peer, all).await;
         settle().await;
         assert_eq!((connection.queued_bytes(), connection.is_full()), (0, false));
         assert_eq!(log.lines(), ["full", "drained"], "each is said once");
         let (of_one, of_all) = (connection.counters(), table.stats());
-        assert_eq!((of_one.messages_out, of_one.bytes_out), (3, 27));
-        assert_eq!((of_all.messages_out, of_all.bytes_out, of_all.refused), (3, 27, 2));
+        assert_eq!((of_one.messages_out, of_one.bytes_out), (4, length));
+        assert_eq!((of_all.messages_out, of_all.bytes_out, of_all.refused), (4, length, 2));
     });
 }
 
