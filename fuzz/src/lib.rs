@@ -31,7 +31,7 @@ const LIMIT: usize = 300;
 /// A target's name, which is also that of its file and of its folder of seeds, and its body.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 19] = [
+const TARGETS: [Target; 20] = [
     ("text", lines),
     ("framed", |data| protocol(|| Framed::with_max_size(LIMIT), data)),
     ("websocket_server", |data| websocket(Role::Server, data)),
@@ -46,6 +46,7 @@ const TARGETS: [Target; 19] = [
     ("link_reply", link_reply),
     ("register_line", register_line),
     ("php_unserialize", php_unserialize),
+    ("php_merge", php_merge),
     ("php_query", php_query),
     ("proxy_protocol", proxy_protocol_header),
     ("forwarded", forwarded_lines),
@@ -384,6 +385,20 @@ fn php_unserialize(data: &[u8]) {
         // The bytes and not the values, as NaN is unlike itself.
         let bytes = php::serialize(&value);
         assert_eq!(php::unserialize(&bytes, limits).map(|value| php::serialize(&value)), Ok(bytes));
+    }
+}
+
+/// The first byte says where the first value ends.
+fn php_merge(data: &[u8]) {
+    let (first, data) = piece_size(data);
+    let (old, changes) = data.split_at(data.len().min(first));
+    let limits = php::Limits { size: 1024, ..php::Limits::default() };
+    for (old, changes) in [(old, changes), (changes, old), (data, b""), (b"", data)] {
+        if let Ok(merged) = php::replace_recursive(old, changes, limits) {
+            assert!(merged.len() <= limits.size);
+            // What comes of it is whole, and nothing merged into it changes nothing.
+            assert_eq!(php::replace_recursive(&merged, b"", limits), Ok(merged));
+        }
     }
 }
 

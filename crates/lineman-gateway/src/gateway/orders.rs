@@ -136,30 +136,15 @@ impl<C: Outlet> Core<C> {
 
     fn update_session(&mut self, id: u32, changes: &[u8]) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        match merged(&client.session, changes) {
-            // No packet about the client could carry it.
-            Ok(session) if session.len() > MAX_PACKET - HEADER_LENGTH => {
-                let length = session.len();
-                tracing::warn!(connection_id = id, length, "session not updated: it is too long");
-            }
+        // No packet about the client could carry a longer one.
+        let limits = php::Limits { size: MAX_PACKET - HEADER_LENGTH, ..php::Limits::default() };
+        match php::replace_recursive(&client.session, changes, limits) {
             Ok(session) => {
-                client.session = session;
+                client.session = Bytes::from(session);
                 let link = client.link;
                 self.note_for_heir(link, id);
             }
             Err(error) => tracing::warn!(connection_id = id, %error, "session not updated"),
         }
     }
-}
-
-/// Merges two PHP-serialized arrays; an empty session is an empty array.
-fn merged(session: &[u8], changes: &[u8]) -> Result<Bytes, php::Error> {
-    let array = |bytes: &[u8]| match bytes {
-        b"" => Ok(php::Array::new()),
-        bytes => php::unserialize(bytes, php::Limits::default())
-            .map(|value| value.into_array().unwrap_or_default()),
-    };
-    let mut merged = array(session)?;
-    merged.replace_recursive(array(changes)?);
-    Ok(Bytes::from(php::serialize(&php::Value::Array(merged))))
 }

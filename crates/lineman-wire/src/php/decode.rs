@@ -30,31 +30,29 @@ pub fn unserialize(input: &[u8], limits: Limits) -> Result<Value, Error> {
     if input.len() > limits.size {
         return Err(Error::TooLong { size: input.len(), limit: limits.size });
     }
-    let mut reader = Reader { rest: input, length: input.len(), depth: limits.depth };
+    let mut reader = Reader::new(input, limits.depth);
     let value = reader.value(0)?;
-    if reader.rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(Error::TrailingBytes { offset: reader.offset() })
-    }
+    reader.end()?;
+    Ok(value)
 }
 
-struct Reader<'a> {
+/// Reads one token after the other.
+pub(super) struct Reader<'a> {
     rest: &'a [u8],
     length: usize,
     depth: usize,
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(input: &'a [u8], depth: usize) -> Self {
+        Self { rest: input, length: input.len(), depth }
+    }
+
     fn value(&mut self, depth: usize) -> Result<Value, Error> {
         let start = self.offset();
         match self.tag()? {
             [b'N', b';'] => Ok(Value::Null),
-            [b'b', b':'] => match self.until(b';')? {
-                b"0" => Ok(Value::Bool(false)),
-                b"1" => Ok(Value::Bool(true)),
-                _ => Err(Error::Malformed { expected: "0 or 1 after b:", offset: start }),
-            },
+            [b'b', b':'] => self.bool(start).map(Value::Bool),
             [b'i', b':'] => self.int().map(Value::Int),
             [b'd', b':'] => self.float().map(Value::Float),
             [b's', b':'] => self.string().map(|text| Value::String(Bytes::copy_from_slice(text))),
@@ -78,7 +76,7 @@ impl<'a> Reader<'a> {
         Ok(array)
     }
 
-    fn key(&mut self) -> Result<Key, Error> {
+    pub(super) fn key(&mut self) -> Result<Key, Error> {
         let offset = self.offset();
         match self.tag()? {
             [b'i', b':'] => self.int().map(Key::Int),
@@ -87,7 +85,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn int(&mut self) -> Result<i64, Error> {
+    /// Reads the rest of a boolean that begins at `start`.
+    pub(super) fn bool(&mut self, start: usize) -> Result<bool, Error> {
+        match self.until(b';')? {
+            b"0" => Ok(false),
+            b"1" => Ok(true),
+            _ => Err(Error::Malformed { expected: "0 or 1 after b:", offset: start }),
+        }
+    }
+
+    pub(super) fn int(&mut self) -> Result<i64, Error> {
         let offset = self.offset();
         let text = self.until(b';')?;
         std::str::from_utf8(text)
@@ -96,7 +103,7 @@ impl<'a> Reader<'a> {
             .ok_or(Error::Malformed { expected: "an integer of 64 bits", offset })
     }
 
-    fn float(&mut self) -> Result<f64, Error> {
+    pub(super) fn float(&mut self) -> Result<f64, Error> {
         let offset = self.offset();
         match self.until(b';')? {
             b"INF" => Ok(f64::INFINITY),
@@ -111,20 +118,33 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<&'a [u8], Error> {
-        let length = self.length_before(b':')?;
-        self.expect(b"\"", "\" before a string")?;
-        let (text, rest) = self.rest.split_at_checked(length).ok_or(Error::Malformed {
-            expected: "a string as long as it says",
-            offset: self.offset(),
-        })?;
-        self.rest = rest;
+    pub(super) fn string(&mut self) -> Result<&'a [u8], Error> {
+        let text = self.quoted()?;
         self.expect(b"\";", "\"; after a string")?;
         Ok(text)
     }
 
+    /// Reads a length and as much text behind a quotation mark.
+    pub(super) fn quoted(&mut self) -> Result<&'a [u8], Error> {
+        let length = self.length_before(b':')?;
+        self.expect(b"\"", "\" before a string")?;
+        self.take(length, "a string as long as it says")
+    }
+
+    pub(super) fn take(
+        &mut self,
+        length: usize,
+        expected: &'static str,
+    ) -> Result<&'a [u8], Error> {
+        let offset = self.offset();
+        let split = self.rest.split_at_checked(length);
+        let (taken, rest) = split.ok_or(Error::Malformed { expected, offset })?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
     /// Reads a length or a count: digits only, no sign.
-    fn length_before(&mut self, end: u8) -> Result<usize, Error> {
+    pub(super) fn length_before(&mut self, end: u8) -> Result<usize, Error> {
         let offset = self.offset();
         let text = self.until(end)?;
         let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
@@ -134,7 +154,7 @@ impl<'a> Reader<'a> {
             .ok_or(Error::Malformed { expected: "a length", offset })
     }
 
-    fn tag(&mut self) -> Result<[u8; 2], Error> {
+    pub(super) fn tag(&mut self) -> Result<[u8; 2], Error> {
         let (tag, rest) = self
             .rest
             .split_first_chunk()
@@ -154,14 +174,22 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
-    fn expect(&mut self, text: &[u8], expected: &'static str) -> Result<(), Error> {
+    pub(super) fn expect(&mut self, text: &[u8], expected: &'static str) -> Result<(), Error> {
         let offset = self.offset();
         self.rest = self.rest.strip_prefix(text).ok_or(Error::Malformed { expected, offset })?;
         Ok(())
     }
 
-    fn offset(&self) -> usize {
+    pub(super) fn offset(&self) -> usize {
         self.length - self.rest.len()
+    }
+
+    /// Nothing may follow.
+    pub(super) fn end(&self) -> Result<(), Error> {
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(Error::TrailingBytes { offset: self.offset() })
     }
 }
 

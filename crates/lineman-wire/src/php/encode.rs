@@ -36,7 +36,7 @@ fn put_value(buffer: &mut impl BufMut, value: &Value) {
 
 /// Appends `tag:DIGITS`. A session is written after each of its client's events, so the digits go
 /// straight into the buffer: `format!` for each value took more than half of a business's time.
-fn put_number(buffer: &mut impl BufMut, tag: &[u8], number: impl itoa::Integer) {
+pub(super) fn put_number(buffer: &mut impl BufMut, tag: &[u8], number: impl itoa::Integer) {
     buffer.put_slice(tag);
     buffer.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
@@ -57,11 +57,15 @@ fn put_array(buffer: &mut impl BufMut, array: &Array) {
     put_number(buffer, b"a:", array.len());
     buffer.put_slice(b":{");
     for (key, value) in array {
-        match key {
-            Key::Int(number) => put_int(buffer, *number),
-            Key::String(text) => put_string(buffer, text),
-        }
+        put_key(buffer, key);
         put_value(buffer, value);
     }
     buffer.put_slice(b"}");
+}
+
+pub(super) fn put_key(buffer: &mut impl BufMut, key: &Key) {
+    match key {
+        Key::Int(number) => put_int(buffer, *number),
+        Key::String(text) => put_string(buffer, text),
+    }
 }

@@ -1,7 +1,7 @@
 //! PHP's `serialize` format: what sessions, replies and array messages look like between gateways.
 //!
-//! `link` calls it, and the session code of `lineman-gateway`. It never builds objects or follows
-//! references; they are refused by name.
+//! `link` calls it, and the session code of `lineman-gateway`. It never builds objects: where values are read they
+//! are refused by name, as references are; where one serialized array is merged into another they are carried along.
 
 mod array;
 mod decode;
@@ -9,6 +9,8 @@ mod encode;
 mod error;
 mod float;
 mod json;
+mod document;
+mod merge;
 mod key;
 mod query;
 mod serde;
@@ -19,6 +21,7 @@ pub use decode::{Limits, unserialize};
 pub use encode::{serialize, serialize_into};
 pub use error::Error;
 pub use key::Key;
+pub use merge::replace_recursive;
 pub use query::{parse_cookies, parse_query};
 pub use serde::{from_slice, from_value, to_value, to_vec};
 pub use value::Value;

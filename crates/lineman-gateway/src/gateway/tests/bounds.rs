@@ -218,6 +218,22 @@ fn a_session_that_no_packet_can_carry_is_not_taken() {
     assert!((6_000_000..6_001_000).contains(&session.len()), "{}", session.len());
 }
 
+/// Another business's, in PHP.
+#[test]
+fn a_session_with_an_object_is_merged_around_it() {
+    let mut world = World::new();
+    let business = world.business("a:0");
+    let _one = world.client();
+    let session =
+        Bytes::from_static(br#"a:2:{s:4:"user";O:4:"User":1:{s:1:"x";d:0.1;}s:4:"same";r:2;}"#);
+    world.order(&business, Order::SetSession { connection_id: 1, session });
+    let session = Bytes::from_static(br#"a:1:{s:4:"room";i:7;}"#);
+    world.order(&business, Order::UpdateSession { connection_id: 1, session });
+    let expected =
+        br#"a:3:{s:4:"user";O:4:"User":1:{s:1:"x";d:0.1;}s:4:"same";r:2;s:4:"room";i:7;}"#;
+    assert_eq!(&world.core.clients.get(1).unwrap().session[..], expected);
+}
+
 #[test]
 fn broken_packets_are_ignored() {
     let mut world = World::new();
@@ -226,7 +242,7 @@ fn broken_packets_are_ignored() {
     let ext = Bytes::from_static(b"{not json");
     world.tell(&business, Packet { ext, ..Packet::new(Command::SendToGroup, 0) });
     world.tell(&business, Packet::new(Command::from(99), 0));
-    let session = Bytes::from_static(b"O:4:\"Evil\":0:{}");
+    let session = Bytes::from_static(b"a:1:{i:0;");
     world.order(&business, Order::UpdateSession { connection_id: 1, session });
     world.order(&business, Order::Destroy { connection_id: 77 });
     assert!(business.close_reason().is_none() && one.close_reason().is_none());
