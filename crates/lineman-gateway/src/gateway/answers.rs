@@ -5,7 +5,7 @@ use lineman_wire::link::{Condition, Field, Query, Reply, Select};
 use lineman_wire::php::{Array, Key, Value};
 
 use super::clients::{ConnectedClient, ConnectedClients};
-use super::index::Label;
+use super::index::Membership;
 
 /// The bytes of a part of an answer: made and sent within some milliseconds.
 const PAGE: usize = 1024 * 1024;
@@ -54,14 +54,14 @@ impl<C> ConnectedClients<C> {
 
     /// Answers a part of a query: some clients behind `after`, so that the loop goes on between the parts.
     fn page(&self, after: u32, query: Query) -> Reply {
-        let first = after.saturating_add(1);
-        let Some(clients) = self.clients_of(&query, first) else {
+        let Some(clients) = self.clients_of(&query, after) else {
             return Reply::page(0, &self.answer(query));
         };
-        let mut clients = clients.filter_map(|id| Some((id, self.get(id)?))).peekable();
+        let mut clients =
+            clients.filter_map(|(place, id)| Some((place, id, self.get(id)?))).peekable();
         let (mut part, mut last, mut bytes) = (Array::new(), 0, 0);
-        while let Some((id, client)) = clients.next_if(|_| bytes < PAGE) {
-            last = id;
+        while let Some((place, id, client)) = clients.next_if(|_| bytes < PAGE) {
+            last = place;
             let value = match &query {
                 Query::Select(select) => Value::Array(row(client, &select.fields)),
                 Query::ClientIdsByUid { .. } => Value::from(id),
@@ -78,19 +78,19 @@ impl<C> ConnectedClients<C> {
         Reply::page(next, &Reply::from(&Value::Array(part)))
     }
 
-    /// Returns the clients from `first` on that a query is about, ascending, if it is one that has parts.
+    /// Returns the clients behind a place that a query is about, with their places, if it is one that has parts.
     fn clients_of<'a>(
         &'a self,
         query: &Query,
-        first: u32,
-    ) -> Option<Box<dyn Iterator<Item = u32> + 'a>> {
+        after: u32,
+    ) -> Option<Box<dyn Iterator<Item = (u32, u32)> + 'a>> {
         let set = match query {
             Query::ClientSessionsByGroup { group } => self.groups.get(group),
             Query::ClientIdsByUid { uid } => self.uids.get(uid),
-            Query::AllClientSessions => return Some(Box::new(self.ids_from(first))),
+            Query::AllClientSessions => return Some(Box::new(self.behind(after))),
             Query::Select(Select { conditions, fields }) => match &**conditions {
                 _ if fields.is_empty() => None,
-                [] => return Some(Box::new(self.ids_from(first))),
+                [] => return Some(Box::new(self.behind(after))),
                 [Condition::Groups(groups)] => match &**groups {
                     [group] => self.groups.get(&group.to_bytes()),
                     _ => return None,
@@ -99,7 +99,7 @@ impl<C> ConnectedClients<C> {
             },
             _ => return None,
         };
-        Some(Box::new(set.into_iter().flat_map(move |set| set.from(first))))
+        Some(Box::new(set.into_iter().flat_map(move |set| set.behind(after))))
     }
 
     /// The session itself is the answer, as it is stored.
@@ -176,11 +176,11 @@ fn session_of<C>((id, client): (u32, &ConnectedClient<C>)) -> (Key, Value) {
 
 fn row<C>(client: &ConnectedClient<C>, fields: &[Field]) -> Array {
     let value = |field: &Field| match field {
-        Field::Uid => client.uid.as_deref().map_or(Value::Null, Value::from),
+        Field::Uid => client.uid.as_ref().map_or(Value::Null, |uid| Value::from(&*uid.name)),
         Field::Session => Value::String(client.session.clone()),
         Field::Groups if client.groups.is_empty() => Value::Null,
         Field::Groups => {
-            let entry = |group: &Label| (Key::from(&**group), Value::from(&**group));
+            let entry = |group: &Membership| (Key::from(&*group.name), Value::from(&*group.name));
             Value::Array(client.groups.iter().map(entry).collect())
         }
         Field::Unknown(_) => Value::Null,

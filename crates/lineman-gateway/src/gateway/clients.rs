@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::heartbeat::Beat;
 use super::ids::Counter;
-use super::index::{Index, Label};
+use super::index::{Index, Membership};
 use super::links::LinkId;
 use super::roll::SharedRoll;
 use super::share::ClientShare;
@@ -22,9 +22,9 @@ pub(super) struct ConnectedClient<C> {
     pub(super) connection: C,
     /// PHP-serialized, as the business wrote it; empty for none.
     pub(super) session: Bytes,
-    pub(super) uid: Option<Label>,
+    pub(super) uid: Option<Membership>,
     /// In the order of joining.
-    pub(super) groups: Vec<Label>,
+    pub(super) groups: Vec<Membership>,
     /// The business that gets its events. Invariant: if set, the link's own set has this client;
     /// if not, the client is held.
     pub(super) link: Option<LinkId>,
@@ -50,8 +50,8 @@ pub(super) enum Presence {
 #[derive(Debug)]
 pub(super) struct ConnectedClients<C> {
     pub(super) counter: Counter,
-    /// Ordered, for answers list clients in the order in which they came. Boxed, for the nodes of
-    /// the tree are half empty.
+    /// Ordered, for answers list clients in the order in which they came, which is that of the ids from the
+    /// counter's first one on. Boxed, for the nodes of the tree are half empty.
     by_id: BTreeMap<u32, Box<ConnectedClient<C>>>,
     by_connection: FxHashMap<u64, u32>,
     pub(super) uids: Index,
@@ -105,10 +105,10 @@ impl<C> ConnectedClients<C> {
         let id = self.by_connection.remove(&connection_number)?;
         let client = self.by_id.remove(&id)?;
         if let Some(uid) = &client.uid {
-            self.uids.remove(uid, id);
+            self.uids.remove(uid);
         }
         for group in &client.groups {
-            self.groups.remove(group, id);
+            self.groups.remove(group);
         }
         Some((id, client))
     }
@@ -132,51 +132,52 @@ impl<C> ConnectedClients<C> {
 
     /// Returns all clients in the order in which they came.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &ConnectedClient<C>)> {
-        self.by_id.iter().map(|(&id, client)| (id, &**client))
+        self.behind(0).filter_map(|(_, id)| Some((id, self.get(id)?)))
     }
 
-    /// Returns the ids from `first` on, in ascending order.
-    pub(super) fn ids_from(&self, first: u32) -> impl Iterator<Item = u32> {
-        self.by_id.range(first..).map(|(&id, _)| id)
+    /// Returns the places of the clients in that order, and their ids: those that are behind `after`.
+    pub(super) fn behind(&self, after: u32) -> impl Iterator<Item = (u32, u32)> {
+        let ranges = self.counter.behind(after).into_iter().filter(|range| !range.is_empty());
+        let ids = ranges.flat_map(|range| self.by_id.range(range)).map(|(&id, _)| id);
+        ids.map(|id| (self.counter.place(id), id))
     }
 
-    /// Binds a uid in place of the one the client has; unknown clients are ignored.
+    /// Binds a uid in place of the one the client has; unknown clients are ignored. One that has it is the last
+    /// of those with it from then on, as in `GatewayWorker`.
     pub(super) fn bind(&mut self, id: u32, uid: &[u8]) {
         let Some(client) = self.by_id.get_mut(&id) else { return };
-        if client.uid.as_deref() == Some(uid) {
-            return;
+        match &mut client.uid {
+            Some(same) if *same.name == *uid => return self.uids.renew(same, id),
+            Some(old) => self.uids.remove(old),
+            None => {}
         }
-        if let Some(old) = client.uid.take() {
-            self.uids.remove(&old, id);
-        }
-        client.uid = self.uids.add(uid, id);
+        client.uid = Some(self.uids.add(uid, id));
     }
 
     pub(super) fn unbind(&mut self, id: u32) {
         if let Some(uid) = self.by_id.get_mut(&id).and_then(|client| client.uid.take()) {
-            self.uids.remove(&uid, id);
+            self.uids.remove(&uid);
         }
     }
 
     pub(super) fn join(&mut self, id: u32, group: &[u8]) {
         let Some(client) = self.by_id.get_mut(&id) else { return };
-        if let Some(label) = self.groups.add(group, id) {
-            client.groups.push(label);
+        if !client.groups.iter().any(|known| *known.name == *group) {
+            client.groups.push(self.groups.add(group, id));
         }
     }
 
     pub(super) fn leave(&mut self, id: u32, group: &[u8]) {
         let Some(client) = self.by_id.get_mut(&id) else { return };
-        if let Some(place) = client.groups.iter().position(|label| **label == *group) {
-            let label = client.groups.remove(place);
-            self.groups.remove(&label, id);
+        if let Some(place) = client.groups.iter().position(|known| *known.name == *group) {
+            self.groups.remove(&client.groups.remove(place));
         }
     }
 
     pub(super) fn ungroup(&mut self, group: &[u8]) {
         for id in self.groups.dissolve(group).iter().flat_map(super::ids::IdSet::iter) {
             if let Some(client) = self.by_id.get_mut(&id) {
-                client.groups.retain(|label| **label != *group);
+                client.groups.retain(|known| *known.name != *group);
             }
         }
     }
@@ -207,6 +208,36 @@ mod tests {
         clients.unbind(1);
         clients.bind(99, b"eve");
         assert_eq!(clients.uids.len(), 1);
+    }
+
+    /// `GatewayWorker`'s: of all clients as they came, of a uid or group as they got it.
+    #[test]
+    fn lists_are_in_the_order_of_joining() {
+        let mut clients = ConnectedClients::new(Counter::starting_at(u32::MAX));
+        let ids: Vec<u32> =
+            (11..14).map(|connection| clients.insert(connection, (), |_| false)).collect();
+        assert_eq!(ids, [u32::MAX, 1, 2]);
+        let all =
+            |clients: &ConnectedClients<()>| clients.iter().map(|(id, _)| id).collect::<Vec<_>>();
+        assert_eq!(all(&clients), ids, "beyond the greatest number, too");
+        let rest = |after| clients.behind(after).map(|(_, id)| id).collect::<Vec<_>>();
+        let places: Vec<u32> = clients.behind(0).map(|(place, _)| place).collect();
+        assert_eq!(
+            places.iter().map(|place| rest(*place)).collect::<Vec<_>>(),
+            [&ids[1..], &ids[2..], &[]]
+        );
+        for id in [2, u32::MAX, 1] {
+            clients.bind(id, b"ada");
+            clients.join(id, b"a");
+        }
+        clients.bind(2, b"ada");
+        clients.join(2, b"a");
+        assert_eq!(clients.uids.ids(b"ada").collect::<Vec<_>>(), [u32::MAX, 1, 2], "bound anew");
+        assert_eq!(clients.groups.ids(b"a").collect::<Vec<_>>(), [2, u32::MAX, 1]);
+        clients.leave(2, b"a");
+        clients.join(2, b"a");
+        assert_eq!(clients.groups.ids(b"a").collect::<Vec<_>>(), [u32::MAX, 1, 2]);
+        assert_eq!(clients.roll.borrow().version(), 2, "no name was gone");
     }
 
     #[test]

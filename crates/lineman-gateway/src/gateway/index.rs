@@ -14,6 +14,14 @@ use super::roll::SharedRoll;
 /// It is text as it came: a PHP gateway makes `"42"` and `42` one key, and both come as `42`.
 pub(super) type Label = Rc<[u8]>;
 
+/// A name that a client has.
+#[derive(Debug)]
+pub(super) struct Membership {
+    pub(super) name: Label,
+    /// The client's place among those that have it.
+    place: u32,
+}
+
 /// The clients of each name. Names without clients are not kept.
 ///
 /// End users often choose these names, so the hasher is the standard library's, which cannot be
@@ -40,29 +48,37 @@ impl Index {
         Self { entries: HashMap::new(), roll: SharedRoll::clone(roll), key, number: 0 }
     }
 
-    /// Adds a client under a name; returns the shared name, or `None` if it was there already.
-    pub(super) fn add(&mut self, name: &[u8], id: u32) -> Option<Label> {
+    /// Adds a client that has not got it under a name.
+    pub(super) fn add(&mut self, name: &[u8], id: u32) -> Membership {
         if let Some((label, _)) = self.entries.get_key_value(name) {
             let label = Rc::clone(label);
-            let added = self.entries.get_mut(name).is_some_and(|named| named.ids.insert(id));
-            return added.then_some(label);
+            let place = self.entries.get_mut(name).map(|named| named.ids.insert(id));
+            return Membership { name: label, place: place.unwrap_or(IdSet::FIRST) };
         }
         let label = Label::from(name);
         let named = Named { number: self.number, ids: IdSet::One(id) };
         self.number += 1;
         self.roll.borrow_mut().add((self.key)(name));
         self.entries.insert(Rc::clone(&label), named);
-        Some(label)
+        Membership { name: label, place: IdSet::FIRST }
     }
 
     /// Takes a client from a name.
-    pub(super) fn remove(&mut self, name: &Label, id: u32) {
+    pub(super) fn remove(&mut self, Membership { name, place }: &Membership) {
         if let Entry::Occupied(mut entry) = self.entries.entry(Rc::clone(name)) {
-            entry.get_mut().ids.remove(id);
+            entry.get_mut().ids.remove(*place);
             if entry.get().ids.is_empty() {
                 entry.remove();
                 self.roll.borrow_mut().remove((self.key)(name));
             }
+        }
+    }
+
+    /// Puts a client behind the others of its name.
+    pub(super) fn renew(&mut self, membership: &mut Membership, id: u32) {
+        if let Some(named) = self.entries.get_mut(&membership.name) {
+            named.ids.remove(membership.place);
+            membership.place = named.ids.insert(id);
         }
     }
 
@@ -77,7 +93,7 @@ impl Index {
         self.entries.get(name).map(|named| &named.ids)
     }
 
-    /// Returns the clients of a name in ascending order.
+    /// Returns the clients of a name in the order in which they got it.
     pub(super) fn ids<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = u32> + use<'a> {
         self.get(name).into_iter().flat_map(IdSet::iter)
     }
@@ -108,14 +124,16 @@ mod tests {
     fn names_live_as_long_as_they_have_clients() {
         let roll = SharedRoll::default();
         let mut index = Index::new(&roll, NameKey::of_group);
-        let lobby = index.add(b"lobby", 2).expect("new");
-        assert!(index.add(b"lobby", 1).is_some() && index.add(b"lobby", 1).is_none());
-        let attic = index.add(b"attic", 7).expect("new");
-        assert_eq!(index.names(), [&lobby, &attic]);
+        let mut first = index.add(b"lobby", 2);
+        let second = index.add(b"lobby", 1);
+        let attic = index.add(b"attic", 7);
+        assert_eq!(index.names(), [&first.name, &attic.name]);
+        assert_eq!(index.ids(b"lobby").collect::<Vec<_>>(), [2, 1]);
+        index.renew(&mut first, 2);
         assert_eq!(index.ids(b"lobby").collect::<Vec<_>>(), [1, 2]);
-        index.remove(&lobby, 2);
-        index.remove(&lobby, 2);
-        index.remove(&lobby, 1);
+        index.remove(&first);
+        index.remove(&first);
+        index.remove(&second);
         assert_eq!((index.len(), index.get(b"lobby")), (1, None));
         assert_eq!(index.dissolve(b"attic"), Some(IdSet::One(7)));
         assert_eq!(index.dissolve(b"attic"), None);

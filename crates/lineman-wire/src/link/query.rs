@@ -50,7 +50,7 @@ pub enum Query {
     /// Extension, version 2: a part of the answer to a query about many clients. The answer is a
     /// [page](super::Reply::into_page).
     Page {
-        /// The last client of the part before; 0 for the first part.
+        /// Where the part before ended, as its answer says; 0 for the first part.
         after: u32,
         /// The query: not a page, and none about a single client.
         query: Box<Query>,

@@ -28,7 +28,7 @@ impl Reply {
         Ok(php::unserialize(&self.payload, limits)?)
     }
 
-    /// Returns the answer to [`Query::Page`](super::Query::Page): a part, and the last client in it if more
+    /// Returns the answer to [`Query::Page`](super::Query::Page): a part, and where it ends if more
     /// parts follow, 0 if not.
     pub fn page(next: u32, part: &Self) -> Self {
         Self { payload: Bytes::from([&next.to_be_bytes(), &*part.payload].concat()) }

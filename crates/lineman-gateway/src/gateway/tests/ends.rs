@@ -25,7 +25,7 @@ impl World {
     }
 
     /// Looks that the client is in no table and its end told, once, though its connection is not gone yet.
-    fn is_gone(mut self, business: &Fake, client: &Rc<Fake>, way: &str) {
+    fn look_that_gone(mut self, business: &Fake, client: &Rc<Fake>, way: &str) {
         for gauge in ["clients", "uids", "groups"] {
             assert_eq!(self.gauge(gauge), 0, "{way}: {gauge}");
         }
@@ -36,7 +36,7 @@ impl World {
         assert_eq!(ends(business), [(Command::OnClose, 1)], "{way}");
         let sent = client.sent.borrow().len();
         self.order(
-            &self.peers[0].clone(),
+            &Rc::clone(&self.peers[0]),
             Order::SendToAll { audience: Audience::All, message: Body::from("into the void") },
         );
         self.say(client, "too late");
@@ -47,7 +47,7 @@ impl World {
 }
 
 #[test]
-fn a_client_that_is_ended_for_a_peer_is_gone_with_that() {
+fn a_client_that_is_ended_for_a_peer_look_that_gone_with_that() {
     let kick = |farewell| Order::Kick { connection_id: 1, farewell };
     for (way, order) in [
         ("kick", kick(Body::from("bye"))),
@@ -58,12 +58,12 @@ fn a_client_that_is_ended_for_a_peer_is_gone_with_that() {
         let (mut world, business, client) = World::with_one();
         world.submit_alone(Input::PeerSaid(business.id, order.into()));
         assert!(client.close_reason().is_some(), "{way}");
-        world.is_gone(&business, &client, way);
+        world.look_that_gone(&business, &client, way);
     }
 }
 
 #[test]
-fn a_client_that_reads_too_slowly_is_gone_with_the_message_that_it_did_not_take() {
+fn a_client_that_reads_too_slowly_look_that_gone_with_the_message_that_it_did_not_take() {
     let to_one = Order::SendToOne { connection_id: 1, message: Body::from("x") };
     let to_all = Order::SendToAll { audience: Audience::All, message: Body::from("x") };
     let kick = Order::Kick { connection_id: 1, farewell: Body::from("bye") };
@@ -72,17 +72,17 @@ fn a_client_that_reads_too_slowly_is_gone_with_the_message_that_it_did_not_take(
         client.room.set(0);
         world.submit_alone(Input::PeerSaid(business.id, order.into()));
         assert_eq!(client.close_reason(), Some(CloseReason::SlowPeer), "{way}");
-        world.is_gone(&business, &client, way);
+        world.look_that_gone(&business, &client, way);
     }
 }
 
 #[test]
-fn a_client_that_is_ended_for_a_limit_is_gone_with_that() {
+fn a_client_that_is_ended_for_a_limit_look_that_gone_with_that() {
     let (mut world, business, client) = World::with_one();
     let long = Bytes::from(vec![b'x'; MAX_PACKET]);
     world.submit_alone(Input::ClientSaid(client.id, long));
     assert_eq!(client.close_reason(), Some(CloseReason::TooBig));
-    world.is_gone(&business, &client, "too long a message");
+    world.look_that_gone(&business, &client, "too long a message");
 
     let (mut world, business, client) = World::with_one();
     world.core.policy.heartbeat.interval = Duration::from_secs(50);
@@ -91,12 +91,12 @@ fn a_client_that_is_ended_for_a_limit_is_gone_with_that() {
     world.core.client_rounds.insert(1);
     (0..32 * 4).for_each(|_| world.submit_alone(Input::Beat));
     assert_eq!(client.close_reason(), Some(CloseReason::HeartbeatTimeout));
-    world.is_gone(&business, &client, "heartbeat");
+    world.look_that_gone(&business, &client, "heartbeat");
 }
 
 /// The next business hears of the end, when there is one.
 #[test]
-fn a_client_that_has_waited_too_long_for_a_business_is_gone_with_the_limit() {
+fn a_client_that_has_waited_too_long_for_a_business_look_that_gone_with_the_limit() {
     let (mut world, business, client) = World::with_one();
     world.lose(&business);
     world.core.policy.no_business_limit = Duration::from_secs(1);
@@ -104,7 +104,7 @@ fn a_client_that_has_waited_too_long_for_a_business_is_gone_with_the_limit() {
     world.submit_alone(Input::Sweep);
     assert!(matches!(client.close_reason(), Some(CloseReason::Unavailable(_))));
     let next = world.business("a:1");
-    world.is_gone(&next, &client, "no business");
+    world.look_that_gone(&next, &client, "no business");
 }
 
 /// It leaves a waiting message behind that others still get.

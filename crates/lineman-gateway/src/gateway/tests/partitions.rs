@@ -259,7 +259,7 @@ impl Cluster {
         for step in steps.iter().chain(&rest) {
             cluster.step(*step);
         }
-        let here: BTreeSet<u32> = cluster.world.core.clients.ids_from(0).collect();
+        let here: BTreeSet<u32> = cluster.world.core.clients.iter().map(|(id, _)| id).collect();
         for (id, told) in &cluster.told {
             let last = told.last() == Some(&true);
             assert_eq!(here.contains(id), last, "client {id}: {told:?} after {steps:?}");
