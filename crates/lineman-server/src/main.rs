@@ -11,6 +11,7 @@ mod draft;
 mod environment;
 mod fault;
 mod file;
+mod import;
 mod init;
 mod pages;
 mod relations;
@@ -64,6 +65,8 @@ struct Invocation {
 enum ServerVerb {
     /// Write a file with every setting, explained, that `start` can run
     Init(init::Init),
+    /// Write such a file from the start files of an application in PHP
+    Import(import::Import),
     /// Print the table of all settings, in Markdown
     #[command(hide = true)]
     Settings,
@@ -89,6 +92,7 @@ fn run(line: Invocation) -> Result<(), Vec<String>> {
     let Invocation { config, runtime_dir, verb } = line;
     let verb = match verb {
         ServerVerb::Init(how) => return init::init(&how, config).map_err(|problem| vec![problem]),
+        ServerVerb::Import(how) => return import::import(&how, config),
         ServerVerb::Settings => {
             print(&document::page());
             return Ok(());
