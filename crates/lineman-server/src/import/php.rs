@@ -31,13 +31,13 @@ pub(super) enum PhpLiteral {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Assignment {
     pub(super) line: usize,
-    pub(super) target: Target,
+    pub(super) target: Assigned,
     pub(super) value: PhpLiteral,
 }
 
 /// What is assigned to.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Target {
+pub(super) enum Assigned {
     /// `$name`
     Variable(String),
     /// `$name->property`
@@ -52,7 +52,7 @@ pub(super) enum Target {
 /// The line in which its text breaks off, and why.
 pub(super) fn assignments(text: &str, folder: &str) -> Result<Vec<Assignment>, (usize, String)> {
     let tokens = tokens::tokens(text)?;
-    let mut reader = Reader {
+    let mut reader = StatementReader {
         tokens: &tokens,
         at: 0,
         folder,
@@ -66,7 +66,7 @@ pub(super) fn assignments(text: &str, folder: &str) -> Result<Vec<Assignment>, (
     Ok(found)
 }
 
-struct Reader<'a> {
+struct StatementReader<'a> {
     tokens: &'a [Token],
     at: usize,
     /// `__DIR__`
@@ -77,7 +77,7 @@ struct Reader<'a> {
     aliases: HashMap<String, String>,
 }
 
-impl Reader<'_> {
+impl StatementReader<'_> {
     fn peek(&self, ahead: usize) -> Option<&TokenKind> {
         self.tokens.get(self.at + ahead).map(|token| &token.kind)
     }
@@ -105,30 +105,30 @@ impl Reader<'_> {
         };
         self.at += length;
         let value = self.value();
-        if let Target::Variable(name) = &target {
+        if let Assigned::Variable(name) = &target {
             self.variables.insert(name.clone(), value.clone());
         }
         Some(Assignment { line, target, value })
     }
 
     /// Returns what is assigned to here, if anything is, and how many tokens that takes.
-    fn target(&self) -> Option<(Target, usize)> {
+    fn target(&self) -> Option<(Assigned, usize)> {
         match (self.peek(0)?, self.peek(1)?, self.peek(2), self.peek(3)) {
             (TokenKind::Variable(name), TokenKind::Mark("="), ..) => {
-                Some((Target::Variable(name.clone()), 2))
+                Some((Assigned::Variable(name.clone()), 2))
             }
             (
                 TokenKind::Variable(name),
                 TokenKind::Mark("->"),
                 Some(TokenKind::Word(property)),
                 Some(TokenKind::Mark("=")),
-            ) => Some((Target::Property(name.clone(), property.clone()), 4)),
+            ) => Some((Assigned::Property(name.clone(), property.clone()), 4)),
             (
                 TokenKind::Word(class),
                 TokenKind::Mark("::"),
                 Some(TokenKind::Variable(property)),
                 Some(TokenKind::Mark("=")),
-            ) => Some((Target::Static(self.class(class), property.clone()), 4)),
+            ) => Some((Assigned::Static(self.class(class), property.clone()), 4)),
             _ => None,
         }
     }
@@ -392,13 +392,13 @@ mod tests {
                     if (!defined('GLOBAL_START')) {\n    Worker::$logFile = 'a.log';\n    Worker::runAll();\n}\n";
         let found = assignments(file, "/srv/app").unwrap();
         let targets: Vec<_> = found.iter().map(|found| (found.line, &found.target)).collect();
-        let property = |name: &str| Target::Property("gateway".to_owned(), name.to_owned());
-        let log = Target::Static("Worker".to_owned(), "logFile".to_owned());
+        let property = |name: &str| Assigned::Property("gateway".to_owned(), name.to_owned());
+        let log = Assigned::Static("Worker".to_owned(), "logFile".to_owned());
         assert_eq!(
             targets,
             [
-                (6, &Target::Variable("context".to_owned())),
-                (7, &Target::Variable("gateway".to_owned())),
+                (6, &Assigned::Variable("context".to_owned())),
+                (7, &Assigned::Variable("gateway".to_owned())),
                 (8, &property("onConnect")),
                 (12, &log),
             ]
