@@ -123,7 +123,9 @@ impl<C: Outlet> Core<C> {
     /// Gives a client to a business, or holds it until there is one.
     pub(super) fn assign(&mut self, id: u32) {
         let way = match self.clients.get(id) {
-            Some(client) => self.policy.router.way(client.route, client.uid.as_deref()),
+            Some(client) => {
+                self.policy.router.way(client.route, client.uid.as_ref().map(|uid| &*uid.name))
+            }
             None => return,
         };
         match self.links.choose(way, self.now) {
