@@ -31,7 +31,10 @@ const STRANGERS: [(&str, &[&str]); 3] = [
             "mesh",
         ],
     ),
-    ("crates/lineman-gateway/src/business", &["gateway", "Gateway", "Prefer", "SlowClient"]),
+    (
+        "crates/lineman-gateway/src/business",
+        &["gateway", "Gateway", "Prefer", "Router", "SlowClient"],
+    ),
 ];
 
 /// Who may ask for the path of the command line's socket: its two ends, and those who have it served.

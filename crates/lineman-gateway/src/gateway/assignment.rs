@@ -16,7 +16,7 @@ use super::core::Core;
 use super::identity::Departed;
 use super::links::{Intake, Link, LinkId, Unconfirmed};
 use super::outlet::Outlet;
-use super::router::Way;
+use super::router::BusinessChoice;
 use super::share::{is_too_long, tell};
 
 /// What may be kept of clients that are gone and that no business could be told of, in bytes: a hundred
@@ -204,7 +204,7 @@ impl<C: Outlet> Core<C> {
 
     /// Tells a business of a client that is gone.
     pub(super) fn report_end(&mut self, id: u32, departed: Departed) {
-        let choice = self.links.choose(Way::LeastBusy, self.now);
+        let choice = self.links.choose(BusinessChoice::LeastBusy, self.now);
         let Some(link) = choice.and_then(|id| self.links.get_mut(id)) else {
             return self.keep_gone(id, departed);
         };

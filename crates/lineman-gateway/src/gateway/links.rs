@@ -16,7 +16,7 @@ use super::clients::Presence;
 use super::identity::Departed;
 use super::outlet::Outlet;
 use super::pulse::{LIGHT_BYTES, LIGHT_EVENTS, Pulse};
-use super::router::{self, Way};
+use super::router::{self, BusinessChoice};
 use super::told::Told;
 use crate::reach::{LinkReach, Reached};
 
@@ -367,11 +367,11 @@ pub(super) struct Links(BTreeMap<LinkId, Link>);
 
 impl Links {
     /// Returns the business for a client, of those that take any.
-    pub(super) fn choose(&mut self, way: Way, now: Instant) -> Option<LinkId> {
+    pub(super) fn choose(&mut self, way: BusinessChoice, now: Instant) -> Option<LinkId> {
         match way {
-            Way::LeastBusy => self.least_busy(now),
-            Way::Random(dice) => self.random(dice),
-            Way::Owner(key) => self.owner(key),
+            BusinessChoice::LeastBusy => self.least_busy(now),
+            BusinessChoice::Random(dice) => self.random(dice),
+            BusinessChoice::Owner(key) => self.owner(key),
         }
     }
 

@@ -63,7 +63,7 @@ pub enum Prefer {
 
 /// What is asked of the links for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum BusinessChoice {
     LeastBusy,
     /// By this throw of dice.
     Random(u64),
@@ -87,13 +87,17 @@ impl Router {
     }
 
     /// Returns how a client with this key and this uid goes now.
-    pub(super) fn way(&self, key_of_client: Option<NonZeroU64>, uid: Option<&[u8]>) -> Way {
+    pub(super) fn way(
+        &self,
+        key_of_client: Option<NonZeroU64>,
+        uid: Option<&[u8]>,
+    ) -> BusinessChoice {
         let key = match self {
-            Self::Random => return Way::Random(getrandom::u64().unwrap_or_default()),
+            Self::Random => return BusinessChoice::Random(getrandom::u64().unwrap_or_default()),
             Self::HashOfUid => uid.map(key),
             Self::LeastBusy | Self::HashOfAddress | Self::HashOfQuery(_) => key_of_client,
         };
-        key.map_or(Way::LeastBusy, Way::Owner)
+        key.map_or(BusinessChoice::LeastBusy, BusinessChoice::Owner)
     }
 }
 

@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::settings::{RawValue, SectionKind, Setting};
 use crate::{file, init, print, say};
-use php::{Assigned, Assignment, PhpLiteral};
+use php::{AssignedTo, Assignment, PhpLiteral};
 
 const FILES_HELP: &str = "The start files: start_gateway.php, start_register.php, …";
 
@@ -145,12 +145,12 @@ impl Imported {
         for Assignment { line, target, value } in assignments {
             let place = format!("{file}:{line}");
             match target {
-                Assigned::Variable(name) => {
+                AssignedTo::Variable(name) => {
                     let PhpLiteral::Object(class, arguments) = value else { continue };
                     let object = self.object(&place, &class, arguments);
                     objects.insert(name, object);
                 }
-                Assigned::Property(variable, property) => match objects.get(&variable) {
+                AssignedTo::Property(variable, property) => match objects.get(&variable) {
                     Some(Object::Section(at)) => self.property(*at, &place, &property, value),
                     Some(Object::Business) => self.of_business(&place, &property, &value),
                     Some(Object::Unknown(class)) => {
@@ -158,7 +158,7 @@ impl Imported {
                     }
                     None => {}
                 },
-                Assigned::Static(class, property) => {
+                AssignedTo::Static(class, property) => {
                     self.of_program(&place, &class, &property, value);
                 }
             }

@@ -31,13 +31,13 @@ pub(super) enum PhpLiteral {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Assignment {
     pub(super) line: usize,
-    pub(super) target: Assigned,
+    pub(super) target: AssignedTo,
     pub(super) value: PhpLiteral,
 }
 
 /// What is assigned to.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Assigned {
+pub(super) enum AssignedTo {
     /// `$name`
     Variable(String),
     /// `$name->property`
@@ -105,30 +105,30 @@ impl StatementReader<'_> {
         };
         self.at += length;
         let value = self.value();
-        if let Assigned::Variable(name) = &target {
+        if let AssignedTo::Variable(name) = &target {
             self.variables.insert(name.clone(), value.clone());
         }
         Some(Assignment { line, target, value })
     }
 
     /// Returns what is assigned to here, if anything is, and how many tokens that takes.
-    fn target(&self) -> Option<(Assigned, usize)> {
+    fn target(&self) -> Option<(AssignedTo, usize)> {
         match (self.peek(0)?, self.peek(1)?, self.peek(2), self.peek(3)) {
             (TokenKind::Variable(name), TokenKind::Mark("="), ..) => {
-                Some((Assigned::Variable(name.clone()), 2))
+                Some((AssignedTo::Variable(name.clone()), 2))
             }
             (
                 TokenKind::Variable(name),
                 TokenKind::Mark("->"),
                 Some(TokenKind::Word(property)),
                 Some(TokenKind::Mark("=")),
-            ) => Some((Assigned::Property(name.clone(), property.clone()), 4)),
+            ) => Some((AssignedTo::Property(name.clone(), property.clone()), 4)),
             (
                 TokenKind::Word(class),
                 TokenKind::Mark("::"),
                 Some(TokenKind::Variable(property)),
                 Some(TokenKind::Mark("=")),
-            ) => Some((Assigned::Static(self.class(class), property.clone()), 4)),
+            ) => Some((AssignedTo::Static(self.class(class), property.clone()), 4)),
             _ => None,
         }
     }
@@ -392,13 +392,13 @@ mod tests {
                     if (!defined('GLOBAL_START')) {\n    Worker::$logFile = 'a.log';\n    Worker::runAll();\n}\n";
         let found = assignments(file, "/srv/app").unwrap();
         let targets: Vec<_> = found.iter().map(|found| (found.line, &found.target)).collect();
-        let property = |name: &str| Assigned::Property("gateway".to_owned(), name.to_owned());
-        let log = Assigned::Static("Worker".to_owned(), "logFile".to_owned());
+        let property = |name: &str| AssignedTo::Property("gateway".to_owned(), name.to_owned());
+        let log = AssignedTo::Static("Worker".to_owned(), "logFile".to_owned());
         assert_eq!(
             targets,
             [
-                (6, &Assigned::Variable("context".to_owned())),
-                (7, &Assigned::Variable("gateway".to_owned())),
+                (6, &AssignedTo::Variable("context".to_owned())),
+                (7, &AssignedTo::Variable("gateway".to_owned())),
                 (8, &property("onConnect")),
                 (12, &log),
             ]
