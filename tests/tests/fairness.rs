@@ -104,6 +104,26 @@ async fn the_clients_of_a_business_that_is_stopped_move_and_new_ones_avoid_it() 
 }
 
 #[tokio::test]
+async fn a_business_that_is_stopped_while_idle_is_found() -> Result<()> {
+    let _machine = alone().await;
+    let cluster = cluster()?.knob("CLUSTER_BUSINESSES", "2").knob("CLUSTER_ABANDON", "2");
+    let cluster = cluster.started().await?;
+    let (mut one, mut two) = (cluster.client().await?, cluster.client().await?);
+    is_heard(&mut one, &mut [&mut two]).await?;
+    is_heard(&mut two, &mut [&mut one]).await?;
+    let quiet = |status: &Status| status.gauge("business", "waiting_events") == 0;
+    cluster.program.until("all to be handled", quiet).await?;
+    let stopped = cluster.program.process("business/0").await?;
+    stopped.suspend();
+    let given_up = |status: &Status| status.gauge("gateway", "abandoned_links") == 1;
+    cluster.program.until("its clients to move", given_up).await?;
+    is_heard(&mut one, &mut [&mut two]).await?;
+    is_heard(&mut two, &mut [&mut one]).await?;
+    stopped.resume();
+    Ok(())
+}
+
+#[tokio::test]
 async fn peers_that_never_say_what_they_are_keep_no_business_from_a_register() -> Result<()> {
     let _machine = alone().await;
     let cluster = cluster()?.started().await?;

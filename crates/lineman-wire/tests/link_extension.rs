@@ -236,7 +236,7 @@ fn clients_are_witnessed_in_parts_without_what_is_too_long() {
 
 #[test]
 fn what_heirs_are_told_travels_in_packets() {
-    for event in [Event::Witness(witness()), Event::Relay(note())] {
+    for event in [Event::Probe, Event::Witness(witness()), Event::Relay(note())] {
         assert_eq!(Event::try_from(Packet::from(event.clone())).unwrap(), event);
     }
     for command in [Command::Returned, Command::Forget] {

@@ -22,7 +22,6 @@ use super::unsettled::Unsettled;
 use crate::discovery::Discovery;
 use crate::mesh::Mesh;
 use crate::recurrence::Recurrence;
-use crate::rounds::Rounds;
 use crate::{Events, Hub};
 
 /// How long the last packets may take to leave before the process goes without them.
@@ -73,8 +72,6 @@ pub(super) struct Core<E: Events> {
     pub(super) unreachable_links: Cell<u64>,
     /// How long a gateway whose link is lost may take to answer.
     pub(super) verdict_limit: Duration,
-    /// The links whose silence is looked for.
-    pub(super) silence: RefCell<Rounds<LinkId>>,
     /// Since when too little of the cluster is reached.
     pub(super) shortage: RefCell<Shortage>,
     /// How long that may be.

@@ -1,5 +1,6 @@
 //! What a business knows of one gateway: its link, what waits on it, and what to do without it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lineman::connection::{CloseReason, Connection};
@@ -7,7 +8,9 @@ use lineman_wire::link::{Allowance, Codec};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::SIGN_OF_LIFE;
 use super::clients::LinkId;
+use super::packets::STANDSTILL;
 use crate::losses::LinkLosses;
 use crate::outage::Outage;
 use crate::reach::LinkReach;
@@ -30,6 +33,16 @@ const IN_FLIGHT: usize = 4;
 /// A share is at most this part of the room that is left: with many clients at it, some room stays.
 const PART_OF_ROOM: usize = 8;
 
+/// A gateway of ours asks each second whether we live. One that has said nothing for so long hangs: longer than
+/// this loop may stand still and not know it, and two questions more.
+const HANGS: Duration = STANDSTILL.saturating_add(SIGN_OF_LIFE.saturating_mul(2));
+
+/// How long such a gateway may be silent by default, as long as it waits for a business.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long others on another machine may be: they say something every 25 s, and thrice that is silence.
+const OTHERS_SILENCE_LIMIT: Duration = Duration::from_secs(75);
+
 /// A link that was up for less is not tried again at once: the gateway does not want us.
 pub(super) const SETTLED: Duration = Duration::from_secs(1);
 
@@ -38,6 +51,8 @@ pub(super) const SETTLED: Duration = Duration::from_secs(1);
 pub(super) struct KnownGateway {
     /// A register lists it.
     pub(super) listed: bool,
+    /// It has said that it speaks the extension: what is connected and does not say so hangs.
+    pub(super) is_ours: bool,
     pub(super) link: Option<Link>,
     /// The last link is lost, and whether the gateway is dead is not known yet.
     pub(super) lost: Option<Lost>,
@@ -62,14 +77,15 @@ pub(super) struct KnownGateway {
 }
 
 impl KnownGateway {
-    /// Returns whether there is a link that the gateway wants, as far as can be known: one of ours says so, and
-    /// one of `GatewayWorker`'s that does not want us ends it at once.
+    /// Returns whether there is a link that the gateway wants, as far as can be known: one of ours says so, and goes
+    /// on to say something; one of `GatewayWorker`'s that does not want us ends it at once.
     pub(super) fn is_linked(&self, now: Instant) -> bool {
-        let link = self.link.as_ref().filter(|_| !self.refused);
-        link.is_some_and(|link| {
-            let lasts = |up| now.saturating_duration_since(up) >= SETTLED;
-            link.up.is_some_and(|up| link.epoch.is_some() || self.outage.is_none() || lasts(up))
-        })
+        let Some(link) = self.link.as_ref().filter(|_| !self.refused) else { return false };
+        let Some(up) = link.up else { return false };
+        if self.is_ours {
+            return link.epoch.is_some() && !link.hangs(now);
+        }
+        self.outage.is_none() || now.saturating_duration_since(up) >= SETTLED
     }
 
     /// An attempt has failed, or the link has ended.
@@ -202,6 +218,30 @@ impl Link {
 
     pub(super) fn id(&self) -> LinkId {
         self.connection.id()
+    }
+
+    /// Returns for how long the gateway has said nothing.
+    pub(super) fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.heard)
+    }
+
+    /// Returns whether a gateway that says something each second does not.
+    pub(super) fn hangs(&self, now: Instant) -> bool {
+        self.asks() && self.silence(now) >= HANGS
+    }
+
+    /// Returns how long a gateway at this address may be silent by default; zero for ever.
+    pub(super) fn silence_limit(&self, at: IpAddr) -> Duration {
+        match self.asks() {
+            true => SILENCE_LIMIT,
+            false if at.is_loopback() => Duration::ZERO,
+            false => OTHERS_SILENCE_LIMIT,
+        }
+    }
+
+    /// Returns whether the gateway asks each second whether we live.
+    fn asks(&self) -> bool {
+        self.version >= 3
     }
 }
 

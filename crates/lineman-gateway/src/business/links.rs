@@ -8,7 +8,6 @@ use lineman::connection::{CloseReason, Connection, Event, Handler, Limits, Serve
 use lineman_wire::link::{Codec, Control, EXTENSION_VERSION, Hello, Login, Packet};
 use tokio::time::Instant;
 
-use super::SILENCE_LIMIT;
 use super::addresses::MAX_LISTED;
 use super::clients::LinkId;
 use super::core::Core;
@@ -108,9 +107,6 @@ impl<E: Events> Core<E> {
         }
         match connected {
             Ok(connection) => {
-                if !self.silence_limit_of(gateway).is_zero() {
-                    self.silence.borrow_mut().insert(connection.id());
-                }
                 if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
                     known.link = Some(Link::new(connection));
                 }
@@ -207,6 +203,9 @@ impl<E: Events> Core<E> {
         if self.with_link(gateway, link, hear).is_none() {
             return;
         }
+        if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
+            known.is_ours = true;
+        }
         tracing::info!(%gateway, "linked");
         self.mesh.on_version(gateway, hello.version);
         self.changed.notify_waiters();
@@ -255,7 +254,6 @@ impl<E: Events> Core<E> {
             None => None,
         };
         let Some(link) = link else { return };
-        self.silence.borrow_mut().remove(id);
         let Some(since) = link.up else {
             tracing::debug!(%gateway, %reason, "no link");
             self.note_failure(gateway, format!("does not answer ({})", why(reason)));
@@ -380,12 +378,6 @@ impl<E: Events> Core<E> {
         ends.clients
     }
 
-    /// How long a gateway may be silent; zero for ever.
-    fn silence_limit_of(&self, gateway: SocketAddr) -> Duration {
-        let default = if gateway.ip().is_loopback() { Duration::ZERO } else { SILENCE_LIMIT };
-        self.silence_limit.unwrap_or(default)
-    }
-
     /// Looks which gateways' machines answer, and gives up the links to those that have not for too long.
     pub(super) fn look_for_machines(&self) {
         let now = Instant::now();
@@ -404,18 +396,23 @@ impl<E: Events> Core<E> {
         }
     }
 
-    /// Looks at the next part of the links, and gives up those that have been silent for too long.
-    pub(super) fn check_silence(&self) {
-        let due = self.silence.borrow_mut().next_part();
-        for id in due {
-            let Some((gateway, connection)) = self.link_of(id) else { continue };
-            let limit = self.silence_limit_of(gateway);
-            let silent = |link: &mut Link| link.heard.elapsed() >= limit;
-            // A link that we do not read is silent by our doing.
-            if self.with_link(gateway, id, silent) == Some(true) && !connection.is_paused() {
-                tracing::warn!(%gateway, "gateway is silent");
-                connection.abort();
+    /// Gives up the links to gateways that have said nothing for too long.
+    pub(super) fn look_for_silence(&self, now: Instant) {
+        let stood_still = self.stood_still(now);
+        let silent = |(gateway, known): (&SocketAddr, &mut KnownGateway)| {
+            let link = known.link.as_mut()?;
+            // What we do not read is silent by our doing.
+            if stood_still || link.connection.is_paused() {
+                link.heard = now;
             }
+            let limit = self.silence_limit.unwrap_or_else(|| link.silence_limit(gateway.ip()));
+            let silent = !limit.is_zero() && link.silence(now) >= limit;
+            silent.then(|| (*gateway, link.connection.clone()))
+        };
+        let silent: Vec<_> = self.gateways.borrow_mut().iter_mut().filter_map(silent).collect();
+        for (gateway, connection) in silent {
+            tracing::warn!(%gateway, "gateway is silent");
+            connection.abort();
         }
     }
 }

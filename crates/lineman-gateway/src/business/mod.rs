@@ -44,12 +44,7 @@ use self::readiness::LINK_LIMIT;
 use crate::discovery::{Announcement, Discovery, Heard};
 use crate::mesh::Mesh;
 use crate::reach::ReachLimits;
-use crate::rounds::{Rounds, part_of};
 use crate::{Events, Hub, check, secret};
-
-/// How long a gateway on another machine may be silent by default: it says something every 25 s, and
-/// thrice that is silence.
-const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 
 /// How long a gateway may be silent by default that owes an answer: a working one answers within milliseconds,
 /// and a handler of the application waits meanwhile.
@@ -163,10 +158,13 @@ impl<E: Events> Business<E> {
         self
     }
 
-    /// Sets how long a gateway may be silent before its link is given up, to within a third of it;
-    /// zero for ever. It has to be above the gateway's
-    /// [`link_ping_interval`](crate::Gateway::link_ping_interval). Default: 75 s, and for ever for
-    /// gateways on this machine, which do not ping by default.
+    /// Sets how long a gateway may say nothing before its link is given up, to within a second; zero for ever.
+    /// Default 30 s, as it says something each second: less means that its loop stands still, or that what
+    /// acknowledges our packets is not its machine. After 7 s, `status` and `health` name it.
+    ///
+    /// Gateways of before version 3 of the link extension, and those in PHP, say something at their
+    /// [`link_ping_interval`](crate::Gateway::link_ping_interval), which the limit has to be above. For these the
+    /// default is 75 s, and for ever on this machine.
     #[must_use]
     pub fn silence_limit(mut self, limit: Duration) -> Self {
         self.silence_limit = Some(limit);
@@ -269,7 +267,6 @@ impl<E: Events> Business<E> {
             link_timeout: self.link_timeout,
             unreachable_links: Cell::new(0),
             verdict_limit: self.verdict_limit,
-            silence: RefCell::new(Rounds::new(self.silence_limit.unwrap_or(SILENCE_LIMIT))),
             shortage: RefCell::default(),
             reach_limit: self.reach_limit,
         };
@@ -325,10 +322,6 @@ fn discover<E: Events>(core: &Rc<Core<E>>, registers: &[String]) {
     if let Some(limits) = ReachLimits::new(core.link_timeout, elsewhere) {
         let core = Rc::clone(core);
         timer::every(limits.look(), async move || core.look_for_machines());
-    }
-    if let Some(part) = part_of(core.silence_limit.unwrap_or(SILENCE_LIMIT) / 3) {
-        let core = Rc::clone(core);
-        timer::every(part, async move || core.check_silence());
     }
     let core = Rc::clone(core);
     timer::every(SIGN_OF_LIFE, async move || {

@@ -45,7 +45,6 @@ impl<E: Events> Core<E> {
             Some(Haste::TryAnew) => {
                 let link = self.gateways.borrow_mut().get_mut(&gateway).and_then(|g| g.link.take());
                 if let Some(link) = link {
-                    self.silence.borrow_mut().remove(link.id());
                     link.connection.abort();
                 }
                 self.connect(gateway);

@@ -20,7 +20,7 @@ use crate::{Events, Request};
 
 /// A loop that ticks each second and has not for so long stood still: far below the 30 s after which a gateway
 /// gives a silent business up, above what a handler that computes takes.
-const STANDSTILL: Duration = Duration::from_secs(5);
+pub(super) const STANDSTILL: Duration = Duration::from_secs(5);
 
 impl<E: Events> Core<E> {
     /// Deals with one packet of a link.
@@ -83,6 +83,10 @@ impl<E: Events> Core<E> {
             link::Event::Witness(witness) => self.on_witness(gateway, link, witness),
             link::Event::Relay(note) => self.on_note(gateway, link, note),
             link::Event::Ping => {}
+            link::Event::Probe => {
+                let count = self.with_link(gateway, link, |link| link.handled.count());
+                control(&connection, Control::Alive(count.unwrap_or_default()));
+            }
             link::Event::Refused(reason) => self.on_refusal(gateway, link, &reason),
             link::Event::HeldNames(entries) => self.mesh.on_entries(gateway, &entries),
             link::Event::Settle(number) => control(&connection, Control::Settled(number)),
@@ -192,7 +196,7 @@ impl<E: Events> Core<E> {
     ///
     /// A link that ended meanwhile was given up by its gateway, so what is left in the kernel is about clients
     /// of others.
-    fn stood_still(&self, now: Instant) -> bool {
+    pub(super) fn stood_still(&self, now: Instant) -> bool {
         if now.saturating_duration_since(self.last_seen.replace(now)) >= STANDSTILL {
             self.doubts_until.set(now + SIGN_OF_LIFE);
         }

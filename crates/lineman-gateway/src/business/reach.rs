@@ -55,9 +55,11 @@ impl Shortage {
 }
 
 impl<E: Events> Core<E> {
-    /// Looks at all links, each second: tells the log of those that are missing for long, and of their return.
+    /// Looks at all links, each second: gives up those that are silent, tells the log of those that are missing for
+    /// long, and of their return.
     pub(super) fn look_at_reach(self: &Rc<Self>) {
         let now = Instant::now();
+        self.look_for_silence(now);
         let (mut due, mut back) = (false, Vec::new());
         for (address, known) in self.gateways.borrow_mut().iter_mut() {
             if known.is_linked(now) {
@@ -66,8 +68,9 @@ impl<E: Events> Core<E> {
                     back.push(*address);
                 }
             } else if known.listed {
-                let outage =
-                    known.outage.get_or_insert_with(|| Outage::new("does not answer", now));
+                let hangs = known.link.as_ref().is_some_and(|link| link.hangs(now));
+                let problem = if hangs { "says nothing" } else { "does not answer" };
+                let outage = known.outage.get_or_insert_with(|| Outage::new(problem, now));
                 due |= outage.age(now) >= SILENT && outage.is_due(now);
             }
         }

@@ -248,6 +248,14 @@ impl Link {
         }
     }
 
+    /// Asks its business for a sign of life, by which it hears one of ours.
+    pub(super) fn probe(&mut self, now: Instant) {
+        if self.settles() && !self.is_stuck() {
+            self.push_event(Event::Probe, now);
+            self.pulse.asked(now);
+        }
+    }
+
     /// Whether it takes nothing now.
     fn is_stuck(&self) -> bool {
         self.full || self.in_doubt() || !self.backlog.is_empty()

@@ -28,6 +28,8 @@ pub(super) struct Pulse {
     progressed: Instant,
     /// When the business last reported, be it that nothing was handled.
     reported: Instant,
+    /// It was asked for a sign of life, and has given none since.
+    asked: bool,
     /// While it is stalled: how much it had been sent when that was found.
     stalled: Option<u32>,
     /// What is no load.
@@ -42,6 +44,7 @@ impl Pulse {
             done: 0,
             progressed: now,
             reported: now,
+            asked: false,
             stalled: None,
             light,
         }
@@ -50,7 +53,10 @@ impl Pulse {
     /// So much is sent.
     pub(super) fn sent(&mut self, amount: u32, now: Instant) {
         if self.behind() == 0 {
-            self.progress(now);
+            self.progressed = now;
+            if !self.asked {
+                self.reported = now;
+            }
         }
         self.sent = self.sent.wrapping_add(amount);
     }
@@ -68,8 +74,17 @@ impl Pulse {
             self.progressed = now;
         }
         self.reported = now;
+        self.asked = false;
         // What it had then is done: only now is it as good as any other.
         self.stalled.take_if(|sent| sent.wrapping_sub(self.done).cast_signed() <= 0);
+    }
+
+    /// The business is asked for a sign of life: now it owes one, though it may have nothing to do.
+    pub(super) fn asked(&mut self, now: Instant) {
+        if !self.asked && self.behind() == 0 {
+            self.reported = now;
+        }
+        self.asked = true;
     }
 
     /// The business's loop goes on, and has dealt with this much in all: what is left are handlers that
@@ -107,19 +122,18 @@ impl Pulse {
 
     /// Returns for how long it has had something to do and done nothing.
     pub(super) fn without_progress(&self, now: Instant) -> Duration {
-        self.since(self.progressed, now)
-    }
-
-    /// Returns for how long it has had something to do and reported nothing.
-    pub(super) fn without_report(&self, now: Instant) -> Duration {
-        self.since(self.reported, now)
-    }
-
-    fn since(&self, begun: Instant, now: Instant) -> Duration {
-        match self.behind() {
-            0 => Duration::ZERO,
-            _ => now.saturating_duration_since(begun),
+        if self.behind() == 0 {
+            return Duration::ZERO;
         }
+        now.saturating_duration_since(self.progressed)
+    }
+
+    /// Returns for how long it has had something to do, or owed a sign of life, and reported nothing.
+    pub(super) fn without_report(&self, now: Instant) -> Duration {
+        if self.behind() == 0 && !self.asked {
+            return Duration::ZERO;
+        }
+        now.saturating_duration_since(self.reported)
     }
 
     /// Takes it for stalled from now on; returns whether it was not before.
@@ -131,10 +145,12 @@ impl Pulse {
         self.stalled.is_some()
     }
 
-    /// Returns how little a business is to be given more: age first, in doublings, so that what every
-    /// one has now and then is no difference; then what is under way.
+    /// Returns how little a business is to be given more: age first, of what it has not done or of a question that
+    /// it has not answered, in doublings, so that what every one has now and then is no difference; then what is
+    /// under way.
     pub(super) fn load(&self, now: Instant) -> (u32, u32) {
-        let age = self.without_progress(now).as_millis() / PROMPT_MS;
+        let unanswered = if self.asked { self.without_report(now) } else { Duration::ZERO };
+        let age = self.without_progress(now).max(unanswered).as_millis() / PROMPT_MS;
         let age = age.checked_ilog2().map_or(0, |doublings| doublings + 1);
         let amount = (self.behind() / self.light).checked_ilog2().map_or(0, |log| log + 1);
         (age, amount)
@@ -198,6 +214,29 @@ mod tests {
         pulse.progress(at(13));
         pulse.alive(8, at(14));
         assert_eq!((pulse.outstanding(), pulse.without_progress(at(99))), (6, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_has_nothing_to_do_owes_an_answer() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut pulse = Pulse::new(LIGHT_EVENTS, begun);
+        pulse.asked(at(100));
+        pulse.asked(at(101));
+        pulse.sent(1, at(102));
+        assert_eq!(
+            pulse.without_report(at(103)),
+            Duration::from_secs(3),
+            "since the first question"
+        );
+        assert_eq!(pulse.without_progress(at(103)), Duration::from_secs(1));
+        pulse.handled(1, at(104));
+        assert_eq!(pulse.without_report(at(200)), Duration::ZERO, "whatever it says is an answer");
+        pulse.asked(at(200));
+        assert_eq!(pulse.load(at(200)), (0, 0));
+        assert_eq!(pulse.load(at(201)), (3, 0), "others are asked to do things rather");
+        pulse.alive(1, at(201));
+        assert_eq!(pulse.load(at(300)), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

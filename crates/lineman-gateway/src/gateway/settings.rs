@@ -146,19 +146,20 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
-    /// Sets how long a business may have events and give no sign of its loop going on before it counts as
-    /// `stalled` and gets no new clients while there is another one, until it gives a sign or has done what
-    /// it had then; zero for ever. Default 5 s.
+    /// Sets how long a business may give no sign of its loop going on before it counts as `stalled` and gets no
+    /// new clients while there is another one, until it gives a sign or has done what it had then; zero for ever.
+    /// Default 5 s.
     ///
-    /// A business in PHP gives no signs: there it is how long nothing leaves on its link.
+    /// It is asked for one each second, from version 3 of the link extension on; one of version 2 gives signs while
+    /// it has events. A business in PHP gives none: there it is how long nothing leaves on its link.
     #[must_use]
     pub fn stall_limit(mut self, limit: Duration) -> Self {
         self.stall_limits.stalled = limit;
         self
     }
 
-    /// Sets how long a business of Lineman's may have events and give no sign at all, as one that is
-    /// stopped or blocks its loop, before its clients move to another one that works; zero for ever. What
+    /// Sets how long a business of Lineman's may give no sign at all, as one that is stopped or blocks its loop,
+    /// before its clients move to another one that works; zero for ever. What
     /// it had not handled is lost and counted (`lost_events`). Default 30 s.
     #[must_use]
     pub fn abandon_limit(mut self, limit: Duration) -> Self {

@@ -14,15 +14,16 @@ const LATE: Duration = Duration::from_secs(3);
 /// When a business is no longer relied on; zero for never.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StallLimits {
-    /// It has events, and for so long it handled none or, if it gives signs of life, gave none: it gets no
-    /// new clients.
+    /// It has events, and for so long it handled none or, if it gives signs of life, gave none, asked for one or
+    /// not: it gets no new clients.
     pub(super) stalled: Duration,
-    /// It has events and said nothing for so long: its clients move to another one.
+    /// It has events, or was asked, and said nothing for so long: its clients move to another one.
     pub(super) abandoned: Duration,
 }
 
 impl<C: Outlet> Core<C> {
-    /// Looks at the pulse of every link.
+    /// Looks at the pulse of every link, and asks each business that understands it for a sign of life: one that is
+    /// idle would give none, and hang unseen behind a kernel, or a proxy, that acknowledges everything.
     pub(super) fn look_for_stalls(&mut self) {
         let now = self.now;
         let late = now.saturating_duration_since(self.swept) >= LATE;
@@ -46,6 +47,7 @@ impl<C: Outlet> Core<C> {
                 tracing::debug!(business, ?silent, clients, "business stalled, no new clients");
                 self.counts.stalls.add();
             }
+            link.probe(now);
         }
         for id in self.abandoned() {
             self.abandon(id);

@@ -131,7 +131,7 @@ commands! {
     /// Extension 2, business → gateway: what each client may have unhandled from now on; the body is a
     /// number of events and one of bytes on the wire, a u32 each.
     Share = 131,
-    /// Extension 3, business → gateway: say something; answered by `Ping`.
+    /// Extension 3, both ways: say something; a gateway answers with `Ping`, a business with `Alive`.
     Probe = 138,
     /// Extension 3, gateway → business: the peer is refused and its connection closed; the body says why.
     Refused = 140,

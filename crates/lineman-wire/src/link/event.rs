@@ -52,6 +52,8 @@ pub enum Event {
     Close(Client),
     /// The gateway keeps the link busy; there is nothing to do.
     Ping,
+    /// Version 3, each second: answer with [`Control::Alive`](super::Control::Alive).
+    Probe,
     /// Extension: the gateway speaks it, too.
     Hello(Hello),
     /// Extension: the client belongs to this business from now on.
@@ -109,6 +111,7 @@ impl TryFrom<Packet> for Event {
                 Self::WebSocketConnect(Client::of(packet), request)
             }
             Command::Ping => Self::Ping,
+            Command::Probe => Self::Probe,
             Command::Hello => Self::Hello(json::read(packet.command, &packet.body)?),
             Command::Adopt => Self::Adopt(Client::of(packet)),
             Command::Fence => Self::Fence,
@@ -141,6 +144,7 @@ impl From<Event> for Packet {
             }
             Event::Close(client) => client.packet(Command::OnClose),
             Event::Ping => Self::new(Command::Ping, 0),
+            Event::Probe => Self::new(Command::Probe, 0),
             Event::Hello(hello) => {
                 Self { body: json::write(&hello), ..Self::new(Command::Hello, 0) }
             }

@@ -49,6 +49,6 @@ pub use witness::{Note, Says, Witness, Witnessed};
 /// The version of Lineman's extension of the protocol, offered in `WORKER_CONNECT` and `Hello`. Each end
 /// uses what the lower of the two has: 2 adds [`Control::Credit`], [`Control::Alive`] and [`Control::Share`]; 3
 /// [`Control::Probe`], [`Control::Kept`], [`Control::Relay`], [`Control::Settle`], [`Query::Stamped`],
-/// [`Event::Refused`], [`Event::Returned`], [`Event::Forget`], [`Event::Witness`], [`Event::Relay`] and
+/// [`Event::Probe`], [`Event::Refused`], [`Event::Returned`], [`Event::Forget`], [`Event::Witness`], [`Event::Relay`] and
 /// [`HeldNames`], and epochs, signs of life and reasons to the lines of a register.
 pub const EXTENSION_VERSION: u32 = 3;

@@ -33,8 +33,9 @@ pub enum Control {
     /// How many events of this link have been handled so far, and all that came of them has left; the
     /// number wraps.
     Handled(u32),
-    /// Version 2, each second while there are events: the loop goes on, and so many of them are dealt with,
-    /// though what came of them may wait for another gateway; the number wraps.
+    /// Version 2, each second while there are events, and in answer to [`Event::Probe`](super::Event::Probe): the
+    /// loop goes on, and so many of them are dealt with, though what came of them may wait for another gateway; the
+    /// number wraps.
     Alive(u32),
     /// Version 2: events of one client were handled, so that as much of it may come again.
     Credit {

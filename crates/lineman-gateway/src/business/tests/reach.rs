@@ -16,6 +16,15 @@ impl Cluster {
     }
 }
 
+impl Fake {
+    /// Asks the business whether it lives, if there is a link.
+    fn ask(&self) {
+        if let Some(link) = self.link.borrow().as_ref().filter(|link| link.is_open()) {
+            link.send(Packet::from(link::Event::Probe)).unwrap();
+        }
+    }
+}
+
 /// Returns an address of this machine where nothing listens.
 fn deserted() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -37,13 +46,14 @@ fn a_gateway_that_refuses_us_is_remarked_with_its_reason_and_tried_less_and_less
         let remarks = cluster.remarks();
         assert!(remarks.len() == 1 && remarks[0].starts_with(&said), "{remarks:?}");
         tokio::time::pause();
-        let core = Rc::clone(&cluster.core);
-        // As the service does it.
+        let (core, gateway) = (Rc::clone(&cluster.core), Rc::clone(&cluster.gateway));
+        // As the service does it, and the gateway.
         let looks = tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(SIGN_OF_LIFE).await;
                 core.give_signs();
                 core.look_at_reach();
+                gateway.ask();
             }
         });
         let before = cluster.attempts();
@@ -58,6 +68,52 @@ fn a_gateway_that_refuses_us_is_remarked_with_its_reason_and_tried_less_and_less
         cluster.until(|core| core.gateways.borrow()[&address].is_linked(Instant::now())).await;
         assert_eq!(cluster.remarks(), [""; 0]);
         assert_eq!(cluster.core.gateways.borrow()[&address].refusals, 0);
+    });
+}
+
+#[test]
+fn a_gateway_that_hangs_is_remarked_and_its_link_given_up() {
+    run(Some("e1"), async |cluster| {
+        let pass = async |seconds: u64, asks: bool| {
+            for _ in 0..seconds {
+                tokio::time::advance(SIGN_OF_LIFE).await;
+                if asks {
+                    let asked = Instant::now();
+                    cluster.gateway.ask();
+                    let heard = |core: &Core<App>| {
+                        let gateways = core.gateways.borrow();
+                        let link = gateways[&cluster.address].link.as_ref();
+                        link.is_some_and(|link| link.heard >= asked)
+                    };
+                    cluster.until(heard).await;
+                }
+                cluster.core.give_signs();
+                cluster.core.look_at_reach();
+            }
+            cluster.core.condition().remarks
+        };
+        cluster.until(|core| core.gateways.borrow()[&cluster.address].is_ours).await;
+        tokio::time::pause();
+        assert_eq!(pass(20, true).await, [""; 0]);
+        assert_eq!(pass(6, false).await, [""; 0], "this loop may have stood still for so long");
+        let address = cluster.address;
+        assert_eq!(pass(3, false).await, [format!("links 0 of 1: {address} says nothing (2 s)")]);
+        assert_eq!(pass(1, true).await, [""; 0], "it goes on");
+
+        // What was not read while this process stood still is no silence.
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(pass(6, false).await, [""; 0]);
+
+        cluster.gateway.mute.set(true);
+        pass(25, false).await;
+        tokio::time::resume();
+        cluster.gateway.log.until("closed").await;
+        // Its machine connects, and that alone is no link.
+        cluster.gateway.log.until("WorkerConnect").await;
+        cluster.core.look_at_reach();
+        assert!(
+            !cluster.core.gateways.borrow()[&address].is_linked(Instant::now() + SIGN_OF_LIFE * 9)
+        );
     });
 }
 

@@ -215,6 +215,18 @@ fn while_handlers_wait_gateways_hear_that_the_loop_goes_on() {
 }
 
 #[test]
+fn a_gateway_that_asks_hears_that_the_loop_goes_on() {
+    run(Some("e1"), async |cluster| {
+        cluster.gateway.send(link::Event::Probe);
+        cluster.gateway.log.until("Alive 0").await;
+        cluster.message(1, "hello");
+        cluster.log.until("hello").await;
+        cluster.gateway.send(link::Event::Probe);
+        cluster.gateway.log.until("Alive 1").await;
+    });
+}
+
+#[test]
 fn clients_whose_events_wait_take_turns() {
     run(Some("e1"), async |cluster| {
         for client in [1, 2] {

@@ -24,7 +24,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use lineman::BoxError;
 use lineman::connection::{Acknowledgement, CloseReason, SendError, WebSocket};
-use lineman_wire::link::{Allowance, Body, Codec, Command, Login, Order, Packet, Secret};
+use lineman_wire::link::{Allowance, Body, Codec, Command, Control, Login, Order, Packet, Secret};
 use tokio::time::Instant;
 
 use super::core::{Core, Input, Policy};
@@ -50,6 +50,8 @@ pub(super) struct Fake {
     room: Cell<usize>,
     /// Since when its machine answers nothing.
     dead: Cell<Option<Instant>>,
+    /// Whether its business says nothing, though it is asked.
+    hangs: Cell<bool>,
     clock: Rc<Cell<Instant>>,
 }
 
@@ -194,6 +196,11 @@ impl World {
         for client in gone {
             self.core.handle(Input::ClientWent(client.id), self.now);
         }
+        let asked: Vec<u64> =
+            self.peers.iter().filter(|peer| peer.take_probes()).map(|peer| peer.id).collect();
+        for peer in asked {
+            self.core.handle(Input::PeerSaid(peer, Control::Alive(0).into()), self.now);
+        }
     }
 
     /// Has an input handled; the connections that end by it are not gone yet.
@@ -213,6 +220,7 @@ impl World {
             queued: Cell::new(0),
             room: Cell::new(usize::MAX),
             dead: Cell::default(),
+            hangs: Cell::default(),
             clock: Rc::clone(&self.clock),
         })
     }
@@ -286,6 +294,13 @@ impl Fake {
     /// Takes what was sent: commands and the connection ids they are about.
     fn heard(&self) -> Vec<(Command, u32)> {
         self.packets().iter().map(|packet| (packet.command, packet.connection_id)).collect()
+    }
+
+    /// Takes out the questions whether it lives; returns whether it answers one.
+    fn take_probes(&self) -> bool {
+        let is_probe = |wire: &mut Bytes| wire.get(4) == Some(&Command::Probe.number());
+        let asked = self.sent.borrow_mut().extract_if(.., is_probe).count() > 0;
+        asked && !self.hangs.get() && self.dead.get().is_none()
     }
 
     /// Takes what was sent as packets.

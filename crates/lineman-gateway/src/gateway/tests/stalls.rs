@@ -1,6 +1,6 @@
 //! Businesses that handle nothing, and what becomes of their clients.
 
-use lineman_wire::link::{Command, Control};
+use lineman_wire::link::Command;
 
 use super::*;
 
@@ -98,6 +98,46 @@ fn a_business_whose_handlers_wait_stays_and_others_are_preferred() {
     assert_eq!((came(&waits), came(&works)), (1, 0));
     world.tell(&works, Control::Alive(10));
     assert_eq!(world.gauge("stalled"), 0, "a sign of life is enough");
+}
+
+/// What acknowledges its packets may be a kernel, or a proxy whose machine behind it is gone.
+#[test]
+fn an_idle_business_that_does_not_answer_gets_no_client_and_loses_its_own() {
+    let mut world = World::new();
+    let (hangs, works) = (world.link("a:0", Some(3)), world.link("a:1", Some(3)));
+    let (one, _two) = (world.client(), world.client());
+    for business in [&hangs, &works] {
+        world.tell(business, Control::Handled(2));
+    }
+    world.pass(100, |_| {});
+    assert_eq!(world.gauge("stalled"), 0, "both answer");
+    drop((hangs.heard(), works.heard()));
+
+    hangs.hangs.set(true);
+    world.pass(2, |_| {});
+    let _three = world.client();
+    assert_eq!((came(&hangs), came(&works)), (0, 1), "it owes an answer");
+    world.tell(&works, Control::Handled(4));
+    world.pass(3, |_| {});
+    assert_eq!(world.gauge("stalled"), 0);
+    world.pass(1, |_| {});
+    assert_eq!(world.gauge("stalled"), 1);
+    world.pass(24, |_| {});
+    assert!(hangs.close_reason().is_none());
+    world.pass(1, |_| {});
+    assert!(hangs.close_reason().is_some());
+    assert!(works.heard().contains(&(Command::Adopt, 1)) && !one.paused.get());
+    assert_eq!((world.gauge("lost_events"), world.gauge("abandoned_links")), (0, 1));
+}
+
+#[test]
+fn what_does_not_understand_the_question_is_not_asked() {
+    let mut world = World::new();
+    for (key, lineman) in [("a:0", Some(2)), ("a:1", Some(1)), ("php:0", None)] {
+        world.link(key, lineman).hangs.set(true);
+    }
+    world.pass(100, |_| {});
+    assert_eq!((world.gauge("stalled"), world.gauge("abandoned_links")), (0, 0));
 }
 
 /// It says nothing while its handlers wait.
