@@ -51,6 +51,26 @@ impl Person {
         self.client.send_json(&say(content)).await
     }
 
+    /// Says something to one person of the room.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn say_to(&mut self, other: &Self, content: &str) -> Result<()> {
+        let mut said = say(content);
+        said["to_client_id"] = Value::from(&*other.id);
+        said["to_client_name"] = Value::from(&*other.name);
+        self.client.send_json(&said).await
+    }
+
+    /// Waits until the chat refuses something, and returns why.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn is_refused(&mut self) -> Result<String> {
+        let refused = self.client.next_json(|news| news["type"] == "error").await?;
+        Ok(refused["message"].as_str().context("a reason")?.to_owned())
+    }
+
     /// Waits until `name` says `content`; what others say before is not kept.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::io::ErrorKind::{ConnectionRefused, WouldBlock};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lineman_testkit::{Client, within};
+use lineman_testkit::{Client, Program, Status, within};
 use lineman_tests::contrib::compose_machines;
 use lineman_tests::machines::{Cut, Machine, Site};
 use lineman_tests::person::Person;
@@ -98,7 +98,7 @@ async fn the_machines_of_the_compose_file_come_together() -> Result<()> {
         }
         site.machine(number)?.plays(built("chat", "chat")?, variables)?;
     }
-    let site = site.started().await?;
+    let mut site = site.started().await?;
     let mut people = Vec::new();
     for machine in site.machines() {
         let name = machine.lan_address().to_string();
@@ -109,6 +109,42 @@ async fn the_machines_of_the_compose_file_come_together() -> Result<()> {
         people[speaker].say("hello").await?;
         for person in &mut people {
             person.hears(&name, "hello").await?;
+        }
+    }
+    // What is said to a person of a dead machine is refused, and the one who says it stays.
+    site.machine(3)?.power_off().await?;
+    let [one, two, dead] = &mut people[..] else { anyhow::bail!("three people") };
+    one.say_to(dead, "are you there?").await?;
+    ensure!(one.is_refused().await? == "this person is not reachable");
+    one.say("goodbye").await?;
+    two.hears(&one.name, "goodbye").await
+}
+
+#[tokio::test]
+async fn a_gateway_that_comes_from_another_address_than_it_announces_is_named() -> Result<()> {
+    let Some(mut site) = Site::of(3)? else { return Ok(()) };
+    // Machine 3 has both addresses, and its own registers are elsewhere: `lan_ip` is of the clients' network, or
+    // was forgotten.
+    for (address, hint) in [
+        ("10.78.0.3", "right only if its machine has both"),
+        ("127.0.0.1", "no other machine finds it there (hint: lan_ip)"),
+    ] {
+        site.machine(3)?.knob("CLUSTER_LAN_IP", address)?;
+        for machine in site.machines() {
+            machine.start().await?;
+        }
+        let said = format!("gateway announces {address}:4000 and comes from 10.77.0.3: {hint}");
+        for number in [1, 2] {
+            let program = site.machine(number)?.program()?;
+            within(&said, logged(program, &said)).await?;
+        }
+        let remarked = |status: &Status| {
+            let gateway = status.slot("gateway/0");
+            gateway.is_ok_and(|slot| slot.remarks.iter().any(|line| line.contains(address)))
+        };
+        site.machine(3)?.program()?.until("the gateway to be told", remarked).await?;
+        for machine in site.machines() {
+            machine.program()?.stop().await?;
         }
     }
     Ok(())
@@ -140,6 +176,13 @@ async fn clients_have_businesses_of_any_machine_where_none_is_preferred() -> Res
     let mut site = site.knob("CLUSTER_PREFER", "any")?.started().await?;
     assert_eq!(businesses_of_clients(&mut site).await?.len(), 2);
     Ok(())
+}
+
+/// Waits until a line of a program's log has this.
+async fn logged(program: &Program, text: &str) {
+    while !program.log().contains(text) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Connects a client to a machine; its events go to a business on another one than `number`.
@@ -191,7 +234,7 @@ async fn hears_soon(client: &mut Client, wanted: &str) -> Result<bool> {
 /// Waits until some business has seen a client leave.
 async fn left(site: &Site, id: &str) -> Result<()> {
     while !events_of(site, id)?.contains(&"close".to_owned()) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        site.changed().await?;
     }
     Ok(())
 }

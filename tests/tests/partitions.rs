@@ -68,7 +68,7 @@ fn events_of(site: &Site, id: &str) -> Result<Vec<String>> {
 async fn until(site: &Site, id: &str, expected: &[&str]) -> Result<()> {
     let seen = async {
         while events_of(site, id)? != expected {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            site.changed().await?;
         }
         anyhow::Ok(())
     };
@@ -105,7 +105,7 @@ async fn a_cut_is_put_right(cut: Cut) -> Result<()> {
             if told.len() % 2 == 0 {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            site.changed().await?;
         }
     };
     within("the end of the one at home", ended).await??;

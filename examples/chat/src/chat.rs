@@ -106,11 +106,15 @@ async fn speak(hub: &Hub, client: &Client<Session>, say: Say) -> Result {
     let Ok(target) = say.to_client_id.parse::<ClientId>() else {
         return refuse(client, "there is nobody of this id");
     };
-    match hub.session::<Session>(target).await? {
-        Some(session) if session.room_id == *room => {}
-        _ => return refuse(client, "this person is not in the room"),
+    match hub.session::<Session>(target).await {
+        Ok(Some(session)) if session.room_id == *room => {}
+        Ok(_) => return refuse(client, "this person is not in the room"),
+        // Their machine may be dead: the one who speaks is told, and stays.
+        Err(_) => return refuse(client, "this person is not reachable"),
     }
-    hub.send_to_client(target, message(format!("<b>对你说: </b>{content}")))?;
+    if hub.send_to_client(target, message(format!("<b>对你说: </b>{content}"))).is_err() {
+        return refuse(client, "this person is not reachable");
+    }
     let name = html::escape(&say.to_client_name);
     client.send(message(format!("<b>你对{name}说: </b>{content}")))
 }

@@ -7,14 +7,18 @@
 mod network;
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use lineman_testkit::{Client, Program, Status};
+use rustix::fs::inotify;
 use tempfile::TempDir;
+use tokio::net::unix::pipe;
 
 pub use self::network::{Cut, Traffic};
 use self::network::{Namespace, Net};
@@ -37,6 +41,8 @@ const INSIDE: &str = "TESTS_OF_MACHINES_INSIDE";
 pub struct Site {
     machines: Vec<Machine>,
     _folder: TempDir,
+    /// Says when a handler has written something down, on whichever machine: what is cut off shares this disk.
+    watch: OwnedFd,
 }
 
 /// A machine with a part of a cluster on it.
@@ -108,7 +114,9 @@ impl Site {
             Ok(machine)
         });
         let machines = machines.collect::<Result<_>>()?;
-        Ok(Self { machines, _folder: folder })
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+        inotify::add_watch(&watch, folder.path(), inotify::WatchFlags::MODIFY)?;
+        Ok(Self { machines, _folder: folder, watch })
     }
 
     /// Sets an environment variable of the programs on all machines.
@@ -148,6 +156,22 @@ impl Site {
             machine.program()?.until(&what, is_linked).await?;
         }
         Ok(())
+    }
+
+    /// Waits until a handler on some machine writes something down ([`Machine::events`]), or has since the last call.
+    ///
+    /// # Errors
+    /// When it cannot be watched.
+    pub async fn changed(&self) -> Result<()> {
+        // It reads as a pipe does.
+        let watch = pipe::Receiver::from_owned_fd_unchecked(self.watch.try_clone()?)?;
+        loop {
+            watch.readable().await?;
+            match watch.try_read(&mut [0; 4096]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => return Ok(read.map(drop)?),
+            }
+        }
     }
 
     /// Returns the machines, in the order of their numbers.
@@ -301,7 +325,7 @@ impl Machine {
     /// When the file is there and cannot be read.
     pub fn events(&self) -> Result<String> {
         match std::fs::read_to_string(&self.events) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
             text => Ok(text?),
         }
     }
