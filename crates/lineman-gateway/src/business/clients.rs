@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fingerprint::Fingerprints;
+use super::gateway::Report;
 use super::session::Session;
 use crate::Request;
 use crate::cluster::gateway_of;
@@ -53,6 +54,16 @@ impl Work {
     /// Returns whether nothing can follow.
     pub(super) fn is_last(&self) -> bool {
         matches!(self, Self::Close | Self::Lost)
+    }
+
+    /// Returns when its gateway is to be told that it was dealt with.
+    pub(super) fn report(&self) -> Report {
+        match self {
+            Self::Message(_) => Report::Soon,
+            Self::Connect | Self::Return | Self::WebSocketConnect(_) | Self::Close | Self::Lost => {
+                Report::Now
+            }
+        }
     }
 }
 

@@ -62,6 +62,8 @@ pub(super) struct Core<E: Events> {
     pub(super) doubts_until: Cell<Instant>,
     /// Gateways will be told soon what was handled.
     pub(super) reporting: Cell<bool>,
+    /// And a moment later what is handled by then.
+    pub(super) reporting_later: Cell<bool>,
     /// Gateways came, links came up, a drain got further.
     pub(super) changed: Notify,
     /// As it was set.
@@ -129,6 +131,7 @@ impl<E: Events> Core<E> {
         if let Err(error) = self.events.on_stop(&self.hub).await {
             tracing::error!(%error, "on_stop failed");
         }
+        self.report_all();
         self.flush().await;
         self.close_links();
     }

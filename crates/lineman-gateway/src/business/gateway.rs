@@ -43,6 +43,13 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// How long others on another machine may be: they say something every 25 s, and thrice that is silence.
 const OTHERS_SILENCE_LIMIT: Duration = Duration::from_secs(75);
 
+/// So many events may be handled before a gateway is told: half of what it takes for no load.
+const MOST_UNTOLD: u32 = 32;
+
+/// How seldom it is told while there are fewer: what it was not told of counts as lost if this process dies, and
+/// far below what makes a business look slow.
+const REPORT_PAUSE: Duration = Duration::from_millis(20);
+
 /// A link that was up for less is not tried again at once: the gateway does not want us.
 pub(super) const SETTLED: Duration = Duration::from_secs(1);
 
@@ -305,12 +312,26 @@ impl Load {
 pub(super) struct Handled {
     count: u32,
     reported: u32,
+    /// When the gateway was told last.
+    told: Option<Instant>,
+    /// Among those that it was not told of is one that it should know of.
+    hurry: bool,
+}
+
+/// When a gateway is to be told that an event was handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Report {
+    /// Now: should this process die, the start or the end of a client would be told again.
+    Now,
+    /// Soon, with others.
+    Soon,
 }
 
 impl Handled {
     /// An event was handled.
-    pub(super) fn add(&mut self) {
+    pub(super) fn add(&mut self, report: Report) {
         self.count = self.count.wrapping_add(1);
+        self.hurry |= report == Report::Now;
     }
 
     /// Returns how many were handled.
@@ -319,14 +340,31 @@ impl Handled {
     }
 
     /// Returns whether there is something to tell.
-    pub(super) fn is_due(&self) -> bool {
+    pub(super) fn is_untold(&self) -> bool {
         self.reported != self.count
     }
 
+    /// Returns after how long it is to be told, if there is something to tell: at once after a pause, so that it
+    /// travels with what the event sent, and then seldom.
+    pub(super) fn due_after(&self, now: Instant) -> Option<Duration> {
+        let untold = self.count.wrapping_sub(self.reported);
+        match self.told {
+            _ if untold == 0 => None,
+            Some(told) if !self.hurry && untold < MOST_UNTOLD => {
+                Some(REPORT_PAUSE.saturating_sub(now.saturating_duration_since(told)))
+            }
+            _ => Some(Duration::ZERO),
+        }
+    }
+
     /// Returns the number to tell, if there is something to tell.
-    pub(super) fn report(&mut self) -> Option<u32> {
-        let told = std::mem::replace(&mut self.reported, self.count);
-        (told != self.count).then_some(self.count)
+    pub(super) fn report(&mut self, now: Instant) -> Option<u32> {
+        let before = std::mem::replace(&mut self.reported, self.count);
+        if before == self.count {
+            return None;
+        }
+        (self.told, self.hurry) = (Some(now), false);
+        Some(self.count)
     }
 }
 
@@ -386,15 +424,26 @@ mod tests {
         assert!(load.add((IN_FLIGHT - 1) * MAX_WAITING_BYTES), "it is not endless");
     }
 
-    #[test]
-    fn handled_events_are_told_in_batches() {
-        let mut handled = Handled::default();
-        assert_eq!(handled.report(), None);
-        handled.add();
-        handled.add();
-        assert!(handled.is_due());
-        assert_eq!(handled.report(), Some(2));
-        assert!(!handled.is_due());
-        assert_eq!(handled.report(), None);
+    #[tokio::test(start_paused = true)]
+    async fn handled_events_are_told_at_once_after_a_pause_and_then_together() {
+        let (begun, mut handled) = (Instant::now(), Handled::default());
+        let at = |milliseconds| begun + Duration::from_millis(milliseconds);
+        assert_eq!((handled.due_after(begun), handled.report(begun)), (None, None));
+        handled.add(Report::Soon);
+        assert_eq!(handled.due_after(begun), Some(Duration::ZERO));
+        assert_eq!((handled.report(begun), handled.due_after(begun)), (Some(1), None));
+        for _ in 1..MOST_UNTOLD {
+            handled.add(Report::Soon);
+            assert_eq!(handled.due_after(at(5)), Some(Duration::from_millis(15)));
+        }
+        assert_eq!(handled.due_after(at(20)), Some(Duration::ZERO));
+        handled.add(Report::Soon);
+        assert_eq!(handled.due_after(at(5)), Some(Duration::ZERO), "they are many");
+        assert_eq!(handled.report(at(5)), Some(MOST_UNTOLD + 1));
+        handled.add(Report::Soon);
+        assert_ne!(handled.due_after(at(6)), Some(Duration::ZERO));
+        handled.add(Report::Now);
+        assert_eq!(handled.due_after(at(6)), Some(Duration::ZERO));
+        assert_eq!((handled.report(at(6)), handled.is_untold()), (Some(MOST_UNTOLD + 3), false));
     }
 }

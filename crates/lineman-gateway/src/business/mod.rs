@@ -263,6 +263,7 @@ impl<E: Events> Business<E> {
             last_seen: Cell::new(Instant::now()),
             doubts_until: Cell::new(Instant::now()),
             reporting: Cell::new(false),
+            reporting_later: Cell::new(false),
             silence_limit: self.silence_limit,
             link_timeout: self.link_timeout,
             unreachable_links: Cell::new(0),

@@ -13,7 +13,7 @@ use super::SIGN_OF_LIFE;
 use super::clients::{ClientEvent, LinkId, Work};
 use super::core::Core;
 use super::drain::{Action, Drain};
-use super::gateway::{KnownGateway, Link};
+use super::gateway::{KnownGateway, Link, Report};
 use crate::cluster::gateway_of;
 use crate::error::HubError;
 use crate::{Events, Request};
@@ -43,7 +43,7 @@ impl<E: Events> Core<E> {
             Err(error) => {
                 tracing::warn!(%gateway, ?command, %error, "packet refused");
                 if matches!(command, Command::OnMessage | Command::OnWebSocketConnect) {
-                    self.handled(gateway, link);
+                    self.handled(gateway, link, Report::Now);
                     self.credit(link, id, weight);
                 }
                 return;
@@ -64,7 +64,7 @@ impl<E: Events> Core<E> {
                 }
                 Err(error) => {
                     tracing::warn!(client = %client.id, %error, "message refused");
-                    self.handled(gateway, link);
+                    self.handled(gateway, link, Report::Soon);
                     self.credit(link, id, weight);
                 }
             },
@@ -162,10 +162,15 @@ impl<E: Events> Core<E> {
     }
 
     /// An event of a link has been dealt with.
-    pub(super) fn handled(self: &Rc<Self>, gateway: SocketAddr, link: LinkId) {
-        let count = |link: &mut Link| link.epoch.is_some().then(|| link.handled.add());
-        if self.with_link(gateway, link, count).flatten().is_some() && !self.reporting.replace(true)
-        {
+    pub(super) fn handled(self: &Rc<Self>, gateway: SocketAddr, link: LinkId, report: Report) {
+        let count = |link: &mut Link| link.epoch.is_some().then(|| link.handled.add(report));
+        if self.with_link(gateway, link, count).flatten().is_some() {
+            self.report_in_this_turn();
+        }
+    }
+
+    fn report_in_this_turn(self: &Rc<Self>) {
+        if !self.reporting.replace(true) {
             let core = Rc::clone(self);
             self.table.before_flush(move || core.report_behind_output());
         }
@@ -218,7 +223,7 @@ impl<E: Events> Core<E> {
         let idle = self.clients.borrow().is_idle();
         let wondering = |known: &KnownGateway| {
             let link = known.link.as_ref().filter(|link| link.share.is_some())?;
-            let unsure = !idle || link.handled.is_due();
+            let unsure = !idle || link.handled.is_untold();
             unsure.then(|| (link.connection.clone(), link.handled.count()))
         };
         let wondering: Vec<_> = self.gateways.borrow().values().filter_map(wondering).collect();
@@ -252,14 +257,17 @@ impl<E: Events> Core<E> {
         });
     }
 
-    /// Tells each gateway what was handled unless something waits to be sent to another one; returns
-    /// whether all were told.
-    fn report_what_has_left(&self) -> bool {
-        let (mut due, mut waiting) = (Vec::new(), Vec::new());
+    /// Tells each gateway that is to be told now what was handled, unless something waits to be sent to another
+    /// one; returns whether all were told.
+    fn report_what_has_left(self: &Rc<Self>) -> bool {
+        let now = Instant::now();
+        let (mut due, mut waiting, mut later) = (Vec::new(), Vec::new(), None);
         for (gateway, known) in self.gateways.borrow().iter() {
             let Some(link) = &known.link else { continue };
-            if link.handled.is_due() {
-                due.push((*gateway, link.id()));
+            match link.handled.due_after(now) {
+                Some(Duration::ZERO) => due.push((*gateway, link.id())),
+                Some(pause) => later = Some(later.map_or(pause, |other| pause.min(other))),
+                None => {}
             }
             if link.connection.queued_bytes() > 0 {
                 waiting.push(link.id());
@@ -274,11 +282,31 @@ impl<E: Events> Core<E> {
             }
         }
         self.reporting.set(!all);
+        if let Some(pause) = later.filter(|_| !self.reporting_later.replace(true)) {
+            let core = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(pause).await;
+                core.reporting_later.set(false);
+                core.report_in_this_turn();
+            });
+        }
         all
     }
 
+    /// Tells each gateway what was handled, whatever waits: this process ends.
+    pub(super) fn report_all(&self) {
+        let links = |(gateway, known): (&SocketAddr, &KnownGateway)| {
+            Some((*gateway, known.link.as_ref()?.id()))
+        };
+        let links: Vec<_> = self.gateways.borrow().iter().filter_map(links).collect();
+        for (gateway, link) in links {
+            self.report_handled(gateway, link);
+        }
+    }
+
     fn report_handled(&self, gateway: SocketAddr, link: LinkId) {
-        let due = |link: &mut Link| Some((link.handled.report()?, link.connection.clone()));
+        let now = Instant::now();
+        let due = |link: &mut Link| Some((link.handled.report(now)?, link.connection.clone()));
         if let Some((count, connection)) = self.with_link(gateway, link, due).flatten() {
             control(&connection, Control::Handled(count));
         }

@@ -17,6 +17,7 @@ use lineman_wire::panic_text;
 
 use super::clients::{Begin, ClientEvent, LinkId, Outcome, Work};
 use super::core::Core;
+use super::gateway::Report;
 use crate::cluster::gateway_of;
 use crate::error::HubError;
 use crate::{Client, Events};
@@ -33,6 +34,7 @@ struct EventFacts {
     gateway: SocketAddr,
     link: LinkId,
     last: bool,
+    report: Report,
     /// Its bytes on the wire.
     weight: usize,
     /// The gateway's copy of the session.
@@ -47,6 +49,7 @@ impl<E: Events> Core<E> {
             gateway: gateway_of(event.client.id),
             link: event.link,
             last: event.work.is_last(),
+            report: event.work.report(),
             weight: event.weight,
             session: event.client.session.clone(),
         };
@@ -180,7 +183,7 @@ impl<E: Events> Core<E> {
 
     /// An event has been dealt with: counts it. Others that wait have their turn before the client's next.
     fn after(self: &Rc<Self>, facts: &EventFacts) {
-        self.handled(facts.gateway, facts.link);
+        self.handled(facts.gateway, facts.link, facts.report);
         self.credit(facts.link, facts.id, facts.weight);
         if !self.clients.borrow().has_more(facts.id) {
             return self.go_on_with(facts.id);
@@ -207,7 +210,7 @@ impl<E: Events> Core<E> {
     pub(super) fn drop_events(self: &Rc<Self>, gateway: SocketAddr, dropped: &[ClientEvent]) {
         for event in dropped {
             self.dropped_events.set(self.dropped_events.get() + 1);
-            self.handled(gateway, event.link);
+            self.handled(gateway, event.link, event.work.report());
         }
     }
 

@@ -73,6 +73,29 @@ fn events_are_reported_as_handled_one_by_one_or_together_but_all() {
     });
 }
 
+#[test]
+fn messages_one_by_one_are_reported_together() {
+    run(Some("e1"), async |cluster| {
+        cluster.gateway.send(link::Event::Connect(cluster.client(1)));
+        cluster.gateway.log.until("Handled 1").await;
+        // No time passes while it is read all the time.
+        tokio::time::pause();
+        for number in 1..=100 {
+            cluster.message(1, "x");
+            let handled = || cluster.log.0.borrow().iter().filter(|line| *line == "x 1").count();
+            cluster.until(|_| handled() == number).await;
+        }
+        tokio::time::resume();
+        let heard = cluster.gateway.log.until("Handled 101").await;
+        let reports = heard.iter().filter(|line| line.starts_with("Handled")).count();
+        assert!((4..=5).contains(&reports), "{reports}");
+        // The end of a client is reported at once, and what was before it.
+        cluster.message(1, "y");
+        cluster.gateway.send(link::Event::Close(cluster.client(1)));
+        cluster.gateway.log.until("Handled 103").await;
+    });
+}
+
 /// Otherwise a process that is killed would have reported a message that half of its group never got.
 #[test]
 fn an_event_is_reported_as_handled_behind_what_it_sent_to_other_gateways() {
