@@ -193,13 +193,7 @@ impl Cluster {
     pub fn client_ids_by_group(
         &mut self,
     ) -> Result<Answers<BTreeMap<String, Vec<ClientId>>>, Error> {
-        Ok(self.members()?.map(|members| {
-            let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
-            for Member { group, client, .. } in members {
-                groups.entry(group).or_default().push(client);
-            }
-            groups
-        }))
+        Ok(self.members()?.map(Member::clients_by_group))
     }
 
     /// Returns all uids that have a client.
@@ -237,13 +231,7 @@ impl Cluster {
     /// # Errors
     /// No register.
     pub fn uids_by_group(&mut self) -> Result<Answers<BTreeMap<String, BTreeSet<String>>>, Error> {
-        Ok(self.members()?.map(|members| {
-            let mut groups: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-            for Member { group, uid, .. } in members {
-                groups.entry(group).or_default().extend(uid);
-            }
-            groups
-        }))
+        Ok(self.members()?.map(Member::uids_by_group))
     }
 
     /// Returns the names of all groups that have a client.

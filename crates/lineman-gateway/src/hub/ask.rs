@@ -186,13 +186,7 @@ impl Hub {
     pub async fn client_ids_by_group(
         &self,
     ) -> Result<Answers<BTreeMap<String, Vec<ClientId>>>, HubError> {
-        Ok(self.members().await?.map(|members| {
-            let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
-            for Member { group, client, .. } in members {
-                groups.entry(group).or_default().push(client);
-            }
-            groups
-        }))
+        Ok(self.members().await?.map(Member::clients_by_group))
     }
 
     /// Returns all uids that have a client.
@@ -221,13 +215,7 @@ impl Hub {
     pub async fn uids_by_group(
         &self,
     ) -> Result<Answers<BTreeMap<String, BTreeSet<String>>>, HubError> {
-        Ok(self.members().await?.map(|members| {
-            let mut groups: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-            for Member { group, uid, .. } in members {
-                groups.entry(group).or_default().extend(uid);
-            }
-            groups
-        }))
+        Ok(self.members().await?.map(Member::uids_by_group))
     }
 
     /// Returns the names of all groups that have a client.

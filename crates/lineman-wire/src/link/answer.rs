@@ -4,6 +4,7 @@
 
 use core::error::Error as StdError;
 use core::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
@@ -102,6 +103,30 @@ pub struct Member {
     pub client: ClientId,
     /// Its uid, if it has one.
     pub uid: Option<String>,
+}
+
+impl Member {
+    /// Returns the clients of each group.
+    pub fn clients_by_group(
+        members: impl IntoIterator<Item = Self>,
+    ) -> BTreeMap<String, Vec<ClientId>> {
+        let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for Self { group, client, .. } in members {
+            groups.entry(group).or_default().push(client);
+        }
+        groups
+    }
+
+    /// Returns the uids of each group; one whose clients have none is there, without any.
+    pub fn uids_by_group(
+        members: impl IntoIterator<Item = Self>,
+    ) -> BTreeMap<String, BTreeSet<String>> {
+        let mut groups: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for Self { group, uid, .. } in members {
+            groups.entry(group).or_default().extend(uid);
+        }
+        groups
+    }
 }
 
 /// What one gateway has answered.
