@@ -13,6 +13,16 @@ fn business(world: &mut World, machine: [u8; 4], key: &str) -> Rc<Fake> {
     peer
 }
 
+/// Returns a world with a business on one machine, which has one client, and another one elsewhere.
+fn owner_and_heir() -> (World, Rc<Fake>, Rc<Fake>) {
+    let mut world = World::new();
+    let owner = business(&mut world, [10, 0, 0, 1], "b:0");
+    let _client = world.client();
+    owner.heard();
+    let heir = business(&mut world, [10, 0, 0, 2], "b:1");
+    (world, owner, heir)
+}
+
 /// Passes a second; returns what a business is told of others' clients.
 fn witnessed(world: &mut World, heir: &Rc<Fake>) -> Vec<Witness> {
     world.now += Duration::from_secs(1);
@@ -56,10 +66,7 @@ fn an_heir_is_told_who_came_with_which_session_and_who_went() {
 
 #[test]
 fn an_heir_has_nothing_to_tell_of_clients_that_are_others() {
-    let mut world = World::new();
-    let owner = business(&mut world, [10, 0, 0, 1], "b:0");
-    let _client = world.client();
-    let heir = business(&mut world, [10, 0, 0, 2], "b:1");
+    let (mut world, owner, heir) = owner_and_heir();
     assert_eq!(witnessed(&mut world, &heir).len(), 1);
     let third = business(&mut world, [10, 0, 0, 3], "b:2");
     world.tell(&owner, Control::Drain);
@@ -96,9 +103,7 @@ fn one_that_is_full_is_told_later_and_one_of_another_version_never() {
 
 #[test]
 fn a_note_reaches_the_business_that_it_is_for() {
-    let mut world = World::new();
-    let heir = business(&mut world, [10, 0, 0, 2], "b:1");
-    let owner = business(&mut world, [10, 0, 0, 1], "b:0");
+    let (mut world, owner, heir) = owner_and_heir();
     let note = |key: &str, says| {
         let gateway = "10.0.0.9:4000".parse().unwrap();
         Note { worker_key: key.to_owned(), gateway, says }
@@ -119,12 +124,8 @@ fn a_note_reaches_the_business_that_it_is_for() {
 /// It has told the end of a client in the place of the one that has it, and neither was dead.
 #[test]
 fn a_client_whose_end_an_heir_has_told_is_announced_again() {
-    let mut world = World::new();
-    let owner = business(&mut world, [10, 0, 0, 1], "b:0");
-    let _client = world.client();
+    let (mut world, owner, heir) = owner_and_heir();
     world.tell(&owner, Control::Handled(2));
-    owner.heard();
-    let heir = business(&mut world, [10, 0, 0, 2], "b:1");
     world.tell(&heir, Control::Kept { clients: vec![], ended: vec![1, 5] });
     assert_eq!(owner.heard(), [(Command::Returned, 1)]);
     assert_eq!(world.gauge("returned_clients"), 1);
