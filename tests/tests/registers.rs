@@ -96,7 +96,7 @@ async fn a_reload_fails_that_would_leave_a_gateway_without_its_business_and_name
     let heard = hears(&mut client, "still here").await;
     hung.resume();
     let failed = failed?.expect_code(1)?.expect_text("the old process goes on")?;
-    let missing = format!("gateway {address} was not reached: connected, and it does not answer");
+    let missing = format!("gateway {address} is connected and does not answer");
     failed.expect_text("business/0")?.expect_text(&missing)?;
     heard?;
     let after = here.program.status().await?;

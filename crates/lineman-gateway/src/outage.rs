@@ -28,19 +28,33 @@ pub(crate) struct Outage {
     problem: String,
     since: Instant,
     attempts: u32,
+    /// How many of these in a row, the last one among them, the peer has refused in so many words.
+    refusals: u32,
     /// When the log told of it last, of which problem, and how long it is silent then.
     told: Option<(Instant, String, Duration)>,
 }
 
 impl Outage {
     pub(crate) fn new(problem: impl Into<String>, now: Instant) -> Self {
-        Self { problem: problem.into(), since: now, attempts: 1, told: None }
+        Self { problem: problem.into(), since: now, attempts: 1, refusals: 0, told: None }
     }
 
     /// It has failed again.
     pub(crate) fn again(&mut self, problem: impl Into<String>) {
         self.problem = problem.into();
         self.attempts = self.attempts.saturating_add(1);
+        self.refusals = 0;
+    }
+
+    /// The peer has refused us.
+    pub(crate) fn refused(&mut self, problem: impl Into<String>) {
+        let refusals = self.refusals;
+        self.again(problem);
+        self.refusals = refusals.saturating_add(1);
+    }
+
+    pub(crate) fn refusals(&self) -> u32 {
+        self.refusals
     }
 
     pub(crate) fn problem(&self) -> &str {

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::SIGN_OF_LIFE;
 use super::clients::LinkId;
 use super::packets::STANDSTILL;
+use crate::discovery::retry_pause;
 use crate::losses::LinkLosses;
-use crate::outage::Outage;
+use crate::outage::{Outage, back_off, why};
 use crate::reach::LinkReach;
 
 /// How many events of one link may wait for their handlers before the gateway is not read any more,
@@ -65,20 +66,12 @@ pub(super) struct KnownGateway {
     pub(super) lost: Option<Lost>,
     /// A new attempt is due after a pause.
     pub(super) pause: Option<Pause>,
-    /// How many attempts in a row came to nothing.
-    pub(super) failures: u32,
-    /// When the last one began.
+    /// When the last attempt began.
     pub(super) tried: Option<Instant>,
     /// What there has to be of it before this process is ready, a successor.
     pub(super) required: Option<Required>,
-    /// What came of the last attempt, or of the last link.
-    pub(super) trouble: Option<String>,
     /// Why there is no link, from the first failure until one has proved good.
     pub(super) outage: Option<Outage>,
-    /// The last link was refused, in so many words.
-    pub(super) refused: bool,
-    /// How often in a row that was so.
-    pub(super) refusals: u32,
     /// What the log has to say of lost links.
     pub(super) losses: LinkLosses,
 }
@@ -87,7 +80,7 @@ impl KnownGateway {
     /// Returns whether there is a link that the gateway wants, as far as can be known: one of ours says so, and goes
     /// on to say something; one of `GatewayWorker`'s that does not want us ends it at once.
     pub(super) fn is_linked(&self, now: Instant) -> bool {
-        let Some(link) = self.link.as_ref().filter(|_| !self.refused) else { return false };
+        let Some(link) = self.link.as_ref().filter(|link| !link.refused) else { return false };
         let Some(up) = link.up else { return false };
         if self.is_ours {
             return link.epoch.is_some() && !link.hangs(now);
@@ -100,6 +93,47 @@ impl KnownGateway {
         match &mut self.outage {
             Some(outage) => outage.again(problem),
             None => self.outage = Some(Outage::new(problem, now)),
+        }
+    }
+
+    /// The gateway refuses us, by its last packet on the link.
+    pub(super) fn refuse(&mut self, reason: &str, now: Instant) {
+        let problem = format!("refuses this process: {reason}");
+        self.outage.get_or_insert_with(|| Outage::new(problem.clone(), now)).refused(problem);
+        if let Some(link) = &mut self.link {
+            link.refused = true;
+        }
+    }
+
+    /// The link of that number has ended; returns it, if it was the one. `burden` says what it had: clients and events.
+    pub(super) fn lose_link(
+        &mut self,
+        id: LinkId,
+        reason: &CloseReason,
+        burden: impl FnOnce() -> (u64, u64),
+        now: Instant,
+    ) -> Option<Link> {
+        let link = self.link.take_if(|link| link.id() == id)?;
+        match link.up {
+            None => self.fail(format!("does not answer ({})", why(reason)), now),
+            // The log tells of it once, and not each time.
+            Some(_) if link.refused => {}
+            Some(_) => {
+                self.fail(format!("has lost its link ({})", why(reason)), now);
+                let (clients, events) = burden();
+                self.losses.add(reason.to_string(), clients, events);
+            }
+        }
+        Some(link)
+    }
+
+    /// Returns how long to wait before it is tried again.
+    pub(super) fn pause(&self) -> Duration {
+        match &self.outage {
+            Some(outage) if outage.refusals() > 0 => back_off(outage.refusals()),
+            // The first is the loss of a link, perhaps, and the next the attempt at once after that.
+            Some(outage) => retry_pause(outage.attempts().saturating_sub(2)),
+            None => retry_pause(0),
         }
     }
 
@@ -119,26 +153,13 @@ impl KnownGateway {
     }
 
     /// Returns what is known of why there is no link that works.
-    pub(super) fn trouble(&self) -> String {
-        match (&self.link, &self.trouble) {
-            (Some(link), _) if link.up.is_some() => "connected, and it does not answer".to_owned(),
-            (_, Some(trouble)) => trouble.clone(),
-            (Some(_), None) => "no answer".to_owned(),
-            (None, None) => "not tried yet".to_owned(),
+    pub(super) fn problem(&self) -> &str {
+        match (&self.link, &self.outage) {
+            (Some(link), _) if link.up.is_some() => "is connected and does not answer",
+            (_, Some(outage)) => outage.problem(),
+            (Some(_), None) => "does not answer",
+            (None, None) => "is not tried yet",
         }
-    }
-
-    /// Notes why there is no link to it.
-    pub(super) fn failed(&mut self, was_up: bool, reason: &CloseReason) {
-        self.trouble = Some(match reason {
-            reason if was_up => format!("the link was lost: {reason}"),
-            CloseReason::HandshakeTimeout => "no answer".to_owned(),
-            CloseReason::ConnectFailed(error) if error.starts_with("Connection refused") => {
-                "refused".to_owned()
-            }
-            CloseReason::ConnectFailed(error) => error.clone(),
-            other => other.to_string(),
-        });
     }
 }
 
@@ -175,6 +196,8 @@ pub(super) struct Link {
     pub(super) version: u32,
     /// The epoch that a register says it has, where that is another one, and the link was probed for it.
     pub(super) probed_for: Option<String>,
+    /// The gateway has said that it does not want us.
+    pub(super) refused: bool,
     /// It has not confirmed yet that it knows which clients were kept.
     pub(super) settling: bool,
     /// It wants to be told by client what was handled: what each may have unhandled, if little waits.
@@ -203,6 +226,7 @@ impl Link {
             epoch: None,
             version: 0,
             probed_for: None,
+            refused: false,
             settling: false,
             share: None,
             load: Load::default(),

@@ -14,9 +14,7 @@ use super::core::Core;
 use super::gateway::{KnownGateway, Link, Lost, Pause, SETTLED};
 use super::packets::control;
 use crate::Events;
-use crate::discovery::retry_pause;
 use crate::losses::Toll;
-use crate::outage::{back_off, why};
 use crate::reach::{ReachLimits, Reached};
 
 /// Bytes that may wait to be sent to one gateway; `GatewayWorker`'s bound.
@@ -79,11 +77,15 @@ impl<E: Events> Core<E> {
                 gateways.entry(*address).or_default().listed = true;
             }
             self.mesh.set_known(gateways.keys().copied());
+            let missing = |known: &KnownGateway| {
+                known.listed && known.link.as_ref().is_none_or(|link| link.up.is_none())
+            };
+            let missing = gateways.iter().filter(|(_, known)| missing(known));
+            self.mesh.set_unreachable(missing.map(|(address, _)| *address).collect());
         }
         for gateway in listed {
             self.connect(gateway);
         }
-        self.note_unreachable();
         self.changed.notify_waiters();
     }
 
@@ -113,9 +115,8 @@ impl<E: Events> Core<E> {
             }
             Err(error) => {
                 tracing::debug!(%gateway, %error, "no link");
-                self.note_failure(gateway, format!("does not answer ({error})"));
                 if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
-                    known.trouble = Some(error.to_string());
+                    known.fail(format!("does not answer ({error})"), Instant::now());
                 }
                 self.connect_later(gateway);
             }
@@ -123,20 +124,10 @@ impl<E: Events> Core<E> {
     }
 
     fn connect_later(self: &Rc<Self>, gateway: SocketAddr) {
-        let pause = match self.gateways.borrow_mut().get_mut(&gateway) {
-            Some(known) => {
-                let mut pause = retry_pause(known.failures);
-                known.failures = known.failures.saturating_add(1);
-                if std::mem::take(&mut known.refused) {
-                    pause = back_off(known.refusals);
-                } else {
-                    known.refusals = 0;
-                }
-                pause
-            }
-            None => return,
-        };
-        self.connect_after(gateway, pause);
+        let pause = self.gateways.borrow().get(&gateway).map(KnownGateway::pause);
+        if let Some(pause) = pause {
+            self.connect_after(gateway, pause);
+        }
     }
 
     /// Connects after a pause, in the place of any other.
@@ -170,7 +161,6 @@ impl<E: Events> Core<E> {
         }
         tracing::debug!(%gateway, "linked");
         self.mesh.add_link(gateway, connection.clone());
-        self.note_unreachable();
         self.changed.notify_waiters();
     }
 
@@ -179,16 +169,8 @@ impl<E: Events> Core<E> {
         if self.with_link(gateway, link, |_| ()).is_none() {
             return;
         }
-        self.note_failure(gateway, format!("refuses this process: {reason}"));
         if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
-            known.refused = true;
-            known.refusals = known.refusals.saturating_add(1);
-        }
-    }
-
-    fn note_failure(&self, gateway: SocketAddr, problem: String) {
-        if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
-            known.fail(problem, Instant::now());
+            known.refuse(reason, Instant::now());
         }
     }
 
@@ -246,32 +228,16 @@ impl<E: Events> Core<E> {
     }
 
     fn link_lost(self: &Rc<Self>, gateway: SocketAddr, id: LinkId, reason: &CloseReason) {
-        let link = match self.gateways.borrow_mut().get_mut(&gateway) {
-            Some(known) => {
-                let link = known.link.take_if(|link| link.id() == id);
-                link.inspect(|link| known.failed(link.up.is_some(), reason))
-            }
-            None => None,
-        };
+        let burden = || self.clients.borrow().burden(gateway);
+        let lose = |known: &mut KnownGateway| known.lose_link(id, reason, burden, Instant::now());
+        let link = self.gateways.borrow_mut().get_mut(&gateway).and_then(lose);
         let Some(link) = link else { return };
+        tracing::debug!(%gateway, %reason, "no link");
         let Some(since) = link.up else {
-            tracing::debug!(%gateway, %reason, "no link");
-            self.note_failure(gateway, format!("does not answer ({})", why(reason)));
             return self.after_loss(gateway, false);
         };
         self.mesh.remove_link(gateway);
-        let is_refused = self.gateways.borrow().get(&gateway).is_some_and(|known| known.refused);
-        if is_refused {
-            // The log tells of it once, and not each time.
-            tracing::debug!(%gateway, %reason, "refused");
-        } else {
-            self.note_failure(gateway, format!("has lost its link ({})", why(reason)));
-            let (clients, events) = self.clients.borrow().burden(gateway);
-            if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
-                known.losses.add(reason.to_string(), clients, events);
-            }
-            self.tell_of_losses();
-        }
+        self.tell_of_losses();
         if let Some(drain) = self.drain.borrow_mut().as_mut() {
             drain.lost(id, link.epoch.is_some());
         }
@@ -281,7 +247,7 @@ impl<E: Events> Core<E> {
             // PHP's gateways do not say which run of them it is.
             None => drop(self.dead(gateway, id)),
         }
-        self.after_loss(gateway, !is_refused && since.elapsed() >= SETTLED);
+        self.after_loss(gateway, !link.refused && since.elapsed() >= SETTLED);
         self.step_drain();
     }
 
@@ -296,19 +262,18 @@ impl<E: Events> Core<E> {
     }
 
     fn after_loss(self: &Rc<Self>, gateway: SocketAddr, at_once: bool) {
-        self.note_unreachable();
         self.changed.notify_waiters();
         let mut gateways = self.gateways.borrow_mut();
-        if !gateways.get(&gateway).is_some_and(KnownGateway::is_wanted) {
+        let Some(known) = gateways.get(&gateway).filter(|known| known.is_wanted()) else {
             gateways.remove(&gateway);
             self.mesh.set_known(gateways.keys().copied());
             return;
+        };
+        if known.listed {
+            self.mesh.miss(gateway);
         }
         drop(gateways);
         if at_once {
-            if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
-                known.failures = 0;
-            }
             self.connect(gateway);
         } else {
             self.connect_later(gateway);

@@ -195,9 +195,8 @@ impl<E: Events> Business<E> {
         self
     }
 
-    /// Sets how long the machine of a gateway may be unreachable: without power, or behind a cut cable. Then its
-    /// link is given up, at the latest; zero for ever. Default: 15 s, and for ever within this machine. Set the
-    /// same with [`Gateway::link_timeout`](crate::Gateway::link_timeout), which says more.
+    /// Sets how long the machine of a gateway may be unreachable before its link is given up: what
+    /// [`Gateway::link_timeout`](crate::Gateway::link_timeout) is at the other end, with the same default. Set both.
     #[must_use]
     pub fn link_timeout(mut self, timeout: Duration) -> Self {
         self.link_timeout = Some(timeout);

@@ -93,10 +93,16 @@ impl<E: Events> Core<E> {
 }
 
 impl KnownGateway {
+    fn refuses(&self) -> bool {
+        self.outage.as_ref().is_some_and(|outage| outage.refusals() > 0)
+    }
+
     fn haste(&self, now: Instant) -> Haste {
         let age = self.tried.map_or(Duration::MAX, |tried| now.saturating_duration_since(tried));
         match &self.link {
             Some(link) if link.up.is_none() && age >= SPACING => Haste::TryAnew,
+            // One that refuses us is known to be there, and is tried when its pause is over.
+            None if self.refuses() => Haste::None,
             None if self.pause.is_some() => Haste::ConnectAfter(SPACING.saturating_sub(age)),
             Some(_) | None => Haste::None,
         }
@@ -137,6 +143,11 @@ mod tests {
             let never_tried = KnownGateway { tried: None, ..waits };
             assert_eq!(never_tried.haste(tried), Haste::ConnectAfter(Duration::ZERO));
             assert_eq!(KnownGateway::default().haste(tried), Haste::None);
+            let mut refuses = never_tried;
+            refuses.refuse("wrong secret key", tried);
+            assert_eq!(refuses.haste(tried + SPACING * 9), Haste::None, "its back-off goes on");
+            refuses.fail("does not answer".to_owned(), tried);
+            assert_eq!(refuses.haste(tried), Haste::ConnectAfter(Duration::ZERO));
         };
         LocalSet::new().run_until(test).await;
     }

@@ -63,7 +63,6 @@ impl<E: Events> Core<E> {
         let (mut due, mut back) = (false, Vec::new());
         for (address, known) in self.gateways.borrow_mut().iter_mut() {
             if known.is_linked(now) {
-                known.refusals = 0;
                 if known.outage.take().is_some_and(|outage| outage.was_told()) {
                     back.push(*address);
                 }
@@ -80,7 +79,6 @@ impl<E: Events> Core<E> {
         if due && let Some(line) = self.missing_links(now) {
             tracing::warn!("{line}");
         }
-        self.note_unreachable();
         self.note_shortage(now);
     }
 
@@ -95,16 +93,6 @@ impl<E: Events> Core<E> {
             listed.iter().map(|address| (address.ip(), is_linked(address))).collect();
         let links = gateways.values().filter(|known| known.is_linked(now)).count();
         self.shortage.borrow_mut().note(&listed, links, now);
-    }
-
-    /// Tells the mesh which gateways are listed and not linked, so that it can count what they miss.
-    pub(super) fn note_unreachable(&self) {
-        let missing = |known: &super::gateway::KnownGateway| {
-            known.listed && known.link.as_ref().is_none_or(|link| link.up.is_none())
-        };
-        let gateways = self.gateways.borrow();
-        let missing = gateways.iter().filter(|(_, known)| missing(known));
-        self.mesh.set_unreachable(missing.map(|(address, _)| *address).collect());
     }
 
     /// Returns `links 4 of 6: …`, if one is missing.

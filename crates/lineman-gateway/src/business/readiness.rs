@@ -50,7 +50,7 @@ impl fmt::Display for NotLinked {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (nth, (gateway, problem)) in self.0.iter().take(NAMED).enumerate() {
             let separator = if nth > 0 { ", " } else { "" };
-            write!(formatter, "{separator}gateway {gateway} was not reached: {problem}")?;
+            write!(formatter, "{separator}gateway {gateway} {problem}")?;
         }
         match self.0.len().saturating_sub(NAMED) {
             0 => Ok(()),
@@ -124,7 +124,7 @@ impl<E: Events> Core<E> {
     fn missing(&self) -> Vec<(SocketAddr, String)> {
         let gateways = self.gateways.borrow();
         let missing = gateways.iter().filter(|(_, known)| known.is_missing());
-        missing.map(|(&address, known)| (address, known.trouble())).collect()
+        missing.map(|(&address, known)| (address, known.problem().to_owned())).collect()
     }
 
     /// Returns what the next process of the slot is to know.

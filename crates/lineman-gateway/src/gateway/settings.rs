@@ -177,7 +177,7 @@ impl<P: Driver> Gateway<P> {
 
     /// Sets how long the machine of a business may be unreachable: without power, or behind a cut cable. Then its
     /// link is given up, and its clients move to another one, at the latest; zero for ever.
-    /// Default: 15 s, and for ever where [`Gateway::lan_ip`] is this machine alone. Set the same with
+    /// Default: 15 s, and for ever between processes of one machine ([`Gateway::lan_ip`]). Set the same with
     /// [`Business::link_timeout`](crate::Business::link_timeout).
     ///
     /// A machine acknowledges what it gets by itself, and is asked each second where a link is silent (each 15th

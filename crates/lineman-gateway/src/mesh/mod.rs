@@ -72,6 +72,11 @@ impl Mesh {
         self.unreachable.replace(gateways);
     }
 
+    /// This one is listed, and its link is lost.
+    pub(crate) fn miss(&self, gateway: SocketAddr) {
+        self.unreachable.borrow_mut().insert(gateway);
+    }
+
     /// Returns how many commands a gateway has missed that was listed and not linked, one for each such gateway.
     pub(crate) fn unreachable_sends(&self) -> u64 {
         self.unreachable_sends.get()
@@ -86,6 +91,7 @@ impl Mesh {
         let (directory, settles) = (Rc::default(), Rc::default());
         let linked = Linked { link, version: 0, directory, settles };
         self.links.borrow_mut().insert(gateway, linked);
+        self.unreachable.borrow_mut().remove(&gateway);
     }
 
     /// The gateway of a link speaks this version of the extension.

@@ -38,7 +38,9 @@ fn a_gateway_that_refuses_us_is_remarked_with_its_reason_and_tried_less_and_less
         cluster.lose_link();
         let refused = |core: &Core<App>| {
             let gateways = core.gateways.borrow();
-            gateways.values().all(|known| known.refusals > 0 && known.link.is_none())
+            gateways.values().all(|known| {
+                known.outage.as_ref().is_some_and(|o| o.refusals() > 0) && known.link.is_none()
+            })
         };
         cluster.until(refused).await;
         let address = cluster.address;
@@ -67,7 +69,7 @@ fn a_gateway_that_refuses_us_is_remarked_with_its_reason_and_tried_less_and_less
         cluster.until(|core| core.hub.is_linked(address)).await;
         cluster.until(|core| core.gateways.borrow()[&address].is_linked(Instant::now())).await;
         assert_eq!(cluster.remarks(), [""; 0]);
-        assert_eq!(cluster.core.gateways.borrow()[&address].refusals, 0);
+        assert!(cluster.core.gateways.borrow()[&address].outage.is_none());
     });
 }
 

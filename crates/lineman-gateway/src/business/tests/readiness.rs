@@ -22,7 +22,7 @@ fn successor(cluster: &Cluster, briefing: Option<String>, serves: bool) -> (Rc<C
 /// Returns what a successor says that does not get ready.
 async fn problem(core: &Core<App>) -> String {
     let tried = |known: &gateway::KnownGateway| {
-        known.trouble.is_some() || known.link.as_ref().is_some_and(|link| link.up.is_some())
+        known.outage.is_some() || known.link.as_ref().is_some_and(|link| link.up.is_some())
     };
     while !core.gateways.borrow().values().all(tried) {
         tokio::task::yield_now().await;
@@ -69,7 +69,10 @@ fn a_successor_that_a_gateway_refuses_is_not_ready_and_says_so() {
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let briefing = format!(r#"{{"answered":["{}"],"linked":["{gone}"]}}"#, cluster.address);
         let (core, _) = successor(&cluster, Some(briefing), true);
-        assert_eq!(problem(&core).await, format!("gateway {gone} was not reached: refused"));
+        assert_eq!(
+            problem(&core).await,
+            format!("gateway {gone} does not answer (Connection refused)")
+        );
     });
 }
 
@@ -80,7 +83,7 @@ fn a_successor_that_a_gateway_does_not_answer_is_not_ready() {
         cluster.gateway.mute.set(true);
         let (core, _) = successor(&cluster, cluster.core.briefing(), true);
         let problem = problem(&core).await;
-        assert!(problem.ends_with("not reached: connected, and it does not answer"), "{problem}");
+        assert!(problem.ends_with("is connected and does not answer"), "{problem}");
     });
 }
 
