@@ -19,8 +19,7 @@ macro_rules! attack {
 /// Every attack.
 pub(crate) const ALL: [Attack; 23] = [
     attack!("pings", sockets::pings, "clients that send nothing but pings, and read no answer"),
-    attack!("slow-readers", sockets::slow_readers, "clients that do not read what they are sent")
-        .in_the_long_form(),
+    attack!("slow-readers", sockets::slow_readers, "clients that do not read what they are sent"),
     attack!("idle", sockets::idle, "15,000 clients that say nothing, and go at once"),
     attack!("slow-handshakes", sockets::slow_handshakes, "handshakes of a byte each 100 ms"),
     attack!("reconnects", sockets::reconnects, "1,000 connections a second from one address"),
@@ -41,14 +40,12 @@ pub(crate) const ALL: [Attack; 23] = [
         "slow-bodies",
         http::slow_bodies,
         "uploads of which most comes, and the rest in crumbs"
-    )
-    .in_the_long_form(),
+    ),
     attack!(
         "unread-answers",
         http::unread_answers,
         "pages of a mebibyte whose clients do not read"
-    )
-    .in_the_long_form(),
+    ),
     attack!("half-handshakes", secure::half_handshakes, "TLS hellos that do not end"),
     attack!("half-records", secure::half_records, "TLS connections that send half a record"),
     attack!("rapid-reset", secure::rapid_reset, "requests over HTTP/2 that are reset at once"),
@@ -61,8 +58,7 @@ pub(crate) const ALL: [Attack; 23] = [
         "long-messages",
         cluster::long_messages,
         "messages as long as a packet between gateway and business"
-    )
-    .in_the_long_form(),
+    ),
     attack!("fan-out", cluster::fan_out, "messages of 60 KB to 3,000 clients"),
     attack!(
         "strangers",
