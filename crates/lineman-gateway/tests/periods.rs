@@ -419,6 +419,33 @@ fn gateways_on_this_machine_may_be_silent_for_ever() {
     });
 }
 
+/// The machine of a register that hangs takes connections all the same.
+#[test]
+fn a_register_that_hangs_is_not_taken_for_one_that_has_nothing_to_say() {
+    paused(async {
+        let register = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = register.local_addr().expect("bound").to_string();
+        let gateway = Process::start(Gateway::text("unused").register(&address)).await;
+        let (mut connection, _) = within(register.accept()).await.expect("a gateway");
+        // PHP's says nothing to a gateway.
+        gateway.reaches("registers", 1).await;
+        let mut greeting = [0; 4096];
+        assert!(within(connection.read(&mut greeting)).await.is_ok_and(|length| length > 0));
+        let alive = b"{\"event\":\"alive\",\"lineman\":3}\n";
+        within(connection.write_all(alive)).await.expect("written");
+        drop(connection);
+        gateway.reaches("registers", 0).await;
+
+        // It was one of ours.
+        let _silent = within(register.accept()).await.expect("a gateway");
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(gateway.gauges()["registers"], 0);
+        let business = Process::start(Business::new(Nothing).register(&address)).await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(business.gauges()["registers"], 0, "any register would have listed gateways");
+    });
+}
+
 /// Returns the numbers up to the last one, a line each.
 fn numbers() -> String {
     let lines: Vec<String> = (1..=LAST).map(|number| number.to_string()).collect();

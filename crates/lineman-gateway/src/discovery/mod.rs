@@ -117,12 +117,12 @@ impl Discovery {
 
     /// Returns how many registers take us.
     pub(crate) fn connected(&self) -> usize {
-        self.visitors.iter().filter(|visitor| visitor.standing.borrow().well).count()
+        self.visitors.iter().filter(|visitor| visitor.standing.borrow().is_taken()).count()
     }
 
     /// Returns whether the register of that number takes us, so that its list is of now.
     pub(crate) fn is_connected(&self, register: usize) -> bool {
-        self.visitors.get(register).is_some_and(|visitor| visitor.standing.borrow().well)
+        self.visitors.get(register).is_some_and(|visitor| visitor.standing.borrow().is_taken())
     }
 
     /// Returns a line for each thing that is not as it should be.
@@ -244,9 +244,10 @@ async fn visit(table: &Table, visitor: &Rc<Visitor>) -> Result {
     let up = Instant::now();
     while visitor.connection.get().is_some() {
         let settles = SETTLED.saturating_sub(up.elapsed());
-        let well = visitor.standing.borrow().well;
-        if !well && settles.is_zero() {
-            visitor.standing.borrow_mut().is_well(&visitor.address);
+        let taken = visitor.standing.borrow().is_taken();
+        // A business hears the list at once, whatever the register is.
+        if !taken && settles.is_zero() && visitor.announced.is_some() {
+            visitor.standing.borrow_mut().is_quiet(&visitor.address);
         }
         let ask = match &mut *visitor.liveness.borrow_mut() {
             Some(liveness) if !address.ip().is_loopback() => liveness.ask(Instant::now()),
@@ -348,7 +349,7 @@ impl Visitor {
                 if let Some(liveness) = &mut *self.liveness.borrow_mut() {
                     liveness.answered();
                 }
-                self.standing.borrow_mut().is_well(&self.address);
+                self.standing.borrow_mut().lives(&self.address);
                 self.changed.notify_one();
             }
             Ok(Line::Refused { reason, address_taken }) => {

@@ -14,13 +14,13 @@ pub(super) const SETTLED: Duration = Duration::from_secs(5);
 /// What is known.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    /// The register takes us, as far as can be known.
-    pub(super) well: bool,
+    /// What the register has said on this connection.
+    stand: Stand,
+    /// It has said that it is one of ours, which say at once that they take us.
+    is_ours: bool,
     /// What stands in the way.
     outage: Option<Outage>,
-    /// The last connection was refused, in so many words.
-    pub(super) refused: bool,
-    /// How often in a row that was so.
+    /// How often in a row it has refused us.
     refusals: u32,
     /// The last refusal was that another gateway has our address.
     address_taken: bool,
@@ -30,7 +30,24 @@ pub(super) struct Standing {
     noticed: Option<String>,
 }
 
+/// How we stand with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Stand {
+    /// It has not said.
+    #[default]
+    Open,
+    /// It takes us, as far as can be known.
+    Taken,
+    /// It has refused us in so many words, and closes.
+    Refused,
+}
+
 impl Standing {
+    /// Returns whether the register takes us, as far as can be known.
+    pub(super) fn is_taken(&self) -> bool {
+        self.stand == Stand::Taken
+    }
+
     /// Returns what stands in the way, as people read it.
     pub(super) fn describe(&self, register: &str, now: Instant) -> Option<String> {
         Some(format!("{register} {}", self.outage.as_ref()?.describe(now)))
@@ -44,17 +61,30 @@ impl Standing {
 
     /// An attempt begins.
     pub(super) fn begin(&mut self) {
-        (self.refused, self.notice) = (false, None);
+        (self.stand, self.notice) = (Stand::Open, None);
     }
 
-    /// The register has shown that it takes us, or has said nothing for long enough.
+    /// The register says that it lives.
+    pub(super) fn lives(&mut self, register: &str) {
+        self.is_ours = true;
+        self.is_well(register);
+    }
+
+    /// A gateway's connection has stood for a while, and nothing was said: PHP's says nothing, and one of ours hangs.
+    pub(super) fn is_quiet(&mut self, register: &str) {
+        if !self.is_ours {
+            self.is_well(register);
+        }
+    }
+
+    /// The register has shown that it takes us.
     pub(super) fn is_well(&mut self, register: &str) {
-        if self.refused {
+        if self.stand == Stand::Refused {
             return;
         }
         self.outage = None;
         (self.refusals, self.address_taken) = (0, false);
-        if !std::mem::replace(&mut self.well, true) {
+        if std::mem::replace(&mut self.stand, Stand::Taken) == Stand::Open {
             tracing::info!(register, "register connected");
         }
     }
@@ -63,7 +93,7 @@ impl Standing {
     pub(super) fn refuse(&mut self, reason: &str, address_taken: bool, now: Instant) {
         self.fail(format!("refuses this process: {reason}"), now);
         self.refusals = self.refusals.saturating_add(1);
-        (self.refused, self.address_taken) = (true, address_taken);
+        (self.stand, self.address_taken) = (Stand::Refused, address_taken);
     }
 
     /// Something is odd about us, though a register takes us; the log says it once.
@@ -77,8 +107,7 @@ impl Standing {
 
     /// The connection has ended, or did not come about. Returns how long to wait, if the register refused us.
     pub(super) fn lost(&mut self, register: &str, problem: &str, now: Instant) -> Option<Duration> {
-        self.well = false;
-        let pause = if self.refused {
+        let pause = if std::mem::take(&mut self.stand) == Stand::Refused {
             Some(back_off(self.refusals))
         } else {
             self.fail(format!("is not connected ({problem})"), now);
