@@ -188,15 +188,15 @@ impl Book {
         }
     }
 
-    /// Lets gateways in whose address another one had that is gone; returns whether there were any.
+    /// Lets a gateway in whose address another one had that is gone; returns whether there was one.
     fn admit_rivals(&mut self, former: u64) -> bool {
-        let admitted = self.rivals.of(former);
-        let any = !admitted.is_empty();
-        for (peer, announced) in admitted {
-            self.enter(peer, Role::Gateway(announced));
-            self.due.push((peer, Reaction::SayAlive));
+        let Some((peer, announced)) = self.rivals.succeed(former) else { return false };
+        self.enter(peer, Role::Gateway(announced));
+        self.due.push((peer, Reaction::SayAlive));
+        if self.rivals.are_waiting_for(peer) {
+            self.due.push((peer, Reaction::Ask));
         }
-        any
+        true
     }
 
     /// Closes gateways that did not say in time that they live, where another one announces their address.

@@ -2,6 +2,7 @@
 //! is back before the connection of its former life has ended. The one that is known is asked whether it lives.
 //! No socket, no clock.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -38,13 +39,28 @@ impl Rivals {
         waited.map(|rival| (rival.peer, rival.announced)).collect()
     }
 
+    /// Takes out the first of those that wait for this one, which has its place from now on: the others wait for a
+    /// sign of life of that.
+    pub(super) fn succeed(&mut self, former: u64) -> Option<(u64, Announced)> {
+        let first = self.0.iter().position(|rival| rival.former == former)?;
+        let Rival { peer, announced, .. } = self.0.remove(first);
+        for rival in self.0.iter_mut().filter(|rival| rival.former == former) {
+            (rival.former, rival.until) = (peer, rival.until + ANSWER_LIMIT);
+        }
+        Some((peer, announced))
+    }
+
+    pub(super) fn are_waiting_for(&self, former: u64) -> bool {
+        self.0.iter().any(|rival| rival.former == former)
+    }
+
     /// One that may have waited is gone.
     pub(super) fn forget(&mut self, peer: u64) {
         self.0.retain(|rival| rival.peer != peer);
     }
 
     /// Returns those that were asked, and have taken too long.
-    pub(super) fn late(&self, now: Instant) -> Vec<u64> {
+    pub(super) fn late(&self, now: Instant) -> BTreeSet<u64> {
         self.0.iter().filter(|rival| rival.until <= now).map(|rival| rival.former).collect()
     }
 }
@@ -115,6 +131,19 @@ mod tests {
         scene.book.gone(2);
         scene.say(1, &Line::Ping);
         assert!(scene.book.take_due().is_empty() && scene.book.gateway_count() == 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_that_wait_for_one_that_is_gone_one_gets_the_address() {
+        let mut scene = Scene::new();
+        scene.announce(2, Some("e2"));
+        scene.announce(3, Some("e3"));
+        assert_eq!(scene.book.take_due(), [(1, Reaction::Ask), (1, Reaction::Ask)]);
+        assert_eq!(scene.book.gone(1), Reaction::TellAll);
+        assert_eq!(scene.book.take_due(), [(2, Reaction::SayAlive), (2, Reaction::Ask)]);
+        assert_eq!(scene.book.gateway_count(), 1);
+        scene.say(2, &Line::Ping);
+        assert!(matches!(scene.book.take_due()[0], (3, Reaction::Object(..))));
     }
 
     #[tokio::test(start_paused = true)]
