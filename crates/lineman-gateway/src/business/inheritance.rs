@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use lineman_wire::link::{Control, Note, Says, Witness};
+use tokio::time::Instant;
 
 use super::clients::{ClientEvent, LinkId, Work};
 use super::core::Core;
@@ -79,8 +80,8 @@ impl<E: Events> Core<E> {
         let count = clients.len();
         tracing::warn!(%gateway, business = worker_key, clients = count, "gateway and business are dead, closing their clients");
         if let Some(epoch) = silent {
-            let ids = clients.iter().map(|client| client.id.connection_id);
-            self.unsettled.borrow_mut().told_end(*gateway, epoch, ids);
+            let ids = clients.iter().map(|client| client.id.connection_id).collect();
+            self.unsettled.borrow_mut().told_end(*gateway, epoch, ids, Instant::now());
         }
         for client in clients {
             let event = ClientEvent { link, client, work: Work::Lost, weight: 0 };

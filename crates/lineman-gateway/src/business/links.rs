@@ -216,7 +216,8 @@ impl<E: Events> Core<E> {
 
     /// Tells a gateway which of its clients were ours until now: of the others that it gave us, the end is told.
     fn tell_kept(&self, gateway: SocketAddr, link: LinkId, epoch: &str, kept: Vec<u32>) {
-        let (clients, ended) = self.unsettled.borrow_mut().tell(gateway, epoch, kept);
+        let (clients, ended) =
+            self.unsettled.borrow_mut().tell(gateway, epoch, kept, Instant::now());
         let settling = |link: &mut Link| {
             link.settling = true;
             link.connection.clone()
@@ -307,7 +308,7 @@ impl<E: Events> Core<E> {
         };
         if let Some(lost) = lost {
             let ended = self.dead(gateway, link);
-            self.unsettled.borrow_mut().told_end(gateway, &lost.epoch, ended);
+            self.unsettled.borrow_mut().told_end(gateway, &lost.epoch, ended, Instant::now());
             self.claim(gateway, link, Some(&lost.epoch));
             self.answered(|drain| drain.decided(link, None));
         }

@@ -3,17 +3,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use lineman_wire::link::ClientId;
+use tokio::time::Instant;
 
 use crate::cluster::gateway_of;
+
+/// How long a gateway that is gone is remembered: as long as one remembers a business that was lost.
+const MEMORY: Duration = Duration::from_hours(1);
 
 /// By gateway.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled(BTreeMap<SocketAddr, Untold>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Untold {
+    /// When something was added last.
+    since: Instant,
     /// Which run of the gateway it is about.
     epoch: String,
     kept: BTreeSet<u32>,
@@ -29,8 +36,9 @@ impl Unsettled {
         gateway: SocketAddr,
         epoch: &str,
         kept: Vec<u32>,
+        now: Instant,
     ) -> (Vec<u32>, Vec<u32>) {
-        let untold = self.of(gateway, epoch);
+        let untold = self.of(gateway, epoch, now);
         untold.kept.extend(kept);
         (untold.kept.iter().copied().collect(), untold.ended.iter().copied().collect())
     }
@@ -40,17 +48,26 @@ impl Unsettled {
         &mut self,
         gateway: SocketAddr,
         epoch: &str,
-        clients: impl IntoIterator<Item = u32>,
+        clients: Vec<u32>,
+        now: Instant,
     ) {
-        self.of(gateway, epoch).ended.extend(clients);
+        self.0.retain(|_, untold| now.saturating_duration_since(untold.since) < MEMORY);
+        if !clients.is_empty() {
+            self.of(gateway, epoch, now).ended.extend(clients);
+        }
     }
 
     /// Returns what is to be told to this run of a gateway; what was for another one is void.
-    fn of(&mut self, gateway: SocketAddr, epoch: &str) -> &mut Untold {
-        let untold = self.0.entry(gateway).or_default();
+    fn of(&mut self, gateway: SocketAddr, epoch: &str, now: Instant) -> &mut Untold {
+        let new = || {
+            let (epoch, kept, ended) = (epoch.to_owned(), BTreeSet::new(), BTreeSet::new());
+            Untold { since: now, epoch, kept, ended }
+        };
+        let untold = self.0.entry(gateway).or_insert_with(new);
         if untold.epoch != epoch {
-            *untold = Untold { epoch: epoch.to_owned(), ..Untold::default() };
+            *untold = new();
         }
+        untold.since = now;
         untold
     }
 
@@ -79,17 +96,28 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_was_not_confirmed_is_told_again() {
-        let gateway = SocketAddr::from(([10, 0, 0, 1], 4000));
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_confirmed_is_told_again() {
+        let (gateway, now) = (SocketAddr::from(([10, 0, 0, 1], 4000)), Instant::now());
         let mut unsettled = Unsettled::default();
-        assert_eq!(unsettled.tell(gateway, "a", vec![1, 2]), (vec![1, 2], vec![]));
+        assert_eq!(unsettled.tell(gateway, "a", vec![1, 2], now), (vec![1, 2], vec![]));
         unsettled.ended(ClientId::new(Ipv4Addr::new(10, 0, 0, 1), 4000, 1));
-        unsettled.told_end(gateway, "a", [7]);
-        assert_eq!(unsettled.tell(gateway, "a", vec![3]), (vec![2, 3], vec![7]));
-        let other = unsettled.tell(gateway, "b", vec![4]);
+        unsettled.told_end(gateway, "a", vec![7], now);
+        assert_eq!(unsettled.tell(gateway, "a", vec![3], now), (vec![2, 3], vec![7]));
+        let other = unsettled.tell(gateway, "b", vec![4], now);
         assert_eq!(other, (vec![4], vec![]), "another run has other clients");
         unsettled.settled(gateway);
-        assert_eq!(unsettled.tell(gateway, "b", vec![]), (vec![], vec![]));
+        assert_eq!(unsettled.tell(gateway, "b", vec![], now), (vec![], vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_never_comes_back_is_forgotten() {
+        let gateway = |host| SocketAddr::from(([10, 0, 0, host], 4000));
+        let (mut unsettled, begun) = (Unsettled::default(), Instant::now());
+        unsettled.told_end(gateway(1), "a", vec![7], begun);
+        unsettled.told_end(gateway(2), "a", vec![], begun);
+        assert_eq!(unsettled.0.len(), 1, "of the other there is nothing to tell");
+        unsettled.told_end(gateway(3), "a", vec![8], begun + MEMORY);
+        assert_eq!(unsettled.0.keys().copied().collect::<Vec<_>>(), [gateway(3)]);
     }
 }
