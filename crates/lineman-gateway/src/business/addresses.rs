@@ -23,6 +23,16 @@ impl AddressBook {
         Self { registers, ..Self::default() }
     }
 
+    /// There are so many registers now.
+    pub(super) fn expect(&mut self, registers: usize) {
+        self.registers = registers;
+    }
+
+    /// A register is none any more: what it listed counts no longer.
+    pub(super) fn forget(&mut self, register: usize) {
+        self.lists.remove(&register);
+    }
+
     /// A register has told all gateways it knows.
     pub(super) fn hear(&mut self, register: usize, list: impl IntoIterator<Item = SocketAddr>) {
         self.lists.insert(register, list.into_iter().take(MAX_LISTED).collect());
@@ -96,6 +106,19 @@ mod tests {
         assert_eq!(listed(&book), [1, 2], "one register may be empty, as after its start");
         book.hear(1, [at(2)]);
         assert_eq!(listed(&book), [2]);
+    }
+
+    #[test]
+    fn registers_come_and_go() {
+        let mut book = AddressBook::new(1);
+        book.take_over([at(9)]);
+        book.expect(2);
+        book.hear(0, [at(1)]);
+        assert_eq!(listed(&book), [1, 9], "one more has not answered");
+        book.hear(1, [at(1), at(2)]);
+        assert_eq!(listed(&book), [1, 2]);
+        book.forget(1);
+        assert_eq!((listed(&book), book.heard()), (vec![1], 1));
     }
 
     #[test]

@@ -41,7 +41,7 @@ use self::addresses::AddressBook;
 use self::clients::ServedClients;
 use self::core::{Core, RunningBusiness};
 use self::readiness::LINK_LIMIT;
-use crate::discovery::{Announcement, Discovery, Heard};
+use crate::discovery::{Announcement, Discovery, Heard, RegisterNews};
 use crate::mesh::Mesh;
 use crate::reach::ReachLimits;
 use crate::{Events, Hub, check, secret};
@@ -124,7 +124,8 @@ impl<E: Events> Business<E> {
     lineman::process_settings!();
     lineman::count_settings!();
 
-    /// Adds a register, `host:port`, that tells where the gateways are. Default `127.0.0.1:1236`.
+    /// Adds a register, `host:port`, that tells where the gateways are. Default `127.0.0.1:1236`. A name may stand for
+    /// several: [`Gateway::register`](crate::Gateway::register).
     #[must_use]
     pub fn register(mut self, address: impl Into<String>) -> Self {
         self.registers.push(address.into());
@@ -309,9 +310,16 @@ impl<E: Events> Service for Business<E> {
 /// Begins to look for gateways.
 fn discover<E: Events>(core: &Rc<Core<E>>, registers: &[String]) {
     let told = Rc::clone(core);
-    let heard: Heard = Rc::new(move |register, list| {
-        told.on_addresses(register, &list.addresses);
-        told.on_epochs(&list.epochs);
+    let heard: Heard = Rc::new(move |news| match news {
+        RegisterNews::Listed(register, of, list) => {
+            told.addresses.borrow_mut().expect(of);
+            told.on_addresses(register, &list.addresses);
+            told.on_epochs(&list.epochs);
+        }
+        RegisterNews::Gone(register) => {
+            told.addresses.borrow_mut().forget(register);
+            told.follow_addresses();
+        }
     });
     let announcement = Announcement::Business;
     let discovery =

@@ -10,6 +10,9 @@ use super::{Gateway, Prefer, Router};
 
 impl<P: Driver> Gateway<P> {
     /// Adds a register to announce the gateway to, `host:port`. Default: `127.0.0.1:1236` alone.
+    ///
+    /// A name stands for as many registers as it has IPv4 addresses (of IPv6 if it has no others), 64 at most. It
+    /// is resolved again every half minute, and when one of them is lost, so that registers may come and go.
     #[must_use]
     pub fn register(mut self, address: impl Into<String>) -> Self {
         self.registers.push(address.into());

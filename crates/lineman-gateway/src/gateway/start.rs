@@ -139,7 +139,7 @@ impl<P: ClientDialect> Gateway<P> {
             &self.registers,
             &secret,
             &announcement,
-            &(Rc::new(|_, _| {}) as _),
+            &(Rc::new(|_| {}) as _),
         );
         Ok(RunningGateway {
             no_business_limit: self.no_business_limit,

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::*;
-use crate::discovery::{Announcement, Discovery, Heard};
+use crate::discovery::{Announcement, Discovery, Heard, RegisterNews, Resolver};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -45,8 +45,13 @@ struct Log(Rc<RefCell<Vec<String>>>, Rc<Notify>);
 impl Log {
     fn heard(&self) -> Heard {
         let log = self.clone();
-        Rc::new(move |register, list| {
-            log.0.borrow_mut().push(format!("{register}: {}", list.addresses.join(" ")));
+        Rc::new(move |news| {
+            log.0.borrow_mut().push(match news {
+                RegisterNews::Listed(register, _, list) => {
+                    format!("{register}: {}", list.addresses.join(" "))
+                }
+                RegisterNews::Gone(register) => format!("{register} is gone"),
+            });
             log.1.notify_one();
         })
     }
@@ -264,5 +269,49 @@ fn many_that_do_not_say_what_they_are_give_way_to_one_another_and_to_no_business
         assert_eq!(strangers[3].read(&mut [0]).await.unwrap(), 0, "a ping renews nothing");
         settle().await;
         assert_eq!(scene.desk.gauges()["refused_strangers"], 5);
+    });
+}
+
+#[test]
+fn a_name_stands_for_as_many_registers_as_it_has_addresses() {
+    run(async |scene| {
+        let (log, told) = (Log::default(), Rc::new(RefCell::new(Vec::<SocketAddr>::new())));
+        // Nothing listens there.
+        let other = SocketAddr::from(([127, 0, 0, 2], scene.address.port()));
+        let answers = Rc::clone(&told);
+        let resolver: Resolver = Rc::new(move |name| {
+            assert_eq!(name, "registers:1236");
+            let found = answers.borrow().clone();
+            Box::pin(async move { Ok(found) })
+        });
+        let business =
+            Discovery::by_name(&resolver, &scene.table, "registers:1236", "k", &log.heard());
+        settle().await;
+        let remarks = business.remarks(Instant::now());
+        assert_eq!(
+            remarks,
+            ["registers 0 of 1: registers:1236 cannot be resolved (no address, 0 s)"]
+        );
+        told.borrow_mut().push(scene.address);
+        assert_eq!(log.next().await, "0: ");
+        assert!(business.is_connected(0) && business.remarks(Instant::now()).is_empty());
+
+        // Another one is added: its list counts as well, and it is missing as long as it does not answer.
+        told.borrow_mut().push(other);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let remarks = business.remarks(Instant::now()).join("");
+        assert!(
+            remarks.starts_with("registers 1 of 2: registers:1236 (127.0.0.2) is not connected ("),
+            "{remarks}"
+        );
+        told.borrow_mut().pop();
+        assert_eq!(log.next().await, "1 is gone");
+        assert!(business.remarks(Instant::now()).is_empty());
+
+        // What is connected is kept though the name has lost it for a while, and with no answer at all.
+        told.borrow_mut().clear();
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        assert_eq!((business.connected(), scene.gauges()), (1, (0, 1)));
+        assert!(log.0.borrow().is_empty(), "{:?}", log.0);
     });
 }
