@@ -39,10 +39,19 @@ impl Cluster {
     pub fn check(&self, also: &[SocketAddr]) -> Vec<Checked> {
         let (key, limits) = (&self.secret_key, self.limits);
         let addresses = self.registers().map(ToOwned::to_owned).collect();
-        let mut registers = side_by_side(addresses, |address: String| {
+        let meanings =
+            side_by_side(addresses, |address: String| match register::meanings(&address) {
+                Ok(meanings) if meanings.len() > 1 => {
+                    let named = |of: SocketAddr| (format!("{address} ({})", of.ip()), Ok(of));
+                    meanings.into_iter().map(named).collect()
+                }
+                found => vec![(address, found.map(|one| one[0]))],
+            });
+        let meanings = meanings.into_iter().flatten().collect();
+        let mut registers = side_by_side(meanings, |(address, meaning): (String, Result<_, _>)| {
             let begun = Instant::now();
-            let list = register::gateways(&address, key, &limits.begin());
-            let outcome = list.map(|list| list.into_iter().collect());
+            let ask = |meaning| register::gateways_at(&address, meaning, key, &limits.begin());
+            let outcome = meaning.and_then(ask).map(|list| list.into_iter().collect());
             Checked { role: CheckedKind::Register, address, took: begun.elapsed(), outcome }
         });
         let listed = registers.iter().filter_map(|register| register.outcome.as_ref().ok());

@@ -44,7 +44,7 @@ impl Cluster {
         }
     }
 
-    /// Adds a register of the cluster. The gateways are those that any of them knows, and one that does not
+    /// Adds a register of the cluster, or a name that stands for several, one at each of its IPv4 addresses. The gateways are those that any of them knows, and one that does not
     /// answer does not matter while another does.
     #[must_use]
     pub fn register(mut self, address: impl Into<String>) -> Self {

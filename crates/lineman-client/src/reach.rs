@@ -15,7 +15,7 @@ use crate::{Answers, Error};
 
 /// How long a gateway that let the time pass is not tried again: a program that sends a hundred messages a
 /// second waits for a dead machine in every second call otherwise.
-const REST: Duration = Duration::from_secs(5);
+pub(crate) const REST: Duration = Duration::from_secs(5);
 
 /// How many gateways are waited for at once; each takes a thread for so long.
 const SIDE_BY_SIDE: usize = 64;

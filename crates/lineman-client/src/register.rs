@@ -1,10 +1,13 @@
 //! Asks registers which gateways there are: one connection, one line each way.
 //!
-//! Each is asked on a thread of its own, for a name may take as long to be resolved as the system likes.
+//! Each is asked on a thread of its own, for a name may take as long to be resolved as the system likes. A name stands for
+//! as many registers as it has addresses.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use lineman_wire::link::register::Line;
@@ -13,9 +16,13 @@ use lineman_wire::link::{EXTENSION_VERSION, Secret};
 use crate::Error;
 use crate::error::{LateStep, is_end, is_late};
 use crate::limits::{CallClock, CallLimits};
+use crate::reach::REST;
 
 /// How much a register may say until the list has come. A list of ten thousand gateways is a quarter of this.
 const MOST_SAID: usize = 1024 * 1024;
+
+/// The most registers of one name: each costs a thread for as long as it is asked.
+const MOST: usize = 64;
 
 /// A register, and how it was when it was last asked.
 #[derive(Debug)]
@@ -23,13 +30,15 @@ pub(crate) struct KnownRegister {
     address: String,
     /// It is being asked.
     asking: Option<Receiver<Result<Vec<SocketAddr>, Error>>>,
+    /// Which of its addresses did not answer, and when.
+    resting: Arc<Mutex<BTreeMap<SocketAddr, Instant>>>,
     /// It did not answer last time: no call waits for it again unless no other answers.
     failed: bool,
 }
 
 impl KnownRegister {
     pub(crate) fn new(address: String) -> Self {
-        Self { address, asking: None, failed: false }
+        Self { address, asking: None, resting: Arc::default(), failed: false }
     }
 
     /// Returns its address as it was configured.
@@ -44,9 +53,10 @@ impl KnownRegister {
         }
         let (sender, receiver) = mpsc::sync_channel(1);
         let (address, secret_key) = (self.address.clone(), secret_key.clone());
+        let resting = Arc::clone(&self.resting);
         let asked = thread::Builder::new().name("register".to_owned()).spawn(move || {
             // The call may be over by now.
-            sender.send(gateways(&address, &secret_key, &limits.begin())).ok();
+            sender.send(gateways(&address, &secret_key, &limits.begin(), &resting)).ok();
         });
         // Without a thread there is no answer: the sender is dropped, which the receiver sees.
         drop(asked);
@@ -110,48 +120,116 @@ pub(crate) fn list(
     }
 }
 
-/// Returns all gateways that one register knows.
-pub(crate) fn gateways(
+/// Returns the registers that an address stands for: each of its addresses in IPv4, or in IPv6 if it has no other.
+pub(crate) fn meanings(address: &str) -> Result<Vec<SocketAddr>, Error> {
+    let failed = |source| Error::Name { address: address.to_owned(), source };
+    let mut found: Vec<_> = address.to_socket_addrs().map_err(failed)?.collect();
+    if found.iter().any(SocketAddr::is_ipv4) {
+        found.retain(SocketAddr::is_ipv4);
+    }
+    found.sort_unstable();
+    found.dedup();
+    found.truncate(MOST);
+    if found.is_empty() { Err(failed(io::ErrorKind::NotFound.into())) } else { Ok(found) }
+}
+
+/// Returns all gateways that the registers know for which an address stands.
+fn gateways(
     address: &str,
+    secret_key: &Secret,
+    call: &CallClock,
+    resting: &Mutex<BTreeMap<SocketAddr, Instant>>,
+) -> Result<Vec<SocketAddr>, Error> {
+    match &meanings(address)?[..] {
+        [meaning] => gateways_at(address, *meaning, secret_key, call),
+        several => gateways_at_each(address, several, secret_key, call, resting),
+    }
+}
+
+/// Asks several side by side. One that failed a moment ago is not waited for where another one answers.
+fn gateways_at_each(
+    address: &str,
+    meanings: &[SocketAddr],
+    secret_key: &Secret,
+    call: &CallClock,
+    resting: &Mutex<BTreeMap<SocketAddr, Instant>>,
+) -> Result<Vec<SocketAddr>, Error> {
+    let lock = || resting.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut awaited: BTreeSet<_> = meanings.iter().copied().collect();
+    {
+        let mut resting = lock();
+        resting.retain(|meaning, since| awaited.contains(meaning) && since.elapsed() < REST);
+        awaited.retain(|meaning| !resting.contains_key(meaning));
+    }
+    let (sender, outcomes) = mpsc::channel();
+    for &meaning in meanings {
+        let (address, secret_key, call) = (address.to_owned(), secret_key.clone(), *call);
+        let sender = sender.clone();
+        let asked = thread::Builder::new().name("register".to_owned()).spawn(move || {
+            // The others may have been enough.
+            sender.send((meaning, gateways_at(&address, meaning, &secret_key, &call))).ok();
+        });
+        if asked.is_err() {
+            awaited.remove(&meaning);
+        }
+    }
+    drop(sender);
+    let (mut union, mut answered, mut problem) = (Vec::new(), false, None);
+    while let Ok((meaning, outcome)) = outcomes.recv() {
+        awaited.remove(&meaning);
+        match outcome {
+            Ok(list) => {
+                answered = true;
+                lock().remove(&meaning);
+                union.extend(list);
+            }
+            Err(error) => {
+                lock().insert(meaning, Instant::now());
+                problem = Some(error);
+            }
+        }
+        if answered && awaited.is_empty() {
+            break;
+        }
+    }
+    match problem.filter(|_| !answered) {
+        None if answered => Ok(union),
+        Some(error) => Err(error),
+        None => Err(Error::Register {
+            address: address.to_owned(),
+            source: io::Error::other("it cannot be asked: no thread"),
+        }),
+    }
+}
+
+/// Returns all gateways that one register knows; `shown` names it in errors.
+pub(crate) fn gateways_at(
+    shown: &str,
+    meaning: SocketAddr,
     secret_key: &Secret,
     call: &CallClock,
 ) -> Result<Vec<SocketAddr>, Error> {
     let failed = |step, limit| {
         move |source: io::Error| {
-            let address = address.to_owned();
+            let address = shown.to_owned();
             if is_late(&source) {
                 return Error::RegisterTimeout { address, step, limit };
             }
             Error::Register { address, source }
         }
     };
-    let CallLimits { connect: connect_limit, answer, .. } = call.limits;
-    let meanings = address.to_socket_addrs();
-    let meanings =
-        meanings.map_err(|source| Error::Name { address: address.to_owned(), source })?;
-    let stream = connect(meanings, call).map_err(failed(LateStep::Connect, connect_limit))?;
+    let CallLimits { connect, answer, .. } = call.limits;
+    let stream = call.connect(&meaning).map_err(failed(LateStep::Connect, connect))?;
     let said = ask(&stream, secret_key, call).map_err(failed(LateStep::Answer, answer))?;
     match said {
         Some(Line::BroadcastAddresses { addresses, .. }) => {
             Ok(addresses.iter().filter_map(|address| address.parse().ok()).collect())
         }
         Some(Line::Refused { reason, .. }) => {
-            Err(Error::RegisterRefused { address: address.to_owned(), reason })
+            Err(Error::RegisterRefused { address: shown.to_owned(), reason })
         }
-        _ => Err(Error::NoList { address: address.to_owned() }),
+        _ => Err(Error::NoList { address: shown.to_owned() }),
     }
-}
-
-/// Connects to the first of an address's meanings that takes a connection.
-fn connect(meanings: impl Iterator<Item = SocketAddr>, call: &CallClock) -> io::Result<TcpStream> {
-    let mut outcome = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
-    for address in meanings {
-        outcome = call.connect(&address);
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    outcome
 }
 
 /// Asks for the list; returns the line that says it, or why we do not get it, or none if the register has ended the
@@ -179,4 +257,76 @@ fn ask(stream: &TcpStream, secret_key: &Secret, call: &CallClock) -> io::Result<
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A register that answers once with this list, or ends the connection.
+    fn register(answer: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+            let line = r#"{"event":"broadcast_addresses","addresses":["#;
+            if !answer.is_empty() {
+                stream.write_all(format!("{line}{answer}]}}\n").as_bytes()).unwrap();
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn the_registers_of_a_name_are_one_and_those_that_answer_are_enough() {
+        let ask = |registers: &[SocketAddr], resting: &Mutex<_>| {
+            let call = CallLimits::default().begin();
+            gateways_at_each("registers:1236", registers, &Secret::default(), &call, resting)
+        };
+        let listed = |text: &str| {
+            text.split(' ').map(|one| one.parse().unwrap()).collect::<Vec<SocketAddr>>()
+        };
+        let resting = Mutex::default();
+        let all = [register(r#""10.0.0.1:4000""#), register(""), register(r#""10.0.0.2:4000""#)];
+        let mut found = ask(&all, &resting).unwrap();
+        found.sort_unstable();
+        assert_eq!(found, listed("10.0.0.1:4000 10.0.0.2:4000"));
+        let failed: Vec<_> = resting.lock().unwrap().keys().copied().collect();
+        assert_eq!(failed, [all[1]]);
+
+        // A machine that lets the time pass is not waited for again.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+        let deaf_at = deaf.local_addr().unwrap();
+        resting.lock().unwrap().insert(deaf_at, Instant::now());
+        let call = CallLimits {
+            answer: Duration::from_hours(1),
+            whole: Duration::from_hours(1),
+            ..CallLimits::default()
+        };
+        let registers = [register(r#""10.0.0.1:4000""#), deaf_at];
+        let found = gateways_at_each(
+            "registers:1236",
+            &registers,
+            &Secret::default(),
+            &call.begin(),
+            &resting,
+        );
+        assert_eq!(found.unwrap(), listed("10.0.0.1:4000"));
+
+        // Where none answers the error names what was configured.
+        let error = ask(&[silent, silent], &Mutex::default()).unwrap_err().to_string();
+        assert!(error.starts_with("register registers:1236: "), "{error}");
+    }
+
+    #[test]
+    fn a_machine_is_one_register_whatever_families_it_has() {
+        assert_eq!(meanings("localhost:1").unwrap(), [SocketAddr::from(([127, 0, 0, 1], 1))]);
+        assert_eq!(meanings("[::1]:1").unwrap().len(), 1);
+        assert!(matches!(meanings("no-such-host.invalid:1"), Err(Error::Name { .. })));
+    }
 }
