@@ -1,8 +1,8 @@
 //! How a gateway is reached by its businesses: by name, and at another address than it listens at.
 
-use anyhow::Result;
-use lineman_testkit::Port;
-use lineman_tests::programs::{answer, cluster};
+use anyhow::{Context, Result};
+use lineman_testkit::{Port, Status};
+use lineman_tests::programs::{answer, cluster, part_of_cluster};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Passes connections of one port on to another one, as NAT does.
@@ -46,5 +46,31 @@ async fn links_are_listened_for_apart_from_the_address_that_leads_there() -> Res
     assert!(id.starts_with(&beginning(announced)), "{id}");
     // A question goes there as well.
     assert_eq!(answer(&mut client, "/count").await?, "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn registers_are_found_by_name_and_found_again() -> Result<()> {
+    let server = cluster()?;
+    let register = server.register.as_ref().context("a register")?;
+    let (name, listen) = (format!("localhost:{}", register.number()), register.address());
+    let server = server.knob("CLUSTER_REGISTER", &name).knob("CLUSTER_REGISTER_LISTEN", listen);
+    let server = server.started().await?;
+    let both = |status: &Status, count| {
+        ["gateway", "business"].iter().all(|service| status.gauge(service, "registers") == count)
+    };
+    server.program.until("the register to be found", |status| both(status, 1)).await?;
+    assert_eq!(answer(&mut server.client().await?, "/count").await?, "1");
+    let dead = server.program.kill("register/0").await?;
+    server.program.replaced("register/0", &dead).await?;
+    server.program.until("the register to be found again", |status| both(status, 1)).await?;
+
+    let lost = part_of_cluster("business", server.register.as_ref().context("a register")?)?;
+    let lost = lost.knob("CLUSTER_REGISTER", "no-such-host.invalid:1236").started().await?;
+    let remark = "registers 0 of 1: no-such-host.invalid:1236 cannot be resolved (";
+    let says = |status: &Status| {
+        status.slot("business/0").is_ok_and(|slot| slot.remarks.join("\n").contains(remark))
+    };
+    lost.program.until("the name to be named", says).await?;
     Ok(())
 }
