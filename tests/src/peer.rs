@@ -1,4 +1,4 @@
-//! Peers that are not ours: scripts of `tests/peers` in Python and Node, programs like curl.
+//! Peers that are not ours: scripts of `tests/peers` in Python, Node and PHP, programs like curl.
 //!
 //! A peer says lines on stdout and has a deadline for each; one that hangs or fails makes an error
 //! with all it has said. It dies with the value that holds it.
@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use lineman_testkit::LIMIT;
+use lineman_testkit::{LIMIT, Process};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -50,6 +50,20 @@ impl Peer {
         Self::start(script, command)
     }
 
+    /// Starts a PHP script of `tests/peers`; none where there is no PHP, which a test says.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn php(script: &str, arguments: &[&str]) -> Result<Option<Self>> {
+        let mut there = std::process::Command::new("php");
+        if there.arg("--version").stdout(Stdio::null()).status().is_err() {
+            return Ok(None);
+        }
+        let mut command = Command::new("php");
+        command.arg(peers().join(script)).args(arguments);
+        Self::start(script, command).map(Some)
+    }
+
     /// Starts a program on the search path, such as `curl`.
     ///
     /// # Errors
@@ -82,6 +96,24 @@ impl Peer {
         let input = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().context("a pipe")?).lines();
         Ok(Self { name: name.to_owned(), child, input, lines, said: Vec::new(), complaints })
+    }
+
+    /// Takes hold of its process.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn process(&self) -> Result<Process> {
+        let pid = self.child.id().with_context(|| format!("{} has ended", self.name))?;
+        Process::open(i32::try_from(pid)?)
+    }
+
+    /// Reads lines until this one.
+    ///
+    /// # Errors
+    /// As [`Peer::line`].
+    pub async fn says(&mut self, wanted: &str) -> Result<()> {
+        while self.line().await? != wanted {}
+        Ok(())
     }
 
     /// Waits for the next line it says.
