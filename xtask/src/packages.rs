@@ -35,6 +35,9 @@ const NEEDS: [Need; 10] = [
     IPROUTE,
 ];
 
+/// Runs peers of a cluster; the tests that need it say so and are skipped where it is not there.
+const PHP: Need = Need { sign: Sign::Program("php"), package: "php-cli" };
+
 /// Makes machines of network namespaces, together with `unshare` and `nsenter`, which every Debian has.
 const IPROUTE: Need = Need { sign: Sign::Program("bridge"), package: "iproute2" };
 
@@ -47,6 +50,9 @@ const VALGRIND: Need = Need { sign: Sign::Program("valgrind"), package: "valgrin
 /// Installs what is missing, or says how to.
 pub(crate) fn install() -> Result<()> {
     from_the_distribution("the tests", &NEEDS)?;
+    if let Err(error) = from_the_distribution("a part of the tests", &[PHP]) {
+        say(&format!("that part is skipped: {error:#}"));
+    }
     peers::install()
 }
 
