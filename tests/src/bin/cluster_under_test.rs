@@ -15,6 +15,9 @@
 //!   what: `random`, `address`, `uid`, or a parameter of the query; `CLUSTER_PINNED`: to those of this name alone;
 //! - `CLUSTER_BUSINESS_NAME`: what the businesses are called (`business`);
 //! - `CLUSTER_EVENTS`: a file that gets a line when a client comes or goes: `MICROSECONDS connect|close ID`;
+//! - `CLUSTER_SCHEME`: `text` for a gateway whose clients send lines;
+//! - `CLUSTER_PING`: `MILLISECONDS LIMIT DATA`, how clients are pinged (never); `CLUSTER_LINK_PING`: after how many
+//!   milliseconds links are (25 s, and never on one machine);
 //! - `CLUSTER_CERTIFICATE`, `CLUSTER_KEY`: the gateway's files, if it is for `wss`.
 //!
 //! What a client says everybody hears, but for `wait`, whose handler takes a minute, and what begins with a
@@ -26,7 +29,7 @@ use std::io::Write as _;
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use lineman::connection::Limits;
+use lineman::connection::{Driver, Limits};
 use lineman::prelude::*;
 use lineman::tls::Tls;
 use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Prefer, Register, Router};
@@ -113,8 +116,12 @@ fn main() -> Result {
                 app.service(Register::listen(listen).secret_key(&secret).cluster(&name))
             }
             "gateway" => {
-                let gateway = gateway()?.secret_key(&secret).cluster(&name);
-                app.service(registers.split_whitespace().fold(gateway, Gateway::register))
+                let listen = env::var("CLUSTER_LISTEN")?;
+                if env::var("CLUSTER_SCHEME").is_ok_and(|scheme| scheme == "text") {
+                    app.service(gateway(Gateway::text(listen), &registers)?)
+                } else {
+                    app.service(gateway(Gateway::websocket(listen), &registers)?)
+                }
             }
             "business" => {
                 let count = knob("CLUSTER_BUSINESSES", 1)?;
@@ -135,9 +142,11 @@ fn main() -> Result {
     app.run()
 }
 
-fn gateway() -> Result<Gateway> {
+fn gateway<P: Driver>(gateway: Gateway<P>, registers: &str) -> Result<Gateway<P>> {
     let limits = Limits { handshake_time: Duration::from_hours(24), ..Limits::default() };
-    let mut gateway = Gateway::websocket(env::var("CLUSTER_LISTEN")?)
+    let mut gateway = gateway
+        .secret_key(env::var("CLUSTER_SECRET").unwrap_or_default())
+        .cluster(env::var("CLUSTER_NAME").unwrap_or_default())
         .count(knob("CLUSTER_GATEWAYS", 1)?)
         .lan_ip(lan_ip())
         .start_port(knob("CLUSTER_START_PORT", 0)?)
@@ -162,6 +171,16 @@ fn gateway() -> Result<Gateway> {
     if let Ok(address) = env::var("CLUSTER_INNER_LISTEN") {
         gateway = gateway.inner_listen(address);
     }
+    if let Ok(ping) = env::var("CLUSTER_PING") {
+        let (interval, rest) = ping.split_once(' ').ok_or("no limit")?;
+        let (limit, data) = rest.split_once(' ').unwrap_or((rest, ""));
+        let interval = Duration::from_millis(interval.parse()?);
+        gateway = gateway.ping_interval(interval).ping_limit(limit.parse()?).ping_data(data);
+    }
+    if let Ok(interval) = env::var("CLUSTER_LINK_PING") {
+        gateway = gateway.link_ping_interval(Duration::from_millis(interval.parse()?));
+    }
+    gateway = registers.split_whitespace().fold(gateway, Gateway::register);
     let Ok(certificate) = env::var("CLUSTER_CERTIFICATE") else { return Ok(gateway) };
     Ok(gateway.tls(Tls::files(certificate, env::var("CLUSTER_KEY")?)))
 }
