@@ -10,6 +10,7 @@ mod ids;
 mod peer;
 mod register;
 mod gateway;
+mod business;
 
 use anyhow::{Result, ensure};
 use gateway::Case;
@@ -118,6 +119,52 @@ async fn our_gateway_answers_as_the_captured_one() -> Result<()> {
     ];
     Box::pin(all(
         cases.map(async |case| holds(case.name, case.expected, gateway::replay(case).await?))
+    ))
+    .await
+}
+
+#[tokio::test]
+async fn our_business_says_what_the_captured_one_said() -> Result<()> {
+    let plain = business::Case {
+        name: "",
+        secret: "",
+        until: TO_THE_END,
+        gateways: 1,
+        host: "127.0.0.1",
+        echo: false,
+        expected: 0,
+    };
+    let cases = [
+        business::Case { name: "01-all-api-one-gateway", until: 18.6, expected: 55, ..plain },
+        business::Case {
+            name: "02-secret-key",
+            secret: "s3cret",
+            until: 5.8,
+            expected: 2,
+            ..plain
+        },
+        business::Case { name: "04-raw-flag-and-types", until: 8.2, expected: 15, ..plain },
+        business::Case {
+            name: "05-two-gateways-two-workers-keepalive",
+            secret: "k2",
+            until: 33.8,
+            gateways: 2,
+            host: "127.0.0.2",
+            expected: 22,
+            ..plain
+        },
+        business::Case { name: "12-text-gateway", until: 4.0, expected: 2, ..plain },
+        business::Case {
+            name: "13-custom-protocol-array-body",
+            until: 4.6,
+            echo: true,
+            expected: 7,
+            ..plain
+        },
+        business::Case { name: "14-ipv6-client", until: 3.6, echo: true, expected: 1, ..plain },
+    ];
+    Box::pin(all(
+        cases.map(async |case| holds(case.name, case.expected, business::replay(case).await?))
     ))
     .await
 }
