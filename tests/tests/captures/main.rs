@@ -11,6 +11,7 @@ mod peer;
 mod register;
 mod gateway;
 mod business;
+mod client;
 
 use anyhow::{Result, ensure};
 use gateway::Case;
@@ -167,4 +168,13 @@ async fn our_business_says_what_the_captured_one_said() -> Result<()> {
         cases.map(async |case| holds(case.name, case.expected, business::replay(case).await?))
     ))
     .await
+}
+
+#[tokio::test]
+async fn our_client_says_what_the_captured_one_said() -> Result<()> {
+    let (with_a_key, without) = ("02-secret-key", "03-gatewayclient-no-secret");
+    let compared = client::replay(with_a_key, "s3cret", 3.2, client::calls_with_a_key).await?;
+    holds(with_a_key, 5, compared)?;
+    let compared = client::replay(without, "", TO_THE_END, client::calls_without_a_key).await?;
+    holds(without, 14, compared)
 }
