@@ -5,7 +5,8 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use lineman_wire::link::{
-    self, ClientId, Condition, Field, GatewayAnswer, Member, Missing, Name, Query, Select, session,
+    self, ClientId, Condition, Field, GatewayAnswer, Member, Missing, Name, OnlineClient, Query,
+    Select, session,
 };
 use serde::de::DeserializeOwned;
 
@@ -49,10 +50,19 @@ impl Cluster {
     where
         T: DeserializeOwned + Default + 'static,
     {
+        let bytes = self.stored_session(client)?;
+        bytes.map(|bytes| session::decode(&bytes).map_err(Error::Session)).transpose()
+    }
+
+    /// Returns a client's session as it is stored, in PHP's format, whatever is in it; empty if it has none, `None`
+    /// if the client is not connected.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn stored_session(&mut self, client: ClientId) -> Result<Option<Bytes>, Error> {
         let query = Query::Session { connection_id: client.connection_id };
         let answer = self.ask_of(client, &query)?;
-        let bytes = answer.session().map_err(unreadable(&answer))?;
-        bytes.map(|bytes| session::decode(bytes).map_err(Error::Session)).transpose()
+        Ok(answer.session().map_err(unreadable(&answer))?.cloned())
     }
 }
 
@@ -164,6 +174,14 @@ impl Cluster {
         self.select_ids(Vec::new())
     }
 
+    /// Returns all clients with their uids and groups.
+    ///
+    /// # Errors
+    /// No register.
+    pub fn clients(&mut self) -> Result<Answers<Vec<OnlineClient>>, Error> {
+        self.ask_all(&names_of_all(), GatewayAnswer::clients)
+    }
+
     /// Returns the clients in a group.
     ///
     /// # Errors
@@ -254,7 +272,7 @@ impl Cluster {
     where
         T: DeserializeOwned + Default + 'static,
     {
-        self.sessions_of(&Query::ClientSessionsByGroup { group: name(group)?.to_bytes() })
+        read_all(self.stored_sessions_in_group(group)?)
     }
 
     /// Returns the sessions of all clients.
@@ -265,7 +283,27 @@ impl Cluster {
     where
         T: DeserializeOwned + Default + 'static,
     {
-        self.sessions_of(&Query::AllClientSessions)
+        read_all(self.stored_sessions()?)
+    }
+
+    /// Returns the sessions of a group's clients as they are stored, in PHP's format, whatever is in them.
+    ///
+    /// # Errors
+    /// As [`Cluster::client_count_in_group`].
+    pub fn stored_sessions_in_group(
+        &mut self,
+        group: impl Display,
+    ) -> Result<Answers<BTreeMap<ClientId, Bytes>>, Error> {
+        let query = Query::ClientSessionsByGroup { group: name(group)?.to_bytes() };
+        self.stored_sessions_of(&query)
+    }
+
+    /// Returns the sessions of all clients as they are stored, in PHP's format, whatever is in them.
+    ///
+    /// # Errors
+    /// No register.
+    pub fn stored_sessions(&mut self) -> Result<Answers<BTreeMap<ClientId, Bytes>>, Error> {
+        self.stored_sessions_of(&Query::AllClientSessions)
     }
 }
 
@@ -277,16 +315,12 @@ impl Cluster {
         Ok(counts.map(|counts| counts.iter().sum()))
     }
 
-    fn sessions_of<T>(&mut self, query: &Query) -> Result<Answers<BTreeMap<ClientId, T>>, Error>
-    where
-        T: DeserializeOwned + Default + 'static,
-    {
-        let Answers { value, missing, asked } = self.ask_all(query, GatewayAnswer::sessions)?;
-        let read = |(client, bytes): (_, Bytes)| {
-            Ok((client, session::decode(&bytes).map_err(Error::Session)?))
-        };
-        let value = value.into_iter().map(read).collect::<Result<_, Error>>()?;
-        Ok(Answers { value, missing, asked })
+    fn stored_sessions_of(
+        &mut self,
+        query: &Query,
+    ) -> Result<Answers<BTreeMap<ClientId, Bytes>>, Error> {
+        let sessions = self.ask_all(query, GatewayAnswer::sessions)?;
+        Ok(sessions.map(|sessions| sessions.into_iter().collect()))
     }
 
     fn select_uids(
@@ -304,9 +338,7 @@ impl Cluster {
 
     /// Returns each group with each of its clients and its uid.
     fn members(&mut self) -> Result<Answers<Vec<Member>>, Error> {
-        let fields = vec![Field::Groups, Field::Uid];
-        let query = Query::Select(Select { fields, conditions: Vec::new() });
-        self.ask_all(&query, GatewayAnswer::members)
+        self.ask_all(&names_of_all(), GatewayAnswer::members)
     }
 }
 
@@ -349,6 +381,25 @@ impl Cluster {
         }
         Ok(Answers { value: all, missing, asked })
     }
+}
+
+fn names_of_all() -> Query {
+    Query::Select(Select { fields: vec![Field::Groups, Field::Uid], conditions: Vec::new() })
+}
+
+/// Reads sessions as a type.
+fn read_all<T>(
+    stored: Answers<BTreeMap<ClientId, Bytes>>,
+) -> Result<Answers<BTreeMap<ClientId, T>>, Error>
+where
+    T: DeserializeOwned + Default + 'static,
+{
+    let Answers { value, missing, asked } = stored;
+    let read = |(client, bytes): (_, Bytes)| {
+        Ok((client, session::decode(&bytes).map_err(Error::Session)?))
+    };
+    let value = value.into_iter().map(read).collect::<Result<_, Error>>()?;
+    Ok(Answers { value, missing, asked })
 }
 
 fn select(field: Field, conditions: Vec<Condition>) -> Query {

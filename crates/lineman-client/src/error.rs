@@ -150,6 +150,19 @@ impl fmt::Display for LateStep {
 }
 
 impl Error {
+    /// Returns the gateway that it is about; `None` if it is about none, or several.
+    pub fn gateway(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Gateway { gateway, .. }
+            | Self::Timeout { gateway, .. }
+            | Self::Silent { gateway, .. }
+            | Self::Refused { gateway, .. }
+            | Self::AnswerTooLong { gateway, .. }
+            | Self::Reply { gateway, .. } => Some(*gateway),
+            _ => None,
+        }
+    }
+
     /// Returns whether a peer let the time pass.
     pub(crate) fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout { .. } | Self::RegisterTimeout { .. })

@@ -54,7 +54,9 @@ mod error;
 pub use check::{Checked, CheckedKind};
 pub use cluster::Cluster;
 pub use error::{Error, LateStep};
-pub use lineman_wire::link::{Body, ClientId, Incomplete, Missing, Secret, is_cluster_name};
+pub use lineman_wire::link::{
+    Body, ClientId, Incomplete, Missing, OnlineClient, Secret, is_cluster_name,
+};
 
 /// What is known from the gateways of the cluster, and which of them gave no answer.
 pub type Answers<T> = lineman_wire::link::Answers<T, Error>;

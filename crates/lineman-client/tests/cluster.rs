@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use lineman_client::{Body, Checked, CheckedKind, ClientId, Cluster, Error};
+use lineman_client::{Body, Checked, CheckedKind, ClientId, Cluster, Error, OnlineClient};
 use lineman_wire::php::Array;
 use peers::{Kind, gateway, gateway_of, register, register_that_refuses};
 
@@ -164,6 +164,12 @@ fn everything_can_be_asked() {
     assert_eq!(cluster.groups().unwrap().value, names(&["room"]));
     assert_eq!(cluster.sessions::<Session>().unwrap().value[&client], session);
     assert_eq!(cluster.sessions_in_group::<Session>("room").unwrap().value[&client], session);
+    let stored = cluster.stored_sessions_in_group("room").unwrap().value;
+    assert_eq!(stored[&client], r#"a:1:{s:1:"n";i:5;}"#);
+    assert_eq!(cluster.stored_sessions().unwrap().value, stored);
+    assert_eq!(cluster.stored_session(client).unwrap().as_ref(), Some(&stored[&client]));
+    let ada = OnlineClient { id: client, uid: Some("ada".into()), groups: vec!["room".into()] };
+    assert_eq!(cluster.clients().unwrap().value, [ada]);
 }
 
 #[test]

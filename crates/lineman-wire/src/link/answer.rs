@@ -129,6 +129,17 @@ impl Member {
     }
 }
 
+/// A client with what it is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnlineClient {
+    /// The client.
+    pub id: ClientId,
+    /// Its uid, if it has one.
+    pub uid: Option<String>,
+    /// The groups that it is in.
+    pub groups: Vec<String>,
+}
+
 /// What one gateway has answered.
 ///
 /// Each way to read it fails if the answer is no PHP value, or is one of another kind.
@@ -220,22 +231,32 @@ impl GatewayAnswer {
         selected.map(|(client, uid)| Ok((client, name(&uid)?))).collect()
     }
 
+    /// Reads the answer to a `Select` for groups and uids.
+    ///
+    /// # Errors
+    /// As of [`GatewayAnswer`].
+    pub fn clients(&self) -> Result<Vec<OnlineClient>, Error> {
+        let client = |(id, fields): (ClientId, Value)| {
+            let mut fields = fields.into_array().map_err(|_| unexpected("arrays of fields"))?;
+            let uid = fields.remove("uid").filter(|uid| !uid.is_null());
+            let groups = fields.remove("groups").filter(|groups| !groups.is_null());
+            let groups = groups.map(array).transpose()?.unwrap_or_default();
+            let uid = uid.as_ref().map(name).transpose()?;
+            let groups = groups.values().map(name).collect::<Result<_, _>>()?;
+            Ok(OnlineClient { id, uid, groups })
+        };
+        self.by_client()?.into_iter().map(client).collect()
+    }
+
     /// Reads the answer to a `Select` for groups and uids: each group with each of its clients.
     ///
     /// # Errors
     /// As of [`GatewayAnswer`].
     pub fn members(&self) -> Result<Vec<Member>, Error> {
-        let mut members = Vec::new();
-        for (client, fields) in self.by_client()? {
-            let mut fields = fields.into_array().map_err(|_| unexpected("arrays of fields"))?;
-            let uid = fields.remove("uid").filter(|uid| !uid.is_null());
-            let uid = uid.as_ref().map(name).transpose()?;
-            let groups = fields.remove("groups").filter(|groups| !groups.is_null());
-            for group in groups.map(array).transpose()?.iter().flat_map(Array::values) {
-                members.push(Member { group: name(group)?, client, uid: uid.clone() });
-            }
-        }
-        Ok(members)
+        let of = |OnlineClient { id, uid, groups }: OnlineClient| {
+            groups.into_iter().map(move |group| Member { group, client: id, uid: uid.clone() })
+        };
+        Ok(self.clients()?.into_iter().flat_map(of).collect())
     }
 
     /// Reads a list of names; those that look like a number come as one.

@@ -27,7 +27,7 @@ pub mod session;
 mod websocket_connect;
 mod witness;
 
-pub use answer::{Answers, GatewayAnswer, Incomplete, Member, Missing};
+pub use answer::{Answers, GatewayAnswer, Incomplete, Member, Missing, OnlineClient};
 pub use body::Body;
 pub use client_id::ClientId;
 pub use codec::Codec;
