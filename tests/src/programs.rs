@@ -128,6 +128,18 @@ pub fn chat() -> Result<Server> {
     Ok(Server { program, port, register: Some(register) })
 }
 
+/// Returns the example `todpole`: a register, two gateways (`todpole-gateway`), two businesses.
+///
+/// # Errors
+/// When it was not built.
+pub fn todpole() -> Result<Server> {
+    let (port, register) = (Port::reserve()?, Port::reserve()?);
+    let program = Program::new(built("todpole", "todpole")?)?
+        .env("TODPOLE_LISTEN", port.address())
+        .env("TODPOLE_REGISTER", register.address());
+    Ok(Server { program, port, register: Some(register) })
+}
+
 /// Returns `siege_under_test`: every kind of service in one program; its file says which.
 ///
 /// # Errors

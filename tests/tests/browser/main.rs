@@ -1,6 +1,7 @@
-//! The chat in a real browser: people who talk, leave, and come back when the server does.
+//! Pages in a real browser. The chat: people who talk, leave, and come back when the server does.
 
 mod driver;
+mod todpole;
 mod websocket;
 
 use anyhow::Result;
