@@ -10,6 +10,12 @@ use std::time::Duration;
 use lineman::connection::{Acknowledgement, PeerTimeout};
 use tokio::time::Instant;
 
+/// How many bytes may wait to be sent on a link by default; `GatewayWorker`'s bound at both ends.
+pub(crate) const LINK_QUEUE: usize = 10 * 1024 * 1024;
+
+/// The least that can be set: what one client may send at once.
+pub(crate) const LEAST_LINK_QUEUE: usize = 64 * 1024;
+
 /// How long the other end of a link may be unreachable by default: several times what a lost packet or a route
 /// that changes takes, and short enough for people to wait.
 const LINK_TIMEOUT: Duration = Duration::from_secs(15);

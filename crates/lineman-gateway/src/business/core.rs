@@ -70,6 +70,8 @@ pub(super) struct Core<E: Events> {
     pub(super) silence_limit: Option<Duration>,
     /// As it was set.
     pub(super) link_timeout: Option<Duration>,
+    /// How many bytes may wait to be sent to a gateway.
+    pub(super) link_queue: usize,
     /// How many links were given up as the gateway's machine did not answer.
     pub(super) unreachable_links: Cell<u64>,
     /// How long a gateway whose link is lost may take to answer.

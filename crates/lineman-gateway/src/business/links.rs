@@ -17,9 +17,6 @@ use crate::Events;
 use crate::losses::Toll;
 use crate::reach::{ReachLimits, Reached};
 
-/// Bytes that may wait to be sent to one gateway; `GatewayWorker`'s bound.
-const SEND_QUEUE: usize = 10 * 1024 * 1024;
-
 /// Hears the events of the link to one gateway.
 struct LinkHandler<E: Events> {
     core: Rc<Core<E>>,
@@ -99,7 +96,7 @@ impl<E: Events> Core<E> {
             return;
         }
         let handler = Rc::new(LinkHandler { core: Rc::clone(self), gateway });
-        let limits = Limits { send_queue: SEND_QUEUE, ..Limits::default() };
+        let limits = Limits { send_queue: self.link_queue, ..Limits::default() };
         let reach = ReachLimits::new(self.link_timeout, gateway.ip());
         let serve = Serve::links(Codec::new, handler as Rc<dyn Handler<Codec>>).limits(limits);
         let serve = serve.peer_timeout(reach.map(ReachLimits::peer_timeout));

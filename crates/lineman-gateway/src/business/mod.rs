@@ -43,7 +43,7 @@ use self::core::{Core, RunningBusiness};
 use self::readiness::LINK_LIMIT;
 use crate::discovery::{Announcement, Discovery, Heard, RegisterNews};
 use crate::mesh::Mesh;
-use crate::reach::ReachLimits;
+use crate::reach::{LEAST_LINK_QUEUE, LINK_QUEUE, ReachLimits};
 use crate::{Events, Hub, check, secret};
 
 /// How long a gateway may be silent by default that owes an answer: a working one answers within milliseconds,
@@ -99,6 +99,7 @@ pub struct Business<E> {
     reach_limit: Duration,
     link_limit: Duration,
     link_timeout: Option<Duration>,
+    link_queue: usize,
     verdict_limit: Duration,
 }
 
@@ -117,6 +118,7 @@ impl<E: Events> Business<E> {
             reach_limit: REACH_LIMIT,
             link_limit: LINK_LIMIT,
             link_timeout: None,
+            link_queue: LINK_QUEUE,
             verdict_limit: VERDICT_LIMIT,
         }
     }
@@ -204,6 +206,14 @@ impl<E: Events> Business<E> {
         self
     }
 
+    /// Sets how many bytes may wait to be sent to one gateway, `GatewayWorker`'s `sendToGatewayBufferSize`; beyond it
+    /// [`Hub`] answers [`HubError::Full`](crate::HubError::Full). Default 10 MiB, at least 64 KiB.
+    #[must_use]
+    pub fn link_queue(mut self, bytes: usize) -> Self {
+        self.link_queue = bytes.max(LEAST_LINK_QUEUE);
+        self
+    }
+
     /// Sets how long a gateway whose link is lost may take to be back before it counts as dead, and `on_close` runs
     /// for each of its clients; four times as long, once more, before it runs for those of another business that
     /// seems to be dead with it. Longer leaves clients online that are gone; shorter takes more partitions for
@@ -266,6 +276,7 @@ impl<E: Events> Business<E> {
             reporting_later: Cell::new(false),
             silence_limit: self.silence_limit,
             link_timeout: self.link_timeout,
+            link_queue: self.link_queue,
             unreachable_links: Cell::new(0),
             verdict_limit: self.verdict_limit,
             shortage: RefCell::default(),

@@ -56,6 +56,7 @@ use stalls::StallLimits;
 
 pub use router::{Prefer, Router};
 
+use crate::reach::LINK_QUEUE;
 use crate::strangers::STRANGERS;
 
 /// What happens to a client that reads more slowly than it is sent to, when its send queue
@@ -116,6 +117,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     share: Allowance,
     stall_limits: StallLimits,
     link_timeout: Option<Duration>,
+    link_queue: usize,
     strangers: usize,
     /// Makes the HTTP service, in the process that serves it.
     http: Option<Box<dyn FnOnce() -> io::Result<Http>>>,
@@ -281,6 +283,7 @@ impl<P: ClientDialect> Gateway<P> {
                 abandoned: Duration::from_secs(30),
             },
             link_timeout: None,
+            link_queue: LINK_QUEUE,
             strangers: STRANGERS,
             http: None,
         }

@@ -7,6 +7,7 @@ use lineman::connection::Driver;
 use lineman_wire::link::Secret;
 
 use super::{Gateway, Prefer, Router};
+use crate::reach::LEAST_LINK_QUEUE;
 
 impl<P: Driver> Gateway<P> {
     /// Adds a register to announce the gateway to, `host:port`. Default: `127.0.0.1:1236` alone.
@@ -167,6 +168,16 @@ impl<P: Driver> Gateway<P> {
     #[must_use]
     pub fn abandon_limit(mut self, limit: Duration) -> Self {
         self.stall_limits.abandoned = limit;
+        self
+    }
+
+    /// Sets how many bytes may wait to be sent to one business, `GatewayWorker`'s `sendToWorkerBufferSize`; beyond it
+    /// its clients are not read until they have left, and what comes of those that are read goes behind it. Default
+    /// 10 MiB, at least 64 KiB. What may wait for a client is
+    /// [`Limits::send_queue`](lineman::connection::Limits::send_queue).
+    #[must_use]
+    pub fn link_queue(mut self, bytes: usize) -> Self {
+        self.link_queue = bytes.max(LEAST_LINK_QUEUE);
         self
     }
 

@@ -30,9 +30,6 @@ use crate::rounds::part_of;
 use crate::secret;
 use crate::strangers::LOGIN_BYTES;
 
-/// Bytes that may wait on a link before its clients are paused; `GatewayWorker`'s bound.
-const LINK_QUEUE: usize = 10 * 1024 * 1024;
-
 /// How often links to other machines are pinged by default: below the 60 s after which the
 /// shortest-lived NAT tables forget a silent connection. `GatewayWorker`'s interval.
 const LINK_PING_INTERVAL: Duration = Duration::from_secs(25);
@@ -123,7 +120,7 @@ impl<P: ClientDialect> Gateway<P> {
 
         let hooks = self.processes.start(slot).await?;
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
-        let limits = Limits { send_queue: LINK_QUEUE, ..Limits::default() };
+        let limits = Limits { send_queue: self.link_queue, ..Limits::default() };
         let open = secret.is_empty();
         let make = move || if open { Codec::new() } else { Codec::until_login(LOGIN_BYTES) };
         context.table.listen(links, Serve::links(make, door).limits(limits))?;

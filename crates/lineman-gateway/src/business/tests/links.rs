@@ -148,3 +148,25 @@ fn a_business_that_stood_still_goes_on_with_the_links_that_it_has() {
         assert_eq!(cluster.core.dropped_events.get(), 0);
     });
 }
+
+#[test]
+fn what_may_wait_for_a_gateway_is_as_it_is_set() {
+    let sent_with = |queue: Option<usize>| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let change = |business: Business<App>| match queue {
+                Some(bytes) => business.link_queue(bytes),
+                None => business,
+            };
+            let cluster = Cluster::of(change, Some("e1"), None, false).await;
+            let message = "x".repeat(1024);
+            // The gateway reads nothing before this returns: the queue takes it, and the kernel some of it.
+            let taken = |_: &usize| cluster.core.hub.send_to_all(&*message).is_ok();
+            (0..40_000).take_while(taken).count()
+        })
+    };
+    // 10 MiB of packets, which are a little longer.
+    let ten_mib = 9_900;
+    let (by_default, least) = (sent_with(None), sent_with(Some(0)));
+    assert!(by_default >= ten_mib && (62..ten_mib).contains(&least), "{by_default}, {least}");
+}

@@ -229,6 +229,15 @@ impl Events for App {
 
 impl Cluster {
     async fn new(epoch: Option<&str>, share: Option<Allowance>, settles: bool) -> Self {
+        Self::of(|business| business, epoch, share, settles).await
+    }
+
+    async fn of(
+        set: impl FnOnce(Business<App>) -> Business<App>,
+        epoch: Option<&str>,
+        share: Option<Allowance>,
+        settles: bool,
+    ) -> Self {
         let table = Table::new().unwrap();
         let served = table.clone();
         tokio::task::spawn_local(async move { served.run().await });
@@ -242,7 +251,7 @@ impl Cluster {
         let service = "app".to_owned();
         let (listeners, predecessor) = (Vec::new(), None);
         let context = Context { service, index: 3, generation: 1, listeners, table, predecessor };
-        let (core, _, _) = Business::new(app).secret_key("s").core(&context).unwrap();
+        let (core, _, _) = set(Business::new(app)).secret_key("s").core(&context).unwrap();
         core.on_addresses(0, &[address.to_string()]);
         core.linked().await;
         let login = gateway.log.until("WorkerConnect").await.pop().unwrap();
