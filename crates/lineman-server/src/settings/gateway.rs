@@ -1,9 +1,9 @@
 //! `[[gateway]]`: how clients come, how links to businesses are kept, and what one client may cost.
 
-use lineman_gateway::{Gateway, Prefer, SlowClient};
+use lineman_gateway::{Gateway, Prefer, Router, SlowClient};
 
 use super::service::address;
-use super::takes::ANY;
+use super::takes::{ANY, something};
 use super::{Effect, Setting, Takes};
 use crate::draft::{DraftService, on_gateway};
 
@@ -30,6 +30,20 @@ fn parts(text: &str) -> Result<(&'static Scheme, &str), String> {
     let found = SCHEMES.iter().find(|(names, _)| names.contains(&&*scheme));
     let found = found.ok_or_else(|| format!("{scheme:?} is not known: {} are", known()))?;
     Ok((found, address))
+}
+
+/// Returns the rule of this name.
+fn router(text: &str) -> Result<Router, String> {
+    match (text, text.split_once(':')) {
+        ("least_busy", _) => Ok(Router::LeastBusy),
+        ("random", _) => Ok(Router::Random),
+        ("address", _) => Ok(Router::HashOfAddress),
+        ("uid", _) => Ok(Router::HashOfUid),
+        (_, Some(("query", name))) if !name.is_empty() => Ok(Router::HashOfQuery(name.to_owned())),
+        _ => {
+            Err(format!("{text:?} is no rule: least_busy, random, address, uid and query:NAME are"))
+        }
+    }
 }
 
 pub(super) const LISTEN: &[Setting] = &[Setting {
@@ -137,6 +151,48 @@ pub(super) const LINKS: &[Setting] = &[
         effect: Effect::Restart,
         php: "",
         help: "Which businesses get new clients first.",
+    },
+    Setting {
+        key: "router",
+        takes: Takes::Checked(
+            "least_busy, random, address, uid, query:NAME",
+            |text| router(text).map(drop),
+            |draft, text| {
+                if let Ok(router) = router(text) {
+                    on_gateway!(draft, gateway => gateway.router(router.clone()));
+                }
+            },
+        ),
+        default: "\"least_busy\"",
+        example: "",
+        effect: Effect::Restart,
+        php: "",
+        help: "Which business a client gets: the least busy one, any, or by a hash, so that all clients of one address, \
+               of one uid (where their business leaves) or of one value in the query of the URL (`query:room`) have \
+               the same.",
+    },
+    Setting {
+        key: "pinned_to",
+        takes: Takes::List("name", something, |draft, names| {
+            on_gateway!(draft, gateway => names.iter().fold(gateway, Gateway::pinned_to));
+        }),
+        default: "",
+        example: "\"ChatBusiness\"",
+        effect: Effect::Restart,
+        php: "",
+        help: "The names of the businesses that get clients here; a list for several. Default: all do.",
+    },
+    Setting {
+        key: "send_to_worker_buffer_size",
+        takes: Takes::Size(|draft, bytes| {
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            on_gateway!(draft, gateway => gateway.link_queue(bytes));
+        }),
+        default: "\"10MiB\"",
+        example: "",
+        effect: Effect::Restart,
+        php: "sendToWorkerBufferSize",
+        help: "How much may wait to be sent to one business before its clients are not read; 64KiB at least.",
     },
     Setting {
         key: "no_business_limit",

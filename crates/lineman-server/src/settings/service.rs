@@ -10,8 +10,8 @@ use crate::draft::{Draft, on_gateway, on_service};
 pub(super) const CLUSTER_NAME_HELP: &str = "The cluster's name; a peer of another one is refused, though its key is the same. To a peer in PHP the secretKey \
      is then NAME:KEY. Default: none.";
 
-pub(super) const REGISTER_HELP: &str =
-    "Where the registers are that gateways are announced to, `host:port`; a list for several.";
+pub(super) const REGISTER_HELP: &str = "Where the registers are that gateways are announced to, `host:port`; a list for several, or a name that has \
+     the address of each.";
 
 pub(super) const SECRET_KEY_HELP: &str = "The key that gateways, businesses and clients of the cluster have to show. Default: none, which is right where \
      only this machine reaches its ports.";
@@ -151,7 +151,7 @@ pub(super) const REACHED: &[Setting] = &[
         effect: Effect::Restart,
         php: "lanIp",
         help: "The address of this machine at which businesses reach its gateways, or a host name that has one: it is \
-               listened at, announced, and in client ids.",
+               announced, in client ids, and listened at unless `inner_listen` is set.",
     },
     Setting {
         key: "inner_listen",
@@ -161,7 +161,7 @@ pub(super) const REACHED: &[Setting] = &[
         default: "",
         example: "\"0.0.0.0\"",
         effect: Effect::Restart,
-        php: "",
+        php: "innerTcpWorkerListen",
         help: "Where businesses are listened for, apart from what is announced: behind NAT, in a cloud, in a container. \
                `lan_ip` and the ports from `start_port` on are announced then, and have to lead here. Default: \
                `lan_ip` and `start_port`.",
