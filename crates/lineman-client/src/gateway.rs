@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use lineman_wire::link::{
     self, Codec, Command, EXTENSION_VERSION, Event, GatewayAnswer, Login, MAX_REPLY, Packet, Query,
-    Reply, ReplyCodec, Secret,
+    Reply, ReplyCodec, Secret, TYPES,
 };
 
 use crate::Error;
@@ -115,6 +115,11 @@ impl Gateway {
     fn check(&mut self, call: &CallClock) -> Result<(), Error> {
         self.send(&question(), call)?;
         self.answer(call).map(|_| ())
+    }
+
+    /// Returns a packet as the gateway knows it: PHP's hears nothing of the type of a message.
+    pub(crate) fn known(&self, packet: Bytes) -> Bytes {
+        if self.version >= TYPES { packet } else { Packet::plain(packet) }
     }
 
     /// Sends as much of a packet as there is room for, without waiting; returns how much, or `None` if the

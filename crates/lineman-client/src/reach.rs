@@ -144,6 +144,7 @@ impl Errand {
         let Some(gateway) = self.gateway.as_mut().filter(|gateway| !gateway.is_doubtful()) else {
             return false;
         };
+        self.packet = gateway.known(std::mem::take(&mut self.packet));
         match gateway.send_now(&self.packet) {
             Some(sent) => self.sent = sent,
             None => self.gateway = None,
@@ -167,6 +168,7 @@ impl Errand {
             Ok(gateway) => gateway,
             Err(error) => return self.done(Err(error)),
         };
+        self.packet = gateway.known(std::mem::take(&mut self.packet));
         let outcome = run(&mut gateway, self.packet.get(self.sent..).unwrap_or_default());
         self.gateway = outcome.is_ok().then_some(gateway);
         self.done(outcome)

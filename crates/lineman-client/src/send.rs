@@ -17,7 +17,8 @@ use crate::{Answers, Cluster, Error};
 /// Messages and other commands.
 ///
 /// Unknown clients, uids and groups are ignored. `Ok` means that the gateways have been sent the command;
-/// they do not confirm it. What concerns all gateways reaches those that can be reached, whatever becomes of
+/// they do not confirm it. Strings are text and bytes are binary to a client that speaks WebSocket, unless its gateway
+/// has another setting; an array, which becomes JSON, and [`Body::Scalar`] have no type, as in PHP. What concerns all gateways reaches those that can be reached, whatever becomes of
 /// the others: then [`Error::Incomplete`] names those.
 impl Cluster {
     /// Sends a message to every client.

@@ -14,7 +14,7 @@ use lineman_wire::php::Array;
 use peers::{Kind, gateway, gateway_of, register, register_that_refuses};
 
 /// PHP's gateways read past what they do not know of it.
-const LOGIN: &str = r#"GatewayClientConnect 0 {"secret_key":"k","lineman":3}"#;
+const LOGIN: &str = r#"GatewayClientConnect 0 {"secret_key":"k","lineman":4}"#;
 
 fn next(packets: &mpsc::Receiver<String>) -> String {
     packets.recv_timeout(Duration::from_secs(10)).expect("a packet")
@@ -47,12 +47,40 @@ fn one_client_is_its_gateway_s_business_alone() {
     cluster.close_client_with(client, "bye").unwrap();
     cluster.close_client(client).unwrap();
     assert!(cluster.is_online(client).unwrap());
-    assert_eq!(next(&packets), r#"GatewayClientConnect 0 {"secret_key":"","lineman":3}"#);
+    assert_eq!(next(&packets), r#"GatewayClientConnect 0 {"secret_key":"","lineman":4}"#);
     assert_eq!(next(&packets), "IsOnline 0 ");
     assert_eq!(next(&packets), "SendToOne 9 hello");
     assert_eq!(next(&packets), "Kick 9 bye");
     assert_eq!(next(&packets), "Kick 9 N;");
     assert_eq!(next(&packets), "IsOnline 9 ");
+}
+
+/// A gateway of PHP's hears nothing of types.
+#[test]
+fn a_message_keeps_its_type_where_that_is_known() {
+    for (kind, text, binary) in
+        [(Kind::Php, "", ""), (Kind::Ours { part: 0 }, " (text)", " (binary)")]
+    {
+        let (address, packets) = gateway_of(kind);
+        let mut cluster = Cluster::new(register(&[address])).secret_key("k");
+        let client = ClientId::new(Ipv4Addr::LOCALHOST, address.port(), 9);
+        // Once behind the login, and once on a connection that is there.
+        for _ in 0..2 {
+            cluster.send_to_client(client, "hi").unwrap();
+            cluster.send_to_all(vec![b'x']).unwrap();
+            cluster.close_client_with(client, Body::Scalar("bye".into())).unwrap();
+        }
+        let said = [
+            format!("SendToOne 9 hi{text}"),
+            format!("SendToAll 0 x{binary}"),
+            "Kick 9 bye".to_owned(),
+        ];
+        let heard = std::iter::repeat_with(|| next(&packets)).skip(2).take(6);
+        assert_eq!(
+            heard.collect::<Vec<_>>(),
+            said.iter().cycle().take(6).cloned().collect::<Vec<_>>()
+        );
+    }
 }
 
 #[test]

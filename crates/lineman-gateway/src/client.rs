@@ -53,7 +53,7 @@ impl<S> Client<S> {
     /// # Errors
     /// The gateway's link is full or gone; a message that has no form in JSON.
     pub fn send(&self, message: impl IntoMessage) -> Result {
-        let message = Body::Scalar(message.into_message()?.into_bytes());
+        let message = Body::from(message.into_message()?);
         self.order(Order::SendToOne { connection_id: self.id.connection_id, message })
     }
 
@@ -70,7 +70,7 @@ impl<S> Client<S> {
     /// # Errors
     /// As [`Client::send`].
     pub fn close_with(&self, farewell: impl IntoMessage) -> Result {
-        let farewell = Body::Scalar(farewell.into_message()?.into_bytes());
+        let farewell = Body::from(farewell.into_message()?);
         self.order(Order::Kick { connection_id: self.id.connection_id, farewell })
     }
 

@@ -77,6 +77,9 @@ pub trait Events: 'static {
     }
 
     /// Runs for each message of a client.
+    ///
+    /// It is text or binary as the client has sent it over WebSocket. Of other protocols, and behind a gateway of
+    /// PHP's, what is UTF-8 is text.
     async fn on_message(
         &self,
         hub: &Hub,

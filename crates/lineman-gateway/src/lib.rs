@@ -27,7 +27,7 @@ pub use business::Business;
 pub use client::Client;
 pub use error::HubError;
 pub use events::Events;
-pub use gateway::{Gateway, Prefer, Router, SlowClient};
+pub use gateway::{Gateway, MessageType, Prefer, Router, SlowClient};
 pub use hub::{Answers, Hub, IntoMessage, Json};
 pub use lineman_wire::link::{ClientId, Incomplete, Missing};
 pub use lineman_wire::websocket::Message;

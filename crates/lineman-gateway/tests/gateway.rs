@@ -245,7 +245,7 @@ fn what_is_inflated_is_what_was_sent() {
         let noise: Vec<u8> =
             (0..3000).map(|n| 0x80 | (n / 24)).map(|n: u16| n.to_be_bytes()[1]).collect();
         for (payload, opcode) in [(text, 1), (noise, 2)] {
-            let body = || Body::from(Bytes::from(payload.clone()));
+            let body = || Body::Scalar(Bytes::from(payload.clone()));
             let groups = vec!["room".into()];
             let one = Order::SendToOne { connection_id: first_id, message: body() };
             let group = Order::SendToGroup { groups, exclude: vec![second_id], message: body() };

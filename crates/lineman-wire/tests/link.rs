@@ -192,7 +192,14 @@ fn queries_are_always_understood_since_they_must_be_answered() {
 #[test]
 fn bodies_are_what_the_flags_say() {
     let read = |flags, body: &'static [u8]| Body::read(flags, Bytes::from_static(body));
-    assert_eq!(read(flags::SCALAR, b"x").unwrap(), Body::from("x"));
+    assert_eq!(read(flags::SCALAR, b"x").unwrap(), Body::Scalar("x".into()));
+    assert_eq!(read(flags::SCALAR | flags::TEXT, b"x").unwrap(), Body::from("x"));
+    assert_eq!(read(flags::SCALAR | flags::BINARY, b"x").unwrap(), Body::from(&b"x"[..]));
+    // Both are neither, and what PHP has encoded has no type.
+    let both = flags::TEXT | flags::BINARY;
+    assert_eq!(read(flags::SCALAR | both, b"x").unwrap(), Body::Scalar("x".into()));
+    assert_eq!(read(flags::SCALAR | flags::RAW | both, b"x").unwrap(), Body::Raw("x".into()));
+    assert_eq!(read(both, b"N;").unwrap(), Body::Value(php::Value::Null));
     assert_eq!(read(3, b"x").unwrap(), Body::Raw(Bytes::from_static(b"x")));
     assert_eq!(read(0, b"N;").unwrap(), Body::Value(php::Value::Null));
     assert_eq!(read(flags::RAW, b"s:1:\"x\";").unwrap(), Body::Raw(Bytes::from_static(b"x")));

@@ -7,8 +7,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use bytes::{Bytes, BytesMut};
 use lineman_wire::link::register::{self, Line};
 use lineman_wire::link::{
-    Codec, Command, Control, Error, Event, Field, Login, MAX_PACKET, Note, Packet, Query, Reply,
-    Request, RequestHead, Says, Secret, Select, Witness, Witnessed, is_cluster_name,
+    Body, Codec, Command, Control, Error, Event, Field, Login, MAX_PACKET, Note, Order, Packet,
+    Query, Reply, Request, RequestHead, Says, Secret, Select, Witness, Witnessed, flags,
+    is_cluster_name,
 };
 use lineman_wire::{Protocol, php};
 
@@ -252,4 +253,20 @@ fn what_heirs_are_told_travels_in_packets() {
         let packet = Packet { body: body.into(), ..packet.clone() };
         assert!(Request::try_from(packet).is_err(), "{body:?}");
     }
+}
+
+#[test]
+fn strangers_see_nothing_of_types() {
+    for message in [Body::from("x"), Body::from(&b"\xff"[..]), Body::Raw("x".into())] {
+        let order = Order::SendToOne { connection_id: 7, message };
+        let packet = Packet::from(order);
+        let plain = packet.to_plain_bytes();
+        assert!(plain[21] & !flags::PLAIN == 0 && plain[21] & flags::SCALAR != 0);
+        // Alone, and shared with another one that keeps its type.
+        assert_eq!(Packet::plain(packet.to_bytes()), plain);
+        let typed = packet.to_bytes();
+        assert_eq!(Packet::plain(typed.clone()), plain);
+        assert_eq!(typed, packet.to_bytes());
+    }
+    assert_eq!(Packet::plain(Bytes::from_static(b"short")), "short");
 }

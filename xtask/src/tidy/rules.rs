@@ -33,7 +33,7 @@ const STRANGERS: [(&str, &[&str]); 3] = [
     ),
     (
         "crates/lineman-gateway/src/business",
-        &["gateway", "Gateway", "Prefer", "Router", "SlowClient"],
+        &["gateway", "Gateway", "MessageType", "Prefer", "Router", "SlowClient"],
     ),
 ];
 

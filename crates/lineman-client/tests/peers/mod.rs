@@ -7,7 +7,7 @@ use std::thread;
 
 use bytes::BytesMut;
 use lineman_wire::link::register::Line;
-use lineman_wire::link::{Codec, Command, Event, Hello, Packet, Reply};
+use lineman_wire::link::{Codec, Command, Event, Hello, Packet, Reply, flags};
 use lineman_wire::php::{Array, Value};
 
 /// Lists these gateways to every peer that asks with the right key.
@@ -39,7 +39,7 @@ pub(crate) fn register_that_refuses() -> String {
             let mut stream = stream.unwrap();
             let mut question = String::new();
             BufReader::new(&stream).read_line(&mut question).unwrap();
-            assert!(question.contains(r#""secret_key":"a:k","lineman":3,"cluster":"a""#));
+            assert!(question.contains(r#""secret_key":"a:k","lineman":4,"cluster":"a""#));
             let refused = Line::Refused { reason: REFUSAL.to_owned(), address_taken: false };
             for line in [Line::Notice { text: "odd".to_owned() }, refused] {
                 stream.write_all(format!("{}\n", line.encode()).as_bytes()).unwrap();
@@ -86,7 +86,12 @@ pub(crate) fn gateway_of(kind: Kind) -> (SocketAddr, mpsc::Receiver<String>) {
                             return;
                         }
                         let (command, id) = (packet.command, packet.connection_id);
-                        sender.send(format!("{command:?} {id} {ext}{body}")).ok();
+                        let kind_of_message = match packet.flags & !flags::PLAIN {
+                            flags::TEXT => " (text)",
+                            flags::BINARY => " (binary)",
+                            _ => "",
+                        };
+                        sender.send(format!("{command:?} {id} {ext}{body}{kind_of_message}")).ok();
                         if command == Command::GatewayClientConnect {
                             if !greet(kind, &mut stream) {
                                 return;
@@ -108,7 +113,7 @@ pub(crate) fn gateway_of(kind: Kind) -> (SocketAddr, mpsc::Receiver<String>) {
 fn greet(kind: Kind, stream: &mut impl Write) -> bool {
     let event = match kind {
         Kind::Php => return true,
-        Kind::Ours { .. } => Event::Hello(Hello { version: 3, epoch: "e".to_owned(), share: None }),
+        Kind::Ours { .. } => Event::Hello(Hello { version: 4, epoch: "e".to_owned(), share: None }),
         Kind::Refuses => Event::Refused(REFUSAL.to_owned()),
     };
     stream.write_all(&Packet::from(event).to_bytes()).unwrap();

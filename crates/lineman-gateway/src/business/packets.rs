@@ -398,14 +398,17 @@ pub(super) fn control(connection: &Connection<Codec>, control: Control) {
     }
 }
 
-/// Makes a message of a packet's body: text where it is UTF-8, for the packet does not say; JSON of
-/// what only PHP's own protocols send.
+/// Makes a message of a packet's body. Where the packet does not say its type, what is UTF-8 is text; JSON is made
+/// of what only PHP's own protocols send.
 fn message(body: Body) -> Result<Message, HubError> {
     match body {
-        Body::Scalar(bytes) | Body::Raw(bytes) => match Utf8Bytes::try_from(bytes.clone()) {
-            Ok(text) => Ok(Message::Text(text)),
-            Err(_) => Ok(Message::Binary(bytes)),
-        },
+        Body::Binary(bytes) => Ok(Message::Binary(bytes)),
+        Body::Text(bytes) | Body::Scalar(bytes) | Body::Raw(bytes) => {
+            match Utf8Bytes::try_from(bytes.clone()) {
+                Ok(text) => Ok(Message::Text(text)),
+                Err(_) => Ok(Message::Binary(bytes)),
+            }
+        }
         Body::Value(value) => {
             let json = serde_json::Value::try_from(&value).map_err(link::Error::from);
             Ok(Message::from(json.map_err(HubError::Session)?))

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use lineman::connection::CloseReason;
-use lineman_wire::link::{Command, Packet};
+use lineman_wire::link::{Body, Command, Packet};
 
+use super::choices::Forms;
 use super::clients::Presence;
-use super::core::Core;
+use super::core::{Core, Policy};
 use super::heartbeat::Visit;
 use super::identity::Departed;
 use super::links::Link;
@@ -32,10 +33,11 @@ impl<C: Outlet> Core<C> {
         self.assign(id);
     }
 
-    pub(super) fn client_said(&mut self, connection: u64, payload: Bytes) {
+    pub(super) fn client_said(&mut self, connection: u64, message: Body) {
         let Some(id) = self.clients.id_of(connection) else { return };
         let Some(client) = self.clients.get_mut(id) else { return };
         client.beat.reset();
+        client.spoken.note(&message);
         let Some(link) = client.link.and_then(|link| self.links.get_mut(link)) else {
             // Held clients are not read; if one is all the same, say so rather than hide it.
             self.counts.lost_events += 1;
@@ -44,7 +46,8 @@ impl<C: Outlet> Core<C> {
         let session = client.session.clone();
         let packet =
             self.identity.packet(Command::OnMessage, id, client.connection.peer(), session);
-        let packet = Packet { body: payload, ..packet };
+        let (flags, body) = message.into_parts();
+        let packet = Packet { flags, body, ..packet };
         if is_too_long(&packet) {
             self.counts.too_long.add();
             self.end(id, CloseReason::TooBig);
@@ -136,8 +139,9 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    fn heartbeat_data(&self) -> Option<Result<C::Form, lineman::BoxError>> {
-        let data = &self.policy.heartbeat.data;
-        (!data.is_empty()).then(|| (self.policy.form)(data.clone().into()))
+    fn heartbeat_data(&self) -> Option<Result<Forms<C::Form>, lineman::BoxError>> {
+        let Policy { heartbeat, message_type, form, .. } = &self.policy;
+        let data = &heartbeat.data;
+        (!data.is_empty()).then(|| Forms::new(Body::Scalar(data.clone()), *message_type, *form))
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use lineman_wire::link::NameKey;
 use rustc_hash::FxHashMap;
 
+use super::choices::PayloadType;
 use super::heartbeat::Beat;
 use super::ids::Counter;
 use super::index::{Index, Membership};
@@ -33,6 +34,7 @@ pub(super) struct ConnectedClient<C> {
     pub(super) route: Option<NonZeroU64>,
     pub(super) share: ClientShare,
     pub(super) beat: Beat,
+    pub(super) spoken: PayloadType,
 }
 
 /// What was told of a client.
@@ -91,6 +93,7 @@ impl<C> ConnectedClients<C> {
             route: None,
             share: ClientShare::default(),
             beat: Beat::default(),
+            spoken: PayloadType::default(),
         };
         self.by_id.insert(id, Box::new(client));
         self.by_connection.insert(connection_number, id);

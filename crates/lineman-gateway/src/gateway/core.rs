@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::assignment::Held;
 use super::clients::ConnectedClients;
+use super::dialect::Typed;
 use super::disputes::Disputes;
 use super::fan_outs::FanOuts;
 use super::heartbeat::Heartbeat;
@@ -24,7 +25,7 @@ use super::ids::Counter;
 use super::links::{LinkId, LinkOutlet, Links};
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
-use super::{Prefer, Router, SlowClient};
+use super::{MessageType, Prefer, Router, SlowClient};
 use crate::losses::LinkLosses;
 use crate::reach::ReachLimits;
 use crate::recurrence::Recurrence;
@@ -55,8 +56,10 @@ pub(super) struct Policy<F> {
     pub(super) reach: Option<ReachLimits>,
     /// How many peers there may be that have not shown the key.
     pub(super) strangers: usize,
-    /// Makes a body into what clients of this gateway understand.
-    pub(super) form: fn(Body) -> Result<F, BoxError>,
+    /// Whether clients get text or binary.
+    pub(super) message_type: MessageType,
+    /// Makes a message into what clients of this gateway understand.
+    pub(super) form: fn(Typed) -> Result<F, BoxError>,
 }
 
 /// Something that happened. `C` is a client's connection.
@@ -64,7 +67,7 @@ pub(super) enum Input<C> {
     /// A client is there, with the body of its handshake's packet; empty if there is no handshake.
     ClientCame(C, Bytes),
     /// A client, by the number of its connection, sent a message.
-    ClientSaid(u64, Bytes),
+    ClientSaid(u64, Body),
     /// A client's connection has ended.
     ClientWent(u64),
     /// A peer connected to the inner port.
@@ -198,7 +201,7 @@ impl<C: Outlet> Core<C> {
         self.now = now;
         match input {
             Input::ClientCame(connection, handshake) => self.client_came(connection, handshake),
-            Input::ClientSaid(connection, payload) => self.client_said(connection, payload),
+            Input::ClientSaid(connection, message) => self.client_said(connection, message),
             Input::ClientWent(connection) => self.client_went(connection),
             Input::PeerCame(outlet) => self.peer_came(outlet),
             Input::PeerSaid(peer, packet) => self.peer_said(peer, packet),

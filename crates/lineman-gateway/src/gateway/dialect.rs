@@ -8,11 +8,13 @@ use lineman::BoxError;
 use lineman::connection::{Connection, Driver, SendError, WebSocket};
 use lineman::websocket::Prepared;
 use lineman_wire::framed::Framed;
-use lineman_wire::link::{Body, Codec, RequestHead, php_json};
+use lineman_wire::link::{Body, Codec, RequestHead};
 use lineman_wire::php;
 use lineman_wire::raw::Raw;
 use lineman_wire::text::ByteLines;
 use lineman_wire::websocket::{Message, Request, Utf8Bytes, Version};
+
+use super::MessageType;
 
 /// A protocol in which a gateway sends. Public in name only, as [`ClientDialect`] is.
 pub trait Dialect: Driver {
@@ -26,14 +28,28 @@ pub trait Dialect: Driver {
 /// A protocol that a gateway can speak with its clients. Public in name only: users meet it as the
 /// bound of [`crate::Gateway`], and cannot implement it.
 pub trait ClientDialect: Dialect {
-    /// The bytes of a message that go into a packet.
-    fn payload(message: Self::Inbound) -> Bytes;
+    /// The type of messages where none is chosen; binary where there are no types.
+    const MESSAGE_TYPE: MessageType;
+
+    /// A message as it goes into a packet.
+    fn body(message: Self::Inbound) -> Body;
 
     /// The body of `ON_WEBSOCKET_CONNECT`, if there is a handshake.
     fn handshake(opening: &Self::Opening, remote: SocketAddr, server_port: u16) -> Bytes;
 
-    /// What clients understand of a packet's body.
-    fn form(body: Body) -> Result<Self::Form, BoxError>;
+    /// A message as clients understand it.
+    fn form(message: Typed) -> Result<Self::Form, BoxError>;
+}
+
+/// A message to clients whose type is decided. Only WebSocket tells text and binary apart.
+#[derive(Debug)]
+pub enum Typed {
+    /// Bytes as they go out.
+    Wire(Bytes),
+    /// Text, if it is UTF-8.
+    Text(Bytes),
+    /// Binary.
+    Binary(Bytes),
 }
 
 /// Links: packets in their wire form.
@@ -66,8 +82,10 @@ impl Dialect for WebSocket {
 }
 
 impl ClientDialect for WebSocket {
-    fn payload(message: Message) -> Bytes {
-        message.into_bytes()
+    const MESSAGE_TYPE: MessageType = MessageType::AsReceived;
+
+    fn body(message: Message) -> Body {
+        Body::from(message)
     }
 
     fn handshake(request: &Request, remote: SocketAddr, server_port: u16) -> Bytes {
@@ -88,15 +106,11 @@ impl ClientDialect for WebSocket {
         Bytes::from(php::serialize(&php::Value::Array(head.to_php())))
     }
 
-    fn form(body: Body) -> Result<WebSocketForm, BoxError> {
-        let message = match body {
-            Body::Raw(wire) => return Ok(WebSocketForm::Wire(wire)),
-            // The packet does not say whether a message is text; what can be text is.
-            Body::Scalar(payload) => match Utf8Bytes::try_from(payload.clone()) {
-                Ok(text) => Message::from(text),
-                Err(_) => Message::from(payload),
-            },
-            Body::Value(value) => Message::from(php_json::to_client(&value)?),
+    fn form(message: Typed) -> Result<WebSocketForm, BoxError> {
+        let message = match message {
+            Typed::Wire(wire) => return Ok(WebSocketForm::Wire(wire)),
+            Typed::Text(payload) => Message::from(Utf8Bytes::try_from(payload)?),
+            Typed::Binary(payload) => Message::from(payload),
         };
         Ok(WebSocketForm::Message(Prepared::new(message)))
     }
@@ -114,20 +128,21 @@ macro_rules! bytes_dialects {
         }
 
         impl ClientDialect for $protocol {
-            fn payload(message: Bytes) -> Bytes {
-                message
+            const MESSAGE_TYPE: MessageType = MessageType::Binary;
+
+            fn body(message: Bytes) -> Body {
+                Body::Scalar(message)
             }
 
             fn handshake((): &(), _: SocketAddr, _: u16) -> Bytes {
                 Bytes::new()
             }
 
-            fn form(body: Body) -> Result<Bytes, BoxError> {
+            fn form(message: Typed) -> Result<Bytes, BoxError> {
                 let wire: fn(Bytes) -> Bytes = $wire;
-                Ok(match body {
-                    Body::Raw(wire) => wire,
-                    Body::Scalar(message) => wire(message),
-                    Body::Value(value) => wire(Bytes::from(php_json::to_client(&value)?)),
+                Ok(match message {
+                    Typed::Wire(wire) => wire,
+                    Typed::Text(message) | Typed::Binary(message) => wire(message),
                 })
             }
         }

@@ -10,6 +10,7 @@ use lineman_wire::link::Event;
 use rustc_hash::FxHashSet;
 
 use super::SlowClient;
+use super::choices::Forms;
 use super::clients::ConnectedClient;
 use super::core::{Core, Counts, Policy};
 use super::links::LinkId;
@@ -32,7 +33,7 @@ const WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// One message on its way to many.
 #[derive(Debug)]
 struct FanOut<F> {
-    form: F,
+    form: Forms<F>,
     /// The clients that it is for, ascending; twice for those that get it twice.
     ids: Vec<u32>,
     /// How many of them have it.
@@ -131,11 +132,11 @@ impl<F> FanOuts<F> {
 /// Sends to one client, with the stated answer if it does not read; returns whether that has ended it.
 fn send<C: Outlet>(
     client: &ConnectedClient<C>,
-    form: &C::Form,
+    form: &Forms<C::Form>,
     policy: &Policy<C::Form>,
     counts: &mut Counts,
 ) -> bool {
-    match (client.connection.send(form), policy.slow_client) {
+    match (client.connection.send(form.to(client.spoken)), policy.slow_client) {
         (Err(SendError::Full), SlowClient::DropMessage) => counts.dropped_messages += 1,
         (Err(SendError::Full), SlowClient::Close) => {
             counts.slow_clients += 1;
@@ -150,7 +151,7 @@ fn send<C: Outlet>(
 
 impl<C: Outlet> Core<C> {
     /// Sends one client what it understands already.
-    pub(super) fn hand_over(&mut self, id: u32, form: &C::Form) {
+    pub(super) fn hand_over(&mut self, id: u32, form: &Forms<C::Form>) {
         let Some(client) = self.clients.get(id) else { return };
         if send(client, form, &self.policy, &mut self.counts) {
             self.ended.push(id);
@@ -158,7 +159,7 @@ impl<C: Outlet> Core<C> {
     }
 
     /// Sends a message of this length to clients, now or in parts.
-    pub(super) fn fan_out(&mut self, mut ids: Vec<u32>, form: C::Form, length: usize) {
+    pub(super) fn fan_out(&mut self, mut ids: Vec<u32>, form: Forms<C::Form>, length: usize) {
         let turn = (TURN_BYTES / length.max(1)).clamp(1, TURN_CLIENTS);
         // Behind others that wait it waits, too, unless it is for so few that these can be caught up with.
         let at_once = if self.fan_outs.len() == 0 { turn } else { turn.min(FEW) };
@@ -176,7 +177,7 @@ impl<C: Outlet> Core<C> {
     }
 
     /// Sends one client what it understands already, behind what it is owed.
-    pub(super) fn deliver(&mut self, id: u32, form: &C::Form) {
+    pub(super) fn deliver(&mut self, id: u32, form: &Forms<C::Form>) {
         self.catch_up(id);
         self.hand_over(id, form);
     }

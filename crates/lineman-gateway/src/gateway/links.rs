@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use lineman_wire::link::{Allowance, Codec, Command, Event, Packet};
+use lineman_wire::link::{Allowance, Codec, Command, Event, Packet, TYPES};
 use tokio::time::Instant;
 
 use super::clients::Presence;
@@ -75,6 +75,8 @@ pub(super) struct Link {
     pub(super) key: String,
     /// Whether it speaks Lineman's extension.
     pub(super) extension: bool,
+    /// In which version; 0 of PHP's.
+    version: u32,
     pub(super) distance: Distance,
     /// Where it is, as hashes see it.
     pub(super) place: NonZeroU64,
@@ -127,6 +129,7 @@ impl Link {
             place: router::key(key.as_bytes()),
             key,
             extension: extension.is_some(),
+            version: extension.unwrap_or(0),
             distance: Distance::Far,
             credits: extension >= Some(2),
             settling: if extension >= Some(3) { Settling::Done } else { Settling::Never },
@@ -201,7 +204,9 @@ impl Link {
         }
         self.pushed += length as u64;
         self.backlog_bytes += length as u64;
-        self.backlog.push_back(packet.to_bytes());
+        let knows_types = self.version >= TYPES;
+        let wire = if knows_types { packet.to_bytes() } else { packet.to_plain_bytes() };
+        self.backlog.push_back(wire);
         self.flush();
     }
 

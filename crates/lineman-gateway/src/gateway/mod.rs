@@ -31,6 +31,7 @@ mod settlement;
 mod heirs;
 mod heartbeat;
 mod dialect;
+mod choices;
 mod outlet;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ use lineman_wire::link::{Allowance, Secret};
 use lineman_wire::raw::Raw;
 use lineman_wire::text::ByteLines;
 
+pub use choices::{MessageType, SlowClient};
 use dialect::ClientDialect;
 use heartbeat::Heartbeat;
 use inner_port::InnerPort;
@@ -58,18 +60,6 @@ pub use router::{Prefer, Router};
 
 use crate::reach::LINK_QUEUE;
 use crate::strangers::STRANGERS;
-
-/// What happens to a client that reads more slowly than it is sent to, when its send queue
-/// ([`Limits::send_queue`](lineman::connection::Limits::send_queue)) is at its bound.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SlowClient {
-    /// It is closed (1013) and counted as `slow_clients`. The default: a client that silently
-    /// misses messages shows what is not so, and a reconnect mends it.
-    #[default]
-    Close,
-    /// It misses the message, which is counted as `dropped_messages`; `GatewayWorker`'s way.
-    DropMessage,
-}
 
 /// A gateway: clients connect to it, businesses serve them.
 ///
@@ -108,6 +98,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     heartbeat: Heartbeat,
     link_ping_interval: Option<Duration>,
     slow_client: SlowClient,
+    message_type: MessageType,
     prefer: Prefer,
     router: Router,
     pinned: Vec<String>,
@@ -180,6 +171,21 @@ impl Gateway {
     #[must_use]
     pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.with_options(|options| options.header(name, value))
+    }
+
+    /// Sets whether clients are sent text or binary. Default [`MessageType::AsReceived`].
+    ///
+    /// ```no_run
+    /// # use lineman_gateway::{Gateway, MessageType};
+    /// # fn main() -> lineman::Result {
+    /// // Businesses in PHP send protobuf.
+    /// Gateway::websocket("0.0.0.0:7272").message_type(MessageType::Binary).run()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn message_type(mut self, message_type: MessageType) -> Self {
+        self.message_type = message_type;
+        self
     }
 
     fn with_options(
@@ -271,6 +277,7 @@ impl<P: ClientDialect> Gateway<P> {
             heartbeat: Heartbeat { interval, limit: 0, data: Bytes::new() },
             link_ping_interval: None,
             slow_client: SlowClient::default(),
+            message_type: P::MESSAGE_TYPE,
             prefer: Prefer::default(),
             router: Router::default(),
             pinned: Vec::new(),

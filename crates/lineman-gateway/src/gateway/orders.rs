@@ -7,7 +7,8 @@ use lineman_wire::link::{Audience, Body, HEADER_LENGTH, MAX_PACKET, Name, Order}
 use lineman_wire::php;
 use rustc_hash::FxHashSet;
 
-use super::core::Core;
+use super::choices::Forms;
+use super::core::{Core, Policy};
 use super::index::is_name;
 use super::outlet::Outlet;
 
@@ -100,7 +101,10 @@ impl<C: Outlet> Core<C> {
 
     fn send(&mut self, peer: u64, ids: Vec<u32>, message: Body) {
         let length = match &message {
-            Body::Scalar(text) | Body::Raw(text) => text.len(),
+            Body::Scalar(message)
+            | Body::Text(message)
+            | Body::Binary(message)
+            | Body::Raw(message) => message.len(),
             // What an array will be long is not known; arrays are short.
             Body::Value(_) => 1024,
         };
@@ -111,8 +115,9 @@ impl<C: Outlet> Core<C> {
 
     /// Returns a message as clients understand it: made once, shared by all clients that get it. One that they
     /// cannot understand is counted; the log has a line for the first, and then for many.
-    fn encode(&mut self, peer: u64, message: Body) -> Option<C::Form> {
-        let error = match (self.policy.form)(message) {
+    fn encode(&mut self, peer: u64, message: Body) -> Option<Forms<C::Form>> {
+        let Policy { message_type, form, .. } = self.policy;
+        let error = match Forms::new(message, message_type, form) {
             Ok(form) => return Some(form),
             Err(error) => error,
         };

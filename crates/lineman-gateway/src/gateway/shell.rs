@@ -106,7 +106,7 @@ impl<D: ClientDialect> Handler<D> for ClientDoor<D> {
                 Input::ClientCame(connection.clone(), handshake)
             }
             Event::Opened => return Turn::Done(Ok(())),
-            Event::Message(message) => Input::ClientSaid(connection.id(), D::payload(message)),
+            Event::Message(message) => Input::ClientSaid(connection.id(), D::body(message)),
             Event::Close(reason) => {
                 tracing::debug!(peer = %connection.peer_addr(), %reason, "client gone");
                 Input::ClientWent(connection.id())

@@ -95,6 +95,7 @@ impl<P: ClientDialect> Gateway<P> {
             heartbeat: self.heartbeat.clone(),
             link_ping_interval: self.link_ping_interval.unwrap_or(default_pings),
             slow_client: self.slow_client,
+            message_type: self.message_type,
             prefer: self.prefer,
             router: self.router.clone(),
             pinned: self.pinned.clone(),

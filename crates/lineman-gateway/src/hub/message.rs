@@ -6,9 +6,12 @@ use serde::Serialize;
 
 use crate::error::HubError;
 
-/// Something to send to clients.
+/// Something to send to clients, text or binary: strings and JSON are text, bytes are binary, and a [`Message`] is
+/// what it was received or made as.
 ///
-/// A gateway tells text from binary by the bytes: what is UTF-8 goes out as text.
+/// Clients get it in that type, unless their gateway has another setting
+/// ([`Gateway::message_type`](crate::Gateway::message_type)). A gateway of PHP's knows no types: it sends all as text,
+/// or all as binary.
 pub trait IntoMessage {
     /// Makes the message.
     ///

@@ -126,7 +126,7 @@ impl Hub {
 }
 
 pub(super) fn body(message: impl IntoMessage) -> std::result::Result<Body, HubError> {
-    Ok(Body::Scalar(message.into_message()?.into_bytes()))
+    Ok(Body::from(message.into_message()?))
 }
 
 /// Returns a uid's or group's name, unless it is one that gateways refuse.

@@ -20,7 +20,7 @@ use futures_util::future::try_join_all;
 use lineman::Table;
 use lineman::connection::{Connection, SendError};
 use lineman::service::LocalFuture;
-use lineman_wire::link::{self, Codec, HeldNames, NameKey, Order, Reply, Secret};
+use lineman_wire::link::{self, Codec, HeldNames, NameKey, Order, Packet, Reply, Secret};
 
 use crate::cluster::{Cluster, encode};
 use crate::error::HubError;
@@ -150,11 +150,13 @@ impl Cluster for Mesh {
 
     fn send(&self, gateway: SocketAddr, packet: Bytes) -> Result<(), HubError> {
         // A copy: a full queue runs code that may come back here.
-        let link = self.links.borrow().get(&gateway).map(|linked| linked.link.clone());
-        let Some(link) = link else {
+        let found = self.links.borrow().get(&gateway).map(|to| (to.link.clone(), to.version));
+        let Some((link, version)) = found else {
             self.count_unreachable(usize::from(self.unreachable.borrow().contains(&gateway)));
             return Err(HubError::Unlinked { gateway });
         };
+        // Until a gateway has said that it is of ours, it is told as PHP's is.
+        let packet = if version >= link::TYPES { packet } else { Packet::plain(packet) };
         link.send_encoded(packet).map_err(|error| match error {
             SendError::Full => HubError::Full { gateway },
             _ => HubError::Unlinked { gateway },

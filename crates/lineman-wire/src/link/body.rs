@@ -4,12 +4,17 @@ use bytes::Bytes;
 
 use super::{Error, flags};
 use crate::php;
+use crate::websocket::Message;
 
 /// A message, from or to a client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
     /// Bytes for the client's protocol to encode; no message at all is an empty scalar.
     Scalar(Bytes),
+    /// Extension 4: as a scalar, and it is text. That it is UTF-8 is the peer's word.
+    Text(Bytes),
+    /// Extension 4: as a scalar, and it is binary.
+    Binary(Bytes),
     /// Bytes that are encoded for the client's protocol already.
     Raw(Bytes),
     /// A PHP array, or null; the only form in which these travel.
@@ -28,7 +33,11 @@ impl Body {
     /// It is said to be PHP-serialized and is not, or is raw but no string.
     pub fn read(flags: u8, body: Bytes) -> Result<Self, Error> {
         match (flags & flags::SCALAR != 0, flags & flags::RAW != 0) {
-            (true, false) => Ok(Self::Scalar(body)),
+            (true, false) => Ok(match (flags & flags::TEXT != 0, flags & flags::BINARY != 0) {
+                (true, false) => Self::Text(body),
+                (false, true) => Self::Binary(body),
+                (false, false) | (true, true) => Self::Scalar(body),
+            }),
             (true, true) => Ok(Self::Raw(body)),
             (false, false) => Ok(Self::Value(unserialize(&body)?)),
             (false, true) => match unserialize(&body)? {
@@ -42,6 +51,8 @@ impl Body {
     pub fn into_parts(self) -> (u8, Bytes) {
         match self {
             Self::Scalar(body) => (flags::SCALAR, body),
+            Self::Text(body) => (flags::SCALAR | flags::TEXT, body),
+            Self::Binary(body) => (flags::SCALAR | flags::BINARY, body),
             Self::Raw(body) => (flags::SCALAR | flags::RAW, body),
             Self::Value(value) => (0, Bytes::from(php::serialize(&value))),
         }
@@ -52,15 +63,25 @@ fn unserialize(body: &[u8]) -> Result<php::Value, Error> {
     Ok(php::unserialize(body, php::Limits::default())?)
 }
 
+/// Strings are text, bytes are binary, as with a [`Message`]. [`Body::Scalar`] has no type.
 impl From<Bytes> for Body {
-    fn from(text: Bytes) -> Self {
-        Self::Scalar(text)
+    fn from(bytes: Bytes) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl From<Message> for Body {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text.into_bytes()),
+            Message::Binary(bytes) => Self::Binary(bytes),
+        }
     }
 }
 
 impl From<String> for Body {
     fn from(text: String) -> Self {
-        Self::Scalar(Bytes::from(text))
+        Self::Text(Bytes::from(text))
     }
 }
 
@@ -78,13 +99,13 @@ impl From<&String> for Body {
 
 impl From<Vec<u8>> for Body {
     fn from(bytes: Vec<u8>) -> Self {
-        Self::Scalar(Bytes::from(bytes))
+        Self::Binary(Bytes::from(bytes))
     }
 }
 
 impl From<&[u8]> for Body {
     fn from(bytes: &[u8]) -> Self {
-        Self::Scalar(Bytes::copy_from_slice(bytes))
+        Self::Binary(Bytes::copy_from_slice(bytes))
     }
 }
 

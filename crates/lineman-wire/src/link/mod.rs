@@ -50,5 +50,9 @@ pub use witness::{Note, Says, Witness, Witnessed};
 /// uses what the lower of the two has: 2 adds [`Control::Credit`], [`Control::Alive`] and [`Control::Share`]; 3
 /// [`Control::Probe`], [`Control::Kept`], [`Control::Relay`], [`Control::Settle`], [`Query::Stamped`],
 /// [`Event::Probe`], [`Event::Refused`], [`Event::Returned`], [`Event::Forget`], [`Event::Witness`], [`Event::Relay`] and
-/// [`HeldNames`], and epochs, signs of life and reasons to the lines of a register.
-pub const EXTENSION_VERSION: u32 = 3;
+/// [`HeldNames`], and epochs, signs of life and reasons to the lines of a register; 4 the type of a message
+/// ([`flags::TEXT`], [`flags::BINARY`]).
+pub const EXTENSION_VERSION: u32 = 4;
+
+/// The version from which on a peer knows the type of a message.
+pub const TYPES: u32 = 4;

@@ -10,6 +10,9 @@ use super::{Command, Error};
 /// The length of a packet's header, in bytes.
 pub const HEADER_LENGTH: usize = 28;
 
+/// Where a packet has its flags.
+const FLAGS_AT: usize = 21;
+
 /// The longest packet `GatewayWorker` sends and takes, in bytes.
 pub const MAX_PACKET: usize = 10_485_760;
 
@@ -19,6 +22,12 @@ pub mod flags {
     pub const SCALAR: u8 = 0x01;
     /// The body is encoded for the client's protocol already.
     pub const RAW: u8 = 0x02;
+    /// Extension 4: the body is text, from a WebSocket or for one.
+    pub const TEXT: u8 = 0x04;
+    /// Extension 4: the body is binary, from a WebSocket or for one.
+    pub const BINARY: u8 = 0x08;
+    /// The bits that every peer knows.
+    pub const PLAIN: u8 = SCALAR | RAW;
 }
 
 /// One packet. Towards a gateway, all fields but the command, the connection id and the flags are
@@ -82,6 +91,39 @@ impl Packet {
     /// through [`Codec`](super::Codec), which does. A length that no u32 can hold is written as
     /// the greatest one, which makes every receiver close the link.
     pub fn encode_into(&self, buffer: &mut BytesMut) {
+        self.append(self.flags, buffer);
+    }
+
+    /// Returns the packet's bytes; a broadcast is encoded once and its bytes are shared.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut buffer = BytesMut::new();
+        self.append(self.flags, &mut buffer);
+        buffer.freeze()
+    }
+
+    /// Takes the type of a message out of the bytes of a command to a gateway: what is left is what
+    /// [`to_plain_bytes`](Self::to_plain_bytes) returns. They are copied only if others share them.
+    pub fn plain(packet: Bytes) -> Bytes {
+        if packet.get(FLAGS_AT).is_none_or(|flags| flags & !flags::PLAIN == 0) {
+            return packet;
+        }
+        let copied = |shared: Bytes| BytesMut::from(&*shared);
+        let mut packet = packet.try_into_mut().unwrap_or_else(copied);
+        if let Some(flags) = packet.get_mut(FLAGS_AT) {
+            *flags &= flags::PLAIN;
+        }
+        packet.freeze()
+    }
+
+    /// Returns the packet's bytes as `GatewayWorker` and versions of the extension below 4 know them: without the
+    /// type of a message.
+    pub fn to_plain_bytes(&self) -> Bytes {
+        let mut buffer = BytesMut::new();
+        self.append(self.flags & flags::PLAIN, &mut buffer);
+        buffer.freeze()
+    }
+
+    fn append(&self, flags: u8, buffer: &mut BytesMut) {
         buffer.reserve(self.wire_length());
         buffer.put_u32(saturate(self.wire_length()));
         buffer.put_u8(self.command.number());
@@ -90,18 +132,11 @@ impl Packet {
         buffer.put_u32(self.client_ip.to_bits());
         buffer.put_u16(self.client_port);
         buffer.put_u32(self.connection_id);
-        buffer.put_u8(self.flags);
+        buffer.put_u8(flags);
         buffer.put_u16(self.gateway_port);
         buffer.put_u32(saturate(self.ext.len()));
         buffer.put_slice(&self.ext);
         buffer.put_slice(&self.body);
-    }
-
-    /// Returns the packet's bytes; a broadcast is encoded once and its bytes are shared.
-    pub fn to_bytes(&self) -> Bytes {
-        let mut buffer = BytesMut::new();
-        self.encode_into(&mut buffer);
-        buffer.freeze()
     }
 }
 

@@ -256,7 +256,7 @@ impl Cluster {
         core.linked().await;
         let login = gateway.log.until("WorkerConnect").await.pop().unwrap();
         let key = format!(r#"{{"worker_key":"app:3:{}-"#, std::process::id());
-        assert!(login.contains(&key) && login.contains(r#""lineman":3"#), "{login}");
+        assert!(login.contains(&key) && login.contains(r#""lineman":4"#), "{login}");
         Self { core, gateway, address, log }
     }
 

@@ -80,7 +80,7 @@ fn a_client_that_reads_too_slowly_look_that_gone_with_the_message_that_it_did_no
 fn a_client_that_is_ended_for_a_limit_look_that_gone_with_that() {
     let (mut world, business, client) = World::with_one();
     let long = Bytes::from(vec![b'x'; MAX_PACKET]);
-    world.submit_alone(Input::ClientSaid(client.id, long));
+    world.submit_alone(Input::ClientSaid(client.id, long.into()));
     assert_eq!(client.close_reason(), Some(CloseReason::TooBig));
     world.look_that_gone(&business, &client, "too long a message");
 

@@ -109,7 +109,7 @@ impl Replay {
             let client = self.connections[name].id;
             return self
                 .world
-                .submit(Input::ClientSaid(client, <ByteLines as ClientDialect>::payload(line)));
+                .submit(Input::ClientSaid(client, <ByteLines as ClientDialect>::body(line)));
         }
         let Some(client) = self.connections.get(name).cloned() else {
             let request = RequestParser::new().parse(bytes, &HandshakeLimits::default());
@@ -123,8 +123,8 @@ impl Replay {
         let event = Decoder::new(Role::Server).decode(&mut buffer, &Limits::default());
         match event.expect("good") {
             Some(Event::Message(message)) => {
-                let payload = <WebSocket as ClientDialect>::payload(message);
-                self.world.submit(Input::ClientSaid(client.id, payload));
+                let body = <WebSocket as ClientDialect>::body(message);
+                self.world.submit(Input::ClientSaid(client.id, body));
             }
             Some(Event::Close(_)) => self.closed(name),
             Some(Event::Ping(_) | Event::Pong(_)) | None => {}

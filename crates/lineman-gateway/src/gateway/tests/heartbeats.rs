@@ -6,7 +6,7 @@ use super::*;
 use crate::rounds::Rounds;
 
 /// A gateway whose clients are pinged with this.
-fn beating(limit: u32, data: &'static str) -> World {
+pub(super) fn beating(limit: u32, data: &'static str) -> World {
     let mut world = World::new();
     let (interval, data) = (Duration::from_secs(50), Bytes::from_static(data.as_bytes()));
     world.core.policy.heartbeat = Heartbeat { interval, limit, data };
@@ -15,7 +15,7 @@ fn beating(limit: u32, data: &'static str) -> World {
 }
 
 /// Lets a tick's period go by: each client is visited once.
-fn tick(world: &mut World) {
+pub(super) fn tick(world: &mut World) {
     (0..32).for_each(|_| world.submit(Input::Beat));
 }
 
@@ -24,7 +24,7 @@ fn a_silent_client_is_pinged_and_given_up_and_another_is_neither() {
     let mut world = beating(1, "ping");
     let _business = world.business("a:0");
     let (silent, talkative) = (world.client(), world.client());
-    let ping = websocket_form(Body::from("ping")).expect("text");
+    let ping = websocket_form(Typed::Text("ping".into())).expect("text");
     for pings in [0, 0, 1] {
         world.say(&talkative, "here");
         tick(&mut world);

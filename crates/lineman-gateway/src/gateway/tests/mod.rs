@@ -14,6 +14,7 @@ mod stalls;
 mod machines;
 mod told;
 mod golden;
+mod message_types;
 mod heartbeats;
 
 use std::cell::{Cell, RefCell};
@@ -28,13 +29,13 @@ use lineman_wire::link::{Allowance, Body, Codec, Command, Control, Login, Order,
 use tokio::time::Instant;
 
 use super::core::{Core, Input, Policy};
-use super::dialect::{ClientDialect, WebSocketForm};
+use super::dialect::{ClientDialect, Typed, WebSocketForm};
 use super::heartbeat::Heartbeat;
 use super::identity::GatewayIdentity;
 use super::ids::Counter;
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
-use super::{Prefer, Router, SlowClient};
+use super::{MessageType, Prefer, Router, SlowClient};
 use crate::reach::ReachLimits;
 
 /// A connection without a socket.
@@ -103,8 +104,8 @@ impl Outlet for Rc<Fake> {
 }
 
 /// What a client without compression gets.
-pub(super) fn websocket_form(body: Body) -> Result<Bytes, BoxError> {
-    Ok(match WebSocket::form(body)? {
+pub(super) fn websocket_form(message: Typed) -> Result<Bytes, BoxError> {
+    Ok(match WebSocket::form(message)? {
         WebSocketForm::Wire(wire) => wire,
         WebSocketForm::Message(message) => message.plain(),
     })
@@ -154,7 +155,7 @@ impl World {
         Self::with("", websocket_form)
     }
 
-    pub(super) fn with(key: &str, form: fn(Body) -> Result<Bytes, BoxError>) -> Self {
+    pub(super) fn with(key: &str, form: fn(Typed) -> Result<Bytes, BoxError>) -> Self {
         let identity = GatewayIdentity {
             lan_ip: Ipv4Addr::LOCALHOST,
             links_port: 22900,
@@ -167,6 +168,7 @@ impl World {
             heartbeat,
             link_ping_interval: Duration::ZERO,
             slow_client: SlowClient::Close,
+            message_type: MessageType::AsReceived,
             prefer: Prefer::SameMachine,
             router: Router::LeastBusy,
             pinned: Vec::new(),
@@ -268,7 +270,7 @@ impl World {
     }
 
     fn say(&mut self, client: &Rc<Fake>, text: &'static str) {
-        self.submit(Input::ClientSaid(client.id, Bytes::from_static(text.as_bytes())));
+        self.submit(Input::ClientSaid(client.id, Body::from(text)));
     }
 
     fn leave(&mut self, client: &Rc<Fake>) {

@@ -50,7 +50,7 @@ fn bytes_count_as_events_do_and_one_long_message_passes() {
     world.core.policy.share.bytes = 1000;
     let _business = world.business("a:0");
     let one = world.client();
-    world.submit(Input::ClientSaid(one.id, Bytes::from(vec![b'x'; 5000])));
+    world.submit(Input::ClientSaid(one.id, Bytes::from(vec![b'x'; 5000]).into()));
     assert!(one.paused.get());
     let bytes = 5000 + 28 * 3 + 6;
     let share = |bytes| Allowance { events: 3, bytes };
@@ -145,7 +145,7 @@ fn only_clients_whose_link_reports_nothing_are_looked_for() {
     world.tell(&reports, Control::Release);
     for client in &clients[..10] {
         silent.queued.set(silent.queued.get() + 2000);
-        world.submit(Input::ClientSaid(client.id, Bytes::from(vec![b'x'; 1900])));
+        world.submit(Input::ClientSaid(client.id, Bytes::from(vec![b'x'; 1900]).into()));
     }
     assert_eq!((world.core.waiting.len(), world.core.looked_for.len()), (10, 10));
     silent.queued.set(0);
@@ -189,9 +189,9 @@ fn a_message_whose_packet_is_too_long_costs_its_client_and_not_the_link() {
     world.order(&business, Order::SetSession { connection_id: 1, session });
     drop(business.packets());
     let longest = lineman_wire::link::MAX_PACKET - 28 - 1000;
-    world.submit(Input::ClientSaid(one.id, Bytes::from(vec![b'x'; longest])));
+    world.submit(Input::ClientSaid(one.id, Bytes::from(vec![b'x'; longest]).into()));
     assert_eq!((business.heard(), one.close_reason()), (vec![(Command::OnMessage, 1)], None));
-    world.submit(Input::ClientSaid(one.id, Bytes::from(vec![b'x'; longest + 1])));
+    world.submit(Input::ClientSaid(one.id, Bytes::from(vec![b'x'; longest + 1]).into()));
     assert_eq!(one.close_reason(), Some(CloseReason::TooBig));
     assert_eq!(world.gauge("too_long_messages"), 1);
     assert_eq!(business.heard(), [(Command::OnClose, 1)]);
