@@ -44,7 +44,7 @@ pub(crate) struct Strangers {
     /// Since when each is there. Later ones have greater numbers.
     since: BTreeMap<u64, Instant>,
     pub(crate) refused: Recurrence,
-    /// Peers that spoke our protocol and were refused, by their address and the reason; when they came last.
+    /// Peers that were refused, by their address and the reason; when they came last.
     named: BTreeMap<(IpAddr, String), (Instant, Outage)>,
 }
 
@@ -82,8 +82,8 @@ impl Strangers {
         self.since.remove(&peer);
     }
 
-    /// A peer that spoke our protocol is refused: a misconfigured one, as a rule, which will try again. Returns how
-    /// often it has come, if the log is to tell of it now.
+    /// A peer is refused: a misconfigured one, as a rule, or a probe of something else, which will try again. Returns
+    /// how often it has come, if the log is to tell of it now.
     pub(crate) fn refuse(&mut self, address: IpAddr, problem: &str, now: Instant) -> Option<u32> {
         self.named.retain(|_, (last, _)| now.saturating_duration_since(*last) < MEMORY);
         let key = (address, problem.to_owned());

@@ -276,7 +276,7 @@ impl<C: Outlet> Core<C> {
             link.state = Intake::Draining;
         }
         let unsent = link.take_unsent();
-        let lost = u64::from(link.outstanding()).saturating_sub(unsent.len() as u64);
+        let lost = link.outstanding().saturating_sub(unsent.len() as u64);
         self.counts.lost_events += lost;
         let clients = link.clients.len();
         if link.state == Intake::Released {

@@ -123,6 +123,8 @@ pub(super) struct Counts {
     pub(super) fan_outs_full: Recurrence,
     /// Messages that have no form in what clients speak.
     pub(super) refused_messages: Recurrence,
+    /// What peers wanted and was not done.
+    pub(super) refused_requests: Recurrence,
     /// Clients that are connected though a business had told their end.
     pub(super) returned_clients: u64,
 }
@@ -252,6 +254,7 @@ impl<C: Outlet> Core<C> {
             ("fan_outs_full", self.counts.fan_outs_full.count()),
             ("refused_messages", self.counts.refused_messages.count()),
             ("strangers", self.strangers.len() as u64),
+            ("refused_requests", self.counts.refused_requests.count()),
             ("refused_strangers", self.strangers.refused.count()),
         ])
     }

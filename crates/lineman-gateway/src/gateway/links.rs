@@ -111,6 +111,9 @@ pub(super) struct Link {
     backlog_bytes: u64,
     /// Bytes of all packets so far.
     pushed: u64,
+    /// Of a business that does not report: where each event ends among them that had not left when the last one was
+    /// pushed.
+    leaving: VecDeque<u64>,
     pub(super) pulse: Pulse,
 }
 
@@ -147,6 +150,7 @@ impl Link {
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             pushed: 0,
+            leaving: VecDeque::new(),
             pulse: Pulse::new(light, now),
         }
     }
@@ -203,6 +207,9 @@ impl Link {
             self.pulse.sent(1, now);
         }
         self.pushed += length as u64;
+        if !self.extension && is_event(packet.command) {
+            self.leaving.push_back(self.pushed);
+        }
         self.backlog_bytes += length as u64;
         let knows_types = self.version >= TYPES;
         let wire = if knows_types { packet.to_bytes() } else { packet.to_plain_bytes() };
@@ -298,9 +305,10 @@ impl Link {
     /// Sees what has left, of a business that does not report what it has handled.
     pub(super) fn observe(&mut self, now: Instant) {
         if !self.extension {
+            let left = self.left();
+            while self.leaving.pop_front_if(|end| *end <= left).is_some() {}
             // The pulse's numbers wrap.
-            let left = u32::try_from(self.left() & u64::from(u32::MAX)).unwrap_or(0);
-            self.pulse.handled(left, now);
+            self.pulse.handled(u32::try_from(left & u64::from(u32::MAX)).unwrap_or(0), now);
         }
     }
 
@@ -326,9 +334,14 @@ impl Link {
         packets.filter(|packet| is_event(packet.command)).collect()
     }
 
-    /// Returns how many events were sent and not handled, or 0 of a business that does not say.
-    pub(super) fn outstanding(&self) -> u32 {
-        if self.extension { self.pulse.outstanding() } else { 0 }
+    /// Returns how many events were sent and are not known to be handled; of a business that does not report, how
+    /// many are known not to be, for they have not left.
+    pub(super) fn outstanding(&self) -> u64 {
+        if self.extension {
+            return u64::from(self.pulse.outstanding());
+        }
+        let sent = self.outlet.sent_bytes();
+        self.leaving.iter().filter(|end| **end > sent).count() as u64
     }
 }
 

@@ -44,7 +44,7 @@ impl<C: Outlet> Core<C> {
                 }
             }
             Order::UpdateSession { connection_id, session } => {
-                self.update_session(connection_id, &session);
+                self.update_session(peer, connection_id, &session);
             }
             Order::SetSession { connection_id, session } => {
                 if let Some(client) = self.clients.get_mut(connection_id) {
@@ -65,10 +65,12 @@ impl<C: Outlet> Core<C> {
             }
             Order::Ungroup { group } => self.clients.ungroup(&group),
             Order::BindUid { connection_id, .. } => {
-                tracing::warn!(connection_id, "bind_uid refused: a uid cannot be empty or 0");
+                let problem = "a uid cannot be empty or 0, it is not bound to client";
+                self.not_done(peer, &format!("{problem} {connection_id}"));
             }
             Order::JoinGroup { connection_id, .. } => {
-                tracing::warn!(connection_id, "join refused: a group cannot be empty or 0");
+                let problem = "a group cannot be empty or 0, it is not joined by client";
+                self.not_done(peer, &format!("{problem} {connection_id}"));
             }
         }
     }
@@ -121,9 +123,7 @@ impl<C: Outlet> Core<C> {
             Ok(form) => return Some(form),
             Err(error) => error,
         };
-        let address = self.peers.get(&peer).map(|peer| peer.outlet.peer().to_string());
-        let key = self.links.get(peer).map(|link| link.key.clone());
-        let peer = key.or(address).unwrap_or_default();
+        let peer = self.name_of(peer);
         self.counts.refused_messages.add();
         if let Some(count) = self.counts.refused_messages.untold(self.now) {
             tracing::warn!(peer, %error, count, "message to clients refused");
@@ -139,7 +139,7 @@ impl<C: Outlet> Core<C> {
         self.end(id, reason);
     }
 
-    fn update_session(&mut self, id: u32, changes: &[u8]) {
+    fn update_session(&mut self, peer: u64, id: u32, changes: &[u8]) {
         let Some(client) = self.clients.get_mut(id) else { return };
         // No packet about the client could carry a longer one.
         let limits = php::Limits { size: MAX_PACKET - HEADER_LENGTH, ..php::Limits::default() };
@@ -149,7 +149,9 @@ impl<C: Outlet> Core<C> {
                 let link = client.link;
                 self.note_for_heir(link, id);
             }
-            Err(error) => tracing::warn!(connection_id = id, %error, "session not updated"),
+            Err(error) => {
+                self.not_done(peer, &format!("session of client {id} not updated: {error}"));
+            }
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) trait Outlet: 'static {
     fn send(&self, form: &Self::Form) -> Result<(), SendError>;
     /// How many bytes wait to be sent.
     fn queued_bytes(&self) -> usize;
+    /// How many bytes the kernel has taken, whether the connection is over or not.
+    fn sent_bytes(&self) -> u64;
     /// What the peer's machine has acknowledged, if that can be known.
     fn acknowledgement(&self) -> Option<Acknowledgement>;
     fn close(&self, reason: CloseReason);
@@ -44,6 +46,10 @@ impl<D: Dialect> Outlet for Connection<D> {
 
     fn queued_bytes(&self) -> usize {
         self.queued_bytes()
+    }
+
+    fn sent_bytes(&self) -> u64 {
+        self.counters().bytes_out
     }
 
     fn acknowledgement(&self) -> Option<Acknowledgement> {

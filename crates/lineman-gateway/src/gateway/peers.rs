@@ -67,7 +67,7 @@ impl<C: Outlet> Core<C> {
             Ok(Request::Query(query)) => self.reply(&*outlet, query),
             Ok(Request::Control(control)) => self.control(peer, control),
             Ok(_) => tracing::debug!(?command, "unknown command ignored"),
-            Err(error) => tracing::warn!(peer = %outlet.peer(), %error, "packet ignored"),
+            Err(error) => self.not_done(peer, &format!("packet ignored: {error}")),
         }
     }
 
@@ -108,11 +108,8 @@ impl<C: Outlet> Core<C> {
         objection: &Objection,
     ) {
         let problem = objection.to_string();
-        self.strangers.leave(outlet.id());
         let peer = outlet.peer();
-        if let Some(attempts) = self.strangers.refuse(peer.ip(), &problem, self.now) {
-            tracing::warn!(%peer, problem, attempts, "peer of the inner port refused");
-        }
+        self.refused(outlet, &problem);
         if lineman >= Some(TOLD)
             && let Err(error) =
                 outlet.send(&Packet::from(Event::Refused(objection.to_peer())).to_bytes())
@@ -176,25 +173,24 @@ impl<C: Outlet> Core<C> {
         outlet.close(CloseReason::Local);
     }
 
-    fn reply(&self, outlet: &dyn Outlet<Form = Bytes>, query: Query) {
+    fn reply(&mut self, outlet: &dyn Outlet<Form = Bytes>, query: Query) {
         if self.links.get(outlet.id()).is_some() {
             // Nothing tells a reply from a packet.
-            tracing::warn!(peer = %outlet.peer(), "query on a business link ignored");
-            return;
+            return self.not_done(outlet.id(), "query on the link of a business ignored");
         }
         let mut wire = BytesMut::new();
         let reply = self.clients.answer(query);
         let length = reply.payload.len();
         if length > MAX_REPLY {
             // An answer that is left out would shift all that follow.
-            tracing::error!(peer = %outlet.peer(), length, limit = MAX_REPLY, "answer too long");
             let problem = format!("the answer of {length} bytes is longer than {MAX_REPLY}");
+            self.not_done(outlet.id(), &problem);
             return outlet.close(CloseReason::Protocol { code: 1009, problem });
         }
         reply.encode_into(&mut wire);
         if let Err(error) = outlet.send(&wire.freeze()) {
             // A reply that is left out would shift all that follow.
-            tracing::warn!(peer = %outlet.peer(), %error, "reply not sent");
+            self.not_done(outlet.id(), &format!("answer not sent: {error}"));
             outlet.close(CloseReason::SlowPeer);
         }
     }
@@ -257,7 +253,7 @@ impl<C: Outlet> Core<C> {
                 self.refuse(&*outlet, "no secret key, or no word, came in time");
             }
         }
-        self.tell_of_refusals("several reasons");
+        self.tell_of_refusals();
         self.give_up_held();
         self.expire_disputes();
         self.see_to_heirs();
@@ -277,22 +273,43 @@ impl<C: Outlet> Core<C> {
 
     /// Closes without a reply, and logs why without the key.
     fn refuse(&mut self, outlet: &dyn Outlet<Form = Bytes>, problem: &str) {
-        self.strangers.leave(outlet.id());
         outlet.close(CloseReason::Protocol { code: 1008, problem: problem.to_owned() });
         self.refused(outlet, problem);
     }
 
-    /// Counts a peer that was refused; the log has a line for the first, and then for many.
+    /// Counts a peer that was refused; the log tells of each address once, and then seldom.
     fn refused(&mut self, outlet: &dyn Outlet<Form = Bytes>, problem: &str) {
-        self.strangers.refused.add();
-        tracing::debug!(peer = %outlet.peer(), problem, "peer of the inner port refused");
-        self.tell_of_refusals(problem);
+        self.strangers.leave(outlet.id());
+        let peer = outlet.peer();
+        if let Some(attempts) = self.strangers.refuse(peer.ip(), problem, self.now) {
+            tracing::warn!(%peer, problem, attempts, "peer of the inner port refused");
+        } else {
+            tracing::debug!(%peer, problem, "peer of the inner port refused");
+        }
+    }
+
+    /// Counts something that a peer wanted and that is not done; the log has a line for the first, and then for
+    /// many.
+    pub(super) fn not_done(&mut self, peer: u64, problem: &str) {
+        let peer = self.name_of(peer);
+        self.counts.refused_requests.add();
+        if let Some(count) = self.counts.refused_requests.untold(self.now) {
+            tracing::warn!(peer, problem, count, "request of a peer not carried out");
+        } else {
+            tracing::debug!(peer, problem, "request of a peer not carried out");
+        }
+    }
+
+    /// Returns what the log calls a peer: its key, if it is a business, or its address.
+    pub(super) fn name_of(&self, peer: u64) -> String {
+        let address = self.peers.get(&peer).map(|peer| peer.outlet.peer().to_string());
+        let key = self.links.get(peer).map(|link| link.key.clone());
+        key.or(address).unwrap_or_default()
     }
 
     /// Tells of clients and peers that met their bounds, in sums.
     fn tell_of_bounds(&mut self) {
-        let Counts { share_reached, too_long, fan_outs_full, stalls, refused_messages, .. } =
-            &mut self.counts;
+        let Counts { share_reached, too_long, fan_outs_full, stalls, .. } = &mut self.counts;
         if let Some(count) = share_reached.untold(self.now) {
             tracing::warn!(count, "clients met the bound of their events, and were not read");
         }
@@ -307,8 +324,12 @@ impl<C: Outlet> Core<C> {
         if let Some(count) = fan_outs_full.untold(self.now) {
             tracing::warn!(count, "peers with too many messages to many were not read");
         }
+        let Counts { refused_messages, refused_requests, .. } = &mut self.counts;
         if let Some(count) = refused_messages.untold(self.now) {
             tracing::warn!(count, "messages to clients refused");
+        }
+        if let Some(count) = refused_requests.untold(self.now) {
+            tracing::warn!(count, "requests of peers not carried out");
         }
     }
 
@@ -329,9 +350,10 @@ impl<C: Outlet> Core<C> {
         self.losses.retain(|_, losses| !losses.is_over(self.now));
     }
 
-    fn tell_of_refusals(&mut self, problem: &str) {
+    /// Tells in a sum of those that are too many to be told of one by one.
+    fn tell_of_refusals(&mut self) {
         if let Some(refused) = self.strangers.refused.untold(self.now) {
-            tracing::warn!(refused, problem, "peers of the inner port refused");
+            tracing::warn!(refused, "peers of the inner port refused, of many addresses");
         }
     }
 }

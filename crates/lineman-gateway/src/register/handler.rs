@@ -39,23 +39,25 @@ impl Desk {
                 self.refused(&connection, "it did not say in time what it is");
             }
         }
-        self.tell_of_refusals("several reasons");
-    }
-
-    /// Counts a peer that was refused; the log has a line for the first, and then for many.
-    fn refused(&self, connection: &Connection<Text>, problem: &str) {
-        let mut book = self.book.borrow_mut();
-        book.strangers.leave(connection.id());
-        book.strangers.refused.add();
-        drop(book);
-        tracing::debug!(peer = %connection.peer_addr(), problem, "peer refused");
-        self.tell_of_refusals(problem);
-    }
-
-    fn tell_of_refusals(&self, problem: &str) {
+        // Those that are too many to be told of one by one.
         let refused = self.book.borrow_mut().strangers.refused.untold(Instant::now());
         if let Some(refused) = refused {
-            tracing::warn!(refused, problem, "peers refused");
+            tracing::warn!(refused, "peers refused, of many addresses");
+        }
+    }
+
+    /// Counts a peer that was refused; the log tells of each address once, and then seldom.
+    fn refused(&self, connection: &Connection<Text>, problem: &str) {
+        let (peer, now) = (connection.peer_addr(), Instant::now());
+        let address = peer.internet().map_or(IpAddr::from([0; 4]), |address| address.ip());
+        let mut book = self.book.borrow_mut();
+        book.strangers.leave(connection.id());
+        let told = book.strangers.refuse(address, problem, now);
+        drop(book);
+        if let Some(attempts) = told {
+            tracing::warn!(%peer, problem, attempts, "peer refused");
+        } else {
+            tracing::debug!(%peer, problem, "peer refused");
         }
     }
 
@@ -78,19 +80,6 @@ impl Desk {
                 oldest.abort();
                 self.refused(&oldest, "too many that have not said what they are");
             }
-        }
-    }
-
-    /// Tells of a peer that spoke our protocol and is refused all the same: once, and then in sums.
-    fn objected(&self, connection: &Connection<Text>, problem: &str) {
-        let (peer, now) = (connection.peer_addr(), Instant::now());
-        let address = peer.internet().map_or(IpAddr::from([0; 4]), |address| address.ip());
-        let mut book = self.book.borrow_mut();
-        book.strangers.leave(connection.id());
-        let told = book.strangers.refuse(address, problem, now);
-        drop(book);
-        if let Some(attempts) = told {
-            tracing::warn!(%peer, problem, attempts, "peer refused");
         }
     }
 
@@ -125,7 +114,7 @@ impl Desk {
                 close_with(connection, text.to_owned());
             }
             Reaction::Object(problem, line) => {
-                self.objected(connection, &problem);
+                self.refused(connection, &problem);
                 match line {
                     Some(line) => close_with(connection, line),
                     None => connection.close(CloseReason::Protocol { code: 1008, problem }),

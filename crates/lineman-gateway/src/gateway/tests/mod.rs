@@ -8,6 +8,7 @@ mod pairs;
 mod partitions;
 mod heirs;
 mod bounds;
+mod noise;
 mod fan_outs;
 mod shares;
 mod stalls;
@@ -45,7 +46,8 @@ pub(super) struct Fake {
     sent: RefCell<Vec<Bytes>>,
     ended: RefCell<Option<CloseReason>>,
     paused: Cell<bool>,
-    /// How many bytes wait to be sent.
+    /// How many bytes were sent, and how many of them wait.
+    accepted: Cell<u64>,
     queued: Cell<usize>,
     /// How many more messages it takes.
     room: Cell<usize>,
@@ -73,12 +75,17 @@ impl Outlet for Rc<Fake> {
         }
         let Some(room) = self.room.get().checked_sub(1) else { return Err(SendError::Full) };
         self.room.set(room);
+        self.accepted.set(self.accepted.get() + wire.len() as u64);
         self.sent.borrow_mut().push(wire.clone());
         Ok(())
     }
 
     fn queued_bytes(&self) -> usize {
         self.queued.get()
+    }
+
+    fn sent_bytes(&self) -> u64 {
+        self.accepted.get() - self.queued.get() as u64
     }
 
     fn acknowledgement(&self) -> Option<Acknowledgement> {
@@ -219,6 +226,7 @@ impl World {
             sent: RefCell::default(),
             ended: RefCell::default(),
             paused: Cell::new(false),
+            accepted: Cell::new(0),
             queued: Cell::new(0),
             room: Cell::new(usize::MAX),
             dead: Cell::default(),

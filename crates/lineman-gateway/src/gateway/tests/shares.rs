@@ -197,3 +197,20 @@ fn a_message_whose_packet_is_too_long_costs_its_client_and_not_the_link() {
     assert_eq!(business.heard(), [(Command::OnClose, 1)]);
     assert!(business.close_reason().is_none() && two.close_reason().is_none());
 }
+
+/// It does not say what it has handled, but what has not left for the kernel it has not.
+#[test]
+fn of_a_business_in_php_events_that_have_not_left_are_lost_with_it() {
+    let mut world = World::new();
+    let business = world.link("Bw:0", None);
+    let one = world.client();
+    (0..2).for_each(|_| world.say(&one, "hello"));
+    let length = business.sent.borrow().last().map_or(0, Bytes::len);
+    for waiting in 1..=4 {
+        // The first of them has left in part.
+        business.queued.set(waiting * length - 3);
+        world.say(&one, "hello");
+    }
+    world.lose(&business);
+    assert_eq!(world.gauge("lost_events"), 4);
+}
