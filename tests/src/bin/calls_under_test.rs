@@ -70,7 +70,8 @@ impl Call<'_> {
             "sendToCurrentClient" => self.hub.send_to_client(self.id, self.message(0)),
             "sendToUid" => self.hub.send_to_uids(&self.names(0), self.message(1)),
             "sendToGroup" if self.arguments[2].is_array() => {
-                self.hub.send_to_group_except(self.name(0), self.message(1), &self.clients(2)?)
+                let groups = self.names(0);
+                self.hub.send_to_groups_except(&groups, self.message(1), &self.clients(2)?)
             }
             "sendToGroup" => self.hub.send_to_groups(&self.names(0), self.message(1)),
             "closeClient" if self.arguments[1].is_null() => self.hub.close_client(self.client(0)?),
@@ -100,15 +101,9 @@ impl Call<'_> {
             "getAllClientIdCount" => hub.client_count().await?.value.into(),
             "getClientIdCountByGroup" => hub.client_count_in_group(name()).await?.value.into(),
             "getAllClientIdList" => hex(hub.client_ids().await?.value),
-            "getClientIdListByGroup" => {
-                let mut ids = Vec::new();
-                for group in self.names(0) {
-                    ids.extend(hub.client_ids_in_group(group).await?.value);
-                }
-                hex(ids)
-            }
+            "getClientIdListByGroup" => hex(hub.client_ids_in_groups(&self.names(0)).await?.value),
             "getAllUidList" => json!(hub.uids().await?.value),
-            "getUidListByGroup" => json!(hub.uids_in_group(name()).await?.value),
+            "getUidListByGroup" => json!(hub.uids_in_groups(&self.names(0)).await?.value),
             "getAllGroupIdList" => json!(hub.groups().await?.value),
             "getAllGroupUidList" => json!(hub.uids_by_group().await?.value),
             "getAllGroupClientIdList" => {

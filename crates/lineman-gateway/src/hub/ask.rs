@@ -176,7 +176,18 @@ impl Hub {
         &self,
         group: impl Display,
     ) -> Result<Answers<Vec<ClientId>>, HubError> {
-        self.select_ids(in_group(group)?).await
+        self.client_ids_in_groups(&[group]).await
+    }
+
+    /// Returns the clients that are in one of some groups, each once.
+    ///
+    /// # Errors
+    /// [`HubError::EmptyName`], or names that are too long.
+    pub async fn client_ids_in_groups(
+        &self,
+        groups: &[impl Display],
+    ) -> Result<Answers<Vec<ClientId>>, HubError> {
+        self.select_ids(in_groups(groups)?).await
     }
 
     /// Returns the clients of each group.
@@ -205,7 +216,18 @@ impl Hub {
         &self,
         group: impl Display,
     ) -> Result<Answers<BTreeSet<String>>, HubError> {
-        self.select_uids(in_group(group)?).await
+        self.uids_in_groups(&[group]).await
+    }
+
+    /// Returns the uids that have a client in one of some groups.
+    ///
+    /// # Errors
+    /// [`HubError::EmptyName`], or names that are too long.
+    pub async fn uids_in_groups(
+        &self,
+        groups: &[impl Display],
+    ) -> Result<Answers<BTreeSet<String>>, HubError> {
+        self.select_uids(in_groups(groups)?).await
     }
 
     /// Returns the uids of each group; a group whose clients have none is there, without any.
@@ -302,8 +324,8 @@ fn select(field: Field, conditions: Vec<Condition>) -> Query {
     Query::Select(Select { fields: vec![field], conditions })
 }
 
-fn in_group(group: impl Display) -> Result<Vec<Condition>, HubError> {
-    Ok(vec![Condition::Groups(vec![Name::Text(name(group)?)])])
+fn in_groups(groups: &[impl Display]) -> Result<Vec<Condition>, HubError> {
+    Ok(vec![Condition::Groups(names(groups)?)])
 }
 
 /// Returns an entry for each name, so that what no gateway knows is there as well.

@@ -107,12 +107,7 @@ impl Hub {
         message: impl IntoMessage,
         except: &[ClientId],
     ) -> Result {
-        let (groups, message) = (names(&[group])?, body(message)?);
-        let order = |exclude| {
-            let (groups, message) = (groups.clone(), message.clone());
-            Order::SendToGroup { groups, exclude, message }
-        };
-        Ok(self.cluster().publish(&order, except)?)
+        self.send_to_groups_except(&[group], message, except)
     }
 
     /// Sends a message to the clients of several groups; one that is in two of them gets it twice.
@@ -122,6 +117,24 @@ impl Hub {
     pub fn send_to_groups(&self, groups: &[impl Display], message: impl IntoMessage) -> Result {
         let (groups, message) = (names(groups)?, body(message)?);
         Ok(self.publish(&Order::SendToGroup { groups, exclude: Vec::new(), message })?)
+    }
+
+    /// Sends a message to the clients of several groups but these; one that is in two of them gets it twice.
+    ///
+    /// # Errors
+    /// As [`Hub::send_to_group`].
+    pub fn send_to_groups_except(
+        &self,
+        groups: &[impl Display],
+        message: impl IntoMessage,
+        except: &[ClientId],
+    ) -> Result {
+        let (groups, message) = (names(groups)?, body(message)?);
+        let order = |exclude| {
+            let (groups, message) = (groups.clone(), message.clone());
+            Order::SendToGroup { groups, exclude, message }
+        };
+        Ok(self.cluster().publish(&order, except)?)
     }
 }
 

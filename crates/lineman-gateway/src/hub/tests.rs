@@ -208,6 +208,12 @@ fn a_group_s_message_is_encoded_once_for_all_gateways() {
     assert_eq!(sent[0].as_ptr(), sent[2].as_ptr(), "shared, not copied");
     assert!(!hex(&sent[0]).contains(&hex(b"\"exclude\":{")));
     assert!(hex(&sent[1]).contains(&hex(b"\"exclude\":{\"9\":9}")));
+
+    let (hub, links) = linked(&[1, 2]);
+    hub.send_to_groups_except(&["a", "b"], &message, &[client(2, 9)]).unwrap();
+    let sent: Vec<_> = links.iter().map(|link| hex(&link.packets.borrow()[0])).collect();
+    assert!(sent.iter().all(|packet| packet.contains(&hex(b"{\"group\":[\"a\",\"b\"],"))));
+    assert!(sent[1].contains(&hex(b"\"exclude\":{\"9\":9}")));
 }
 
 #[test]

@@ -81,9 +81,16 @@ fn clients_are_counted_and_listed() {
     assert!(matches!(run(hub.client_ids_in_group("0")), Err(HubError::EmptyName)));
 
     let hub = asked([uids(&[2]), uids(&[3])], &[1, 2]);
-    let uids = all(hub.uids_in_group("room"));
-    assert_eq!(uids.into_iter().collect::<Vec<_>>(), ["u"]);
+    let found = all(hub.uids_in_group("room"));
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["u"]);
     assert!(matches!(run(hub.uids_in_group("")), Err(HubError::EmptyName)));
+
+    let hub = asked([uids(&[2]), uids(&[3])], &[1, 2]);
+    assert_eq!(all(hub.client_ids_in_groups(&["a", "b"])), [client(1, 2), client(2, 3)]);
+    assert!(matches!(run(hub.client_ids_in_groups(&["a", "0"])), Err(HubError::EmptyName)));
+    let hub = asked([uids(&[2]), uids(&[3])], &[1, 2]);
+    assert_eq!(all(hub.uids_in_groups(&["a", "b"])).len(), 1);
+    assert!(matches!(run(hub.uids_in_groups(&["", "a"])), Err(HubError::EmptyName)));
 }
 
 #[test]
