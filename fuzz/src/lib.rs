@@ -10,6 +10,7 @@ use std::{fmt::Debug, net::IpAddr};
 use bytes::{Buf, Bytes, BytesMut};
 use lineman_wire::{
     Protocol,
+    fastcgi::AnswerDecoder,
     forwarded::{forwarded, x_forwarded_for},
     framed::Framed,
     http_connect::HttpConnect,
@@ -31,7 +32,7 @@ const LIMIT: usize = 300;
 /// A target's name, which is also that of its file and of its folder of seeds, and its body.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 20] = [
+const TARGETS: [Target; 21] = [
     ("text", lines),
     ("framed", |data| protocol(|| Framed::with_max_size(LIMIT), data)),
     ("websocket_server", |data| websocket(Role::Server, data)),
@@ -52,6 +53,7 @@ const TARGETS: [Target; 20] = [
     ("forwarded", forwarded_lines),
     ("socks5", socks5_dialogue),
     ("http_connect", http_connect_dialogue),
+    ("fastcgi", fastcgi_answer),
 ];
 
 /// Returns the names of all targets.
@@ -467,6 +469,16 @@ fn socks5_dialogue(data: &[u8]) {
     let whole = play(data.len().max(1));
     assert!(whole.0.0.is_some() || whole.0.1 <= 262);
     assert_eq!(play(size), whole);
+}
+
+fn fastcgi_answer(data: &[u8]) {
+    let (size, data) = piece_size(data);
+    let play = |size| {
+        let mut decoder = AnswerDecoder::new(LIMIT);
+        let outcome = until(data, size, |input| decoder.decode(input)).0;
+        (outcome, decoder.log().into_owned())
+    };
+    assert_eq!(play(size), play(data.len().max(1)));
 }
 
 fn http_connect_dialogue(data: &[u8]) {

@@ -19,6 +19,7 @@ pub mod proxy_protocol;
 pub mod forwarded;
 pub mod socks5;
 pub mod http_connect;
+pub mod fastcgi;
 pub mod stats;
 pub mod ticket_keys;
 pub mod briefing;
