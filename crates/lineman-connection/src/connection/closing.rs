@@ -100,6 +100,7 @@ impl<D: Driver> Entry<D> {
         }
         self.begin_farewell();
         self.life.owe_close();
+        self.wake_for_end();
         self.end_pipes();
         self.touch();
         // A pause left the peer's bytes unread, its own farewell perhaps among them.
@@ -316,6 +317,7 @@ impl<D: Driver> Entry<D> {
         self.weigh();
         self.end_pipes();
         self.life.owe_close();
+        self.wake_for_end();
         self.report_close();
         // The table counts the connection no more: what its handler is at counts instead.
         if self.inflow.is_held(Hold::Busy) {
@@ -333,6 +335,14 @@ impl<D: Driver> Entry<D> {
         }
         if !self.awaits_to_tell() && self.life.take_close_due() {
             self.tell_close();
+        }
+    }
+
+    /// What waits for the end looks again.
+    pub(super) fn wake_for_end(&self) {
+        let waker = self.extra.borrow_mut().as_mut().and_then(|extra| extra.awaits_end.take());
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -51,6 +52,8 @@ pub(super) struct Extra<D: Driver> {
     pub(super) peer: Option<Address>,
     /// Why it ends: the first reason given.
     pub(super) reason: Option<CloseReason>,
+    /// What waits for the end of the connection.
+    pub(super) awaits_end: Option<Waker>,
     /// What a handler is at behind the end of the connection.
     pub(super) last_work: Option<AtHand>,
     /// The connection that messages go to instead of to the handler.
@@ -71,6 +74,7 @@ impl<D: Driver> Default for Extra<D> {
             kept: Kept::default(),
             peer: None,
             reason: None,
+            awaits_end: None,
             last_work: None,
             forward: None,
             session: None,

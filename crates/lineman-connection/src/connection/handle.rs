@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -317,6 +318,21 @@ impl<D: Driver> Connection<D> {
     pub fn acknowledgement(&self) -> Option<Acknowledgement> {
         let transport = self.entry.transport.borrow();
         crate::os::acknowledgement(transport.as_ref()?.stream()).ok()
+    }
+
+    /// Resolves when its end has begun, or its peer has: for a handler that decides about a handshake and waits,
+    /// as no event comes meanwhile. One waits at a time. A peer that may half-close, or has sent more, is not gone.
+    #[doc(hidden)]
+    pub fn ended(&self) -> impl Future<Output = ()> + use<D> {
+        let entry = Rc::clone(&self.entry);
+        std::future::poll_fn(move |context| {
+            let is_gone = entry.inflow.has_ended() && entry.inflow.unread_len() == 0;
+            if !entry.life.state().is_before_the_end() || is_gone && !D::HALF_CLOSES {
+                return Poll::Ready(());
+            }
+            entry.extra(|extra| extra.awaits_end = Some(context.waker().clone()));
+            Poll::Pending
+        })
     }
 
     pub(super) fn count_handler_error(&self) {

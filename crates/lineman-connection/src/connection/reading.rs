@@ -321,6 +321,9 @@ impl<D: Driver> Entry<D> {
             return;
         }
         self.weigh_incoming();
+        if self.inflow.has_ended() {
+            self.wake_for_end();
+        }
         if self.inflow.may_change(self.life.state()) && self.change() {
             return;
         }
