@@ -14,6 +14,7 @@ mod business;
 mod rounds;
 mod discovery;
 mod check;
+mod entrance;
 mod gateway;
 mod register;
 mod secret;
@@ -25,6 +26,7 @@ mod reach;
 
 pub use business::Business;
 pub use client::Client;
+pub use entrance::{Allow, ConnectHook, HookFailure};
 pub use error::HubError;
 pub use events::Events;
 pub use gateway::{Gateway, MessageType, Prefer, Router, SlowClient};

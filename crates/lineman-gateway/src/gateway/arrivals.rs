@@ -12,10 +12,11 @@ use super::identity::Departed;
 use super::links::Link;
 use super::outlet::Outlet;
 use super::share::{is_too_long, tell};
+use crate::entrance::Binding;
 
 impl<C: Outlet> Core<C> {
     /// A client is there: a business hears `ON_CONNECT`, and `ON_WEBSOCKET_CONNECT` behind it.
-    pub(super) fn client_came(&mut self, connection: C, handshake: Bytes) {
+    pub(super) fn client_came(&mut self, connection: C, handshake: Bytes, binding: &Binding) {
         let number = connection.id();
         let (held, links, disputes) = (&self.held, &self.links, &self.disputes);
         // An id may not be used again before some business has heard of its client's end.
@@ -29,6 +30,8 @@ impl<C: Outlet> Core<C> {
             client.route = route;
         }
         self.client_rounds.insert(id);
+        // Before a business hears of it: the packet has the session, and names are told first.
+        self.clients.apply(id, binding);
         self.held.keep_handshake(id, handshake);
         self.assign(id);
     }

@@ -16,6 +16,7 @@ use super::index::{Index, Membership};
 use super::links::LinkId;
 use super::roll::SharedRoll;
 use super::share::ClientShare;
+use crate::entrance::Binding;
 
 /// A client. Everything about it is plain data but the connection itself.
 #[derive(Debug)]
@@ -143,6 +144,19 @@ impl<C> ConnectedClients<C> {
         let ranges = self.counter.behind(after).into_iter().filter(|range| !range.is_empty());
         let ids = ranges.flat_map(|range| self.by_id.range(range)).map(|(&id, _)| id);
         ids.map(|id| (self.counter.place(id), id))
+    }
+
+    /// Sets what was bound to a client before it came.
+    pub(super) fn apply(&mut self, id: u32, binding: &Binding) {
+        if let Some(client) = self.get_mut(id) {
+            client.session.clone_from(&binding.session);
+        }
+        if let Some(uid) = &binding.uid {
+            self.bind(id, uid);
+        }
+        for group in &binding.groups {
+            self.join(id, group);
+        }
     }
 
     /// Binds a uid in place of the one the client has; unknown clients are ignored. One that has it is the last

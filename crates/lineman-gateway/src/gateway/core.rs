@@ -26,6 +26,7 @@ use super::links::{LinkId, LinkOutlet, Links};
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
 use super::{MessageType, Prefer, Router, SlowClient};
+use crate::entrance::Binding;
 use crate::losses::LinkLosses;
 use crate::reach::ReachLimits;
 use crate::recurrence::Recurrence;
@@ -64,8 +65,9 @@ pub(super) struct Policy<F> {
 
 /// Something that happened. `C` is a client's connection.
 pub(super) enum Input<C> {
-    /// A client is there, with the body of its handshake's packet; empty if there is no handshake.
-    ClientCame(C, Bytes),
+    /// A client is there, with the body of its handshake's packet, empty if there is no handshake, and with what is
+    /// bound to it already.
+    ClientCame(C, Bytes, Binding),
     /// A client, by the number of its connection, sent a message.
     ClientSaid(u64, Body),
     /// A client's connection has ended.
@@ -202,7 +204,9 @@ impl<C: Outlet> Core<C> {
     pub(super) fn handle(&mut self, input: Input<C>, now: Instant) {
         self.now = now;
         match input {
-            Input::ClientCame(connection, handshake) => self.client_came(connection, handshake),
+            Input::ClientCame(connection, handshake, binding) => {
+                self.client_came(connection, handshake, &binding);
+            }
             Input::ClientSaid(connection, message) => self.client_said(connection, message),
             Input::ClientWent(connection) => self.client_went(connection),
             Input::PeerCame(outlet) => self.peer_came(outlet),

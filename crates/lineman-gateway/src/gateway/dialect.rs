@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use lineman::BoxError;
 use lineman::connection::{Connection, Driver, SendError, WebSocket};
-use lineman::websocket::Prepared;
+use lineman::websocket::{Accept, Prepared};
 use lineman_wire::framed::Framed;
 use lineman_wire::link::{Body, Codec, RequestHead};
 use lineman_wire::php;
@@ -33,6 +33,21 @@ pub trait ClientDialect: Dialect {
 
     /// A message as it goes into a packet.
     fn body(message: Self::Inbound) -> Body;
+
+    /// The request of a handshake, if there is one.
+    fn request(opening: &Self::Opening) -> Option<&Request> {
+        let _ = opening;
+        None
+    }
+
+    /// Adds header lines to the answer that opens the connection.
+    fn add_headers(
+        connection: &Connection<Self>,
+        headers: Vec<(String, String)>,
+    ) -> lineman::Result {
+        let _ = (connection, headers);
+        Ok(())
+    }
 
     /// The body of `ON_WEBSOCKET_CONNECT`, if there is a handshake.
     fn handshake(opening: &Self::Opening, remote: SocketAddr, server_port: u16) -> Bytes;
@@ -86,6 +101,21 @@ impl ClientDialect for WebSocket {
 
     fn body(message: Message) -> Body {
         Body::from(message)
+    }
+
+    fn request(request: &Request) -> Option<&Request> {
+        Some(request)
+    }
+
+    fn add_headers(
+        connection: &Connection<Self>,
+        headers: Vec<(String, String)>,
+    ) -> lineman::Result {
+        if headers.is_empty() {
+            return Ok(());
+        }
+        let add = |accept: Accept, (name, value)| accept.header(name, value);
+        connection.accept_with(headers.into_iter().fold(Accept::new(), add))
     }
 
     fn handshake(request: &Request, remote: SocketAddr, server_port: u16) -> Bytes {

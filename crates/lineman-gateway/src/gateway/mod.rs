@@ -58,6 +58,7 @@ use stalls::StallLimits;
 
 pub use router::{Prefer, Router};
 
+use crate::entrance::{Allow, ConnectHook, EntranceSettings};
 use crate::reach::LINK_QUEUE;
 use crate::strangers::STRANGERS;
 
@@ -110,6 +111,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     link_timeout: Option<Duration>,
     link_queue: usize,
     strangers: usize,
+    entrance: EntranceSettings,
     /// Makes the HTTP service, in the process that serves it.
     http: Option<Box<dyn FnOnce() -> io::Result<Http>>>,
 }
@@ -198,6 +200,13 @@ impl Gateway {
         self
     }
 
+    /// Asks a program about each client before it is accepted. Default: none.
+    #[must_use]
+    pub fn connect_hook(mut self, hook: ConnectHook) -> Self {
+        self.entrance.hook = Some(hook);
+        self
+    }
+
     /// Serves requests on the same port that are no upgrade: the page that opens the WebSocket.
     ///
     /// The service runs on a thread of its own in each process, so that no code of it can cost a client:
@@ -215,6 +224,13 @@ impl<P: Driver> Gateway<P> {
     lineman::count_settings!();
     lineman::listening_settings!();
     lineman::client_settings!();
+
+    /// Sets which clients may connect; others are refused, and counted as `refused_clients`. Default: all.
+    #[must_use]
+    pub fn allow(mut self, allow: Allow) -> Self {
+        self.entrance.allow = allow;
+        self
+    }
 
     /// Sets how long a client may be silent before it is pinged; zero for never. Default zero.
     #[must_use]
@@ -292,6 +308,7 @@ impl<P: ClientDialect> Gateway<P> {
             link_timeout: None,
             link_queue: LINK_QUEUE,
             strangers: STRANGERS,
+            entrance: EntranceSettings::default(),
             http: None,
         }
     }

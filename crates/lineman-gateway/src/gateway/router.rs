@@ -36,8 +36,9 @@ pub enum Router {
     /// By a parameter of the query that the WebSocket was opened with: `?room=7` for `"room"`. A client without it,
     /// or with an empty one, goes as by [`Router::LeastBusy`].
     HashOfQuery(String),
-    /// By the uid that the client has when it is given to a business. A new client has none as a rule, and goes as by
-    /// [`Router::LeastBusy`]: what it is bound to later does not move it. So this brings the clients of one uid
+    /// By the uid that the client has when it is given to a business. A new client has one only if a connect hook
+    /// binds it ([`Gateway::connect_hook`](crate::Gateway::connect_hook)), and goes as by [`Router::LeastBusy`]
+    /// otherwise: what it is bound to later does not move it. So this brings the clients of one uid
     /// together as businesses leave; for one that is known at once put it into the query
     /// ([`Router::HashOfQuery`]).
     HashOfUid,

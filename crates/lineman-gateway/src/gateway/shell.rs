@@ -1,21 +1,26 @@
-//! Between the table and the logic: events become inputs, handled one after the other.
+//! Between the table and the logic: events become inputs, handled one after the other. A new client waits at the
+//! entrance before.
 //!
 //! A send can fill a queue and an abort ends a connection while the logic is at work; what such an
 //! event says waits in the inbox until the input at hand is done.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::{Either, select};
 use lineman::Table;
-use lineman::connection::{Connection, Event, Handler, Turn};
+use lineman::connection::{CloseReason, Connection, Event, Handler, Turn};
 use lineman_wire::link::Codec;
 use tokio::time::Instant;
 
 use super::core::{Core, Input};
 use super::dialect::ClientDialect;
 use super::outlet::Outlet;
+use crate::entrance::{Binding, Entrance, Question};
 
 /// The logic of a gateway process, and what waits for it.
 pub(super) struct Shell<C: Outlet> {
@@ -92,19 +97,68 @@ impl<C: Outlet> Shell<C> {
 }
 
 /// Hears the clients.
-pub(super) struct ClientDoor<D: ClientDialect>(pub(super) Rc<Shell<Connection<D>>>);
+pub(super) struct ClientDoor<D: ClientDialect> {
+    pub(super) shell: Rc<Shell<Connection<D>>>,
+    pub(super) entrance: Rc<Entrance>,
+}
+
+impl<D: ClientDialect> ClientDoor<D> {
+    /// A client asks to open: it is let in, refused, or waits for the hook.
+    fn open(&self, connection: &Connection<D>, opening: &D::Opening) -> Turn {
+        let (peer, server_port) = (connection.peer_addr(), self.shell.clients_port());
+        let request = D::request(opening);
+        if let Err(refusal) = self.entrance.check(&peer, request) {
+            return Turn::Done(Err(refusal));
+        }
+        let handshake = D::handshake(opening, connection.peer(), server_port);
+        if let Some(request) = request.filter(|_| self.entrance.has_hook()) {
+            let scheme = if connection.tls().is_some() { "wss" } else { "ws" };
+            let question = Question { peer, scheme, server_port, request: request.clone() };
+            self.ask(connection.clone(), question, handshake);
+            return Turn::Busy;
+        }
+        self.shell.submit(Input::ClientCame(connection.clone(), handshake, Binding::default()));
+        Turn::Done(Ok(()))
+    }
+
+    /// Asks the hook about a client. The end of the connection, however it comes, ends the wait: the process stops,
+    /// the handshake's time is up, the client leaves. No business has heard of it then.
+    fn ask(&self, connection: Connection<D>, question: Question, handshake: Bytes) {
+        let (shell, entrance) = (Rc::clone(&self.shell), Rc::clone(&self.entrance));
+        tokio::task::spawn_local(async move {
+            let add_headers = |headers| D::add_headers(&connection, headers);
+            let asked = pin!(entrance.ask(&question, add_headers));
+            match select(pin!(connection.ended()), asked).await {
+                Either::Right((Ok(binding), _)) => {
+                    shell.submit(Input::ClientCame(connection.clone(), handshake, binding));
+                    connection.finished(Ok(()));
+                }
+                Either::Right((Err(refusal), _)) => connection.finished(Err(refusal)),
+                Either::Left(((), asked)) => {
+                    let reason = String::new();
+                    connection.close(CloseReason::Peer { code: None, reason });
+                    connection.finished(Ok(()));
+                    // The hook works on it, so that its place stays taken.
+                    drop(asked.await);
+                }
+            }
+        });
+    }
+}
 
 impl<D: ClientDialect> Handler<D> for ClientDoor<D> {
     fn on_event(&self, connection: &Connection<D>, event: Event<D>) -> Turn {
         let input = match event {
             // Without a handshake a client is there when it has connected, with one when it has
             // asked to open: of half-open connections no business hears.
-            Event::Connect => Input::ClientCame(connection.clone(), bytes::Bytes::new()),
-            Event::Open(opening) => {
-                let port = self.0.clients_port();
-                let handshake = D::handshake(&opening, connection.peer(), port);
-                Input::ClientCame(connection.clone(), handshake)
+            Event::Connect => {
+                if self.entrance.check(&connection.peer_addr(), None).is_err() {
+                    connection.close(CloseReason::Refused(403));
+                    return Turn::Done(Ok(()));
+                }
+                Input::ClientCame(connection.clone(), Bytes::new(), Binding::default())
             }
+            Event::Open(opening) => return self.open(connection, &opening),
             Event::Opened => return Turn::Done(Ok(())),
             Event::Message(message) => Input::ClientSaid(connection.id(), D::body(message)),
             Event::Close(reason) => {
@@ -112,7 +166,7 @@ impl<D: ClientDialect> Handler<D> for ClientDoor<D> {
                 Input::ClientWent(connection.id())
             }
         };
-        self.0.submit(input);
+        self.shell.submit(input);
         Turn::Done(Ok(()))
     }
 }

@@ -25,6 +25,7 @@ use super::shell::{ClientDoor, LinkDoor, Shell};
 use super::stalls::StallLimits;
 use crate::check;
 use crate::discovery::{Announcement, Discovery};
+use crate::entrance::{Arrival, Entrance};
 use crate::reach::ReachLimits;
 use crate::rounds::part_of;
 use crate::secret;
@@ -56,6 +57,7 @@ impl<P: ClientDialect> Service for Gateway<P> {
 
     fn check(&self) -> Result {
         self.listening.front.check()?;
+        self.check_entrance()?;
         self.inner.announced().map_err(|problem| self.wrong(&problem))?;
         let last = self.processes.count().saturating_sub(1);
         self.inner.announced_port(last, 0).map_err(|problem| self.wrong(&problem))?;
@@ -79,6 +81,7 @@ impl<P: ClientDialect> Service for Gateway<P> {
 impl<P: ClientDialect> Gateway<P> {
     async fn begin(self, context: Context) -> Result<RunningGateway<P>> {
         let slot = context.slot();
+        let entrance = self.entrance()?;
         let [clients, links] = <[_; 2]>::try_from(context.listeners)
             .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
         let identity = self.identity(&clients, &links, slot.index).await?;
@@ -125,9 +128,8 @@ impl<P: ClientDialect> Gateway<P> {
         let open = secret.is_empty();
         let make = move || if open { Codec::new() } else { Codec::until_login(LOGIN_BYTES) };
         context.table.listen(links, Serve::links(make, door).limits(limits))?;
-        let door = Rc::new(ClientDoor(Rc::clone(&shell)));
-        let http = self.http.map(|make| make()).transpose()?;
-        let http = http.map(|http| self.listening.bound(http));
+        let door = Rc::new(ClientDoor { shell: Rc::clone(&shell), entrance: Rc::clone(&entrance) });
+        let http = self.http.map(|make| make()).transpose()?.map(|http| self.listening.bound(http));
         let serve = Serve::peers(self.make, door).front(self.listening.front).http(http);
         context.table.listen(clients, serve)?;
 
@@ -142,8 +144,9 @@ impl<P: ClientDialect> Gateway<P> {
         Ok(RunningGateway {
             no_business_limit: self.no_business_limit,
             missing: missing(&self.pinned),
-            timers: timers.collect(),
+            timers: timers.chain([Entrance::telling(&entrance, SWEEP)]).collect(),
             shell,
+            entrance,
             table: context.table,
             hooks,
             discovery,
@@ -170,6 +173,18 @@ impl<P: ClientDialect> Gateway<P> {
         let clients_port = clients.port().unwrap_or(0);
         let epoch = format!("{:016x}", getrandom::u64()?);
         Ok(GatewayIdentity { lan_ip, links_port, clients_port, epoch })
+    }
+
+    fn entrance(&self) -> Result<Rc<Entrance>> {
+        self.check_entrance()?;
+        let entrance = Entrance::new(self.entrance.clone());
+        Ok(Rc::new(entrance.map_err(|error| self.wrong(&format!("connect hook: {error}")))?))
+    }
+
+    fn check_entrance(&self) -> Result {
+        let arrival = if P::HANDSHAKE { Arrival::WithRequest } else { Arrival::Silent };
+        let problem = self.entrance.problem(arrival, self.listening.front.limits.handshake_time);
+        problem.map_or(Ok(()), |problem| Err(self.wrong(&problem).into()))
     }
 
     fn secret(&self) -> Result<Secret> {
@@ -230,6 +245,7 @@ struct RunningGateway<P: ClientDialect> {
     /// What is said to be missing while no business gets clients.
     missing: String,
     shell: Rc<Shell<Connection<P>>>,
+    entrance: Rc<Entrance>,
     table: Table,
     timers: Vec<Timer>,
     hooks: ProcessHooks,
@@ -263,6 +279,7 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
 
     fn gauges(&self) -> BTreeMap<&'static str, u64> {
         let mut gauges = self.shell.gauges();
+        gauges.append(&mut self.entrance.gauges());
         gauges.insert("registers", self.discovery.connected() as u64);
         gauges
     }

@@ -40,7 +40,7 @@ pub use error::Error;
 pub use frame::{Extensions, Role};
 pub use handshake::{
     Accepted, ClientHandshake, HandshakeError, HandshakeLimits, Opened, Request, RequestParser,
-    Response, ResponseParser, ServerHandshake, Version, accept,
+    Response, ResponseParser, ServerHandshake, Version, accept, is_token,
 };
 pub use leniency::{Concession, ConcessionError, Leniency};
 pub use message::{Message, Utf8Bytes};

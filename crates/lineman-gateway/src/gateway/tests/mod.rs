@@ -37,6 +37,7 @@ use super::ids::Counter;
 use super::outlet::Outlet;
 use super::stalls::StallLimits;
 use super::{MessageType, Prefer, Router, SlowClient};
+use crate::entrance::Binding;
 use crate::reach::ReachLimits;
 
 /// A connection without a socket.
@@ -238,7 +239,14 @@ impl World {
     pub(super) fn client_from(&mut self, peer: SocketAddr, handshake: Bytes) -> Rc<Fake> {
         let client = self.fake(peer);
         self.clients.push(Rc::clone(&client));
-        self.submit(Input::ClientCame(Rc::clone(&client), handshake));
+        self.submit(Input::ClientCame(Rc::clone(&client), handshake, Binding::default()));
+        client
+    }
+
+    pub(super) fn bound_client(&mut self, binding: Binding) -> Rc<Fake> {
+        let client = self.fake(([127, 0, 0, 1], 4000).into());
+        self.clients.push(Rc::clone(&client));
+        self.submit(Input::ClientCame(Rc::clone(&client), Bytes::new(), binding));
         client
     }
 

@@ -68,6 +68,30 @@ fn bind(id: u32, uid: &str) -> Order {
     Order::BindUid { connection_id: id, uid: Bytes::from(uid.to_owned()) }
 }
 
+/// A connect hook binds before.
+#[test]
+fn a_client_that_comes_with_names_is_told_of_behind_them() {
+    let mut world = World::new();
+    let link = world.link("a:0", Some(3));
+    drop(link.heard());
+    let binding = Binding {
+        uid: Some(Bytes::from_static(b"42")),
+        groups: ["room", "room", "hall"].map(Bytes::from).to_vec(),
+        session: Bytes::from_static(b"a:0:{}"),
+    };
+    let client = world.bound_client(binding);
+    let told = link.packets();
+    let commands: Vec<_> = told.iter().map(|packet| packet.command).collect();
+    assert_eq!(commands, [Command::HeldNames, Command::OnConnect]);
+    assert_eq!(told[1].ext, "a:0:{}");
+    assert_eq!(entries(told[0].clone()).expect("entries").changes().count(), 3);
+    assert_eq!(["uids", "groups"].map(|gauge| world.gauge(gauge)), [1, 2]);
+    world.leave(&client);
+    let [names, closed] = &link.packets()[..] else { panic!("two packets") };
+    assert_eq!(entries(names.clone()).expect("entries").changes().count(), 3);
+    assert_eq!((closed.command, &closed.ext[..]), (Command::OnClose, &b"a:0:{}"[..]));
+}
+
 #[test]
 fn a_turn_s_names_are_told_at_its_end_to_those_that_understand() {
     let mut world = World::new();

@@ -193,8 +193,8 @@ fn place_in(head: &Bytes, part: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-/// Returns whether `name` may name a header line (RFC 9110, 5.6.2).
-pub(super) fn is_token(name: &str) -> bool {
+/// Returns whether `name` may name a header line, a cookie or a subprotocol (RFC 9110, 5.6.2).
+pub fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name
             .bytes()

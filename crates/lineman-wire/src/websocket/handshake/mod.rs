@@ -18,6 +18,7 @@ pub use accept::{Accepted, ServerHandshake, accept};
 pub use client::{ClientHandshake, Opened, Response, ResponseParser};
 pub use error::HandshakeError;
 pub(crate) use extensions::Extension;
+pub use head::is_token;
 pub use request::{Request, RequestParser, Version};
 
 /// How large the head of a request or a response may be.
