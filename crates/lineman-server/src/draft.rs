@@ -1,14 +1,15 @@
 //! What a program and its services are made of while their settings are applied, one after the other.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lineman::connection::{Limits, Others, Proxies};
 use lineman::prelude::{Framed, Raw};
 use lineman::service::{Keepalive, SocketOptions};
 use lineman::tls::{ClientCertificates, Tls};
-use lineman::websocket::Deflate;
+use lineman::websocket::{Deflate, Leniency};
 use lineman::{App, HttpLimits, Networks, Watchdog};
-use lineman_gateway::{Gateway, Register};
+use lineman_gateway::{Allow, ConnectHook, Gateway, HookFailure, Register};
 use lineman_wire::text::ByteLines;
 
 use crate::pages;
@@ -29,6 +30,9 @@ pub(crate) struct Draft {
     pub(crate) compression: bool,
     pub(crate) deflate: Deflate,
     pub(crate) pages: Option<pages::Pages>,
+    pub(crate) allow: Allow,
+    pub(crate) hook: HookDraft,
+    pub(crate) leniency: Leniency,
 }
 
 /// A service of any kind.
@@ -60,10 +64,23 @@ pub(crate) struct ProxiesDraft {
     pub(crate) others: Others,
 }
 
+/// What a connect hook is made of.
+#[derive(Debug, Default)]
+pub(crate) struct HookDraft {
+    pub(crate) url: String,
+    pub(crate) fastcgi: String,
+    pub(crate) script: String,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) questions: Option<usize>,
+    pub(crate) failure: HookFailure,
+    pub(crate) passed: Option<Vec<String>>,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
 /// What becomes of a process whose loop stands still.
 #[derive(Debug, Default)]
 pub(crate) struct WatchdogDraft {
-    pub(crate) limit: Option<std::time::Duration>,
+    pub(crate) limit: Option<Duration>,
     pub(crate) restart: bool,
 }
 
@@ -166,7 +183,7 @@ impl Draft {
     pub(crate) fn into_app(self) -> App {
         let app = self.app.unwrap_or_default();
         let WatchdogDraft { limit, restart } = self.watchdog;
-        let limit = limit.unwrap_or(std::time::Duration::from_secs(5));
+        let limit = limit.unwrap_or(Duration::from_secs(5));
         let watchdog = match restart {
             _ if limit.is_zero() => Watchdog::off(),
             true => Watchdog::restart(limit),
@@ -185,7 +202,11 @@ impl Draft {
         if let Some(pages) = self.pages.take() {
             on_websocket!(self, gateway => pages.serve(gateway));
         }
-        on_gateway!(self, gateway => gateway.http_limits(self.http));
+        if let Some(hook) = self.hook.finish() {
+            on_websocket!(self, gateway => gateway.connect_hook(hook));
+        }
+        on_websocket!(self, gateway => gateway.leniency(self.leniency));
+        on_gateway!(self, gateway => gateway.http_limits(self.http).allow(self.allow));
         if let Some(tls) = tls {
             on_gateway!(self, gateway => gateway.tls(tls));
         }
@@ -216,6 +237,22 @@ impl TlsDraft {
             _ => ClientCertificates::None,
         });
         Some(if self.alpn.is_empty() { tls } else { tls.alpn(self.alpn) })
+    }
+}
+
+impl HookDraft {
+    /// Returns the hook; none if nothing says what is asked.
+    pub(crate) fn finish(self) -> Option<ConnectHook> {
+        let hook = match (&*self.url, &*self.fastcgi) {
+            ("", "") => return None,
+            ("", address) => ConnectHook::fastcgi(address, self.script),
+            (url, _) => ConnectHook::http(url),
+        };
+        let hook = hook.on_failure(self.failure);
+        let hook = self.timeout.into_iter().fold(hook, ConnectHook::timeout);
+        let hook = self.questions.into_iter().fold(hook, ConnectHook::questions);
+        let hook = self.passed.into_iter().fold(hook, ConnectHook::pass_headers);
+        Some(self.headers.into_iter().fold(hook, |hook, (name, value)| hook.header(name, value)))
     }
 }
 

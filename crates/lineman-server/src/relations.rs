@@ -19,6 +19,9 @@ const RELATIONS: &[Relation] = &[
     one_kind_of_pages,
     one_kind_of_count,
     of_websockets_alone,
+    one_kind_of_hook,
+    a_hook_asks_something,
+    fastcgi_needs_a_script,
 ];
 
 /// Returns what is wrong with the sections together.
@@ -164,6 +167,11 @@ fn of_websockets_alone(section: &SectionValues) -> Option<(&'static str, String)
         "origins",
         "headers",
         "compression.",
+        "allow.paths",
+        "allow.headers",
+        "allow.cookies",
+        "connect_hook.",
+        "lenient.",
         "pages.",
         "http.",
         "limits.handshake_headers",
@@ -173,6 +181,27 @@ fn of_websockets_alone(section: &SectionValues) -> Option<(&'static str, String)
     ];
     let key = of_websockets.into_iter().find_map(|before| first_of(section, before))?;
     Some((key, format!("only a websocket:// listener has it, and this one is {scheme}://")))
+}
+
+fn one_kind_of_hook(section: &SectionValues) -> Option<(&'static str, String)> {
+    let both = has(section, "connect_hook.url") && has(section, "connect_hook.fastcgi");
+    both.then(|| {
+        ("connect_hook.fastcgi", "it is there beside connect_hook.url: choose one".to_owned())
+    })
+}
+
+fn a_hook_asks_something(section: &SectionValues) -> Option<(&'static str, String)> {
+    let key = first_of(section, "connect_hook.")?;
+    let asks = has(section, "connect_hook.url") || has(section, "connect_hook.fastcgi");
+    (!asks).then(|| {
+        (key, "it needs connect_hook.url or connect_hook.fastcgi: what is asked?".to_owned())
+    })
+}
+
+fn fastcgi_needs_a_script(section: &SectionValues) -> Option<(&'static str, String)> {
+    let key = "connect_hook.fastcgi";
+    (has(section, key) && !has(section, "connect_hook.script"))
+        .then(|| (key, "it needs connect_hook.script: what does php-fpm run?".to_owned()))
 }
 
 impl SectionValues {

@@ -28,6 +28,7 @@ mod service;
 mod register;
 mod gateway;
 mod clients;
+mod entrance;
 mod limits;
 mod sockets;
 
@@ -121,6 +122,9 @@ impl SectionKind {
                 gateway::LINKS,
                 gateway::GATEWAY,
                 clients::WEBSOCKET,
+                entrance::ALLOW,
+                entrance::HOOK,
+                entrance::LENIENT,
                 clients::TLS,
                 clients::PAGES,
                 limits::CLIENTS,
@@ -206,6 +210,11 @@ mod tests {
         assert_eq!(format!("{:?}", draft.http), format!("{:?}", plain.http));
         assert_eq!(draft.socket, plain.socket);
         assert_eq!(draft.deflate, plain.deflate);
+        let of_http = |mut draft: Draft| {
+            draft.hook.url = "http://127.0.0.1/".to_owned();
+            draft.hook.finish().expect("a hook")
+        };
+        assert_eq!(of_http(draft), of_http(plain));
     }
 
     #[test]
