@@ -4,10 +4,10 @@
 //!
 //! | what fails | a client of a business in PHP | one of a business in Rust |
 //! |---|---|---|
-//! | business killed | stays, is served by the next one; what was under way is lost | the same, counted |
-//! | business reloaded | stays; what its old process had not read is lost | nothing is lost |
+//! | business killed | stays, is served by another one, or the next | the same |
+//! | business reloaded | stays, is served by its successor | nothing is lost while clients talk |
 //! | business stopped | stays, and what it says waits for the next one | the same |
-//! | gateway killed | is cut off, and the business is not told | is cut off, `on_close` runs |
+//! | gateway killed | is cut off | is cut off, and `on_close` runs |
 //! | register killed | nothing | nothing |
 //! | a wrong key | refused without a word; the client gets 1013 | |
 //! | a message too long for a packet | 1009, and the others go on | the same |
@@ -17,6 +17,7 @@
 //! Skipped where there is no PHP.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{SinkExt, StreamExt};
@@ -90,7 +91,13 @@ impl Stage {
         Ok(program
             .env("CALLS_REGISTER", self.at_register.address())
             .env("CALLS_SECRET", KEY)
+            .env("CALLS_EVENTS", self.events())
             .env("CALLS_ECHO", "1"))
+    }
+
+    /// Returns the file in which the business in Rust writes its events down.
+    fn events(&self) -> PathBuf {
+        self.register.program.folder().join("events")
     }
 
     async fn linked(&self, businesses: usize) -> Result<()> {
@@ -319,6 +326,10 @@ async fn the_register_is_killed(stage: &mut Stage) -> Result<()> {
 /// Clients of a gateway that is killed are cut off; others are served by its successor.
 async fn the_gateway_is_killed(stage: &mut Stage) -> Result<()> {
     let mut clients = stage.clients().await?;
+    let mut ids = Vec::new();
+    for client in &mut clients {
+        ids.push(id(client).await?);
+    }
     let old = stage.gateway.program.kill("gateway/0").await?;
     for client in &mut clients {
         let ended = client.ended().await?;
@@ -326,6 +337,13 @@ async fn the_gateway_is_killed(stage: &mut Stage) -> Result<()> {
     }
     stage.gateway.program.replaced("gateway/0", &old).await?;
     stage.linked(1 + usize::from(stage.kind == Kind::Both)).await?;
+    if let (Kind::Rust, Some(rust)) = (stage.kind, &stage.rust) {
+        let told = |_: &Status| {
+            let events = std::fs::read_to_string(stage.events()).unwrap_or_default();
+            ids.iter().all(|id| events.lines().any(|line| line.starts_with(&format!("close {id}"))))
+        };
+        rust.until("the end of each client to be told", told).await?;
+    }
     stage.clients().await.map(drop)
 }
 
