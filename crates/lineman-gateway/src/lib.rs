@@ -18,6 +18,7 @@ mod entrance;
 mod gateway;
 mod register;
 mod secret;
+mod cluster_settings;
 mod recurrence;
 mod outage;
 mod losses;
@@ -26,6 +27,7 @@ mod reach;
 
 pub use business::Business;
 pub use client::Client;
+pub use cluster_settings::ClusterSettings;
 pub use entrance::{Allow, ConnectHook, HookFailure};
 pub use error::HubError;
 pub use events::Events;

@@ -27,25 +27,24 @@ mod settings;
 use std::time::Duration;
 
 use lineman::prelude::*;
-use lineman_gateway::{Business, Gateway, Register};
+use lineman_gateway::{Business, ClusterSettings, Gateway, Register};
 
 use settings::Settings;
 
 fn main() -> Result {
     let settings = Settings::from_environment()?;
+    let cluster = ClusterSettings::new().cluster(&settings.cluster).secret_key(&settings.secret);
+    let cluster = settings.registers.iter().fold(cluster, ClusterSettings::register);
     let mut app = App::new();
     if let Some(listen) = &settings.register_listen {
-        app = app.service(
-            Register::listen(listen).secret_key(&settings.secret).cluster(&settings.cluster),
-        );
+        app = app.service(Register::listen(listen).cluster_settings(&cluster));
     }
     if let Some(count) = settings.gateways {
-        app = app.service(gateway(&settings, count));
+        app = app.service(gateway(&settings, count).cluster_settings(&cluster));
     }
     if let Some(count) = settings.businesses {
         let business = Business::new(chat::Chat).name("chat-business").count(count);
-        let business = business.secret_key(&settings.secret).cluster(&settings.cluster);
-        app = app.service(settings.registers.iter().fold(business, Business::register));
+        app = app.service(business.cluster_settings(&cluster));
     }
     app.run()
 }
@@ -55,15 +54,12 @@ fn gateway(settings: &Settings, count: usize) -> Gateway {
         .name("chat-gateway")
         .count(count)
         .http(page::router())
-        .secret_key(&settings.secret)
-        .cluster(&settings.cluster)
         .lan_ip(&settings.lan_ip)
         .start_port(settings.start_port)
         .ping_interval(Duration::from_secs(10))
         .ping_data(r#"{"type":"ping"}"#);
-    let gateway = match &settings.inner_listen {
+    match &settings.inner_listen {
         Some(listen) => gateway.inner_listen(listen),
         None => gateway,
-    };
-    settings.registers.iter().fold(gateway, Gateway::register)
+    }
 }

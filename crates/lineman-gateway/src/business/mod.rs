@@ -44,7 +44,7 @@ use self::readiness::LINK_LIMIT;
 use crate::discovery::{Announcement, Discovery, Heard, RegisterNews};
 use crate::mesh::Mesh;
 use crate::reach::{LEAST_LINK_QUEUE, LINK_QUEUE, ReachLimits};
-use crate::{Events, Hub, check, secret};
+use crate::{ClusterSettings, Events, Hub, check};
 
 /// How long a gateway may be silent by default that owes an answer: a working one answers within milliseconds,
 /// and a handler of the application waits meanwhile.
@@ -91,9 +91,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 pub struct Business<E> {
     events: E,
     processes: Processes,
-    registers: Vec<String>,
-    secret_key: Secret,
-    cluster: String,
+    cluster: ClusterSettings,
     silence_limit: Option<Duration>,
     answer_limit: Duration,
     reach_limit: Duration,
@@ -110,9 +108,7 @@ impl<E: Events> Business<E> {
         Self {
             events,
             processes: Processes::new("business"),
-            registers: Vec::new(),
-            secret_key: Secret::default(),
-            cluster: String::new(),
+            cluster: ClusterSettings::default(),
             silence_limit: None,
             answer_limit: ANSWER_LIMIT,
             reach_limit: REACH_LIMIT,
@@ -125,26 +121,27 @@ impl<E: Events> Business<E> {
 
     lineman::process_settings!();
     lineman::count_settings!();
+    crate::cluster_settings::cluster_settings!();
 
     /// Adds a register, `host:port`, that tells where the gateways are. Default `127.0.0.1:1236`. A name may stand for
     /// several: [`Gateway::register`](crate::Gateway::register).
     #[must_use]
     pub fn register(mut self, address: impl Into<String>) -> Self {
-        self.registers.push(address.into());
+        self.cluster.registers.push(address.into());
         self
     }
 
     /// Sets the cluster's key. Default none.
     #[must_use]
     pub fn secret_key(mut self, key: impl Into<String>) -> Self {
-        self.secret_key = Secret::new(key);
+        self.cluster.secret_key = Secret::new(key);
         self
     }
 
     /// Sets the name of the cluster: [`Register::cluster`](crate::Register::cluster). Default: none.
     #[must_use]
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
-        self.cluster = name.into();
+        self.cluster.name = name.into();
         self
     }
 
@@ -233,7 +230,7 @@ impl<E: Events> Business<E> {
     }
 
     fn secret(&self) -> Result<Secret> {
-        Ok(secret::of_service(self.processes.name(), &self.secret_key, &self.cluster)?)
+        Ok(self.cluster.secret(self.processes.name())?)
     }
 
     fn core(self, context: &Context) -> Result<(Rc<Core<E>>, Vec<String>, Processes)> {
@@ -257,7 +254,7 @@ impl<E: Events> Business<E> {
             secret_key,
             clients: RefCell::new(ServedClients::new()),
             gateways: RefCell::default(),
-            addresses: RefCell::new(AddressBook::new(self.registers.len().max(1))),
+            addresses: RefCell::new(AddressBook::new(self.cluster.registers.len().max(1))),
             unusable_lists: RefCell::default(),
             discovery: RefCell::default(),
             drain: RefCell::default(),
@@ -282,7 +279,7 @@ impl<E: Events> Business<E> {
             shortage: RefCell::default(),
             reach_limit: self.reach_limit,
         };
-        Ok((Rc::new(core), self.registers, self.processes))
+        Ok((Rc::new(core), self.cluster.registers, self.processes))
     }
 }
 
@@ -296,7 +293,7 @@ impl<E: Events> Service for Business<E> {
     }
 
     fn peers(&self) -> Vec<ClusterPeer> {
-        check::peers(&self.registers, &self.secret().unwrap_or_default(), &[])
+        check::peers(&self.cluster.registers, &self.secret().unwrap_or_default(), &[])
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
@@ -371,7 +368,7 @@ impl<E> fmt::Debug for Business<E> {
             .debug_struct("Business")
             .field("name", &self.processes.name())
             .field("count", &self.processes.count())
-            .field("registers", &self.registers)
+            .field("cluster", &self.cluster)
             .finish_non_exhaustive()
     }
 }

@@ -46,7 +46,7 @@ use lineman::http::{Http, WebService};
 use lineman::service::{Listening, Processes, Reload};
 use lineman::{App, Result, websocket};
 use lineman_wire::framed::Framed;
-use lineman_wire::link::{Allowance, Secret};
+use lineman_wire::link::Allowance;
 use lineman_wire::raw::Raw;
 use lineman_wire::text::ByteLines;
 
@@ -58,6 +58,7 @@ use stalls::StallLimits;
 
 pub use router::{Prefer, Router};
 
+use crate::ClusterSettings;
 use crate::entrance::{Allow, ConnectHook, EntranceSettings};
 use crate::reach::LINK_QUEUE;
 use crate::strangers::STRANGERS;
@@ -92,9 +93,7 @@ pub struct Gateway<P: Driver = WebSocket> {
     make: Box<dyn Fn() -> P>,
     /// What `make` is made of, where it makes a WebSocket.
     websocket: websocket::Options,
-    registers: Vec<String>,
-    secret_key: Secret,
-    cluster: String,
+    cluster: ClusterSettings,
     inner: InnerPort,
     heartbeat: Heartbeat,
     link_ping_interval: Option<Duration>,
@@ -286,9 +285,7 @@ impl<P: ClientDialect> Gateway<P> {
             listening: Listening::default(),
             make: Box::new(make),
             websocket: websocket::Options::default(),
-            registers: Vec::new(),
-            secret_key: Secret::default(),
-            cluster: String::new(),
+            cluster: ClusterSettings::default(),
             inner: InnerPort::new(),
             heartbeat: Heartbeat { interval, limit: 0, data: Bytes::new() },
             link_ping_interval: None,
@@ -322,7 +319,7 @@ impl<P: Driver> fmt::Debug for Gateway<P> {
             .field("kind", &self.kind)
             .field("address", &self.address)
             .field("count", &self.processes.count())
-            .field("registers", &self.registers)
+            .field("cluster", &self.cluster)
             .finish_non_exhaustive()
     }
 }

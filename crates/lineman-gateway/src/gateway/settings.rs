@@ -10,20 +10,22 @@ use super::{Gateway, Prefer, Router};
 use crate::reach::LEAST_LINK_QUEUE;
 
 impl<P: Driver> Gateway<P> {
+    crate::cluster_settings::cluster_settings!();
+
     /// Adds a register to announce the gateway to, `host:port`. Default: `127.0.0.1:1236` alone.
     ///
     /// A name stands for as many registers as it has IPv4 addresses (of IPv6 if it has no others), 64 at most. It
     /// is resolved again every half minute, and when one of them is lost, so that registers may come and go.
     #[must_use]
     pub fn register(mut self, address: impl Into<String>) -> Self {
-        self.registers.push(address.into());
+        self.cluster.registers.push(address.into());
         self
     }
 
     /// Sets the key of the cluster: shown to the registers, asked of businesses. Default: none.
     #[must_use]
     pub fn secret_key(mut self, key: impl Into<String>) -> Self {
-        self.secret_key = Secret::new(key);
+        self.cluster.secret_key = Secret::new(key);
         self
     }
 
@@ -31,7 +33,7 @@ impl<P: Driver> Gateway<P> {
     /// is refused. Default: none.
     #[must_use]
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
-        self.cluster = name.into();
+        self.cluster.name = name.into();
         self
     }
 

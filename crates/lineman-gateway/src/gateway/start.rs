@@ -28,7 +28,6 @@ use crate::discovery::{Announcement, Discovery};
 use crate::entrance::{Arrival, Entrance};
 use crate::reach::ReachLimits;
 use crate::rounds::part_of;
-use crate::secret;
 use crate::strangers::LOGIN_BYTES;
 
 /// How often links to other machines are pinged by default: below the 60 s after which the
@@ -70,7 +69,11 @@ impl<P: ClientDialect> Service for Gateway<P> {
         // With a port of the kernel's choice only the registers know where it is.
         let ports = (start_port..).take(self.processes.count());
         let own = ports.filter_map(|port| Some(SocketAddr::from((lan_ip?, port))));
-        check::peers(&self.registers, &self.secret().unwrap_or_default(), &own.collect::<Vec<_>>())
+        check::peers(
+            &self.cluster.registers,
+            &self.secret().unwrap_or_default(),
+            &own.collect::<Vec<_>>(),
+        )
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
@@ -136,7 +139,7 @@ impl<P: ClientDialect> Gateway<P> {
         let timers = timers.into_iter().map(|(period, input)| every(period, &shell, input));
         let discovery = Discovery::start(
             &context.table,
-            &self.registers,
+            &self.cluster.registers,
             &secret,
             &announcement,
             &(Rc::new(|_| {}) as _),
@@ -188,7 +191,7 @@ impl<P: ClientDialect> Gateway<P> {
     }
 
     fn secret(&self) -> Result<Secret> {
-        Ok(secret::of_service(self.processes.name(), &self.secret_key, &self.cluster)?)
+        Ok(self.cluster.secret(self.processes.name())?)
     }
 
     fn wrong(&self, problem: &str) -> Error {

@@ -25,8 +25,8 @@ use lineman_wire::text::Text;
 use book::period;
 use handler::Desk;
 
+use crate::ClusterSettings;
 use crate::rounds::part_of;
-use crate::secret;
 use crate::strangers::{LOGIN_BYTES, LOGIN_TIME, STRANGERS, Strangers};
 
 /// How often it is looked for peers that do not answer, where none has to say what it is in time.
@@ -46,8 +46,7 @@ pub struct Register {
     processes: Processes,
     listening: Listening,
     address: String,
-    secret_key: Secret,
-    cluster: String,
+    cluster: ClusterSettings,
     silence_limit: Duration,
     strangers: usize,
 }
@@ -61,8 +60,7 @@ impl Register {
             processes,
             listening: Listening::default(),
             address: address.into(),
-            secret_key: Secret::default(),
-            cluster: String::new(),
+            cluster: ClusterSettings::default(),
             silence_limit: LOGIN_TIME,
             strangers: STRANGERS,
         }
@@ -70,11 +68,12 @@ impl Register {
 
     lineman::process_settings!();
     lineman::listening_settings!();
+    crate::cluster_settings::cluster_settings!();
 
     /// Sets the key that gateways and businesses have to show. Default: none.
     #[must_use]
     pub fn secret_key(mut self, key: impl Into<String>) -> Self {
-        self.secret_key = Secret::new(key);
+        self.cluster.secret_key = Secret::new(key);
         self
     }
 
@@ -85,7 +84,7 @@ impl Register {
     /// `GatewayWorker`'s.
     #[must_use]
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
-        self.cluster = name.into();
+        self.cluster.name = name.into();
         self
     }
 
@@ -106,7 +105,7 @@ impl Register {
     }
 
     fn secret(&self) -> Result<Secret> {
-        Ok(secret::of_service(self.processes.name(), &self.secret_key, &self.cluster)?)
+        Ok(self.cluster.secret(self.processes.name())?)
     }
 
     /// Runs a program of this one service.

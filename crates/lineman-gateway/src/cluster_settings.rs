@@ -1,0 +1,74 @@
+//! Which cluster a service belongs to: what registers, gateways and businesses of a program are told alike.
+
+use lineman::Error;
+use lineman_wire::link::Secret;
+
+use crate::secret;
+
+/// A cluster: its name, its key and its registers, said once for all services of a program.
+///
+/// ```no_run
+/// use lineman::prelude::*;
+/// use lineman_gateway::{Gateway, ClusterSettings, Register};
+///
+/// fn main() -> Result {
+///     let chat = ClusterSettings::new().cluster("chat").secret_key("change me").register("10.0.0.1:1236");
+///     App::new()
+///         .service(Register::listen("10.0.0.1:1236").cluster_settings(&chat))
+///         .service(Gateway::websocket("0.0.0.0:7272").lan_ip("10.0.0.1").cluster_settings(&chat))
+///         .run()
+/// }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ClusterSettings {
+    pub(crate) registers: Vec<String>,
+    pub(crate) secret_key: Secret,
+    pub(crate) name: String,
+}
+
+impl ClusterSettings {
+    /// Returns that of a cluster without a name and without a key, whose register is at `127.0.0.1:1236`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a register, `host:port`: where gateways announce themselves, and businesses hear of them.
+    #[must_use]
+    pub fn register(mut self, address: impl Into<String>) -> Self {
+        self.registers.push(address.into());
+        self
+    }
+
+    /// Sets the key that each of them shows to the others. Default: none.
+    #[must_use]
+    pub fn secret_key(mut self, key: impl Into<String>) -> Self {
+        self.secret_key = Secret::new(key);
+        self
+    }
+
+    /// Sets the name: [`Register::cluster`](crate::Register::cluster). Default: none.
+    #[must_use]
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Returns what a service of that name shows and asks for.
+    pub(crate) fn secret(&self, service: &str) -> Result<Secret, Error> {
+        secret::of_service(service, &self.secret_key, &self.name)
+    }
+}
+
+/// The setting of a service that takes [`ClusterSettings`].
+macro_rules! cluster_settings {
+    () => {
+        /// Takes name, key and registers of a cluster, in the place of what was set before.
+        #[must_use]
+        pub fn cluster_settings(mut self, cluster: &crate::ClusterSettings) -> Self {
+            self.cluster = cluster.clone();
+            self
+        }
+    };
+}
+
+pub(crate) use cluster_settings;
