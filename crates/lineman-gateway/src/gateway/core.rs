@@ -156,7 +156,7 @@ pub(super) struct Core<C: Outlet> {
     pub(super) untold: bool,
     /// When the last sweep was.
     pub(super) swept: Instant,
-    /// Since when no business takes events, if none does; as of the last sweep, or the last one that came.
+    /// Since when no business takes events and answers, if none does; as of the last sweep, or the last one that came.
     pub(super) unserved_since: Option<Instant>,
     /// The clients, for heartbeats.
     pub(super) client_rounds: Rounds<u32>,

@@ -242,7 +242,7 @@ impl<C: Outlet> Core<C> {
 
     /// Looks for what has waited too long: peers without a key, clients without a business.
     pub(super) fn sweep(&mut self) {
-        if self.links.iter().any(Link::is_open) {
+        if self.links.iter().any(|link| link.is_open() && !link.pulse.is_stalled()) {
             self.unserved_since = None;
         } else {
             self.unserved_since.get_or_insert(self.now);

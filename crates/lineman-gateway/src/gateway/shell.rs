@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::core::{Core, Input};
 use super::dialect::ClientDialect;
+use super::links::Link;
 use super::outlet::Outlet;
 use crate::entrance::{Binding, Entrance, Question};
 
@@ -86,9 +87,11 @@ impl<C: Outlet> Shell<C> {
         self.core.borrow().gauges()
     }
 
-    /// Returns for how long no business was linked, if none is.
-    pub(super) fn unserved(&self) -> Option<Duration> {
-        Some(self.core.borrow().unserved_since?.elapsed())
+    /// Returns for how long no business has served clients, if none does, and what there is none that does.
+    pub(super) fn unserved(&self) -> Option<(Duration, &'static str)> {
+        let core = self.core.borrow();
+        let does = if core.links.iter().any(Link::is_open) { "answers" } else { "is linked" };
+        Some((core.unserved_since?.elapsed(), does))
     }
 
     fn clients_port(&self) -> u16 {

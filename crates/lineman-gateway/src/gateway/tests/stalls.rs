@@ -131,6 +131,20 @@ fn an_idle_business_that_does_not_answer_gets_no_client_and_loses_its_own() {
 }
 
 #[test]
+fn a_gateway_whose_only_business_hangs_serves_no_client() {
+    let mut world = World::new();
+    let only = world.link("a:0", Some(3));
+    only.hangs.set(true);
+    world.pass(6, |_| {});
+    assert!(world.core.unserved_since.is_none());
+    world.pass(1, |_| {});
+    assert!(world.core.unserved_since.is_some());
+    only.hangs.set(false);
+    world.pass(2, |_| {});
+    assert!(world.core.unserved_since.is_none());
+}
+
+#[test]
 fn what_does_not_understand_the_question_is_not_asked() {
     let mut world = World::new();
     for (key, lineman) in [("a:0", Some(2)), ("a:1", Some(1)), ("php:0", None)] {
