@@ -163,6 +163,7 @@ fn of_websockets_alone(section: &SectionValues) -> Option<(&'static str, String)
         return None;
     }
     let of_websockets = [
+        "message_type",
         "subprotocols",
         "origins",
         "headers",

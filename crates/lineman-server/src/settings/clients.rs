@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 use lineman::websocket::Origins;
+use lineman_gateway::MessageType;
 
 use super::takes::something;
 use super::{Effect, Setting, Takes};
@@ -34,6 +35,24 @@ fn bits(bits: u64) -> u8 {
 }
 
 pub(super) const WEBSOCKET: &[Setting] = &[
+    Setting {
+        key: "message_type",
+        takes: Takes::Choice(&["as_received", "text", "binary"], |draft, choice| {
+            let message_type = match choice {
+                "text" => MessageType::Text,
+                "binary" => MessageType::Binary,
+                _ => MessageType::AsReceived,
+            };
+            on_websocket!(draft, gateway => gateway.message_type(message_type));
+        }),
+        default: "\"as_received\"",
+        example: "",
+        effect: Effect::Restart,
+        php: "",
+        help: "Whether clients are sent text or binary. As received: as a business of Lineman's has sent it; what comes \
+               from PHP has the type in which the client spoke last, text at first. GatewayWorker sends text, or what \
+               `websocketType` says. With text, what is not UTF-8 is refused and counted (`refused_messages`).",
+    },
     Setting {
         key: "subprotocols",
         takes: Takes::List("names", something, |draft, names| {

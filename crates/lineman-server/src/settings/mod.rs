@@ -218,6 +218,25 @@ mod tests {
     }
 
     #[test]
+    fn a_message_has_a_type_on_a_websocket_alone() {
+        for (scheme, fits) in
+            [("websocket", true), ("wss", true), ("text", false), ("frame", false), ("tcp", false)]
+        {
+            let lines = format!(
+                "listen = \"{scheme}://127.0.0.1:0\"\nmessage_type = \"binary\"\ntls.certificate = \"c\"\ntls.key = \"k\""
+            );
+            let (section, faults) = section(SectionKind::Gateway, &lines);
+            assert_eq!(faults, [""; 0], "{scheme}");
+            let faults: Vec<String> =
+                crate::relations::check(&[section]).iter().map(ToString::to_string).collect();
+            let named = faults.iter().any(|fault| fault.contains("message_type"));
+            assert_eq!((faults.is_empty(), named), (fits, !fits), "{scheme}: {faults:?}");
+        }
+        let (_, faults) = section(SectionKind::Gateway, "message_type = \"guess\"");
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+
+    #[test]
     fn keys_and_variables_are_each_there_once() {
         for kind in SectionKind::ALL {
             let (mut keys, mut variables) = (BTreeSet::new(), BTreeSet::new());
