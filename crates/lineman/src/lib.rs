@@ -105,7 +105,7 @@ pub mod cli {
 
     pub use lineman_master::command::arguments::{
         Arguments, Completions, Connections, Format, Leave, Reload, Restart, Start, Verb,
-        after_help, is_variable, variables,
+        after_help, after_help_with, is_variable, variables,
     };
     pub use lineman_master::command::duration::parse as parse_duration;
     pub use lineman_master::command::log_flags::LogFlags;

@@ -282,6 +282,13 @@ pub fn is_variable(name: &str) -> bool {
 
 /// Returns what stands below the help text of a program: examples, exit codes, environment, signals.
 pub fn after_help(name: &str) -> String {
+    after_help_with(name, &[], &[])
+}
+
+/// Returns the same for a program with verbs of its own: with examples of them, and with exit codes beside those of all
+/// programs, which are below 8.
+pub fn after_help_with(name: &str, examples: &[(&str, &str)], codes: &[(u8, &str)]) -> String {
+    let own_examples = examples;
     let mut text = String::from("Examples:\n");
     let examples = [
         ("start", "run in this terminal; Ctrl-C stops"),
@@ -293,12 +300,15 @@ pub fn after_help(name: &str) -> String {
         ("status --json", "for scripts"),
         ("stop -g --timeout 2m", "give connections two minutes to end"),
     ];
-    for (arguments, meaning) in examples {
+    for (arguments, meaning) in examples.iter().chain(own_examples) {
         write_line(&mut text, &format!("{name} {arguments}"), 28, meaning);
     }
     text.push_str("\nExit codes:\n");
     for code in ExitCode::ALL {
         write_line(&mut text, &code.number().to_string(), 3, code.meaning());
+    }
+    for (code, meaning) in codes {
+        write_line(&mut text, &code.to_string(), 3, meaning);
     }
     text.push_str("\nEnvironment:\n");
     for variable in environment::FOR_USERS {
