@@ -50,6 +50,29 @@ impl Configuration {
         }
     }
 
+    /// Reads what a command to a cluster goes by: the environment, and the file if there is one and it is wanted, or
+    /// one is named. Returns the file, the sections, and what is wrong with them, each by itself.
+    pub(crate) fn sections(
+        flag: Option<&Path>,
+        with_file: bool,
+    ) -> (Option<PathBuf>, Vec<SectionValues>, Vec<ConfigFault>) {
+        let variables = environment::variables();
+        let found = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
+        let path = flag.map(Path::to_path_buf).or_else(|| with_file.then(found).flatten());
+        let (mut sections, mut faults) = match path.as_deref().map(file::text_of) {
+            Some(Ok(text)) => file::sections(&text),
+            Some(Err(fault)) => (Vec::new(), vec![fault]),
+            None => {
+                let mut sections = Vec::new();
+                environment::add_services(&variables, &mut sections);
+                (sections, Vec::new())
+            }
+        };
+        faults.extend(environment::apply(&variables, &mut sections));
+        faults.extend(sections.iter_mut().filter_map(read_secret));
+        (path, sections, faults)
+    }
+
     fn of_file(path: PathBuf, variables: &[(String, OsString)]) -> Self {
         match file::text_of(&path) {
             Ok(text) => {
@@ -119,7 +142,7 @@ impl SectionValues {
 }
 
 /// Reads the file of a key, which is then the key.
-fn read_secret(section: &mut SectionValues) -> Option<ConfigFault> {
+pub(crate) fn read_secret(section: &mut SectionValues) -> Option<ConfigFault> {
     let found = section.values.get("secret_key_file")?.clone();
     let SettingValue::Text(path) = &found.value else { return None };
     let fault = |text: String| {

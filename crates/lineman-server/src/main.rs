@@ -5,6 +5,7 @@
 //! `relations` compares them, `configuration` has them together; a `draft` is what a service is made of; `document`
 //! writes the example and the page. Verbs beside those of the framework are here.
 
+mod cluster;
 mod configuration;
 mod document;
 mod draft;
@@ -25,6 +26,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use lineman::App;
 use lineman::cli;
 
+use cluster::CommandEnd;
 use configuration::Configuration;
 
 const ABOUT: &str = "Gateways and registers for long-lived connections, from a file";
@@ -34,6 +36,12 @@ const LONG_ABOUT: &str = "Gateways and registers for long-lived connections, fro
 
 const RUNTIME_DIR_HELP: &str = "Folder of pid file, lock and control socket [default: the file's \
     `runtime_dir`, else /run/NAME for root, else $XDG_RUNTIME_DIR/NAME or /tmp/lineman-UID/NAME]";
+
+/// What is shown of the verbs beside those of the framework.
+const EXAMPLES: [(&str, &str); 2] = [
+    ("send --uid 42 'hello'", "a message to the clients of a uid"),
+    ("online --json", "count the cluster's clients, for scripts"),
+];
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -47,7 +55,7 @@ const RUNTIME_DIR_HELP: &str = "Folder of pid file, lock and control socket [def
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100,
-    after_help = cli::after_help("lineman")
+    after_help = cli::after_help_with("lineman", &EXAMPLES, &CommandEnd::CODES)
 )]
 struct Invocation {
     /// The file of settings [default: lineman.toml here, then /etc/lineman/lineman.toml]
@@ -71,13 +79,15 @@ enum ServerVerb {
     #[command(hide = true)]
     Settings,
     #[command(flatten)]
+    Cluster(cluster::ClusterVerb),
+    #[command(flatten)]
     Lineman(cli::Verb),
 }
 
 fn main() -> ExitCode {
     let line = Invocation::parse();
     match run(line) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(ending) => ending.code(),
         Err(problems) => {
             for problem in problems {
                 say(&format!("error: {problem}"));
@@ -88,21 +98,29 @@ fn main() -> ExitCode {
 }
 
 /// Does what the command line says; returns what stands in its way, a line each.
-fn run(line: Invocation) -> Result<(), Vec<String>> {
+fn run(line: Invocation) -> Result<CommandEnd, Vec<String>> {
     let Invocation { config, runtime_dir, verb } = line;
     let verb = match verb {
-        ServerVerb::Init(how) => return init::init(&how, config).map_err(|problem| vec![problem]),
-        ServerVerb::Import(how) => return import::import(&how, config),
+        ServerVerb::Init(how) => {
+            init::init(&how, config).map_err(|problem| vec![problem])?;
+            return Ok(CommandEnd::Done);
+        }
+        ServerVerb::Import(how) => {
+            import::import(&how, config)?;
+            return Ok(CommandEnd::Done);
+        }
         ServerVerb::Settings => {
             print(&document::page());
-            return Ok(());
+            return Ok(CommandEnd::Done);
         }
+        ServerVerb::Cluster(verb) => return cluster::run(&verb, config.as_deref()),
         ServerVerb::Lineman(verb) => verb,
     };
     let configuration = Configuration::load(config.as_deref());
     let app = app(&configuration, &verb)?;
     let arguments = cli::Arguments::from(verb).in_folder(runtime_dir).within(Invocation::command());
-    app.run_command(arguments).map_err(|error| vec![error.to_string()])
+    app.run_command(arguments).map_err(|error| vec![error.to_string()])?;
+    Ok(CommandEnd::Done)
 }
 
 /// Returns the program for a verb: whole for those that start it, and for the others what finds it, whatever has
