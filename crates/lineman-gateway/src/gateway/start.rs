@@ -120,10 +120,8 @@ impl<P: ClientDialect> Gateway<P> {
             peer_timeout.map_err(|source| ConnectionError::Os { action, source })?;
         }
         let timers = periods(&policy);
-        let shell = Rc::new(Shell::new(
-            Core::new(identity, policy, Counter::random()),
-            context.table.clone(),
-        ));
+        let core = Core::new(identity, policy, Counter::random());
+        let shell = Rc::new(Shell::new(core, context.table.clone()));
 
         let hooks = self.processes.start(slot).await?;
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
