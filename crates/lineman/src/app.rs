@@ -8,13 +8,14 @@ use std::time::Duration;
 use lineman_master::command;
 use lineman_master::config::Config;
 use lineman_master::master::WorkerArguments;
-use lineman_master::master::hooks::Hooks;
+use lineman_master::master::hooks::{Handover, Hooks};
 use lineman_master::process;
+use lineman_master::program::Program;
 
 use crate::cli::Arguments;
 use crate::config::Watchdog;
 use crate::service::Service;
-use crate::{LogFormat, Result, WorkerExit};
+use crate::{LogFormat, Renewed, Result, WorkerExit};
 
 /// A program made of services.
 ///
@@ -221,6 +222,28 @@ impl App {
     pub fn on_master_stop(mut self, hook: impl Fn() + 'static) -> Self {
         self.hooks_mut().stop = Some(Box::new(hook));
         self
+    }
+
+    /// Hands a text to every worker process, where [`handed_over`](crate::handed_over) returns it before the program
+    /// is built: settings that the master has read, so that a process that is started again after a crash has those
+    /// in force, and not what stands in an edited file. No file and no log shows it.
+    ///
+    /// `again` is called in the master as a reload of the whole program begins, and returns the text that is handed
+    /// over from then on: to new processes, and to those that stay, before their `on_reload`. An error refuses the
+    /// reload, for the reasons it has, and nothing changes; so does a panic. It must not wait.
+    #[must_use]
+    pub fn hand_over(
+        mut self,
+        text: impl Into<Rc<str>>,
+        again: impl Fn() -> Result<Renewed, Vec<String>> + 'static,
+    ) -> Self {
+        self.hooks_mut().handover = Some(Handover::new(text, again));
+        self
+    }
+
+    /// Returns what would make its services fail to start, beside sockets, a line each: as `check` does.
+    pub fn problems(&self) -> Vec<String> {
+        Program::problems(self)
     }
 
     fn hooks_mut(&mut self) -> &mut Hooks {

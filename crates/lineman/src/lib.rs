@@ -123,7 +123,9 @@ pub use lineman_connection::{
     connection, http, outgoing, timer, tls, websocket,
 };
 pub use lineman_master::config::{self, Watchdog};
+pub use lineman_master::master::hooks::Renewed;
 pub use lineman_master::master::{ExitReason, WorkerExit};
+pub use lineman_master::process::handed_over;
 pub use lineman_master::{Error as MasterError, LogFormat};
 pub use worker::Worker;
 

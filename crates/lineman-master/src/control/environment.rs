@@ -78,6 +78,9 @@ pub(crate) const STDERR: Variable = Variable { name: "LINEMAN_STDERR", help: Non
 /// Set by the master for a worker: the form of its log's lines, which a flag may have chosen.
 pub(crate) const FORMAT: Variable = Variable { name: "LINEMAN_FORMAT", help: None };
 
+/// Set by the master for a worker: the descriptor of the text that the program hands to its workers.
+pub(crate) const HANDED: Variable = Variable { name: "LINEMAN_HANDED", help: None };
+
 /// Set by the master for a worker when it was started with `--self-signed`: the folder of the
 /// certificate that all TLS uses.
 pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED", help: None };
@@ -117,7 +120,7 @@ pub(crate) const FOR_THE_MASTER: [&str; 6] = [
 
 /// Those that the master sets for a worker, which takes them out of its environment: a program that it
 /// starts may be one of Lineman's as well, and is no worker.
-pub(crate) const FOR_A_WORKER: [&str; 8] = [
+pub(crate) const FOR_A_WORKER: [&str; 9] = [
     SLOT.name,
     MASTER.name,
     GENERATION.name,
@@ -125,6 +128,7 @@ pub(crate) const FOR_A_WORKER: [&str; 8] = [
     GIVEN.name,
     STDERR.name,
     FORMAT.name,
+    HANDED.name,
     SELF_SIGNED.name,
 ];
 

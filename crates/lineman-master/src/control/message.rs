@@ -1,6 +1,7 @@
 //! The messages between the master and a worker, in both directions.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use lineman_wire::briefing::Predecessor;
@@ -39,7 +40,11 @@ pub(crate) enum ToWorker {
         predecessor: Option<Predecessor>,
     },
     /// A reload leaves this process as it is: run what the service does then.
-    Reload,
+    Reload {
+        /// What the program hands to its workers from now on, if it hands them something.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        handed: Option<Handed>,
+    },
     /// Accept at this listener of a slot that is down as well; the message carries it.
     Borrow {
         /// The slot it belongs to.
@@ -61,6 +66,17 @@ pub(crate) enum ToWorker {
         /// How long those closed may take to go.
         stop_limit: Duration,
     },
+}
+
+/// The text that a program hands to its workers. Logs cannot show it, for there may be secrets in it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Handed(pub(crate) String);
+
+impl fmt::Debug for Handed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Handed(..)")
+    }
 }
 
 /// Which streams of a process a log file is for.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::client::Call;
 use super::folder::{Choice, RuntimeFolder};
-use super::message::{FromWorker, ToWorker};
+use super::message::{FromWorker, Handed, ToWorker};
 use super::report::{
     Lag, ListenReport, Progress, ServiceReport, SlotReport, StartReport, StatusReport, Step, Totals,
 };
@@ -57,7 +57,7 @@ async fn all_that_a_worker_is_told_arrives() {
         Status { token: u64::MAX },
         Connections { token: 7, from: 512, limit: 1024 },
         TicketKeys { keys, predecessor: Some(predecessor) },
-        Reload {},
+        Reload { handed: Some(Handed("{}".to_owned())) },
         Borrow { lender: "echo/1".to_owned() },
         Return { lender: "echo/1".to_owned() },
         Log { streams: Streams::Both },

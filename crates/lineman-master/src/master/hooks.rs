@@ -1,8 +1,10 @@
 //! What a program wants to hear of in its master: exits of workers, reloads, the stop. A hook is a
 //! closure of a moment; one that panics is logged and the master goes on.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::exit::ExitReason;
@@ -27,6 +29,67 @@ pub struct WorkerExit {
     pub failures: u32,
 }
 
+/// What a program hands to each of its workers: its settings, say, in the form that it reads there.
+pub struct Handover {
+    text: RefCell<Rc<str>>,
+    /// Counts the texts there have been.
+    version: Cell<u64>,
+    again: Renew,
+}
+
+/// What is handed over from a reload on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Renewed {
+    /// The text for workers.
+    pub text: String,
+    /// What is new in it, a line each, for the caller of the reload and the log.
+    pub told: Vec<String>,
+}
+
+/// Returns what is handed over from now on.
+type Renew = Box<dyn Fn() -> Result<Renewed, Vec<String>>>;
+
+impl Handover {
+    /// Returns one with the text of the first workers, and what makes the one of a reload, or refuses it.
+    pub fn new(
+        text: impl Into<Rc<str>>,
+        again: impl Fn() -> Result<Renewed, Vec<String>> + 'static,
+    ) -> Self {
+        let (text, again) = (RefCell::new(text.into()), Box::new(again));
+        Self { text, version: Cell::new(1), again }
+    }
+
+    /// Returns the text, and its number.
+    pub(super) fn current(&self) -> (Rc<str>, u64) {
+        (Rc::clone(&self.text.borrow()), self.version.get())
+    }
+
+    /// Has the text made anew, as a reload begins; returns what is told of it.
+    ///
+    /// # Errors
+    /// Why the reload is refused, a line each; the text stays what it was.
+    pub(super) fn renew(&self) -> Result<Vec<String>, Vec<String>> {
+        let panicked = |_| Err(vec!["the program failed to read its settings again".to_owned()]);
+        let renewed = catch_unwind(AssertUnwindSafe(&self.again)).unwrap_or_else(panicked)?;
+        self.text.replace(renewed.text.into());
+        self.version.set(self.version.get() + 1);
+        Ok(renewed.told)
+    }
+}
+
+impl fmt::Debug for Handover {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version.get();
+        formatter.debug_struct("Handover").field("version", &version).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Renewed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Renewed").field("told", &self.told).finish_non_exhaustive()
+    }
+}
+
 type OnExit = Box<dyn Fn(&WorkerExit)>;
 type OnEvent = Box<dyn Fn()>;
 
@@ -39,6 +102,8 @@ pub struct Hooks {
     pub reload: Option<OnEvent>,
     /// Every worker is gone and the master ends.
     pub stop: Option<OnEvent>,
+    /// What workers are handed.
+    pub handover: Option<Handover>,
 }
 
 impl Hooks {

@@ -341,7 +341,7 @@ impl Round {
     fn finished(&self) -> Vec<MasterAction> {
         tracing::info!(replaced = self.replaced, "reloaded");
         let text = match self.replaced {
-            0 => "nothing to reload: every service stays".to_owned(),
+            0 => "reloaded: no process was replaced, every service stays".to_owned(),
             count => {
                 let replaced = plural(count, "process", "processes");
                 format!("reloaded: {replaced} replaced, {}", self.tally)

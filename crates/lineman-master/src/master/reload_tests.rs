@@ -183,7 +183,10 @@ fn a_stop_in_the_middle_of_a_reload_ends_both() {
 fn nothing_to_reload_is_no_fault_unless_it_was_named() {
     let mut master = Master::up(vec![Description { reload: Reload::Keep, ..service("keeps", 1) }]);
     assert_eq!(master.reload("all", PLAIN, None), ["reloading", "reload keeps/0#1"]);
-    assert_eq!(master.told("all").last().unwrap(), "Ok: nothing to reload: every service stays");
+    assert_eq!(
+        master.told("all").last().unwrap(),
+        "Ok: reloaded: no process was replaced, every service stays"
+    );
     master.reload("named", PLAIN, Some("keeps"));
     let failed = "Failed: nothing was replaced: `restart` does that";
     assert_eq!(master.told("named").last().unwrap(), failed);

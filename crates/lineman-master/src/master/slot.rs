@@ -430,7 +430,7 @@ impl SlotWorker {
 
     /// Has it told that a reload leaves it as it is.
     pub(super) fn reload(&self) -> MasterAction {
-        MasterAction::Tell(self.key, ToWorker::Reload)
+        MasterAction::Tell(self.key, ToWorker::Reload { handed: None })
     }
 
     /// Has it leave when its connections are gone; one that has been told gets another limit.

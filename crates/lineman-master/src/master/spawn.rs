@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -51,6 +53,8 @@ pub(super) struct Executable<'a> {
     pub(super) log_files: &'a LogFiles,
     /// The folder of the certificate that all TLS uses, if it was made at the start.
     pub(super) self_signed: Option<&'a Path>,
+    /// What the program hands to its workers.
+    pub(super) handed: Option<&'a str>,
 }
 
 /// One process, as the supervisor has it.
@@ -61,6 +65,8 @@ pub(super) struct WorkerProcess {
     /// A handle of the process: a signal through it cannot hit another one.
     handle: OwnedFd,
     pub(super) outbox: Outbox<ToWorker>,
+    /// Which text of the program's it was handed.
+    pub(super) handed: u64,
     /// Where answers of it are awaited, by token.
     pub(super) questions: HashMap<u64, oneshot::Sender<FromWorker>>,
 }
@@ -75,7 +81,7 @@ impl WorkerProcess {
         handle: OwnedFd,
         outbox: Outbox<ToWorker>,
     ) -> Self {
-        Self { pid, image, handle, outbox, questions: HashMap::new() }
+        Self { pid, image, handle, outbox, handed: 0, questions: HashMap::new() }
     }
 
     pub(super) fn kill(&self) {
@@ -135,7 +141,10 @@ pub(super) fn spawn(
     let (output, ends) = StartupOutput::new(program.log_files.stderr()?)?;
     let stderr = FIRST_LISTENER + i32::try_from(listeners.len()).map_err(io::Error::other)?;
     mappings.push(FdMapping { parent_fd: ends.later, child_fd: stderr });
-    let (mut command, _held) = program.image.command(program.path, stderr + 1)?;
+    let handed = program.handed.map(in_memory).transpose()?;
+    let has_text = handed.is_some();
+    mappings.extend(handed.map(|parent_fd| FdMapping { parent_fd, child_fd: stderr + 1 }));
+    let (mut command, _held) = program.image.command(program.path, stderr + 2)?;
     match program.arguments {
         WorkerArguments::Slot => command.args([environment::WORKER_VERB, slot]),
         WorkerArguments::Same => command.args(std::env::args_os().skip(1)),
@@ -157,6 +166,11 @@ pub(super) fn spawn(
         .env_remove(environment::REPORT.name)
         .stdin(Stdio::null());
     program.log_files.put_on(&mut command)?;
+    if has_text {
+        command.env(environment::HANDED.name, (stderr + 1).to_string());
+    } else {
+        command.env_remove(environment::HANDED.name);
+    }
     match program.self_signed {
         Some(folder) => command.env(environment::SELF_SIGNED.name, folder),
         None => command.env_remove(environment::SELF_SIGNED.name),
@@ -183,6 +197,15 @@ pub(super) fn spawn(
         forward(&events, MasterEvent::Exited { worker: key, status, said }).await;
     });
     Ok(WorkerProcess::new(pid, Rc::clone(program.image), handle, outbox))
+}
+
+/// Returns a file that is in memory alone, with a text to read from its beginning: there is no file that others could
+/// read, and a worker has it whatever user it runs as.
+fn in_memory(text: &str) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create("lineman", MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 fn handle(pid: u32) -> io::Result<OwnedFd> {
@@ -265,7 +288,7 @@ mod tests {
         theirs.write_all(&u32::try_from(body.len() + 4).unwrap().to_be_bytes()).unwrap();
         theirs.write_all(&body).unwrap();
         drop(theirs);
-        let nowhere = std::fs::File::options().write(true).open("/dev/null").unwrap();
+        let nowhere = File::options().write(true).open("/dev/null").unwrap();
         let (output, ends) = StartupOutput::new(nowhere.into()).unwrap();
         drop(ends);
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();

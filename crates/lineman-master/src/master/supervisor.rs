@@ -12,14 +12,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::event::{MasterAction, MasterEvent, ProgramEnd, SignalMeaning, Source};
 use super::executable::Images;
-use super::hooks::Hooks;
+use super::hooks::{Handover, Hooks};
 use super::listeners::Listener;
 use super::log_file::LogFiles;
 use super::machine::Machine;
 use super::notify::Notify;
 use super::orphans::Orphans;
 use super::slot::{ServiceId, SlotId, Slots, WorkerKey};
-use super::spawn::WorkerProcesses;
+use super::spawn::{WorkerProcess, WorkerProcesses};
 use super::status::{LISTS, SLICE};
 use super::tls::MasterTls;
 use super::{Plan, Sockets, WorkerArguments, backoff, life_sign, spawn};
@@ -27,7 +27,7 @@ use crate::Error;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::lock::Holder;
-use crate::control::message::{FromWorker, ToWorker};
+use crate::control::message::{FromWorker, Handed, ToWorker};
 use crate::control::request::{Answer, Request};
 use crate::control::server::Asked;
 use crate::os::identity::Identity;
@@ -172,6 +172,11 @@ impl Supervisor {
             MasterEvent::Signal(wish) => {
                 if matches!(wish, SignalMeaning::Reload | SignalMeaning::ReloadGracefully) {
                     self.log_files.look_now();
+                    if let Err(problems) = self.renew(None) {
+                        return problems.iter().for_each(|problem| {
+                            tracing::error!("the reload is refused: {problem}");
+                        });
+                    }
                 }
                 let actions = self.machine.wished(wish, now);
                 self.carry_out(actions);
@@ -199,6 +204,7 @@ impl Supervisor {
         }
         if let (FromWorker::Ready { .. }, Some(process)) = (&message, self.processes.get(&worker)) {
             self.images.served(worker.slot, &process.image);
+            self.hand_over_newer(process);
         }
         let actions = self.machine.said(worker, message, now);
         self.carry_out(actions);
@@ -217,6 +223,19 @@ impl Supervisor {
                 match self.machine.slots.named(service.as_deref()) {
                     Ok(only) => {
                         self.log_files.look_now();
+                        // What is handed over is for all.
+                        if only.is_none()
+                            && let Err(problems) = self.renew(Some(&answers))
+                        {
+                            tracing::error!("a reload is refused: {}", problems.join("; "));
+                            let text = problems.join("\nerror: ");
+                            return answers.done(ExitCode::Failed, text);
+                        }
+                        if only.is_some() && self.hooks.handover.is_some() {
+                            let text =
+                                "the settings stay: a reload of the whole program reads them";
+                            answers.give(Answer::Note { text: text.to_owned() });
+                        }
                         let timeout = limit(timeout_ms);
                         self.machine.reload(manner, timeout, only, Some(answers), now)
                     }
@@ -233,6 +252,30 @@ impl Supervisor {
             }
         };
         self.carry_out(actions);
+    }
+
+    /// Has the program make anew what it hands to workers, and tells the caller of the reload what is new in it.
+    fn renew(&self, caller: Option<&Answers>) -> Result<(), Vec<String>> {
+        let Some(handover) = &self.hooks.handover else { return Ok(()) };
+        for line in handover.renew()? {
+            tracing::info!("from this reload on: {line}");
+            if let Some(caller) = caller {
+                caller.give(Answer::Note { text: line });
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a process that has got ready what it was not started with: a reload has come meanwhile.
+    fn hand_over_newer(&self, process: &WorkerProcess) {
+        let Some(handover) = &self.hooks.handover else { return };
+        if handover.current().1 != process.handed {
+            process.tell(&ToWorker::Reload { handed: self.handed() });
+        }
+    }
+
+    fn handed(&self) -> Option<Handed> {
+        self.hooks.handover.as_ref().map(|handover| Handed(handover.current().0.to_string()))
     }
 
     /// Carries out these actions, and before the next one those that come of one.
@@ -266,7 +309,10 @@ impl Supervisor {
             }
             MasterAction::Tell(key, message) => {
                 if let Some(process) = self.processes.get(&key) {
-                    process.tell(&message);
+                    process.tell(&match message {
+                        ToWorker::Reload { .. } => ToWorker::Reload { handed: self.handed() },
+                        other => other,
+                    });
                 }
             }
             MasterAction::Kill(key) => {
@@ -299,6 +345,7 @@ impl Supervisor {
         let (slot, service) = (&slots[key.slot], slots.service(key.slot));
         let identity = self.identities.get(&slot.service);
         let listeners = self.listeners.get(&key.slot).map_or(&[][..], Vec::as_slice);
+        let handed = self.hooks.handover.as_ref().map(Handover::current);
         let process = image.and_then(|image| {
             let program = spawn::Executable {
                 image: &image,
@@ -308,14 +355,16 @@ impl Supervisor {
                 identity,
                 log_files: &self.log_files,
                 self_signed: self.tls.self_signed_folder(),
+                handed: handed.as_ref().map(|(text, _)| &**text),
             };
             spawn::spawn(program, &slot.name, key, listeners, &self.events)
         });
-        let process = process.map_err(|error| {
+        let mut process = process.map_err(|error| {
             let identity = identity.map_or_else(String::new, |identity| format!(" as {identity}"));
             format!("{}: cannot execute {}{identity}: {error}", slot.name, self.program.display())
         })?;
         self.tls.give_keys(&process, self.machine.predecessor(key.slot));
+        process.handed = handed.map_or(0, |(_, version)| version);
         let pid = process.pid;
         self.processes.insert(key, process);
         Ok(pid)

@@ -128,7 +128,7 @@ impl Master {
                             format!("drain {name} {}", units::limit(limit))
                         }
                         ToWorker::Stop { .. } => format!("stop {name}"),
-                        ToWorker::Reload => format!("reload {name}"),
+                        ToWorker::Reload { .. } => format!("reload {name}"),
                         ToWorker::Status { .. } => format!("ask {name}"),
                         ToWorker::Return { lender } => format!("return {lender} from {name}"),
                         other => panic!("{other:?}"),

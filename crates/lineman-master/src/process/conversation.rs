@@ -110,7 +110,10 @@ impl Conversation {
                 self.inside.use_ticket_keys(keys);
                 return MasterMessage::TicketKeys(predecessor);
             }
-            Ok(Some(ToWorker::Reload)) => {
+            Ok(Some(ToWorker::Reload { handed })) => {
+                if let Some(handed) = handed {
+                    super::handed::replace(handed);
+                }
                 spawn_local(self.inside.reload());
             }
             Ok(Some(ToWorker::Borrow { lender })) => self.borrow(&lender),

@@ -33,6 +33,8 @@ pub(super) struct Inheritance {
 impl Inheritance {
     /// Reads the environment and takes possession of the descriptors.
     pub(super) fn take() -> Result<Self, Error> {
+        // Its descriptor is none for programs that this one starts.
+        super::handed_over();
         let slot = variable(environment::SLOT)?;
         let (service, index) = slot.rsplit_once('/').ok_or_else(|| foreign(environment::SLOT))?;
         let index = number(environment::SLOT, index)?;

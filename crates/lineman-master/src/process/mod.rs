@@ -3,6 +3,7 @@
 //! Called by `App::run` in processes the master started. It never signals a process, and what it knows
 //! of the master is a socket.
 
+mod handed;
 mod inherited;
 mod conversation;
 mod lag;
@@ -32,6 +33,7 @@ use crate::service::sketch::Sketch;
 use crate::terminal::{Printer, log};
 use crate::{BoxError, Error, Result, os};
 use conversation::{Conversation, LeaveOrder};
+pub use handed::handed_over;
 use inherited::Inheritance;
 use lag::{LoopBeat, Meter};
 use leave::CutOff;
