@@ -19,14 +19,14 @@ const SPARE: usize = 64;
 
 /// The connections of one listener in this process.
 pub(crate) struct Population {
-    most: usize,
+    most: Cell<usize>,
     most_per_address: usize,
     ipv6_prefix: u8,
-    arrivals: Option<RefCell<Bucket>>,
+    arrivals: RefCell<Option<Bucket>>,
     connections: Cell<usize>,
     /// Connections of each address, or IPv6 network; empty unless they are bounded.
     addresses: RefCell<FxHashMap<IpAddr, usize>>,
-    most_handshakes: usize,
+    most_handshakes: Cell<usize>,
     handshakes: Cell<usize>,
     /// Connections that were in their handshake when they were added, oldest first.
     half_open: RefCell<VecDeque<EntryId>>,
@@ -42,16 +42,24 @@ pub(crate) struct Admission {
 impl Population {
     pub(super) fn new(limits: &Limits) -> Rc<Self> {
         Rc::new(Self {
-            most: limits.connections,
+            most: Cell::new(limits.connections),
             most_per_address: limits.connections_per_address,
             ipv6_prefix: limits.ipv6_prefix,
-            arrivals: limits.connection_rate.map(|rate| RefCell::new(Bucket::new(rate))),
+            arrivals: RefCell::new(limits.connection_rate.map(Bucket::new)),
             connections: Cell::new(0),
             addresses: RefCell::default(),
-            most_handshakes: limits.handshakes,
+            most_handshakes: Cell::new(limits.handshakes),
             handshakes: Cell::new(0),
             half_open: RefCell::default(),
         })
+    }
+
+    /// Puts other bounds in force for what comes, but for those of an address: what is there was counted by the
+    /// network that it was of then.
+    pub(super) fn bound(&self, limits: &Limits) {
+        self.most.set(limits.connections);
+        self.most_handshakes.set(limits.handshakes);
+        self.arrivals.replace(limits.connection_rate.map(Bucket::new));
     }
 
     /// Counts a handshake under way. Beyond the bound it returns the oldest one, which gives way: a
@@ -64,7 +72,7 @@ impl Population {
         self.handshakes.set(self.handshakes.get() + 1);
         let mut half_open = self.half_open.borrow_mut();
         half_open.push_back(id);
-        if self.handshakes.get() <= self.most_handshakes {
+        if self.handshakes.get() <= self.most_handshakes.get() {
             // Those that are done leave the list when it has grown to twice what is under way.
             if half_open.len() > self.handshakes.get().saturating_mul(2) + SPARE {
                 half_open.retain(|&id| is_under_way(id));
@@ -92,11 +100,11 @@ impl Population {
 
     /// Gives a connection its place. `address` is `None` where it says nothing about the peer.
     pub(super) fn admit(&self, address: Option<IpAddr>) -> Result<(), Limit> {
-        if self.connections.get() >= self.most {
+        if self.connections.get() >= self.most.get() {
             return Err(Limit::Connections);
         }
-        if let Some(arrivals) = &self.arrivals
-            && !arrivals.borrow_mut().take(1)
+        if let Some(arrivals) = &mut *self.arrivals.borrow_mut()
+            && !arrivals.take(1)
         {
             return Err(Limit::ConnectionRate);
         }

@@ -184,6 +184,39 @@ impl<D: Driver> fmt::Debug for Serve<D> {
     }
 }
 
+/// How a listener serves, which can be changed for the connections to come.
+pub struct Served<D: Driver>(Rc<RefCell<Rc<Serve<D>>>>);
+
+impl<D: Driver> Served<D> {
+    /// Serves the connections to come as `serve` says. Those that are there go on as they are, and count among the
+    /// new ones; the bounds of an address stay what they were. Certificates are read if TLS has changed.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] names the file that cannot be used; then nothing changes.
+    pub fn replace(&self, table: &Table, mut serve: Serve<D>) -> Result<(), Error> {
+        let before = Rc::clone(&self.0.borrow());
+        match before.acceptor.get() {
+            Some(acceptor) if before.front.tls == serve.front.tls => {
+                serve.acceptor.get_or_init(|| Rc::clone(acceptor));
+            }
+            _ => serve.prepare_tls()?,
+        }
+        if let Some(period) = serve.front.limits.heartbeat {
+            table.beat_every(period);
+        }
+        before.population.bound(&serve.front.limits);
+        serve.population = Rc::clone(&before.population);
+        self.0.replace(Rc::new(serve));
+        Ok(())
+    }
+}
+
+impl<D: Driver> fmt::Debug for Served<D> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Served").field(&self.0.borrow()).finish()
+    }
+}
+
 /// What a listener does with an arrival.
 pub(super) trait Accept {
     fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()>;
@@ -210,6 +243,13 @@ impl<D: Driver> Accept for Rc<Serve<D>> {
         let transit = Transit::new(table.facts(peer, admission, self.weight), transport);
         insert(table, self, State::Preparing, transit)?.begin();
         Ok(())
+    }
+}
+
+impl<D: Driver> Accept for RefCell<Rc<Serve<D>>> {
+    fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()> {
+        let serve = Rc::clone(&self.borrow());
+        serve.accept(table, stream, peer)
     }
 }
 
@@ -314,7 +354,7 @@ pub(super) fn insert<D: Driver>(
 }
 
 impl Table {
-    /// Serves the connections that arrive at a listener.
+    /// Serves the connections that arrive at a listener; what it returns can change how, for those to come.
     ///
     /// # Errors
     /// When the listener cannot be put into the poll set.
@@ -322,20 +362,22 @@ impl Table {
         &self,
         listener: impl TryInto<StreamListener, Error = io::Error>,
         serve: Serve<D>,
-    ) -> Result<(), Error> {
+    ) -> Result<Served<D>, Error> {
         let failed = |source| Error::Os { action: "watch a listener", source };
         let mut socket = listener.try_into().map_err(failed)?;
         serve.prepare_tls()?;
         if let Some(period) = serve.front.limits.heartbeat {
             self.beat_every(period);
         }
-        let accept = Rc::new(Rc::new(serve));
+        let served = Served(Rc::new(RefCell::new(Rc::new(serve))));
+        let accept = Rc::clone(&served.0);
         self.insert_listener(|key, registry| {
             registry.register(&mut socket, Token(key), Interest::READABLE)?;
             let socket = RefCell::new(socket);
             Ok(Rc::new(Listener { socket, accept, resting: Cell::new(false), lender: None }))
         })
-        .map_err(failed)
+        .map_err(failed)?;
+        Ok(served)
     }
 
     /// Starts an outgoing connection; its first event is `Connect` (or `Opened`), or `Close`.

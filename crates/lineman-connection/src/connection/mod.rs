@@ -57,7 +57,7 @@ pub use handle::{Connection, Counters, SendError};
 pub use handler::{Event, Handler, Turn};
 pub use limits::{Excess, Limits};
 pub use lineman_os::{Acknowledgement, PeerTimeout};
-pub use listener::Serve;
+pub use listener::{Serve, Served};
 pub use proxies::{Others, Proxies};
 pub use rate::Rate;
 pub use reason::{CloseReason, Limit};

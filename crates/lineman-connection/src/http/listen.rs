@@ -124,6 +124,6 @@ impl Table {
         let front = Rc::clone(served.shared_front());
         let to_http = Rc::new(ToHttp { http, front, returns: false });
         let served = served.handshake_time(header_time).alpn(&["h2", "http/1.1"]).fallback(to_http);
-        self.listen(listener, served)
+        self.listen(listener, served).map(drop)
     }
 }
