@@ -30,6 +30,13 @@ impl<K: Copy + Ord + Into<u64>> Rounds<K> {
         Self { parts: (0..parts).map(|_| BTreeSet::new()).collect(), next: 0 }
     }
 
+    /// Returns rounds of another period with these members.
+    pub(crate) fn with_period(period: Duration, members: impl IntoIterator<Item = K>) -> Self {
+        let mut rounds = Self::new(period);
+        members.into_iter().for_each(|member| rounds.insert(member));
+        rounds
+    }
+
     pub(crate) fn insert(&mut self, member: K) {
         if let Some(part) = self.part(member) {
             part.insert(member);

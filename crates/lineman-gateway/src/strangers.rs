@@ -49,6 +49,11 @@ pub(crate) struct Strangers {
 }
 
 impl Strangers {
+    /// Puts other bounds in force.
+    pub(crate) fn set(&mut self, bound: usize, time: Duration) {
+        (self.bound, self.time) = (bound, time);
+    }
+
     pub(crate) fn new(bound: usize, time: Duration) -> Self {
         Self {
             bound,

@@ -64,7 +64,7 @@ pub(super) struct Policy<F> {
 }
 
 /// Something that happened. `C` is a client's connection.
-pub(super) enum Input<C> {
+pub(super) enum Input<C: Outlet> {
     /// A client is there, with the body of its handshake's packet, empty if there is no handshake, and with what is
     /// bound to it already.
     ClientCame(C, Bytes, Binding),
@@ -96,6 +96,8 @@ pub(super) enum Input<C> {
     Tell,
     /// The clients that are left are closed next.
     Closing,
+    /// Other settings are in force from now on.
+    Reconfigured(Box<Policy<C::Form>>),
 }
 
 /// A connection of the inner port: a business, or a peer that asks.
@@ -225,11 +227,28 @@ impl<C: Outlet> Core<C> {
             Input::LookForMachines => self.look_for_machines(),
             Input::Tell => self.tell_links(),
             Input::Closing => self.finish_fan_outs(),
+            Input::Reconfigured(policy) => self.reconfigure(*policy),
         }
         self.take_out_ended();
         if self.clients.roll.borrow().has_many_changes() {
             self.tell_links();
         }
+    }
+
+    /// Goes by other settings from now on. Those that peers were told when they came stay what they were: the key,
+    /// a client's share, whether there are heirs, when a machine counts as gone.
+    fn reconfigure(&mut self, policy: Policy<C::Form>) {
+        let Policy { secret_key, heirs, share, reach, .. } = &self.policy;
+        let (secret_key, heirs, share, reach) = (secret_key.clone(), *heirs, *share, *reach);
+        if policy.heartbeat.period() != self.policy.heartbeat.period() {
+            let ids = self.clients.iter().map(|(id, _)| id);
+            self.client_rounds = Rounds::with_period(policy.heartbeat.period(), ids);
+        }
+        if policy.link_ping_interval != self.policy.link_ping_interval {
+            self.link_rounds = Rounds::with_period(policy.link_ping_interval, self.links.ids());
+        }
+        self.strangers.set(policy.strangers, LOGIN_TIME);
+        self.policy = Policy { secret_key, heirs, share, reach, ..policy };
     }
 
     /// Returns the numbers for `status`.

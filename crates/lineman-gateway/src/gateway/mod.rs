@@ -113,7 +113,11 @@ pub struct Gateway<P: Driver = WebSocket> {
     entrance: EntranceSettings,
     /// Makes the HTTP service, in the process that serves it.
     http: Option<Box<dyn FnOnce() -> io::Result<Http>>>,
+    anew: Option<Anew<P>>,
 }
+
+/// Describes a gateway that runs as it is to be from then on.
+type Anew<P> = Box<dyn Fn() -> Result<Gateway<P>>>;
 
 impl Gateway {
     /// Serves clients that speak WebSocket on `address`, `host:port` or `unix:/path`.
@@ -231,6 +235,19 @@ impl<P: Driver> Gateway<P> {
         self
     }
 
+    /// Asks `anew` at each reload of the program how the gateway is to be from then on; that is in force for clients
+    /// and messages to come, and no client is disconnected. Before its `on_reload`. Default: it stays as it is.
+    ///
+    /// What can change so is: the pings to clients and on links, `slow_client`, `prefer`, `no_business_limit`,
+    /// `partition_limit`, `stall_limit`, `abandon_limit`, `strangers`; and for new connections the limits (but for
+    /// those of an address), proxies, TLS, subprotocols, origins, compression, headers, and the HTTP service with its
+    /// limits. Of everything else the one that was started counts. An error is logged, and it stays as it is.
+    #[must_use]
+    pub fn reconfigured(mut self, anew: impl Fn() -> Result<Self> + 'static) -> Self {
+        self.anew = Some(Box::new(anew));
+        self
+    }
+
     /// Sets how long a client may be silent before it is pinged; zero for never. Default zero.
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
@@ -307,6 +324,7 @@ impl<P: ClientDialect> Gateway<P> {
             strangers: STRANGERS,
             entrance: EntranceSettings::default(),
             http: None,
+            anew: None,
         }
     }
 }

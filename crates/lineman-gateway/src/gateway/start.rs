@@ -1,13 +1,16 @@
 //! The gateway as a service: what the master needs to know of it, and how a process of it starts.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use lineman::connection::{Connection, Limits, Serve};
+use lineman::connection::{Connection, Limits, Serve, Served};
+use lineman::http::Http;
 use lineman::service::{
-    ClusterPeer, Complaints, Context, Description, Endpoint, Listen, LocalFuture, Ports,
+    ClusterPeer, Complaints, Context, Description, Endpoint, Listen, Listening, LocalFuture, Ports,
     ProcessHooks, Running, Service, Socket, SocketOptions,
 };
 use lineman::timer::{self, Timer};
@@ -15,7 +18,6 @@ use lineman::{ConnectionError, Error, Result, Table};
 use lineman_wire::link::{Codec, Secret};
 use tokio::time::Instant;
 
-use super::Gateway;
 use super::core::{Core, Input, Policy};
 use super::dialect::ClientDialect;
 use super::identity::GatewayIdentity;
@@ -23,6 +25,7 @@ use super::ids::Counter;
 use super::outlet::Outlet;
 use super::shell::{ClientDoor, LinkDoor, Shell};
 use super::stalls::StallLimits;
+use super::{Anew, Gateway};
 use crate::check;
 use crate::discovery::{Announcement, Discovery};
 use crate::entrance::{Arrival, Entrance};
@@ -94,10 +97,55 @@ impl<P: ClientDialect> Gateway<P> {
             epoch: identity.epoch.clone(),
             explicit: self.inner.listen.is_some(),
         };
-        let default_pings =
-            if identity.lan_ip.is_loopback() { Duration::ZERO } else { LINK_PING_INTERVAL };
-        let policy = Policy {
-            secret_key: secret.clone(),
+        let lan_ip = identity.lan_ip;
+        let policy = self.policy(lan_ip, secret.clone());
+        if let Some(limits) = policy.reach {
+            let peer_timeout = limits.peer_timeout().set(&links);
+            let action = "set up the socket of the links";
+            peer_timeout.map_err(|source| ConnectionError::Os { action, source })?;
+        }
+        let periods = periods(&policy);
+        let core = Core::new(identity, policy, Counter::random());
+        let shell = Rc::new(Shell::new(core, context.table.clone()));
+
+        let hooks = self.processes.start(slot).await?;
+        let door = Rc::new(LinkDoor(Rc::clone(&shell)));
+        let limits = Limits { send_queue: self.link_queue, ..Limits::default() };
+        let open = secret.is_empty();
+        let make = move || if open { Codec::new() } else { Codec::until_login(LOGIN_BYTES) };
+        context.table.listen(links, Serve::links(make, door).limits(limits))?;
+        let door = Rc::new(ClientDoor { shell: Rc::clone(&shell), entrance: Rc::clone(&entrance) });
+        let serve = serve(self.make, self.http, self.listening, Rc::clone(&door))?;
+        let served = context.table.listen(clients, serve)?;
+
+        let discovery = Discovery::start(
+            &context.table,
+            &self.cluster.registers,
+            &secret,
+            &announcement,
+            &(Rc::new(|_| {}) as _),
+        );
+        Ok(RunningGateway {
+            missing: RefCell::new(missing(&self.pinned)),
+            no_business_limit: Cell::new(self.no_business_limit),
+            timers: RefCell::new(timers(periods, &shell)),
+            telling: Entrance::telling(&entrance, SWEEP),
+            lan_ip,
+            anew: self.anew,
+            served,
+            door,
+            shell,
+            entrance,
+            table: context.table,
+            hooks,
+            discovery,
+        })
+    }
+
+    fn policy(&self, lan_ip: Ipv4Addr, secret_key: Secret) -> Policy<P::Form> {
+        let default_pings = if lan_ip.is_loopback() { Duration::ZERO } else { LINK_PING_INTERVAL };
+        Policy {
+            secret_key,
             heartbeat: self.heartbeat.clone(),
             link_ping_interval: self.link_ping_interval.unwrap_or(default_pings),
             slow_client: self.slow_client,
@@ -110,48 +158,10 @@ impl<P: ClientDialect> Gateway<P> {
             heirs: self.heirs,
             share: self.share,
             stall_limits: self.stall_limits,
-            reach: ReachLimits::new(self.link_timeout, identity.lan_ip.into()),
+            reach: ReachLimits::new(self.link_timeout, lan_ip.into()),
             strangers: self.strangers,
             form: P::form,
-        };
-        if let Some(limits) = policy.reach {
-            let peer_timeout = limits.peer_timeout().set(&links);
-            let action = "set up the socket of the links";
-            peer_timeout.map_err(|source| ConnectionError::Os { action, source })?;
         }
-        let timers = periods(&policy);
-        let core = Core::new(identity, policy, Counter::random());
-        let shell = Rc::new(Shell::new(core, context.table.clone()));
-
-        let hooks = self.processes.start(slot).await?;
-        let door = Rc::new(LinkDoor(Rc::clone(&shell)));
-        let limits = Limits { send_queue: self.link_queue, ..Limits::default() };
-        let open = secret.is_empty();
-        let make = move || if open { Codec::new() } else { Codec::until_login(LOGIN_BYTES) };
-        context.table.listen(links, Serve::links(make, door).limits(limits))?;
-        let door = Rc::new(ClientDoor { shell: Rc::clone(&shell), entrance: Rc::clone(&entrance) });
-        let http = self.http.map(|make| make()).transpose()?.map(|http| self.listening.bound(http));
-        let serve = Serve::peers(self.make, door).front(self.listening.front).http(http);
-        context.table.listen(clients, serve)?;
-
-        let timers = timers.into_iter().map(|(period, input)| every(period, &shell, input));
-        let discovery = Discovery::start(
-            &context.table,
-            &self.cluster.registers,
-            &secret,
-            &announcement,
-            &(Rc::new(|_| {}) as _),
-        );
-        Ok(RunningGateway {
-            no_business_limit: self.no_business_limit,
-            missing: missing(&self.pinned),
-            timers: timers.chain([Entrance::telling(&entrance, SWEEP)]).collect(),
-            shell,
-            entrance,
-            table: context.table,
-            hooks,
-            discovery,
-        })
     }
 
     async fn identity(
@@ -236,21 +246,61 @@ fn periods<C: Outlet>(policy: &Policy<C::Form>) -> Vec<Periodic<C>> {
     periods
 }
 
+fn timers<C: Outlet>(periods: Vec<Periodic<C>>, shell: &Rc<Shell<C>>) -> Vec<Timer> {
+    periods.into_iter().map(|(period, input)| every(period, shell, input)).collect()
+}
+
+/// Returns how clients are served.
+fn serve<P: ClientDialect>(
+    make: Box<dyn Fn() -> P>,
+    http: Option<Box<dyn FnOnce() -> io::Result<Http>>>,
+    listening: Listening,
+    door: Rc<ClientDoor<P>>,
+) -> Result<Serve<P>> {
+    let http = http.map(|make| make()).transpose()?;
+    let http = http.map(|http| listening.bound(http));
+    Ok(Serve::peers(make, door).front(listening.front).http(http))
+}
+
 fn every<C: Outlet>(period: Duration, shell: &Rc<Shell<C>>, input: fn() -> Input<C>) -> Timer {
     let shell = Rc::clone(shell);
     timer::every(period, async move || shell.submit(input()))
 }
 
 struct RunningGateway<P: ClientDialect> {
-    no_business_limit: Duration,
     /// What is said to be missing while no business gets clients.
-    missing: String,
+    missing: RefCell<String>,
+    no_business_limit: Cell<Duration>,
+    lan_ip: Ipv4Addr,
+    anew: Option<Anew<P>>,
+    served: Served<P>,
+    door: Rc<ClientDoor<P>>,
     shell: Rc<Shell<Connection<P>>>,
     entrance: Rc<Entrance>,
     table: Table,
-    timers: Vec<Timer>,
+    timers: RefCell<Vec<Timer>>,
+    telling: Timer,
     hooks: ProcessHooks,
     discovery: Discovery,
+}
+
+impl<P: ClientDialect> RunningGateway<P> {
+    /// Goes by the settings of this gateway from now on; changes nothing if what new connections need cannot be had.
+    fn reconfigure(&self, gateway: Gateway<P>) -> Result {
+        let policy = gateway.policy(self.lan_ip, Secret::default());
+        let missing = missing(&gateway.pinned);
+        let Gateway { make, http, listening, .. } = gateway;
+        let serve = serve(make, http, listening, Rc::clone(&self.door))?;
+        self.served.replace(&self.table, serve)?;
+        self.no_business_limit.set(policy.no_business_limit);
+        self.missing.replace(missing);
+        let periods = periods(&policy);
+        self.shell.submit(Input::Reconfigured(Box::new(policy)));
+        for timer in self.timers.replace(timers(periods, &self.shell)) {
+            timer.cancel();
+        }
+        Ok(())
+    }
 }
 
 impl<P: ClientDialect> Running for RunningGateway<P> {
@@ -261,7 +311,8 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
 
     /// Every client is gone; the businesses have to hear of it before the process ends.
     fn stopped(&self) -> LocalFuture<()> {
-        for timer in &self.timers {
+        self.telling.cancel();
+        for timer in self.timers.take() {
             timer.cancel();
         }
         let (table, ended) = (self.table.clone(), self.hooks.stopped());
@@ -275,6 +326,10 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
 
     fn reload(&self) -> LocalFuture<()> {
         self.discovery.hurry();
+        let anew = self.anew.as_ref().map(|anew| anew());
+        if let Some(Err(error)) = anew.map(|gateway| self.reconfigure(gateway?)) {
+            tracing::error!(error = lineman_wire::chain(&*error), "the settings stay as they were");
+        }
         self.hooks.reload()
     }
 
@@ -288,15 +343,13 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
     fn condition(&self) -> Complaints {
         let now = Instant::now();
         let unserved = self.shell.unserved();
-        let missing = &self.missing;
-        let remark =
-            unserved.map(|(time, does)| format!("{missing} {does} ({} s)", time.as_secs()));
+        let missing = self.missing.borrow();
+        let remark = unserved.map(|time| format!("{missing} is linked ({} s)", time.as_secs()));
         let remarks = remark.into_iter().chain(self.discovery.remarks(now)).collect();
         // By then clients that were held are closed.
-        let limit = self.no_business_limit;
-        let starved = unserved.filter(|(time, _)| *time >= limit);
-        let starved =
-            starved.map(|(time, does)| format!("{missing} {does} for {} s", time.as_secs()));
+        let limit = self.no_business_limit.get();
+        let starved = unserved.filter(|time| *time >= limit);
+        let starved = starved.map(|time| format!("{missing} is linked for {} s", time.as_secs()));
         Complaints { remarks, unfit: self.discovery.address_taken().or(starved) }
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lineman::connection::{CloseReason, Connection, Event, Handler, Turn};
@@ -25,6 +26,11 @@ impl Desk {
     pub(super) fn new(secret_key: Secret, strangers: Strangers) -> Self {
         let book = RefCell::new(Book::new(secret_key, strangers));
         Self { book, connections: RefCell::default() }
+    }
+
+    /// Puts other bounds of strangers in force.
+    pub(super) fn set_strangers(&self, bound: usize, time: Duration) {
+        self.book.borrow_mut().strangers.set(bound, time);
     }
 
     /// Closes peers that have not said in time what they are; call it after each part of [`period`].

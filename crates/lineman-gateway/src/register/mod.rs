@@ -9,16 +9,19 @@ mod handler;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lineman::connection::Serve;
+use lineman::connection::{Front, Serve, Served};
 use lineman::service::{
     Context, Description, Listening, LocalFuture, ProcessHooks, Processes, Reload, Running,
     Service, StopOrder,
 };
-use lineman::{App, Result, timer};
+use lineman::timer::{self, Timer};
+use lineman::{App, Result, Table};
 use lineman_wire::link::Secret;
 use lineman_wire::text::Text;
 
@@ -49,6 +52,16 @@ pub struct Register {
     cluster: ClusterSettings,
     silence_limit: Duration,
     strangers: usize,
+    anew: Option<Anew>,
+}
+
+/// Describes a register that runs as it is to be from then on.
+struct Anew(Box<dyn Fn() -> Result<Register>>);
+
+impl fmt::Debug for Anew {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Anew(..)")
+    }
 }
 
 impl Register {
@@ -63,6 +76,7 @@ impl Register {
             cluster: ClusterSettings::default(),
             silence_limit: LOGIN_TIME,
             strangers: STRANGERS,
+            anew: None,
         }
     }
 
@@ -104,6 +118,15 @@ impl Register {
         self
     }
 
+    /// Asks `anew` at each reload of the program how the register is to be from then on: its `silence_limit`,
+    /// `strangers`, and for new peers its limits and proxies. Of everything else the one that was started counts.
+    /// Default: it stays as it is.
+    #[must_use]
+    pub fn reconfigured(mut self, anew: impl Fn() -> Result<Self> + 'static) -> Self {
+        self.anew = Some(Anew(Box::new(anew)));
+        self
+    }
+
     fn secret(&self) -> Result<Secret> {
         Ok(self.cluster.secret(self.processes.name())?)
     }
@@ -137,26 +160,57 @@ impl Service for Register {
             let hooks = self.processes.start(context.slot()).await?;
             let desk =
                 Rc::new(Desk::new(secret, Strangers::new(self.strangers, self.silence_limit)));
-            let part = part_of(period(self.silence_limit)).unwrap_or(LOOK);
-            let looks = Rc::clone(&desk);
-            timer::every(part, async move || looks.check_silence());
+            let looks = RefCell::new(looks(&desk, self.silence_limit));
+            let mut served = Vec::new();
             for listener in context.listeners {
-                let make = || Text::with_max_size(LOGIN_BYTES);
-                let serve = Serve::links(make, Rc::<Desk>::clone(&desk));
-                context.table.listen(listener, serve.front(self.listening.front.clone()))?;
+                let serve = serve(&desk, self.listening.front.clone());
+                served.push(context.table.listen(listener, serve)?);
             }
-            Ok(Rc::new(RunningRegister { desk, hooks }) as Rc<dyn Running>)
+            let (anew, table) = (self.anew, context.table);
+            Ok(Rc::new(RunningRegister { desk, hooks, looks, served, table, anew })
+                as Rc<dyn Running>)
         })
     }
+}
+
+/// Returns how its peers are served.
+fn serve(desk: &Rc<Desk>, front: Front) -> Serve<Text> {
+    Serve::links(|| Text::with_max_size(LOGIN_BYTES), Rc::<Desk>::clone(desk)).front(front)
+}
+
+/// Begins to look for peers that do not answer.
+fn looks(desk: &Rc<Desk>, silence_limit: Duration) -> Timer {
+    let part = part_of(period(silence_limit)).unwrap_or(LOOK);
+    let desk = Rc::clone(desk);
+    timer::every(part, async move || desk.check_silence())
 }
 
 struct RunningRegister {
     desk: Rc<Desk>,
     hooks: ProcessHooks,
+    looks: RefCell<Timer>,
+    served: Vec<Served<Text>>,
+    table: Table,
+    anew: Option<Anew>,
+}
+
+impl RunningRegister {
+    fn reconfigure(&self, register: &Register) -> Result {
+        for served in &self.served {
+            served.replace(&self.table, serve(&self.desk, register.listening.front.clone()))?;
+        }
+        self.desk.set_strangers(register.strangers, register.silence_limit);
+        self.looks.replace(looks(&self.desk, register.silence_limit)).cancel();
+        Ok(())
+    }
 }
 
 impl Running for RunningRegister {
     fn reload(&self) -> LocalFuture<()> {
+        let anew = self.anew.as_ref().map(|anew| anew.0());
+        if let Some(Err(error)) = anew.map(|register| self.reconfigure(&register?)) {
+            tracing::error!(error = lineman_wire::chain(&*error), "the settings stay as they were");
+        }
         self.hooks.reload()
     }
 
