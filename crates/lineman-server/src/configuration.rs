@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use lineman::App;
+use lineman::{App, BoxError};
 
-use crate::draft::Draft;
-use crate::fault::{self, ConfigFault};
+use crate::draft::{Draft, DraftService};
+use crate::fault::{self, ConfigFault, ValueOrigin};
 use crate::file::{self, Found, SectionValues};
 use crate::settings::{SectionKind, SettingValue, key_of_service};
-use crate::{environment, relations};
+use crate::{environment, relations, reload};
 
 /// Where the file is if no flag says so, the first that is there.
 const PLACES: [&str; 2] = ["lineman.toml", "/etc/lineman/lineman.toml"];
@@ -102,6 +102,38 @@ impl Configuration {
         Self { file, sections, faults }
     }
 
+    /// Returns one that was accepted before.
+    pub(crate) fn in_force(file: Option<PathBuf>, sections: Vec<SectionValues>) -> Self {
+        Self { file, sections, faults: Vec::new() }
+    }
+
+    /// Returns that of a file with this text, without an environment.
+    #[cfg(test)]
+    pub(crate) fn of_text(text: &str) -> Self {
+        let (sections, faults) = file::sections(text);
+        Self::of_sections(Some("lineman.toml".into()), sections, faults, &[])
+    }
+
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    pub(crate) fn sections(&self) -> &[SectionValues] {
+        &self.sections
+    }
+
+    /// Returns its section of the same kind and, if it is a service, of the same name.
+    pub(crate) fn like(&self, other: &SectionValues) -> Option<&SectionValues> {
+        self.sections.iter().find(|section| {
+            section.kind == other.kind && section.variable_name() == other.variable_name()
+        })
+    }
+
+    /// Names the place of something that was found.
+    pub(crate) fn place(&self, origin: &ValueOrigin) -> String {
+        fault::place(origin, self.file.as_deref())
+    }
+
     /// Returns what is wrong, a line each.
     pub(crate) fn problems(&self) -> Vec<String> {
         fault::lines(self.faults.clone(), self.file.as_deref())
@@ -123,14 +155,34 @@ impl Configuration {
     pub(crate) fn app(&self) -> App {
         let services = self.sections.iter().filter(|section| section.kind.is_service());
         services.fold(self.bare_app(), |app, section| {
-            let mut draft = Draft::default();
-            section.apply(&mut draft);
-            draft.add_to(app)
+            let name = section.variable_name().to_owned();
+            let anew = move || service_in_force(&name);
+            match section.service() {
+                Some(service) => service.add_to(app, anew),
+                None => app,
+            }
         })
     }
 }
 
+/// Returns a service as it is to be by what the master has handed over last.
+fn service_in_force(name: &str) -> Result<DraftService, BoxError> {
+    let text = lineman::handed_over().ok_or("the master has handed nothing over")?;
+    let configuration = reload::read(&text)?;
+    let mut services = configuration.sections.iter().filter(|section| section.kind.is_service());
+    let service = services.find(|section| section.variable_name() == name);
+    let service = service.and_then(SectionValues::service);
+    Ok(service.ok_or_else(|| format!("there is no service {name:?} any more"))?)
+}
+
 impl SectionValues {
+    /// Returns the service it describes.
+    fn service(&self) -> Option<DraftService> {
+        let mut draft = Draft::default();
+        self.apply(&mut draft);
+        draft.into_service()
+    }
+
     /// Applies its values in the order of the table.
     pub(crate) fn apply(&self, draft: &mut Draft) {
         for setting in self.kind.settings() {

@@ -8,7 +8,7 @@ use lineman::prelude::{Framed, Raw};
 use lineman::service::{Keepalive, SocketOptions};
 use lineman::tls::{ClientCertificates, Tls};
 use lineman::websocket::{Deflate, Leniency};
-use lineman::{App, HttpLimits, Networks, Watchdog};
+use lineman::{App, BoxError, HttpLimits, Networks, Watchdog};
 use lineman_gateway::{Allow, ConnectHook, Gateway, HookFailure, Register};
 use lineman_wire::text::ByteLines;
 
@@ -192,8 +192,8 @@ impl Draft {
         app.watchdog(watchdog)
     }
 
-    /// Adds the service to a program; nothing if no setting has said where it listens.
-    pub(crate) fn add_to(mut self, app: App) -> App {
+    /// Returns the service; `None` if no setting has said where it listens.
+    pub(crate) fn into_service(mut self) -> Option<DraftService> {
         let proxies = self.proxies.finish();
         let tls = self.tls.finish();
         if self.compression {
@@ -214,13 +214,33 @@ impl Draft {
             on_service!(self, service => service.proxies(proxies));
         }
         on_service!(self, service => service.limits(self.limits).socket_options(self.socket));
-        match self.service {
-            Some(DraftService::WebSocket(gateway)) => app.service(gateway),
-            Some(DraftService::Text(gateway)) => app.service(gateway),
-            Some(DraftService::Framed(gateway)) => app.service(gateway),
-            Some(DraftService::Tcp(gateway)) => app.service(gateway),
-            Some(DraftService::Register(register)) => app.service(register),
-            None => app,
+        self.service
+    }
+}
+
+/// Adds a service of this kind to a program; at a reload it is asked for anew.
+macro_rules! add {
+    ($app:expr, $service:expr, $anew:expr, $kind:ident) => {
+        $app.service($service.reconfigured(move || match $anew()? {
+            DraftService::$kind(service) => Ok(service),
+            _ => Err("clients cannot speak something else before a restart".into()),
+        }))
+    };
+}
+
+impl DraftService {
+    /// Adds it to a program. At each reload `anew` says how it is to be from then on.
+    pub(crate) fn add_to(
+        self,
+        app: App,
+        anew: impl Fn() -> Result<Self, BoxError> + 'static,
+    ) -> App {
+        match self {
+            Self::WebSocket(gateway) => add!(app, gateway, anew, WebSocket),
+            Self::Text(gateway) => add!(app, gateway, anew, Text),
+            Self::Framed(gateway) => add!(app, gateway, anew, Framed),
+            Self::Tcp(gateway) => add!(app, gateway, anew, Tcp),
+            Self::Register(register) => add!(app, register, anew, Register),
         }
     }
 }

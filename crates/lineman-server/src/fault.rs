@@ -40,15 +40,23 @@ impl ConfigFault {
 
     /// Returns it as a line: `lineman.toml:12: gateway.ping_interval: …`.
     pub(crate) fn line(&self, file: Option<&Path>) -> String {
-        let file = file.map(|file| file.display().to_string()).unwrap_or_default();
-        let place = match &self.origin {
-            Some(ValueOrigin::Line(line)) => format!("{file}:{line}: "),
-            Some(ValueOrigin::Variable(name)) => format!("{name}: "),
-            None if file.is_empty() => String::new(),
-            None => format!("{file}: "),
+        let place = match (&self.origin, file) {
+            (Some(origin), file) => format!("{}: ", place(origin, file)),
+            (None, Some(file)) => format!("{}: ", file.display()),
+            (None, None) => String::new(),
         };
         let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
         format!("{place}{key}{}", self.text)
+    }
+}
+
+/// Names a place of this file, or of the environment.
+pub(crate) fn place(origin: &ValueOrigin, file: Option<&Path>) -> String {
+    match origin {
+        ValueOrigin::Line(line) => {
+            format!("{}:{line}", file.map(|file| file.display().to_string()).unwrap_or_default())
+        }
+        ValueOrigin::Variable(name) => name.clone(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -26,7 +27,7 @@ pub(crate) struct SectionValues {
 }
 
 /// A value that was right, and where it was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Found {
     pub(crate) value: SettingValue,
     pub(crate) origin: ValueOrigin,
@@ -35,6 +36,19 @@ pub(crate) struct Found {
 impl SectionValues {
     pub(crate) fn new(kind: SectionKind, origin: ValueOrigin) -> Self {
         Self { kind, origin, values: BTreeMap::new(), refused: BTreeSet::new() }
+    }
+
+    /// Returns one that begins at this line, or nowhere.
+    pub(crate) fn at_line(kind: SectionKind, line: Option<usize>) -> Self {
+        Self::new(kind, ValueOrigin::Line(line.unwrap_or_default()))
+    }
+
+    /// Returns the line it begins at, if it is one of a file.
+    pub(crate) fn line(&self) -> Option<usize> {
+        match self.origin {
+            ValueOrigin::Line(line) => Some(line),
+            ValueOrigin::Variable(_) => None,
+        }
     }
 
     /// Returns the text of a setting, if it was set.
@@ -106,7 +120,8 @@ pub(crate) fn text_of(path: &Path) -> Result<String, ConfigFault> {
 /// Returns the sections of a text, and what is wrong with it.
 pub(crate) fn sections(text: &str) -> (Vec<SectionValues>, Vec<ConfigFault>) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut reading = Reading { text, sections: Vec::new(), faults: Vec::new() };
+    let whole = errors.is_empty();
+    let mut reading = Reading { text, whole, sections: Vec::new(), faults: Vec::new() };
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
         let line = ValueOrigin::Line(reading.line(at));
@@ -126,6 +141,8 @@ pub(crate) fn sections(text: &str) -> (Vec<SectionValues>, Vec<ConfigFault>) {
 
 struct Reading<'a> {
     text: &'a str,
+    /// All of it was understood: else a name may be in a section that was not.
+    whole: bool,
     sections: Vec<SectionValues>,
     faults: Vec<ConfigFault>,
 }
@@ -142,7 +159,10 @@ impl Reading<'_> {
 
     fn section(&mut self, name: &str, at: usize, value: &Spanned<DeValue<'_>>) {
         let Some(kind) = SectionKind::ALL.into_iter().find(|kind| kind.name() == name) else {
-            return self.unknown_section(name, at, value);
+            if self.whole {
+                self.unknown_section(name, at, value);
+            }
+            return;
         };
         match value.get_ref() {
             DeValue::Table(table) => self.one_section(kind, at, table),

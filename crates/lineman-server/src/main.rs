@@ -2,8 +2,8 @@
 //! language, without a line of Rust.
 //!
 //! To be read in this order: `settings` is the table that everything goes by; `file` and `environment` read values,
-//! `relations` compares them, `configuration` has them together; a `draft` is what a service is made of; `document`
-//! writes the example and the page. Verbs beside those of the framework are here.
+//! `relations` compares them, `configuration` has them together; a `draft` is what a service is made of; `reload`
+//! is how a running program gets other ones; `document` writes the example and the page. Verbs beside those of the framework are here.
 
 mod cluster;
 mod configuration;
@@ -16,6 +16,7 @@ mod import;
 mod init;
 mod pages;
 mod relations;
+mod reload;
 mod settings;
 
 use std::io::Write as _;
@@ -116,8 +117,7 @@ fn run(line: Invocation) -> Result<CommandEnd, Vec<String>> {
         ServerVerb::Cluster(verb) => return cluster::run(&verb, config.as_deref()),
         ServerVerb::Lineman(verb) => verb,
     };
-    let configuration = Configuration::load(config.as_deref());
-    let app = app(&configuration, &verb)?;
+    let app = app(config, &verb)?;
     let arguments = cli::Arguments::from(verb).in_folder(runtime_dir).within(Invocation::command());
     app.run_command(arguments).map_err(|error| vec![error.to_string()])?;
     Ok(CommandEnd::Done)
@@ -125,13 +125,21 @@ fn run(line: Invocation) -> Result<CommandEnd, Vec<String>> {
 
 /// Returns the program for a verb: whole for those that start it, and for the others what finds it, whatever has
 /// become of the file since.
-fn app(configuration: &Configuration, verb: &cli::Verb) -> Result<App, Vec<String>> {
+fn app(config: Option<PathBuf>, verb: &cli::Verb) -> Result<App, Vec<String>> {
+    if let Some(text) = lineman::handed_over() {
+        return Ok(reload::read(&text).map_err(|problem| vec![problem])?.app());
+    }
+    let configuration = Configuration::load(config.as_deref());
     let starts = matches!(verb, cli::Verb::Start(_) | cli::Verb::Restart(_) | cli::Verb::Check(_));
     if !starts {
         return Ok(configuration.bare_app());
     }
     let problems = configuration.problems();
-    if problems.is_empty() { Ok(configuration.app()) } else { Err(problems) }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let app = configuration.app();
+    Ok(reload::hand_over(app, configuration, config))
 }
 
 /// Writes data to stdout; a reader that has gone needs none.

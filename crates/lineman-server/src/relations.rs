@@ -1,6 +1,7 @@
 //! What one setting cannot say alone: that it needs another one, or that two do not go together.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::fault::ConfigFault;
 use crate::file::{Found, SectionValues};
@@ -16,6 +17,7 @@ const RELATIONS: &[Relation] = &[
     wss_needs_a_certificate,
     proxies_need_trust,
     trust_needs_a_way_of_telling,
+    pages_need_a_folder,
     one_kind_of_pages,
     one_kind_of_count,
     of_websockets_alone,
@@ -145,6 +147,11 @@ fn trust_needs_a_way_of_telling(section: &SectionValues) -> Option<(&'static str
             "it needs proxies.proxy_protocol or proxies.header: how do they tell of clients?";
         ("proxies.trust", text.to_owned())
     })
+}
+
+fn pages_need_a_folder(section: &SectionValues) -> Option<(&'static str, String)> {
+    let folder = section.text("pages.folder")?;
+    (!Path::new(folder).is_dir()).then(|| ("pages.folder", format!("there is no folder {folder}")))
 }
 
 fn one_kind_of_pages(section: &SectionValues) -> Option<(&'static str, String)> {

@@ -12,7 +12,13 @@ const fn bound(
     default: &'static str,
     help: &'static str,
 ) -> Setting {
-    Setting { key, takes, default, example: "", effect: Effect::Restart, php: "", help }
+    Setting { key, takes, default, example: "", effect: Effect::InPlace, php: "", help }
+}
+
+/// One that is counted from the start on.
+const fn fixed(mut setting: Setting) -> Setting {
+    setting.effect = Effect::Restart;
+    setting
 }
 
 /// A bound that is not there by default.
@@ -22,7 +28,7 @@ const fn unset(
     example: &'static str,
     help: &'static str,
 ) -> Setting {
-    Setting { key, takes, default: "", example, effect: Effect::Restart, php: "", help }
+    Setting { key, takes, default: "", example, effect: Effect::InPlace, php: "", help }
 }
 
 const fn count(set: fn(&mut crate::draft::Draft, u64)) -> Takes {
@@ -44,7 +50,7 @@ pub(super) const CLIENTS: &[Setting] = &[
         takes: Takes::Size(|draft, bytes| draft.limits.send_queue = size(bytes)),
         default: "\"1MiB\"",
         example: "",
-        effect: Effect::Restart,
+        effect: Effect::InPlace,
         php: "sendToClientBufferSize",
         help: "How much may wait to be sent to one client; then `slow_client` says what happens.",
     },
@@ -88,20 +94,20 @@ pub(super) const LIMITS: &[Setting] = &[
         "50_000",
         "Connections in one process at once; those beyond it are closed at once. Default: what open files allow.",
     ),
-    unset(
+    fixed(unset(
         "limits.connections_per_address",
         count(|draft, most| draft.limits.connections_per_address = size(most)),
         "100",
         "Connections of one address in one process; those beyond it are closed at once. Default: no bound.",
-    ),
-    bound(
+    )),
+    fixed(bound(
         "limits.ipv6_prefix",
         Takes::Number(1, 128, |draft, bits| {
             draft.limits.ipv6_prefix = u8::try_from(bits).unwrap_or(128);
         }),
         "64",
         "How many bits of an IPv6 address are one address to `limits.connections_per_address`.",
-    ),
+    )),
     unset(
         "limits.connection_rate",
         Takes::Rate(|draft, rate| draft.limits.connection_rate = Some(rate)),

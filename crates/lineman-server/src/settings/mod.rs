@@ -58,7 +58,6 @@ pub(crate) struct Setting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// It is in force for what comes after it, in the processes that are there.
-    #[expect(dead_code, reason = "no running process takes other values yet")]
     InPlace,
     /// The reload is refused.
     Restart,
@@ -151,6 +150,11 @@ impl Setting {
     /// Returns its key as a part of the name of an environment variable.
     pub(crate) fn variable(&self) -> String {
         part_of_variable(self.key)
+    }
+
+    /// Returns whether its value is shown nowhere.
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self.takes, Takes::Secret(_))
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) const REGISTER: &[Setting] = &[Setting {
     ),
     default: "\"5s\"",
     example: "",
-    effect: Effect::Restart,
+    effect: Effect::InPlace,
     php: "",
     help: "How long a peer may be connected before it has shown the key and said what it is; 0 is for ever.",
 }];

@@ -119,7 +119,7 @@ pub(super) const MEMBER: &[Setting] = &[
         }),
         default: "64",
         example: "",
-        effect: Effect::Restart,
+        effect: Effect::InPlace,
         php: "",
         help: "How many peers of the cluster's port there may be that have not shown the key yet; beyond it the oldest \
                is closed.",

@@ -29,6 +29,12 @@ const fn plain(
     Setting { key, takes, default, example: "", effect: Effect::Restart, php: "", help }
 }
 
+/// One that is in force for new connections.
+const fn at_once(mut setting: Setting) -> Setting {
+    setting.effect = Effect::InPlace;
+    setting
+}
+
 /// A setting that is not there by default.
 const fn unset(
     key: &'static str,
@@ -44,7 +50,7 @@ fn size(bytes: u64) -> usize {
 }
 
 pub(super) const PROXIES: &[Setting] = &[
-    plain(
+    at_once(plain(
         "proxies.trust",
         Takes::List("networks", is_network, |draft, names| {
             draft.proxies.trusted = Networks::new(names).unwrap_or_default();
@@ -52,14 +58,14 @@ pub(super) const PROXIES: &[Setting] = &[
         "[]",
         "The proxies that are believed about where a peer comes from: addresses, networks as \"10.0.0.0/8\", or \
          \"unix\". Without any, none is.",
-    ),
-    plain(
+    )),
+    at_once(plain(
         "proxies.proxy_protocol",
         Takes::Switch(|draft, on| draft.proxies.proxy_protocol = on),
         "false",
         "Whether they begin each connection with a PROXY header, version 1 or 2.",
-    ),
-    unset(
+    )),
+    at_once(unset(
         "proxies.header",
         Takes::Choice(&["x-forwarded-for", "forwarded"], |draft, name| {
             name.clone_into(&mut draft.proxies.header);
@@ -67,15 +73,15 @@ pub(super) const PROXIES: &[Setting] = &[
         "\"x-forwarded-for\"",
         "The header of a request that is believed: the last address in it that is not trusted is the client's. \
          Default: none.",
-    ),
-    plain(
+    )),
+    at_once(plain(
         "proxies.others",
         Takes::Choice(&["ignore", "refuse"], |draft, others| {
             draft.proxies.others = if others == "refuse" { Others::Refuse } else { Others::Ignore };
         }),
         "\"ignore\"",
         "What happens to peers that are not trusted: what they say of others is ignored, or they are refused.",
-    ),
+    )),
 ];
 
 pub(super) const SOCKET: &[Setting] = &[

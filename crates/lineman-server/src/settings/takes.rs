@@ -142,6 +142,19 @@ impl Takes {
         }
     }
 
+    /// Returns a value as the file may have it; nothing of a secret.
+    pub(crate) fn shown(&self, value: &SettingValue) -> String {
+        match (self, value) {
+            (Self::Secret(_), _) => "***".to_owned(),
+            (Self::Duration(_), SettingValue::Number(millis)) => shown_duration(*millis),
+            (Self::Size(_), SettingValue::Number(bytes)) => shown_size(*bytes),
+            (_, SettingValue::Switch(on)) => on.to_string(),
+            (_, SettingValue::Number(number)) => number.to_string(),
+            (_, SettingValue::Text(text)) => format!("{text:?}"),
+            (_, SettingValue::List(list)) => format!("{list:?}"),
+        }
+    }
+
     /// Puts a value that was read by [`Takes::read`] of the same setting into the draft.
     pub(crate) fn set(&self, draft: &mut Draft, value: &SettingValue) {
         match (self, value) {
@@ -265,6 +278,25 @@ fn duration(raw: &RawValue) -> Result<u64, String> {
     };
     // A year at most.
     Ok(u64::try_from(parsed?.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn shown_duration(millis: u64) -> String {
+    match millis {
+        0 => "0s".to_owned(),
+        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
+        _ if millis.is_multiple_of(1000) => format!("{}s", millis / 1000),
+        _ => format!("{millis}ms"),
+    }
+}
+
+fn shown_size(bytes: u64) -> String {
+    const MIB: u64 = 1024 * 1024;
+    match bytes {
+        0 => "0".to_owned(),
+        _ if bytes.is_multiple_of(MIB) => format!("{}MiB", bytes / MIB),
+        _ if bytes.is_multiple_of(1024) => format!("{}KiB", bytes / 1024),
+        _ => bytes.to_string(),
+    }
 }
 
 fn rate(text: &str) -> Result<Rate, String> {
