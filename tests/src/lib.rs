@@ -2,6 +2,7 @@
 //! talks, peers that misbehave. The tests themselves stay short.
 
 pub mod programs;
+pub mod lineman;
 pub mod machines;
 pub mod contrib;
 pub mod person;

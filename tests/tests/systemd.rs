@@ -315,9 +315,10 @@ fn systemd_accepts_the_units() -> Result<()> {
     verify.args(["verify", "--man=no", "--recursive-errors=no"]);
     // The program is not installed here; systemd only looks whether it is there.
     let installed = tempfile::tempdir()?;
-    for unit in ["lineman-chat.service", "lineman-chat.socket"] {
+    for unit in ["lineman.service", "lineman-chat.service", "lineman-chat.socket"] {
         let text = std::fs::read_to_string(folder.join(unit))?;
         let text = text.replace("/usr/local/bin/chat", "/bin/true");
+        let text = text.replace("/usr/local/bin/lineman", "/bin/true");
         let path = installed.path().join(unit);
         std::fs::write(&path, text)?;
         verify.arg(path);
@@ -327,7 +328,7 @@ fn systemd_accepts_the_units() -> Result<()> {
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{said}");
             // Settings it does not know are warnings.
-            assert!(!said.contains("lineman-chat"), "{said}");
+            assert!(!said.contains("lineman"), "{said}");
         }
         Err(error) => skipped("systemd-analyze (Debian: systemd)", &error),
     }
