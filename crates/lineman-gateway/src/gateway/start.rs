@@ -344,12 +344,14 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
         let now = Instant::now();
         let unserved = self.shell.unserved();
         let missing = self.missing.borrow();
-        let remark = unserved.map(|time| format!("{missing} is linked ({} s)", time.as_secs()));
+        let remark =
+            unserved.map(|(time, does)| format!("{missing} {does} ({} s)", time.as_secs()));
         let remarks = remark.into_iter().chain(self.discovery.remarks(now)).collect();
         // By then clients that were held are closed.
         let limit = self.no_business_limit.get();
-        let starved = unserved.filter(|time| *time >= limit);
-        let starved = starved.map(|time| format!("{missing} is linked for {} s", time.as_secs()));
+        let starved = unserved.filter(|(time, _)| *time >= limit);
+        let starved =
+            starved.map(|(time, does)| format!("{missing} {does} for {} s", time.as_secs()));
         Complaints { remarks, unfit: self.discovery.address_taken().or(starved) }
     }
 }
