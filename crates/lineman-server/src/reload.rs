@@ -127,7 +127,10 @@ fn compare(known: &Configuration, anew: &Configuration) -> Result<Vec<String>, V
     if !refused.is_empty() {
         return Err(refused);
     }
-    let lacking = anew.app().problems();
+    // What was lacking before goes on to be: certificates beside `start --self-signed`, say.
+    let before = known.app().problems();
+    let mut lacking = anew.app().problems();
+    lacking.retain(|problem| !before.contains(problem));
     if !lacking.is_empty() {
         return Err(lacking);
     }

@@ -276,8 +276,13 @@ fn duration(raw: &RawValue) -> Result<u64, String> {
             return Err(mismatch(other, wanted));
         }
     };
-    // A year at most.
-    Ok(u64::try_from(parsed?.as_millis()).unwrap_or(u64::MAX))
+    let parsed = parsed?;
+    let millis = u64::try_from(parsed.as_millis()).map_err(|_| "it is too long".to_owned())?;
+    if millis == 0 && !parsed.is_zero() {
+        // 0 has a meaning of its own.
+        return Err("it is shorter than a millisecond".to_owned());
+    }
+    Ok(millis)
 }
 
 fn shown_duration(millis: u64) -> String {
