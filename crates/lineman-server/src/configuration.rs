@@ -118,7 +118,7 @@ impl Configuration {
         self.file.as_deref()
     }
 
-    pub(crate) fn sections(&self) -> &[SectionValues] {
+    pub(crate) fn all_sections(&self) -> &[SectionValues] {
         &self.sections
     }
 

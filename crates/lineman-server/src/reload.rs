@@ -31,7 +31,7 @@ struct SectionInForce {
 
 /// Returns a configuration as a text.
 pub(crate) fn write(configuration: &Configuration) -> String {
-    let sections = configuration.sections().iter().map(|section| SectionInForce {
+    let sections = configuration.all_sections().iter().map(|section| SectionInForce {
         kind: section.kind.name().to_owned(),
         line: section.line(),
         values: section
@@ -89,7 +89,7 @@ fn compare(known: &Configuration, anew: &Configuration) -> Result<Vec<String>, V
         return Err(problems);
     }
     let (mut told, mut refused) = (Vec::new(), Vec::new());
-    for section in known.sections() {
+    for section in known.all_sections() {
         let Some(now) = anew.like(section) else {
             // The common part of a file needs no section of its own.
             if section.kind.is_service() {
@@ -110,7 +110,7 @@ fn compare(known: &Configuration, anew: &Configuration) -> Result<Vec<String>, V
         };
         compare_sections(section, now, anew, &mut told, &mut refused);
     }
-    for section in anew.sections().iter().filter(|section| known.like(section).is_none()) {
+    for section in anew.all_sections().iter().filter(|section| known.like(section).is_none()) {
         if section.kind.is_service() {
             let (place, name) = (anew.place(&section.origin), section.variable_name());
             refused.push(format!("{place}: the service {name:?} is new: that needs a restart"));
