@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use lineman::{App, BoxError};
+use lineman::App;
 
 use crate::draft::{Draft, DraftService};
 use crate::fault::{self, ConfigFault, ValueOrigin};
 use crate::file::{self, Found, SectionValues};
 use crate::settings::{SectionKind, SettingValue, key_of_service};
-use crate::{environment, relations, reload};
+use crate::{environment, relations};
 
 /// Where the file is if no flag says so, the first that is there.
 const PLACES: [&str; 2] = ["lineman.toml", "/etc/lineman/lineman.toml"];
@@ -150,34 +150,11 @@ impl Configuration {
         }
         draft.into_app()
     }
-
-    /// Returns the program.
-    pub(crate) fn app(&self) -> App {
-        let services = self.sections.iter().filter(|section| section.kind.is_service());
-        services.fold(self.bare_app(), |app, section| {
-            let name = section.variable_name().to_owned();
-            let anew = move || service_in_force(&name);
-            match section.service() {
-                Some(service) => service.add_to(app, anew),
-                None => app,
-            }
-        })
-    }
-}
-
-/// Returns a service as it is to be by what the master has handed over last.
-fn service_in_force(name: &str) -> Result<DraftService, BoxError> {
-    let text = lineman::handed_over().ok_or("the master has handed nothing over")?;
-    let configuration = reload::read(&text)?;
-    let mut services = configuration.sections.iter().filter(|section| section.kind.is_service());
-    let service = services.find(|section| section.variable_name() == name);
-    let service = service.and_then(SectionValues::service);
-    Ok(service.ok_or_else(|| format!("there is no service {name:?} any more"))?)
 }
 
 impl SectionValues {
     /// Returns the service it describes.
-    fn service(&self) -> Option<DraftService> {
+    pub(crate) fn service(&self) -> Option<DraftService> {
         let mut draft = Draft::default();
         self.apply(&mut draft);
         draft.into_service()

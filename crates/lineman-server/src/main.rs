@@ -127,7 +127,7 @@ fn run(line: Invocation) -> Result<CommandEnd, Vec<String>> {
 /// become of the file since.
 fn app(config: Option<PathBuf>, verb: &cli::Verb) -> Result<App, Vec<String>> {
     if let Some(text) = lineman::handed_over() {
-        return Ok(reload::read(&text).map_err(|problem| vec![problem])?.app());
+        return Ok(reload::app(&reload::read(&text).map_err(|problem| vec![problem])?));
     }
     let configuration = Configuration::load(config.as_deref());
     let starts = matches!(verb, cli::Verb::Start(_) | cli::Verb::Restart(_) | cli::Verb::Check(_));
@@ -138,8 +138,7 @@ fn app(config: Option<PathBuf>, verb: &cli::Verb) -> Result<App, Vec<String>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let app = configuration.app();
-    Ok(reload::hand_over(app, configuration, config))
+    Ok(reload::hand_over(configuration, config))
 }
 
 /// Writes data to stdout; a reader that has gone needs none.

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use lineman::{App, Renewed};
+use lineman::{App, BoxError, Renewed};
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
+use crate::draft::DraftService;
 use crate::file::{Found, SectionValues};
 use crate::settings::{Effect, SectionKind, Setting};
 
@@ -64,8 +65,32 @@ pub(crate) fn read(text: &str) -> Result<Configuration, String> {
     Ok(Configuration::in_force(file, sections.collect()))
 }
 
+/// Returns the program that a configuration makes. At a reload its services go by what the master has handed over last.
+pub(crate) fn app(configuration: &Configuration) -> App {
+    let sections = configuration.all_sections().iter();
+    let services = sections.filter(|section| section.kind.is_service());
+    services.fold(configuration.bare_app(), |app, section| {
+        let name = section.variable_name().to_owned();
+        match section.service() {
+            Some(service) => service.add_to(app, move || service_in_force(&name)),
+            None => app,
+        }
+    })
+}
+
+fn service_in_force(name: &str) -> Result<DraftService, BoxError> {
+    let text = lineman::handed_over().ok_or("the master has handed nothing over")?;
+    let configuration = read(&text)?;
+    let mut sections = configuration.all_sections().iter();
+    let section =
+        sections.find(|section| section.kind.is_service() && section.variable_name() == name);
+    let service = section.and_then(SectionValues::service);
+    Ok(service.ok_or_else(|| format!("there is no service {name:?} any more"))?)
+}
+
 /// Has workers run what is in force by now: at first `configuration`, which was read with this flag.
-pub(crate) fn hand_over(app: App, configuration: Configuration, flag: Option<PathBuf>) -> App {
+pub(crate) fn hand_over(configuration: Configuration, flag: Option<PathBuf>) -> App {
+    let app = app(&configuration);
     let text = write(&configuration);
     // A relative one is meant from here, wherever the master is by then.
     let flag = flag.map(|path| std::path::absolute(&path).unwrap_or(path));
@@ -128,8 +153,8 @@ fn compare(known: &Configuration, anew: &Configuration) -> Result<Vec<String>, V
         return Err(refused);
     }
     // What was lacking before goes on to be: certificates beside `start --self-signed`, say.
-    let before = known.app().problems();
-    let mut lacking = anew.app().problems();
+    let before = app(known).problems();
+    let mut lacking = app(anew).problems();
     lacking.retain(|problem| !before.contains(problem));
     if !lacking.is_empty() {
         return Err(lacking);

@@ -52,15 +52,15 @@ pub struct Register {
     cluster: ClusterSettings,
     silence_limit: Duration,
     strangers: usize,
-    anew: Option<Anew>,
+    anew: Option<RegisterAnew>,
 }
 
 /// Describes a register that runs as it is to be from then on.
-struct Anew(Box<dyn Fn() -> Result<Register>>);
+struct RegisterAnew(Box<dyn Fn() -> Result<Register>>);
 
-impl fmt::Debug for Anew {
+impl fmt::Debug for RegisterAnew {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Anew(..)")
+        formatter.write_str("RegisterAnew(..)")
     }
 }
 
@@ -123,7 +123,7 @@ impl Register {
     /// Default: it stays as it is.
     #[must_use]
     pub fn reconfigured(mut self, anew: impl Fn() -> Result<Self> + 'static) -> Self {
-        self.anew = Some(Anew(Box::new(anew)));
+        self.anew = Some(RegisterAnew(Box::new(anew)));
         self
     }
 
@@ -191,7 +191,7 @@ struct RunningRegister {
     looks: RefCell<Timer>,
     served: Vec<Served<Text>>,
     table: Table,
-    anew: Option<Anew>,
+    anew: Option<RegisterAnew>,
 }
 
 impl RunningRegister {

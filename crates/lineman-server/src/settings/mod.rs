@@ -152,9 +152,9 @@ impl Setting {
         part_of_variable(self.key)
     }
 
-    /// Returns whether its value is shown nowhere.
+    /// Returns whether its value is shown nowhere. Headers of a hook's questions may have a key.
     pub(crate) fn is_secret(&self) -> bool {
-        matches!(self.takes, Takes::Secret(_))
+        matches!(self.takes, Takes::Secret(_)) || self.key == "connect_hook.headers"
     }
 }
 
