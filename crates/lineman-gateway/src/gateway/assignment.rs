@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use super::clients::Presence;
 use super::core::Core;
 use super::identity::Departed;
-use super::links::{Intake, Link, LinkId, Unconfirmed};
+use super::links::{Intake, Link, LinkId};
 use super::outlet::Outlet;
 use super::router::BusinessChoice;
 use super::share::{is_too_long, tell};
+use super::unconfirmed::Unconfirmed;
 
 /// What may be kept of clients that are gone and that no business could be told of, in bytes: a hundred
 /// thousand of them with small sessions.
@@ -164,8 +165,11 @@ impl<C: Outlet> Core<C> {
             Presence::Told => None,
         };
         if let Some(first) = first {
-            // Whose end others have told is of before.
-            self.disputes.forget(id);
+            // What others have to say is of before as soon as it has heard, see `Core::begun`; one that confirms
+            // nothing is taken to.
+            if !link.settles() {
+                self.disputes.forget(id);
+            }
             let handshake = self.held.handshakes.remove(&id);
             let start = Unconfirmed::Start(client.presence, handshake.clone().unwrap_or_default());
             let handshake = handshake.map(|body| {
@@ -185,6 +189,7 @@ impl<C: Outlet> Core<C> {
             link.await_word(id, start);
         } else if link.extension {
             link.push(&about(Command::Adopt), now);
+            link.await_adoption(id);
         }
         client.presence = Presence::Told;
         for packet in self.held.unsent.remove(&id).into_iter().flatten() {
@@ -212,6 +217,7 @@ impl<C: Outlet> Core<C> {
             |command| self.identity.packet(command, id, departed.address, departed.session.clone());
         if link.extension {
             link.push(&packet(Command::Adopt), self.now);
+            link.await_adoption(id);
         }
         for packet in &departed.unsent {
             link.push(packet, self.now);
@@ -297,10 +303,13 @@ impl<C: Outlet> Core<C> {
     /// Keeps what a link that is lost was not sent for the businesses that its clients get.
     fn keep_unsent(&mut self, link: LinkId, unsent: Vec<Packet>) {
         let Some(link) = self.links.get_mut(link) else { return };
+        let told_before = link.unconfirmed.told_before();
         let mut not_announced = FxHashSet::default();
         for packet in unsent {
             let id = packet.connection_id;
             match packet.command {
+                // Another business has heard that meanwhile.
+                Command::OnConnect | Command::OnWebSocketConnect if told_before.contains(&id) => {}
                 Command::OnConnect => {
                     not_announced.insert(id);
                     if let Some(client) = self.clients.get_mut(id) {

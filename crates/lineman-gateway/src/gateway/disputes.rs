@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use lineman_wire::link::Packet;
 use tokio::time::Instant;
 
 use super::identity::Departed;
@@ -34,7 +35,7 @@ pub(super) struct Disputes {
 pub(super) struct LostClients {
     /// Those that are connected, and those whose end is kept back.
     pub(super) clients: BTreeSet<u32>,
-    /// Those of them that it may have heard are gone.
+    /// Those of them that it knew and may have heard are gone.
     pub(super) ends: BTreeSet<u32>,
 }
 
@@ -96,6 +97,13 @@ impl Disputes {
         self.kept_back.insert(id, end);
     }
 
+    /// These events of a client that is gone have left on no link.
+    pub(super) fn keep_unsent(&mut self, id: u32, unsent: Vec<Packet>) {
+        if let Some(end) = self.kept_back.get_mut(&id) {
+            end.departed.unsent.extend(unsent);
+        }
+    }
+
     /// Returns how many ends are kept back.
     pub(super) fn kept_back(&self) -> usize {
         self.kept_back.len()
@@ -104,6 +112,20 @@ impl Disputes {
     /// Says whether an id is still in use, though its client is gone.
     pub(super) fn remember(&self, id: u32) -> bool {
         self.kept_back.contains_key(&id)
+    }
+
+    /// A business has heard that a client is here: what others have to say is of before. Returns its end, if that
+    /// was kept back.
+    pub(super) fn begin(&mut self, id: u32) -> Option<(u32, KeptBack)> {
+        self.forget(id);
+        self.kept_back.remove(&id).map(|end| (id, end))
+    }
+
+    /// No business is known to have heard that a client was here.
+    pub(super) fn doubt(&mut self, id: u32) {
+        if let Some(end) = self.kept_back.get_mut(&id) {
+            end.heard = false;
+        }
     }
 
     /// A link is no more: returns the clients that its business takes for connected, though they are gone.
@@ -131,8 +153,13 @@ impl Disputes {
             self.end(id, &mut settled);
         }
         for id in kept {
-            if let Some(end) = self.kept_back.get_mut(id) {
-                end.heard = true;
+            if let Some(end) = self.kept_back.get_mut(id)
+                && !std::mem::replace(&mut end.heard, true)
+            {
+                // One that was told of both may have heard neither.
+                for dispute in self.by_key.values_mut() {
+                    dispute.lost.ends.remove(id);
+                }
             }
         }
         // It heard of these ends before it was lost, and told them.

@@ -12,12 +12,12 @@ use bytes::{Bytes, BytesMut};
 use lineman_wire::link::{Allowance, Codec, Command, Event, Packet, TYPES};
 use tokio::time::Instant;
 
-use super::clients::Presence;
 use super::identity::Departed;
 use super::outlet::Outlet;
 use super::pulse::{LIGHT_BYTES, LIGHT_EVENTS, Pulse};
 use super::router::{self, BusinessChoice};
 use super::told::Told;
+use super::unconfirmed::{Unconfirmed, UnconfirmedWords};
 use crate::reach::{LinkReach, Reached};
 
 /// Names a link: the number of its connection. Later links have greater numbers.
@@ -46,15 +46,6 @@ pub(super) enum Settling {
     Awaited,
     /// It has said so, or was not lost.
     Done,
-}
-
-/// What a business was told of a client, and has not confirmed.
-#[derive(Debug)]
-pub(super) enum Unconfirmed {
-    /// It is here: what was known of it before, and its handshake.
-    Start(Presence, Bytes),
-    /// It is gone.
-    End(Departed),
 }
 
 /// Whether a business is preferred.
@@ -94,9 +85,7 @@ pub(super) struct Link {
     pub(super) clients: BTreeSet<u32>,
     /// Clients that went between `Fence` and `Release`: the next business hears of it.
     pub(super) departed: BTreeMap<u32, Departed>,
-    /// Starts and ends of clients that it was told of and did not confirm yet, each with how much it had been
-    /// sent then. Bounded by the events that are under way.
-    unconfirmed: VecDeque<(u32, u32, Unconfirmed)>,
+    pub(super) unconfirmed: UnconfirmedWords,
     /// The business that tells the end of its clients should it and this process die.
     pub(super) heir: Option<LinkId>,
     /// What the heir is to be told of next. Bounded by the clients.
@@ -144,7 +133,7 @@ impl Link {
             departed: BTreeMap::new(),
             reach: LinkReach::default(),
             reached: Reached::Yes,
-            unconfirmed: VecDeque::new(),
+            unconfirmed: UnconfirmedWords::default(),
             heir: None,
             unwitnessed: BTreeSet::new(),
             backlog: VecDeque::new(),
@@ -225,22 +214,21 @@ impl Link {
     /// The packet pushed last tells that a client is here, or gone: it is remembered until that is confirmed.
     pub(super) fn await_word(&mut self, id: u32, word: Unconfirmed) {
         if self.settles() {
-            self.unconfirmed.push_back((self.pulse.sent_so_far(), id, word));
+            self.unconfirmed.tell(self.pulse.sent_so_far(), id, word);
+        }
+    }
+
+    /// The packet pushed last gives it a client that others were told of.
+    pub(super) fn await_adoption(&mut self, id: u32) {
+        if self.settles() {
+            self.unconfirmed.adopt(self.pulse.sent_so_far().wrapping_add(1), id);
         }
     }
 
     /// The business has confirmed something. It has received at least as much as it says that it has handled,
-    /// and what it has received it deals with.
-    pub(super) fn confirm(&mut self) {
-        while self.unconfirmed.pop_front_if(|(sent, ..)| self.pulse.has_done(*sent)).is_some() {}
-        if self.unconfirmed.is_empty() {
-            self.unconfirmed = VecDeque::new();
-        }
-    }
-
-    /// Takes what the business may not have heard, in order.
-    pub(super) fn take_unconfirmed(&mut self) -> Vec<(u32, Unconfirmed)> {
-        std::mem::take(&mut self.unconfirmed).into_iter().map(|(_, id, word)| (id, word)).collect()
+    /// and what it has received it deals with. Returns the clients of which it has heard that they are here.
+    pub(super) fn confirm(&mut self) -> Vec<u32> {
+        self.unconfirmed.confirm(|sent| self.pulse.has_done(sent))
     }
 
     /// Returns what tells its business that a client is here whose end was told.
@@ -465,6 +453,15 @@ impl Links {
 
     pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
         self.0.get_mut(&id)
+    }
+
+    /// Returns which of these clients a link was told of as new and has not confirmed.
+    pub(super) fn announced(&self, clients: &BTreeSet<u32>) -> BTreeSet<(LinkId, u32)> {
+        let of_link = |(link, at): (&LinkId, &Link)| {
+            let link = *link;
+            at.unconfirmed.announced(clients).map(move |id| (link, id)).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of_link).collect()
     }
 
     /// Returns the link of that key, if there is one.

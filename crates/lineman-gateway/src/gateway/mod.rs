@@ -21,6 +21,7 @@ mod roll;
 mod ids;
 mod links;
 mod told;
+mod unconfirmed;
 mod pulse;
 mod share;
 mod stalls;

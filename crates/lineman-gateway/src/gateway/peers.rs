@@ -221,11 +221,13 @@ impl<C: Outlet> Core<C> {
             Control::Release => tracing::warn!(business = link.key, "release without drain"),
             Control::Handled(events) => {
                 link.pulse.handled(events, self.now);
-                link.confirm();
+                let begun = link.confirm();
+                self.begun(&begun);
             }
             Control::Alive(events) => {
                 link.pulse.alive(events, self.now);
-                link.confirm();
+                let begun = link.confirm();
+                self.begun(&begun);
             }
             Control::Kept { clients, ended } => self.settle(id, &clients, &ended),
             Control::Relay(note) => self.relay(id, &note),

@@ -10,35 +10,47 @@ use super::clients::Presence;
 use super::core::Core;
 use super::disputes::{KeptBack, LostClients};
 use super::identity::Departed;
-use super::links::{Intake, LinkId, Settling, Unconfirmed};
+use super::links::{Intake, LinkId, Settling};
 use super::outlet::Outlet;
 use super::share::tell;
+use super::unconfirmed::Unconfirmed;
 
 impl<C: Outlet> Core<C> {
     /// A link is lost without a release: its business may tell the end of the clients that it had.
     pub(super) fn dispute(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         let orphans = self.disputes.disown(id);
+        for orphan in &orphans {
+            self.disputes.keep_unsent(*orphan, self.held.take_unsent(*orphan));
+            self.held.forget(*orphan);
+        }
         if !link.settles() || link.state == Intake::Released {
             return;
         }
         let mut lost = LostClients::default();
         let mut unheard = BTreeSet::new();
-        for (id, word) in link.take_unconfirmed() {
+        let (words, mut adopted) = link.unconfirmed.take();
+        for (id, word) in words {
             match word {
+                // Another one has heard that it is here.
+                Unconfirmed::Start(Presence::Told, _) => drop(adopted.insert(id)),
                 // Another one is told that it is here: as a rule this one was not.
                 Unconfirmed::Start(before, handshake) => {
                     unheard.insert(id);
+                    self.disputes.doubt(id);
                     if let Some(client) = self.clients.get_mut(id) {
                         client.presence = before;
                         self.held.keep_handshake(id, handshake);
                     }
                 }
-                // What was not sent was put there already.
+                // What was not sent was put there already. One of which it may have heard nothing at all, it
+                // has not kept, and may not have told the end either.
                 Unconfirmed::End(departed) => {
                     if let Entry::Vacant(place) = link.departed.entry(id) {
                         place.insert(departed);
-                        lost.ends.insert(id);
+                        if !adopted.contains(&id) {
+                            lost.ends.insert(id);
+                        }
                     }
                 }
             }
@@ -68,6 +80,10 @@ impl<C: Outlet> Core<C> {
         link.settling = Settling::Done;
         let (business, before) = (link.key.clone(), self.counts.returned_clients);
         let settled = self.disputes.settle(&business, kept, ended);
+        let begun = kept.iter().copied().collect();
+        for link in self.links.iter_mut() {
+            link.unconfirmed.begun_elsewhere(&begun);
+        }
         for id in kept {
             // It has heard that this one is here, and no other was told since.
             if let Some(client) = self.clients.get_mut(*id).filter(|c| c.link.is_none()) {
@@ -81,8 +97,13 @@ impl<C: Outlet> Core<C> {
         if clients > 0 {
             tracing::warn!(business, clients, "business is back, clients are announced again");
         }
+        let ids = settled.told.iter().map(|(id, _)| *id).collect();
+        let announced = self.links.announced(&ids);
         for (id, KeptBack { departed, owner, .. }) in settled.told {
-            if let Some(link) = owner.and_then(|link| self.links.get_mut(link)) {
+            // The one that has it may be about to tell the application that it is here.
+            if owner.is_some_and(|owner| announced.contains(&(owner, id))) {
+                self.depart(id, departed, owner);
+            } else if let Some(link) = owner.and_then(|link| self.links.get_mut(link)) {
                 let forget =
                     self.identity.packet(Command::Forget, id, departed.address, Bytes::new());
                 link.push(&forget, self.now);
@@ -90,6 +111,12 @@ impl<C: Outlet> Core<C> {
         }
         self.tell_ends(settled.owed);
         self.release_held();
+    }
+
+    /// A business has heard that these clients are here: of others that may have heard so, too, it is of no matter.
+    pub(super) fn begun(&mut self, clients: &[u32]) {
+        let owed = clients.iter().filter_map(|id| self.disputes.begin(*id)).collect();
+        self.tell_ends(owed);
     }
 
     /// The end of a client was told, but it is connected: its business is to hear that, now or when it gets one.

@@ -113,6 +113,8 @@ enum Step {
     Mute(usize),
     Deaf(usize),
     Cut(usize),
+    /// Its link takes nothing more.
+    Jam(usize),
     Heal(usize),
     Comes,
     Goes(usize),
@@ -144,6 +146,15 @@ impl Cluster {
             }
             Step::Heal(of) => {
                 (self.businesses[of].mute, self.businesses[of].deaf) = (false, false);
+                if let Some(link) = self.businesses[of].link.clone() {
+                    link.room.set(usize::MAX);
+                    self.world.submit(Input::PeerDrained(link.id));
+                }
+            }
+            Step::Jam(of) => {
+                if let Some(link) = &self.businesses[of].link {
+                    link.room.set(0);
+                }
             }
             Step::Comes => {
                 let client = self.world.client();
@@ -277,6 +288,7 @@ fn any_step(businesses: usize, often: fn(usize) -> Step) -> impl Strategy<Value 
         1 => (0..businesses).prop_map(often),
         1 => (0..businesses).prop_map(Step::Deaf),
         2 => (0..businesses).prop_map(Step::Cut),
+        1 => (0..businesses).prop_map(Step::Jam),
         3 => (0..businesses).prop_map(Step::Heal),
         4 => Just(Step::Comes),
         2 => (0..10_usize).prop_map(Step::Goes),
@@ -295,6 +307,33 @@ fn a_partition_of_each_kind_is_put_right() {
             Cluster::tell(&steps, strict);
         }
     }
+}
+
+/// What a business hears of a client that others know comes in two packets, or never arrives: one that is back and
+/// has not kept it may have told its end, or never heard of it.
+#[test]
+fn an_end_is_told_though_who_was_to_tell_it_never_knew_the_client() {
+    use Step::*;
+    let tell = |steps: &[Step]| Cluster::tell(steps, false);
+    // The end alone went to another business; a client that had moved ended there.
+    tell(&[Comes, Deaf(0), Pass(6), Goes(0), Pass(9), Cut(1), Heal(0), Pass(15)]);
+    tell(&[Comes, Cut(0), Pass(14), Cut(1), Pass(2), Goes(0), Heal(0), Pass(14)]);
+}
+
+/// A business has heard of a start and could not say so, so another one is told of it as well, and hears nothing.
+#[test]
+fn an_end_is_told_though_the_start_was_told_elsewhere() {
+    use Step::*;
+    let tell = |steps: &[Step]| Cluster::tell(steps, false);
+    // The first is back before the client goes, or when the second is lost, too.
+    tell(&[Mute(0), Comes, Pass(12), Cut(1), Pass(4), Heal(0), Pass(2), Goes(0), Pass(15)]);
+    tell(&[Mute(0), Comes, Pass(2), Cut(1), Pass(13), Goes(0), Pass(2), Heal(0), Pass(2)]);
+    // The second is back before the first.
+    tell(&[Mute(0), Cut(1), Pass(12), Comes, Pass(3), Goes(0), Heal(1), Pass(1)]);
+    // The first tells the end before the second has heard of the start.
+    tell(&[Mute(0), Jam(1), Comes, Pass(18), Goes(0), Heal(0), Pass(1)]);
+    // What the second was told has not left.
+    tell(&[Mute(0), Comes, Pass(12), Jam(1), Pass(4), Heal(0), Pass(2), Goes(0), Cut(1), Pass(15)]);
 }
 
 proptest! {
