@@ -43,6 +43,8 @@ pub(super) struct LostClients {
 struct Dispute {
     since: Instant,
     lost: LostClients,
+    /// Clients that it had, and that another one has heard are here since: their end it may have told before.
+    begun: BTreeSet<u32>,
     /// The business may be alive: ends are kept back for its answer.
     awaited: bool,
 }
@@ -75,8 +77,12 @@ impl Disputes {
         if lost.clients.is_empty() {
             return;
         }
-        let new = || Dispute { since: now, lost: LostClients::default(), awaited: true };
+        let new = || {
+            let (lost, begun) = (LostClients::default(), BTreeSet::new());
+            Dispute { since: now, lost, begun, awaited: true }
+        };
         let dispute = self.by_key.entry(key.to_owned()).or_insert_with(new);
+        dispute.begun.retain(|id| !lost.clients.contains(id));
         dispute.lost.clients.extend(lost.clients);
         dispute.lost.ends.extend(lost.ends);
         (dispute.since, dispute.awaited) = (now, true);
@@ -117,7 +123,11 @@ impl Disputes {
     /// A business has heard that a client is here: what others have to say is of before. Returns its end, if that
     /// was kept back.
     pub(super) fn begin(&mut self, id: u32) -> Option<(u32, KeptBack)> {
-        self.forget(id);
+        for dispute in self.by_key.values_mut() {
+            if dispute.lost.clients.remove(&id) {
+                dispute.begun.insert(id);
+            }
+        }
         self.kept_back.remove(&id).map(|end| (id, end))
     }
 
@@ -147,10 +157,14 @@ impl Disputes {
 
     /// A business is back: these of its clients it has kept, and of these it has told the end.
     pub(super) fn settle(&mut self, key: &str, kept: &[u32], ended: &[u32]) -> Settled {
-        let lost = self.by_key.remove(key).map(|dispute| dispute.lost).unwrap_or_default();
+        let dispute = self.by_key.remove(key);
+        let (lost, begun) = dispute.map(|it| (it.lost, it.begun)).unwrap_or_default();
         let mut settled = Settled::default();
         for &id in ended {
-            self.end(id, &mut settled);
+            // What it told was before the start, perhaps: the end is still to be told by another one.
+            if !(begun.contains(&id) && self.kept_back.contains_key(&id)) {
+                self.end(id, &mut settled);
+            }
         }
         for id in kept {
             if let Some(end) = self.kept_back.get_mut(id)

@@ -332,6 +332,10 @@ fn an_end_is_told_though_the_start_was_told_elsewhere() {
     tell(&[Mute(0), Cut(1), Pass(12), Comes, Pass(3), Goes(0), Heal(1), Pass(1)]);
     // The first tells the end before the second has heard of the start.
     tell(&[Mute(0), Jam(1), Comes, Pass(18), Goes(0), Heal(0), Pass(1)]);
+    // The first has told the end before the second has heard of the start, and comes back after.
+    let mut steps = vec![Mute(0), Comes, Comes, Comes, Cut(1), Pass(18), Goes(0), Heal(1), Pass(1)];
+    steps.extend([Cut(1), Pass(15), Goes(1)]);
+    tell(&steps);
     // What the second was told has not left.
     tell(&[Mute(0), Comes, Pass(12), Jam(1), Pass(4), Heal(0), Pass(2), Goes(0), Cut(1), Pass(15)]);
 }
