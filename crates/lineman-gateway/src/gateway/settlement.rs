@@ -85,8 +85,10 @@ impl<C: Outlet> Core<C> {
             link.unconfirmed.begun_elsewhere(&begun);
         }
         for id in kept {
-            // It has heard that this one is here, and no other was told since.
-            if let Some(client) = self.clients.get_mut(*id).filter(|c| c.link.is_none()) {
+            // It has heard that this one is here, and no other was told since. If another one has told the end, it
+            // may have heard that before.
+            let client = self.clients.get_mut(*id).filter(|client| client.link.is_none());
+            if let Some(client) = client.filter(|client| client.presence == Presence::None) {
                 client.presence = Presence::Told;
             }
         }

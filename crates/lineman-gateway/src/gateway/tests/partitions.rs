@@ -340,6 +340,15 @@ fn an_end_is_told_though_the_start_was_told_elsewhere() {
     tell(&[Mute(0), Comes, Pass(12), Jam(1), Pass(4), Heal(0), Pass(2), Goes(0), Cut(1), Pass(15)]);
 }
 
+/// One has told the end of a client, and another one that has it never heard that it is here after all.
+#[test]
+fn what_was_kept_does_not_undo_an_end_that_another_one_told() {
+    use Step::*;
+    let mut steps = vec![Comes, Deaf(0), Pass(18), Jam(1), Comes, Heal(0), Pass(15)];
+    steps.extend([Mute(0), Pass(15)]);
+    Cluster::tell(&steps, false);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
