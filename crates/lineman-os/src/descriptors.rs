@@ -5,7 +5,9 @@
 use std::fs;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::process::Stdio;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::sockopt::socket_peercred;
 
@@ -62,6 +64,21 @@ pub fn close_inherited_on_exec() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns a stdin in which nothing is: `/dev/null`, or an empty file in memory where the root folder has none, as one
+/// that holds a single program.
+///
+/// # Errors
+/// When the kernel gives neither.
+pub fn empty_stdin() -> io::Result<Stdio> {
+    match fs::File::open("/dev/null") {
+        Ok(nothing) => Ok(nothing.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(memfd_create("stdin", MemfdFlags::CLOEXEC)?.into())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use allocator::give_back_memory;
-pub use descriptors::{adopt, close_inherited_on_exec, maker_of_socket};
+pub use descriptors::{adopt, close_inherited_on_exec, empty_stdin, maker_of_socket};
 pub use endpoint::{AddressError, Endpoint};
 pub use read::{Acknowledgement, acknowledgement, read_into, undelivered, watch_readable};
 pub use socket::{PeerTimeout, Socket, Traffic};

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use tokio::runtime::{Builder, Runtime};
@@ -94,7 +94,7 @@ fn spawn(plan: &Plan, report: UnixStream) -> Result<u32, Error> {
         // daemon, whatever the verb is.
         .args(std::env::args_os().skip(1))
         .env(environment::REPORT.name, CONTROL_DESCRIPTOR.to_string())
-        .stdin(Stdio::null())
+        .stdin(os::empty_stdin().map_err(failed)?)
         .stdout(stdout)
         .stderr(stderr);
     let watched = std::env::var(environment::WATCHDOG_PID.name).ok();

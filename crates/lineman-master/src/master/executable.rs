@@ -30,8 +30,10 @@ pub(crate) fn resolve() -> Result<PathBuf, Error> {
     let failed = |source| Error::Os { action: "find this program's own file", source };
     let named = env::args_os().next().map(PathBuf::from);
     let path = named.and_then(|name| locate(&name, env::var_os("PATH").as_deref()));
+    // A root folder without /proc has nothing to compare with.
+    let image = Path::new(RUNNING_IMAGE);
     match path {
-        Some(path) if same_file(&path, Path::new(RUNNING_IMAGE)) => Ok(path),
+        Some(path) if same_file(&path, image) || !Path::new("/proc/self").exists() => Ok(path),
         _ => fs::read_link(RUNNING_IMAGE).and_then(exists).map_err(failed),
     }
 }

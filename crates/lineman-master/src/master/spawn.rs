@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -164,7 +164,7 @@ pub(super) fn spawn(
         .env(environment::STDERR.name, stderr.to_string())
         .stderr(ends.startup)
         .env_remove(environment::REPORT.name)
-        .stdin(Stdio::null());
+        .stdin(crate::os::empty_stdin()?);
     program.log_files.put_on(&mut command)?;
     if has_text {
         command.env(environment::HANDED.name, (stderr + 1).to_string());
@@ -291,7 +291,7 @@ mod tests {
         let nowhere = File::options().write(true).open("/dev/null").unwrap();
         let (output, ends) = StartupOutput::new(nowhere.into()).unwrap();
         drop(ends);
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let (pid, stdin) = (child.id().unwrap(), child.stdin.take());
 
         // A loop that has much to do.
