@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod conformance;
+mod package;
 mod packages;
 mod peers;
 mod siege;
@@ -66,6 +67,10 @@ enum Command {
     /// `--only NAME` plays those with this in their names, `--list` says which there are. Delays are judged
     /// as ratios to those in quiet. `--short` is what `test` plays.
     Siege(siege::Arguments),
+    /// Make what the program `lineman` is installed by: an archive, .deb, .rpm, the folder of an image
+    ///
+    /// The program is linked statically, for musl's target of Rust, which rustup fetches if it is missing.
+    Package(package::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -76,6 +81,7 @@ fn main() -> anyhow::Result<()> {
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Siege(arguments) => siege::run(&arguments),
+        Command::Package(arguments) => package::package(&arguments),
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::{document, say};
+use crate::{document, print, say};
 
 /// Flags of `init`.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// The file to write [default: --config, else lineman.toml]
+    /// The file to write; `-` for stdout [default: --config, else lineman.toml]
     file: Option<PathBuf>,
     /// Replace a file that is there
     #[arg(long)]
@@ -25,6 +25,10 @@ pub(crate) struct Init {
 /// What stands in the way.
 pub(crate) fn init(how: &Init, config: Option<PathBuf>) -> Result<(), String> {
     let path = how.file.clone().or(config).unwrap_or_else(|| PathBuf::from("lineman.toml"));
+    if path == Path::new("-") {
+        print(&document::example());
+        return Ok(());
+    }
     write(&path, &document::example(), how.force)?;
     say(&format!(
         "{} is written; `lineman check` looks at it, `lineman start` runs it",

@@ -79,6 +79,12 @@ enum ServerVerb {
     /// Print the table of all settings, in Markdown
     #[command(hide = true)]
     Settings,
+    /// Write the manual's pages into a folder
+    #[command(hide = true)]
+    Manual {
+        /// The folder
+        folder: PathBuf,
+    },
     #[command(flatten)]
     Cluster(cluster::ClusterVerb),
     #[command(flatten)]
@@ -108,6 +114,11 @@ fn run(line: Invocation) -> Result<CommandEnd, Vec<String>> {
         }
         ServerVerb::Import(how) => {
             import::import(&how, config)?;
+            return Ok(CommandEnd::Done);
+        }
+        ServerVerb::Manual { folder } => {
+            let wrong = |error| vec![format!("cannot write to {}: {error}", folder.display())];
+            clap_mangen::generate_to(Invocation::command(), &folder).map_err(wrong)?;
             return Ok(CommandEnd::Done);
         }
         ServerVerb::Settings => {
