@@ -123,12 +123,17 @@ impl Disputes {
     /// A business has heard that a client is here: what others have to say is of before. Returns its end, if that
     /// was kept back.
     pub(super) fn begin(&mut self, id: u32) -> Option<(u32, KeptBack)> {
+        self.supersede(id);
+        self.kept_back.remove(&id).map(|end| (id, end))
+    }
+
+    /// The client is announced after whatever others have told.
+    fn supersede(&mut self, id: u32) {
         for dispute in self.by_key.values_mut() {
             if dispute.lost.clients.remove(&id) {
                 dispute.begun.insert(id);
             }
         }
-        self.kept_back.remove(&id).map(|end| (id, end))
     }
 
     /// No business is known to have heard that a client was here.
@@ -189,10 +194,12 @@ impl Disputes {
 
     /// The end of a client was told: what others have to say of it is of before.
     fn end(&mut self, id: u32, settled: &mut Settled) {
-        self.forget(id);
-        match self.kept_back.remove(&id) {
-            Some(kept_back) => settled.told.push((id, kept_back)),
-            None => settled.returned.push(id),
+        if let Some(kept_back) = self.kept_back.remove(&id) {
+            self.forget(id);
+            settled.told.push((id, kept_back));
+        } else {
+            self.supersede(id);
+            settled.returned.push(id);
         }
     }
 

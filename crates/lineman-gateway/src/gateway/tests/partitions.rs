@@ -347,6 +347,10 @@ fn what_was_kept_does_not_undo_an_end_that_another_one_told() {
     let mut steps = vec![Comes, Deaf(0), Pass(18), Jam(1), Comes, Heal(0), Pass(15)];
     steps.extend([Mute(0), Pass(15)]);
     Cluster::tell(&steps, false);
+    // Both have told it, and the second was announced it again before the first is back.
+    let mut steps = vec![Comes, Mute(0), Pass(1), Mute(1), Pass(18), Heal(1), Pass(1), Deaf(1)];
+    steps.extend([Goes(0), Pass(15)]);
+    Cluster::tell(&steps, false);
 }
 
 proptest! {
