@@ -131,8 +131,10 @@ fn a_gateway_that_does_not_answer_is_remarked_and_what_it_misses_is_counted() {
         hub.send_to_all("before it is known").unwrap();
         let failed = |core: &Core<App>| core.gateways.borrow()[&missing].outage.is_some();
         cluster.until(failed).await;
-        let said = format!("links 1 of 2: {missing} does not answer (Connection refused, 0 s)");
-        assert_eq!(cluster.remarks(), [said]);
+        // How long that is depends on how busy the machine is.
+        let said = format!("links 1 of 2: {missing} does not answer (Connection refused, ");
+        let remarks = cluster.remarks();
+        assert!(remarks.len() == 1 && remarks[0].starts_with(&said), "{remarks:?}");
 
         let client = |gateway: SocketAddr| ClientId::new(Ipv4Addr::LOCALHOST, gateway.port(), 1);
         let (here, there) = (client(cluster.address), client(missing));
