@@ -31,7 +31,7 @@ async fn hears(client: &mut Client, message: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_reload_changes_what_can_change_and_nobody_is_disconnected() -> Result<()> {
+async fn a_reload_changes_what_can_change_and_no_client_is_disconnected() -> Result<()> {
     let plain = format!("{CLUSTER}[[gateway]]\nlisten = \"websocket://$GATEWAY\"\n");
     let lineman = Lineman::new(&plain)?.started().await?;
     let program = &lineman.program;

@@ -30,7 +30,7 @@ pub(crate) fn register(gateways: &[SocketAddr]) -> String {
     address
 }
 
-/// A register of ours that takes nobody of cluster a.
+/// A register of ours that refuses each peer of cluster a.
 pub(crate) fn register_that_refuses() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -82,7 +82,7 @@ impl<P: Driver> Gateway<P> {
     /// ```no_run
     /// # use lineman_gateway::{Gateway, Router};
     /// # fn main() -> lineman::Result {
-    /// // Who is in one room is served by one process: ws://host/?room=7
+    /// // All clients of one room are served by one process: ws://host/?room=7
     /// Gateway::websocket("0.0.0.0:7272").router(Router::HashOfQuery("room".to_owned())).run()
     /// # }
     /// ```

@@ -23,7 +23,7 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// Returns whether nobody is named.
+    /// Returns whether no client is named.
     pub(super) fn is_empty(&self) -> bool {
         self.uids.is_empty() && self.groups.is_empty() && self.clients.is_empty()
     }

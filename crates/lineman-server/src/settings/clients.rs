@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue};
 use lineman::websocket::Origins;
 use lineman_gateway::MessageType;
 
-use super::takes::something;
+use super::takes::{something, to_usize};
 use super::{Effect, Setting, Takes};
 use crate::draft::on_websocket;
 use crate::pages::Pages;
@@ -115,7 +115,7 @@ pub(super) const WEBSOCKET: &[Setting] = &[
     Setting {
         key: "compression.min_size",
         takes: Takes::Size(|draft, bytes| {
-            draft.deflate = draft.deflate.min_size(usize::try_from(bytes).unwrap_or(usize::MAX));
+            draft.deflate = draft.deflate.min_size(to_usize(bytes));
         }),
         default: "128",
         example: "",

@@ -5,33 +5,10 @@ use lineman::Networks;
 use lineman::websocket::Concession;
 use lineman_gateway::HookFailure;
 
+use super::sockets::is_network;
 use super::takes::{ANY, something};
-use super::{Effect, Setting, Takes};
+use super::{Setting, Takes, plain, unset};
 use crate::draft::Draft;
-
-/// A setting without a name in `GatewayWorker`.
-const fn plain(
-    key: &'static str,
-    takes: Takes,
-    default: &'static str,
-    help: &'static str,
-) -> Setting {
-    Setting { key, takes, default, example: "", effect: Effect::Restart, php: "", help }
-}
-
-/// A setting that is not there by default.
-const fn unset(
-    key: &'static str,
-    takes: Takes,
-    example: &'static str,
-    help: &'static str,
-) -> Setting {
-    Setting { key, takes, default: "", example, effect: Effect::Restart, php: "", help }
-}
-
-fn is_network(text: &str) -> Result<(), String> {
-    Networks::new([text]).map(drop).map_err(|error| error.to_string())
-}
 
 fn is_path(text: &str) -> Result<(), String> {
     let right = text.starts_with(['/', '*']);

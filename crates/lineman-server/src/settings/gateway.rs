@@ -3,7 +3,7 @@
 use lineman_gateway::{Gateway, Prefer, Router, SlowClient};
 
 use super::service::address;
-use super::takes::{ANY, something};
+use super::takes::{ANY, something, to_usize};
 use super::{Effect, Setting, Takes};
 use crate::draft::{DraftService, on_gateway};
 
@@ -185,7 +185,7 @@ pub(super) const LINKS: &[Setting] = &[
     Setting {
         key: "send_to_worker_buffer_size",
         takes: Takes::Size(|draft, bytes| {
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let bytes = to_usize(bytes);
             on_gateway!(draft, gateway => gateway.link_queue(bytes));
         }),
         default: "\"10MiB\"",

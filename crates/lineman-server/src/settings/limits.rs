@@ -2,8 +2,8 @@
 
 use lineman::connection::Excess;
 
-use super::takes::ANY;
-use super::{Effect, Setting, Takes};
+use super::takes::{ANY, to_usize};
+use super::{Effect, Setting, Takes, at_once, plain, unset};
 
 /// A bound without a name in `GatewayWorker`.
 const fn bound(
@@ -12,31 +12,21 @@ const fn bound(
     default: &'static str,
     help: &'static str,
 ) -> Setting {
-    Setting { key, takes, default, example: "", effect: Effect::InPlace, php: "", help }
-}
-
-/// One that is counted from the start on.
-const fn fixed(mut setting: Setting) -> Setting {
-    setting.effect = Effect::Restart;
-    setting
+    at_once(plain(key, takes, default, help))
 }
 
 /// A bound that is not there by default.
-const fn unset(
+const fn unset_bound(
     key: &'static str,
     takes: Takes,
     example: &'static str,
     help: &'static str,
 ) -> Setting {
-    Setting { key, takes, default: "", example, effect: Effect::InPlace, php: "", help }
+    at_once(unset(key, takes, example, help))
 }
 
 const fn count(set: fn(&mut crate::draft::Draft, u64)) -> Takes {
     Takes::Number(1, ANY, set)
-}
-
-fn size(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn small(number: u64) -> u32 {
@@ -47,7 +37,7 @@ fn small(number: u64) -> u32 {
 pub(super) const CLIENTS: &[Setting] = &[
     Setting {
         key: "send_to_client_buffer_size",
-        takes: Takes::Size(|draft, bytes| draft.limits.send_queue = size(bytes)),
+        takes: Takes::Size(|draft, bytes| draft.limits.send_queue = to_usize(bytes)),
         default: "\"1MiB\"",
         example: "",
         effect: Effect::InPlace,
@@ -56,25 +46,25 @@ pub(super) const CLIENTS: &[Setting] = &[
     },
     bound(
         "limits.message_size",
-        Takes::Size(|draft, bytes| draft.limits.websocket.max_message_size = size(bytes)),
+        Takes::Size(|draft, bytes| draft.limits.websocket.max_message_size = to_usize(bytes)),
         "\"10MiB\"",
         "The largest message of a client over WebSocket; a larger one closes it (1009).",
     ),
     bound(
         "limits.frame_size",
-        Takes::Size(|draft, bytes| draft.limits.websocket.max_frame_size = size(bytes)),
+        Takes::Size(|draft, bytes| draft.limits.websocket.max_frame_size = to_usize(bytes)),
         "\"10MiB\"",
         "The largest frame of a message over WebSocket.",
     ),
     bound(
         "limits.handshake_size",
-        Takes::Size(|draft, bytes| draft.limits.handshake.max_head_size = size(bytes)),
+        Takes::Size(|draft, bytes| draft.limits.handshake.max_head_size = to_usize(bytes)),
         "\"16KiB\"",
         "The largest head of a WebSocket's handshake, cookies included (431).",
     ),
     bound(
         "limits.handshake_headers",
-        Takes::Number(1, 10_000, |draft, most| draft.limits.handshake.max_headers = size(most)),
+        Takes::Number(1, 10_000, |draft, most| draft.limits.handshake.max_headers = to_usize(most)),
         "100",
         "The most header lines of a WebSocket's handshake (431).",
     ),
@@ -88,39 +78,39 @@ pub(super) const CLIENTS: &[Setting] = &[
 ];
 
 pub(super) const LIMITS: &[Setting] = &[
-    unset(
+    unset_bound(
         "limits.connections",
-        count(|draft, most| draft.limits.connections = size(most)),
+        count(|draft, most| draft.limits.connections = to_usize(most)),
         "50_000",
         "Connections in one process at once; those beyond it are closed at once. Default: what open files allow.",
     ),
-    fixed(unset(
+    unset(
         "limits.connections_per_address",
-        count(|draft, most| draft.limits.connections_per_address = size(most)),
+        count(|draft, most| draft.limits.connections_per_address = to_usize(most)),
         "100",
         "Connections of one address in one process; those beyond it are closed at once. Default: no bound.",
-    )),
-    fixed(bound(
+    ),
+    plain(
         "limits.ipv6_prefix",
         Takes::Number(1, 128, |draft, bits| {
             draft.limits.ipv6_prefix = u8::try_from(bits).unwrap_or(128);
         }),
         "64",
         "How many bits of an IPv6 address are one address to `limits.connections_per_address`.",
-    )),
-    unset(
+    ),
+    unset_bound(
         "limits.connection_rate",
         Takes::Rate(|draft, rate| draft.limits.connection_rate = Some(rate)),
         "\"1000/s\"",
         "New connections in one process; those beyond it are closed at once. Default: no bound.",
     ),
-    unset(
+    unset_bound(
         "limits.message_rate",
         Takes::Rate(|draft, rate| draft.limits.message_rate = Some(rate)),
         "\"50/s burst 200\"",
         "Messages of one connection. Default: no bound.",
     ),
-    unset(
+    unset_bound(
         "limits.byte_rate",
         Takes::Rate(|draft, rate| draft.limits.byte_rate = Some(rate)),
         "\"100000/s\"",
@@ -136,7 +126,7 @@ pub(super) const LIMITS: &[Setting] = &[
     ),
     bound(
         "limits.handshakes",
-        count(|draft, most| draft.limits.handshakes = size(most)),
+        count(|draft, most| draft.limits.handshakes = to_usize(most)),
         "4096",
         "Handshakes under way at once in one process; beyond it the oldest is dropped.",
     ),
@@ -178,7 +168,7 @@ pub(super) const LIMITS: &[Setting] = &[
     ),
     bound(
         "limits.read_ahead",
-        Takes::Size(|draft, bytes| draft.limits.read_ahead = size(bytes)),
+        Takes::Size(|draft, bytes| draft.limits.read_ahead = to_usize(bytes)),
         "\"64KiB\"",
         "Bytes that are read of a connection that waits for its turn; the rest stays in the kernel.",
     ),
@@ -187,13 +177,13 @@ pub(super) const LIMITS: &[Setting] = &[
 pub(super) const HTTP: &[Setting] = &[
     bound(
         "http.header_size",
-        Takes::Size(|draft, bytes| draft.http.header_size = size(bytes)),
+        Takes::Size(|draft, bytes| draft.http.header_size = to_usize(bytes)),
         "\"16KiB\"",
         "The largest head of a request for a page (431), at least 8 KiB.",
     ),
     bound(
         "http.headers",
-        Takes::Number(1, 10_000, |draft, most| draft.http.headers = size(most)),
+        Takes::Number(1, 10_000, |draft, most| draft.http.headers = to_usize(most)),
         "100",
         "The most header lines of a request (431).",
     ),
@@ -233,9 +223,9 @@ pub(super) const HTTP: &[Setting] = &[
         "256",
         "Bytes a second that a peer has to take of an answer beyond the first `http.answer_stall`; 0 is any pace.",
     ),
-    unset(
+    unset_bound(
         "http.requests_per_address",
-        count(|draft, most| draft.http.requests_per_address = size(most)),
+        count(|draft, most| draft.http.requests_per_address = to_usize(most)),
         "100",
         "Requests of one address under way at once in one process (429). Default: no bound.",
     ),

@@ -63,6 +63,32 @@ pub(crate) enum Effect {
     Restart,
 }
 
+/// Returns a setting without a name in `GatewayWorker`, whose change needs a restart.
+const fn plain(
+    key: &'static str,
+    takes: Takes,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { key, takes, default, example: "", effect: Effect::Restart, php: "", help }
+}
+
+/// Returns one that is not there by default.
+const fn unset(
+    key: &'static str,
+    takes: Takes,
+    example: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { key, takes, default: "", example, effect: Effect::Restart, php: "", help }
+}
+
+/// Makes it one that a reload puts in force.
+const fn at_once(mut setting: Setting) -> Setting {
+    setting.effect = Effect::InPlace;
+    setting
+}
+
 /// The sections of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SectionKind {

@@ -1,6 +1,6 @@
 //! `[program]`: the processes as a whole.
 
-use super::takes::{ANY, something};
+use super::takes::{ANY, something, to_usize};
 use super::{Effect, Setting, Takes};
 use crate::draft::on_app;
 
@@ -120,7 +120,7 @@ pub(super) const PROGRAM: &[Setting] = &[
     Setting {
         key: "budget",
         takes: Takes::Size(|draft, bytes| {
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let bytes = to_usize(bytes);
             on_app!(draft, app => app.budget(bytes));
         }),
         default: "",

@@ -3,7 +3,7 @@
 use lineman::service::Listen;
 use lineman_gateway::Gateway;
 
-use super::takes::something;
+use super::takes::{something, to_usize};
 use super::{Effect, Setting, Takes};
 use crate::draft::{Draft, on_gateway, on_service};
 
@@ -114,7 +114,7 @@ pub(super) const MEMBER: &[Setting] = &[
     Setting {
         key: "strangers",
         takes: Takes::Number(1, 1_000_000, |draft, bound| {
-            let bound = usize::try_from(bound).unwrap_or(usize::MAX);
+            let bound = to_usize(bound);
             on_service!(draft, service => service.strangers(bound));
         }),
         default: "64",

@@ -4,10 +4,10 @@ use lineman::Networks;
 use lineman::connection::Others;
 use lineman::service::SocketOptions;
 
-use super::takes::something;
-use super::{Effect, Setting, Takes};
+use super::takes::{something, to_usize};
+use super::{Setting, Takes, at_once, plain, unset};
 
-fn is_network(text: &str) -> Result<(), String> {
+pub(super) fn is_network(text: &str) -> Result<(), String> {
     Networks::new([text]).map(drop).map_err(|error| error.to_string())
 }
 
@@ -17,36 +17,6 @@ fn mode(text: &str) -> Option<u32> {
 
 fn is_mode(text: &str) -> Result<(), String> {
     mode(text).map(drop).ok_or_else(|| format!("{text:?} is no mode: write \"0660\""))
-}
-
-/// A setting without a name in `GatewayWorker`.
-const fn plain(
-    key: &'static str,
-    takes: Takes,
-    default: &'static str,
-    help: &'static str,
-) -> Setting {
-    Setting { key, takes, default, example: "", effect: Effect::Restart, php: "", help }
-}
-
-/// One that is in force for new connections.
-const fn at_once(mut setting: Setting) -> Setting {
-    setting.effect = Effect::InPlace;
-    setting
-}
-
-/// A setting that is not there by default.
-const fn unset(
-    key: &'static str,
-    takes: Takes,
-    example: &'static str,
-    help: &'static str,
-) -> Setting {
-    Setting { key, takes, default: "", example, effect: Effect::Restart, php: "", help }
-}
-
-fn size(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 pub(super) const PROXIES: &[Setting] = &[
@@ -146,13 +116,13 @@ pub(super) const SOCKET: &[Setting] = &[
     ),
     unset(
         "socket.receive_buffer",
-        Takes::Size(|draft, bytes| draft.socket(|options| options.receive_buffer(size(bytes)))),
+        Takes::Size(|draft, bytes| draft.socket(|options| options.receive_buffer(to_usize(bytes)))),
         "\"128KiB\"",
         "The kernel's receive buffer of each connection. Default: the kernel's, which grows by itself.",
     ),
     unset(
         "socket.send_buffer",
-        Takes::Size(|draft, bytes| draft.socket(|options| options.send_buffer(size(bytes)))),
+        Takes::Size(|draft, bytes| draft.socket(|options| options.send_buffer(to_usize(bytes)))),
         "\"128KiB\"",
         "The kernel's send buffer of each connection. Default: the kernel's, which grows by itself.",
     ),

@@ -316,6 +316,11 @@ fn rate(text: &str) -> Result<Rate, String> {
     Ok(burst.map_or(rate, |burst| rate.burst(burst)))
 }
 
+/// Returns a number of the file as a bound of this process.
+pub(super) fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 /// Finds a text right that is not empty.
 pub(super) fn something(text: &str) -> Result<(), String> {
     if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(()) }
