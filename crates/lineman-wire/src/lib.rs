@@ -2,7 +2,7 @@
 //!
 //! The connection table of `lineman-connection` calls it, the links of `lineman-gateway`, and programs of
 //! yours that want a codec alone. It never does I/O, reads a clock, or spawns a task. It has the plain data
-//! that crosses between a worker and its master as well (`stats`, `ticket_keys`, `briefing`).
+//! that crosses between a worker and its master as well (`stats`, `ticket_keys`, `briefing`, `handover`).
 //! Every decoder takes a buffer that may end anywhere and gives the same messages for any split.
 
 // A peer's bytes never meet an index: each access says what holds if they are too few.
@@ -23,6 +23,7 @@ pub mod fastcgi;
 pub mod stats;
 pub mod ticket_keys;
 pub mod briefing;
+pub mod handover;
 pub mod error;
 
 pub use error::{chain, panic_text};
