@@ -1,57 +1,104 @@
-//! What crosses between a master and its workers about a handover: one process of a slot gives its
-//! connections to the next. Plain data; the connections themselves never come this way.
+//! What the master and two processes of a slot say of a handover: the order to it, and what came of it.
+//! Plain data; what the two processes say to each other is not here.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The forms of a connection's record that this build reads and writes; another form that is not understood
-/// by a build before gets another number.
-pub const FORMATS: RangeInclusive<u16> = 1..=1;
-
-/// What both ends of a handover are told by their master.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HandoverTerms {
-    /// A number of this one handover that both ends are told: they know each other by it.
-    pub nonce: u64,
-    /// How long the giving process may stand still in all.
-    pub still: Duration,
-    /// How long it may stand still while nothing moves; then it goes on and gives nothing.
-    pub stall: Duration,
+/// The formats of records a build reads and writes. Two builds hand over to each other if they have one
+/// in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordFormats {
+    /// The oldest one.
+    pub oldest: u32,
+    /// The newest one.
+    pub newest: u32,
 }
 
-impl HandoverTerms {
-    /// Returns the usual terms: 2 s in all, and 100 ms while nothing moves. A build for tests is slower
-    /// and has 1 s for that.
-    #[must_use]
-    pub const fn new(nonce: u64) -> Self {
-        let stall = if cfg!(debug_assertions) { 1000 } else { 100 };
-        Self { nonce, still: Duration::from_secs(2), stall: Duration::from_millis(stall) }
+impl RecordFormats {
+    /// Returns the newest format that both have.
+    pub fn common(self, other: Self) -> Option<u32> {
+        let newest = self.newest.min(other.newest);
+        (newest >= self.oldest.max(other.oldest)).then_some(newest)
     }
 }
 
-/// What the giving process says of a handover that has come to its commit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HandedOver {
-    /// Connections that moved.
-    pub moved: u64,
-    /// Connections that did not, by the reason; the giving process drains them.
-    pub left: BTreeMap<String, u64>,
-    /// How long nothing was served.
-    pub pause: Duration,
-    /// How long connections were copied before that, while they were served.
-    pub ahead: Duration,
-    /// Bytes that crossed.
-    pub bytes: u64,
+impl fmt::Display for RecordFormats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { oldest, newest } = self;
+        if oldest == newest {
+            write!(formatter, "format {newest}")
+        } else {
+            write!(formatter, "formats {oldest} to {newest}")
+        }
+    }
 }
 
-/// What the taking process says of it.
+/// What both processes of a handover have from their master.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandoverOrder {
+    /// The same for both, and new for each handover: each proves with it that it is the one meant.
+    pub nonce: [u8; 16],
+    /// How long it may take.
+    pub limits: HandoverLimits,
+}
+
+impl fmt::Debug for HandoverOrder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A nonce in a log is none.
+        formatter
+            .debug_struct("HandoverOrder")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long a handover may take; what exceeds one of these is given up, and the old process goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandoverLimits {
+    /// All of it.
+    pub whole: Duration,
+    /// How long the old process may stand still.
+    pub still: Duration,
+    /// How long nothing may move while it stands still.
+    pub quiet: Duration,
+}
+
+impl HandoverLimits {
+    /// Returns the limits of a handover that nothing else limits: 60 s in all, as a copy of 100,000
+    /// connections takes seconds on a busy machine; 2 s still, the most that a client takes for a hitch; 100 ms
+    /// quiet, many times what a process that is there takes to be scheduled.
+    pub const fn new() -> Self {
+        Self {
+            whole: Duration::from_secs(60),
+            still: Duration::from_secs(2),
+            quiet: Duration::from_millis(100),
+        }
+    }
+}
+
+impl Default for HandoverLimits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What came of a handover, as the old process counts it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TakenOver {
-    /// Connections that it has now.
-    pub taken: u64,
+#[serde(default)]
+pub struct HandedOver {
+    /// How many connections have moved.
+    pub moved: u64,
+    /// How many could not, by why.
+    pub left: BTreeMap<String, u64>,
+    /// How long the process stood still.
+    pub pause: Duration,
+    /// How long it was served meanwhile, before that.
+    pub ahead: Duration,
+    /// How many bytes were under way in the connections that have moved: unread or unsent.
+    pub bytes: u64,
 }
 
 #[cfg(test)]
@@ -59,17 +106,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_crosses_as_it_is() {
-        let report = HandedOver {
-            moved: 3,
-            left: BTreeMap::from([("its handler is at work".to_owned(), 2)]),
-            pause: Duration::from_micros(1500),
-            ahead: Duration::from_millis(40),
-            bytes: 12_345,
-        };
-        let text = serde_json::to_string(&report).expect("text");
-        assert_eq!(serde_json::from_str::<HandedOver>(&text).expect("a report"), report);
-        let terms = HandoverTerms::new(7);
-        assert!(terms.stall < terms.still && FORMATS.contains(&1));
+    fn builds_hand_over_in_the_newest_format_of_both() {
+        let formats = |oldest, newest| RecordFormats { oldest, newest };
+        assert_eq!(formats(1, 1).common(formats(1, 2)), Some(1));
+        assert_eq!(formats(2, 3).common(formats(1, 2)), Some(2));
+        assert_eq!(formats(1, 2).common(formats(3, 4)), None);
+        assert_eq!(formats(3, 4).common(formats(1, 2)), None);
+        assert_eq!(
+            [formats(1, 1), formats(1, 2)].map(|all| all.to_string()),
+            ["format 1", "formats 1 to 2"]
+        );
+    }
+
+    #[test]
+    fn a_nonce_stays_out_of_logs() {
+        let order = HandoverOrder { nonce: [7; 16], limits: HandoverLimits::new() };
+        assert!(!format!("{order:?}").contains('7'));
     }
 }
