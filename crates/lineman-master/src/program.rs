@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 use lineman_wire::Result;
 use lineman_wire::briefing::Predecessor;
+use lineman_wire::handover::{HandedOver, MoveOrder, RecordFormats};
 use lineman_wire::stats::{Complaints, Row, Stats};
 use lineman_wire::ticket_keys::TicketKeys;
 
@@ -72,6 +73,16 @@ pub struct Inherited {
     pub self_signed: Option<(PathBuf, PathBuf)>,
 }
 
+/// How a worker's service starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartManner {
+    /// It serves from then on.
+    Fresh,
+    /// It is ready to take over what another process of its slot serves, and does nothing of itself before:
+    /// accepts nothing, and has no timer run.
+    Dormant,
+}
+
 /// What serves inside a worker: its connections and the service of its slot.
 pub trait Inside {
     /// Serves the connections; resolves only when that has failed.
@@ -79,7 +90,37 @@ pub trait Inside {
 
     /// Starts the service, which may go by what the process before it has told; it is ready when the
     /// future resolves. Called once.
-    fn start(&self, predecessor: Option<Predecessor>) -> LocalBoxFuture<'static, Result>;
+    fn start(
+        &self,
+        predecessor: Option<Predecessor>,
+        manner: StartManner,
+    ) -> LocalBoxFuture<'static, Result>;
+
+    /// Returns which formats of records it hands over in; `None` when its service does not hand over.
+    fn record_formats(&self) -> Option<RecordFormats>;
+
+    /// Gives all that can move to the process at the other end of the socket; resolves behind the commit,
+    /// when the process accepts no more and has only what could not move. Dropped before, it is as if it had
+    /// not been called.
+    ///
+    /// # Errors
+    /// Why it was given up, in one line: everything is as before.
+    fn hand_over(
+        &self,
+        socket: OwnedFd,
+        order: MoveOrder,
+    ) -> LocalBoxFuture<'static, Result<HandedOver, String>>;
+
+    /// Takes what the process at the other end of the socket gives, and serves it from the commit on, when
+    /// this resolves. Called once, when a start that was [`StartManner::Dormant`] is over.
+    ///
+    /// # Errors
+    /// Why there was no commit, in one line: the process is to end, and to touch no connection.
+    fn take_over(
+        &self,
+        socket: OwnedFd,
+        order: MoveOrder,
+    ) -> LocalBoxFuture<'static, Result<(), String>>;
 
     /// Returns what a thread that watches the loop may ask: the call of the program's code under way.
     fn current_call(&self) -> fn() -> Option<String>;
@@ -128,6 +169,10 @@ pub trait Inside {
 
     /// Returns how many handlers, callbacks and calls are under way behind the last connection.
     fn unfinished(&self) -> usize;
+
+    /// Tells at most so many connections that their service restarts (WebSocket code 1012); returns how
+    /// many. What it has told does not count again.
+    fn close_for_restart(&self, most: usize) -> usize;
 
     /// Cuts what is left; returns how many.
     fn abort_all(&self) -> usize;

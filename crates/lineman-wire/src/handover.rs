@@ -38,26 +38,23 @@ impl fmt::Display for RecordFormats {
 
 /// What both processes of a handover have from their master.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HandoverOrder {
+pub struct MoveOrder {
     /// The same for both, and new for each handover: each proves with it that it is the one meant.
     pub nonce: [u8; 16],
     /// How long it may take.
-    pub limits: HandoverLimits,
+    pub limits: MoveLimits,
 }
 
-impl fmt::Debug for HandoverOrder {
+impl fmt::Debug for MoveOrder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A nonce in a log is none.
-        formatter
-            .debug_struct("HandoverOrder")
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
+        formatter.debug_struct("MoveOrder").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
 /// How long a handover may take; what exceeds one of these is given up, and the old process goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HandoverLimits {
+pub struct MoveLimits {
     /// All of it.
     pub whole: Duration,
     /// How long the old process may stand still.
@@ -66,20 +63,20 @@ pub struct HandoverLimits {
     pub quiet: Duration,
 }
 
-impl HandoverLimits {
+impl MoveLimits {
     /// Returns the limits of a handover that nothing else limits: 60 s in all, as a copy of 100,000
     /// connections takes seconds on a busy machine; 2 s still, the most that a client takes for a hitch; 100 ms
     /// quiet, many times what a process that is there takes to be scheduled.
     pub const fn new() -> Self {
         Self {
-            whole: Duration::from_secs(60),
+            whole: Duration::from_mins(1),
             still: Duration::from_secs(2),
             quiet: Duration::from_millis(100),
         }
     }
 }
 
-impl Default for HandoverLimits {
+impl Default for MoveLimits {
     fn default() -> Self {
         Self::new()
     }
@@ -120,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_nonce_stays_out_of_logs() {
-        let order = HandoverOrder { nonce: [7; 16], limits: HandoverLimits::new() };
+        let order = MoveOrder { nonce: [7; 16], limits: MoveLimits::new() };
         assert!(!format!("{order:?}").contains('7'));
     }
 }

@@ -10,10 +10,11 @@ use std::rc::Rc;
 
 use lineman_connection::BLOCKING_THREADS;
 use lineman_master::master::hooks::Hooks;
-use lineman_master::program::{Inherited, Inside, Program};
+use lineman_master::program::{Inherited, Inside, Program, StartManner};
 use lineman_os::procfs;
 use lineman_wire::briefing::Predecessor;
 use lineman_wire::chain;
+use lineman_wire::handover::{HandedOver, MoveOrder, RecordFormats};
 use lineman_wire::ticket_keys::TicketKeys;
 
 use crate::activity::{self, Activity, Current};
@@ -126,7 +127,7 @@ impl Inside for Serving {
         Box::pin(async move { table.run().await })
     }
 
-    fn start(&self, predecessor: Option<Predecessor>) -> LocalFuture<Result> {
+    fn start(&self, predecessor: Option<Predecessor>, _manner: StartManner) -> LocalFuture<Result> {
         let waiting = self.waiting.take();
         let cell = Rc::clone(&self.running);
         Box::pin(async move {
@@ -136,6 +137,22 @@ impl Inside for Serving {
             cell.get_or_init(|| running);
             Ok(())
         })
+    }
+
+    fn record_formats(&self) -> Option<RecordFormats> {
+        None
+    }
+
+    fn hand_over(
+        &self,
+        _socket: OwnedFd,
+        _order: MoveOrder,
+    ) -> LocalFuture<Result<HandedOver, String>> {
+        Box::pin(async { Err("the service does not hand over".to_owned()) })
+    }
+
+    fn take_over(&self, _socket: OwnedFd, _order: MoveOrder) -> LocalFuture<Result<(), String>> {
+        Box::pin(async { Err("the service does not hand over".to_owned()) })
     }
 
     fn current_call(&self) -> fn() -> Option<String> {
@@ -210,6 +227,10 @@ impl Inside for Serving {
 
     fn unfinished(&self) -> usize {
         self.table.unfinished()
+    }
+
+    fn close_for_restart(&self, _most: usize) -> usize {
+        0
     }
 
     fn abort_all(&self) -> usize {

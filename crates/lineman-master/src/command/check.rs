@@ -98,6 +98,7 @@ fn text(plan: &Plan) -> String {
         let (name, kind) = (service.name.clone(), service.kind.to_owned());
         let reload = match service.reload {
             Reload::Replace => "replaced",
+            Reload::HandOver => "handed over",
             Reload::Keep => "stays",
         };
         table.row([name, kind, first, service.count.to_string(), reload.to_owned()]);

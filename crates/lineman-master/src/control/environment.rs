@@ -81,6 +81,9 @@ pub(crate) const FORMAT: Variable = Variable { name: "LINEMAN_FORMAT", help: Non
 /// Set by the master for a worker: the descriptor of the text that the program hands to its workers.
 pub(crate) const HANDED: Variable = Variable { name: "LINEMAN_HANDED", help: None };
 
+/// Set by the master for a worker that takes over: the descriptor of the socket to the process that hands over.
+pub(crate) const HANDOVER: Variable = Variable { name: "LINEMAN_HANDOVER", help: None };
+
 /// Set by the master for a worker when it was started with `--self-signed`: the folder of the
 /// certificate that all TLS uses.
 pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED", help: None };
@@ -120,7 +123,7 @@ pub(crate) const FOR_THE_MASTER: [&str; 6] = [
 
 /// Those that the master sets for a worker, which takes them out of its environment: a program that it
 /// starts may be one of Lineman's as well, and is no worker.
-pub(crate) const FOR_A_WORKER: [&str; 9] = [
+pub(crate) const FOR_A_WORKER: [&str; 10] = [
     SLOT.name,
     MASTER.name,
     GENERATION.name,
@@ -129,6 +132,7 @@ pub(crate) const FOR_A_WORKER: [&str; 9] = [
     STDERR.name,
     FORMAT.name,
     HANDED.name,
+    HANDOVER.name,
     SELF_SIGNED.name,
 ];
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use lineman_wire::briefing::Predecessor;
+use lineman_wire::handover::{HandedOver, MoveOrder, RecordFormats};
 use lineman_wire::ticket_keys::TicketKeys;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,15 @@ pub(crate) enum ToWorker {
         /// from before there was any, which reads past it, can be reloaded into as well.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         predecessor: Option<Predecessor>,
+        /// The order to take over what another process of the slot serves, said first, over the socket of
+        /// [`environment::HANDOVER`](super::environment::HANDOVER).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        take_over: Option<MoveOrder>,
     },
+    /// Give what can move to the process at the other end of the socket that the message carries; said to
+    /// one alone that has told its formats. Answer with [`FromWorker::HandedOver`] or
+    /// [`FromWorker::HandoverFailed`].
+    HandOver { order: MoveOrder },
     /// A reload leaves this process as it is: run what the service does then.
     Reload {
         /// What the program hands to its workers from now on, if it hands them something.
@@ -60,6 +69,10 @@ pub(crate) enum ToWorker {
         limit: Duration,
         /// How long those closed may take to go.
         stop_limit: Duration,
+        /// How many connections a second are told meanwhile that their service restarts (1012); none if it
+        /// is not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rate: Option<u32>,
     },
     /// Close everything with 1001 and leave.
     Stop {
@@ -103,7 +116,19 @@ pub(crate) enum FromWorker {
         /// What the next process of the slot is to know.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         briefing: Option<String>,
+        /// In which formats the process hands over, if its service does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        formats: Option<RecordFormats>,
+        /// Whether it waits for what it takes over, and does not serve before.
+        #[serde(default)]
+        dormant: bool,
     },
+    /// It has taken over, and serves.
+    TookOver,
+    /// It has handed over, and has what could not move.
+    HandedOver { report: HandedOver },
+    /// It has not handed over, and goes on as before.
+    HandoverFailed { reason: String },
     /// The service has not started; the process ends.
     Failed {
         /// The error and its causes, in one line.
@@ -165,6 +190,7 @@ mod tests {
         let told = ToWorker::Drain {
             limit: Duration::from_millis(1500),
             stop_limit: Duration::from_secs(2),
+            rate: None,
         };
         let text = serde_json::to_string(&told).unwrap();
         assert_eq!(serde_json::from_str::<ToWorker>(&text).unwrap(), told);
@@ -184,6 +210,14 @@ mod tests {
     #[test]
     fn a_message_is_tagged_by_its_name() {
         let said = serde_json::from_str(r#"{"say":"ready"}"#);
-        assert_eq!(said.ok(), Some(FromWorker::Ready { services: Vec::new(), briefing: None }));
+        assert_eq!(
+            said.ok(),
+            Some(FromWorker::Ready {
+                services: Vec::new(),
+                briefing: None,
+                formats: None,
+                dormant: false
+            })
+        );
     }
 }

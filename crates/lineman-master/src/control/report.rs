@@ -35,7 +35,7 @@ pub(crate) struct ServiceReport {
     /// How many processes it should have.
     pub(crate) processes: usize,
     pub(crate) ready: usize,
-    /// `replace` or `keep`: what a reload does with it.
+    /// `replace`, `hand-over` or `keep`: what a reload does with it.
     pub(crate) reload: String,
 }
 

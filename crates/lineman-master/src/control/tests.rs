@@ -7,6 +7,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use lineman_wire::briefing::Predecessor;
+use lineman_wire::handover::{HandedOver, MoveLimits, MoveOrder, RecordFormats};
 use lineman_wire::ticket_keys::{NAME, TicketKey, TicketKeys};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,15 +54,17 @@ async fn all_that_a_worker_is_told_arrives() {
     let mut keys = TicketKeys::first(key(1));
     keys.rotate(key(2));
     let predecessor = Predecessor { briefing: "a\"b".to_owned(), serves: true };
+    let order = MoveOrder { nonce: [7; 16], limits: MoveLimits::new() };
     let mut messages = samples!(ToWorker {
         Status { token: u64::MAX },
         Connections { token: 7, from: 512, limit: 1024 },
-        TicketKeys { keys, predecessor: Some(predecessor) },
+        TicketKeys { keys, predecessor: Some(predecessor), take_over: Some(order.clone()) },
+        HandOver { order },
         Reload { handed: Some(Handed("{}".to_owned())) },
         Borrow { lender: "echo/1".to_owned() },
         Return { lender: "echo/1".to_owned() },
         Log { streams: Streams::Both },
-        Drain { limit, stop_limit },
+        Drain { limit, stop_limit, rate: Some(200) },
         Stop { stop_limit },
     });
     let streams = samples!(Streams { Both {}, Stderr {}, Stdout {}, });
@@ -73,8 +76,15 @@ async fn all_that_a_worker_is_told_arrives() {
 async fn all_that_a_worker_says_arrives() {
     let sketch = r#"{"name":"echo","count":2,"listen":["127.0.0.1:0"]}"#;
     let sketch: Sketch = serde_json::from_str(sketch).unwrap();
+    let formats = Some(RecordFormats { oldest: 1, newest: 2 });
+    let left = BTreeMap::from([("a handler is at work".to_owned(), 2)]);
+    let (pause, ahead) = (Duration::from_millis(3), Duration::from_secs(1));
+    let report = HandedOver { moved: 7, left, pause, ahead, bytes: u64::MAX };
     cross(samples!(FromWorker {
-        Ready { services: vec![sketch], briefing: Some("a\"b".to_owned()) },
+        Ready { services: vec![sketch], briefing: Some("a\"b".to_owned()), formats, dormant: true },
+        TookOver {},
+        HandedOver { report },
+        HandoverFailed { reason: "refused".to_owned() },
         Failed { reason: "cannot listen: \"Grüße\"\n".to_owned() },
         Status { token: u64::MAX, stats: Box::new(stats()), gauges: gauges(), lag: LAG, condition: condition(), briefing: None },
         Rows { token: 7, rows: vec![row()], next: Some(512) },

@@ -226,7 +226,7 @@ impl Machine {
         let Some(worker) = self.slots.worker(key) else { return Vec::new() };
         let pid = worker.pid;
         match message {
-            FromWorker::Ready { services, briefing } => {
+            FromWorker::Ready { services, briefing, .. } => {
                 let mut actions = self.compare(key.slot, &services);
                 actions.extend(self.ready(key, now));
                 self.briefed(key, briefing);
@@ -255,7 +255,11 @@ impl Machine {
             FromWorker::Leaving { cut, unfinished } => {
                 (worker.cut, worker.unfinished) = (cut, unfinished);
             }
-            FromWorker::Status { .. } | FromWorker::Rows { .. } => {}
+            FromWorker::TookOver
+            | FromWorker::HandedOver { .. }
+            | FromWorker::HandoverFailed { .. }
+            | FromWorker::Status { .. }
+            | FromWorker::Rows { .. } => {}
         }
         Vec::new()
     }

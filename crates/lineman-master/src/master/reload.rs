@@ -271,7 +271,7 @@ impl Round {
         let is_named = only.is_some();
         let named = only.unwrap_or_else(|| all.ids().collect());
         let (slots, staying): (BTreeSet<_>, BTreeSet<_>) =
-            named.into_iter().partition(|&id| all.service(id).reload == Reload::Replace);
+            named.into_iter().partition(|&id| all.service(id).reload != Reload::Keep);
         let in_vain = is_named && slots.is_empty();
         Self {
             limits,

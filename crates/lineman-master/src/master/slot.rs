@@ -442,7 +442,7 @@ impl SlotWorker {
     ) -> MasterAction {
         self.evidence.asked = true;
         self.state = WorkerState::Draining(now + finite(limit) + GRACE);
-        MasterAction::Tell(self.key, ToWorker::Drain { limit, stop_limit })
+        MasterAction::Tell(self.key, ToWorker::Drain { limit, stop_limit, rate: None })
     }
 
     /// Has it close its connections and leave.

@@ -113,6 +113,7 @@ impl Supervisor {
                 }
                 let reload = match service.reload {
                     Reload::Replace => "replace",
+                    Reload::HandOver => "hand-over",
                     Reload::Keep => "keep",
                 };
                 ServiceReport {

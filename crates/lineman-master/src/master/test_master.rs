@@ -177,7 +177,12 @@ impl Master {
     }
 
     pub(super) fn ready(&mut self, process: &str) -> Vec<String> {
-        let message = FromWorker::Ready { services: Vec::new(), briefing: None };
+        let message = FromWorker::Ready {
+            services: Vec::new(),
+            briefing: None,
+            formats: None,
+            dormant: false,
+        };
         let actions = self.machine.said(self.key(process), message, self.now);
         self.carry_out(actions);
         self.turn()

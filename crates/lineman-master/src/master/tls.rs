@@ -52,7 +52,8 @@ impl MasterTls {
 
     /// Gives a process the keys, and with the first ones what is known of the process before it.
     pub(super) fn give_keys(&self, worker: &WorkerProcess, predecessor: Option<Predecessor>) {
-        let message = ToWorker::TicketKeys { keys: self.keys.clone(), predecessor };
+        let message =
+            ToWorker::TicketKeys { keys: self.keys.clone(), predecessor, take_over: None };
         if let Err(error) = worker.outbox.send(&message) {
             // Its clients make full handshakes until the next keys.
             tracing::warn!(pid = worker.pid, %error, "a worker was not given the keys of tickets");

@@ -5,7 +5,9 @@ use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use lineman_wire::briefing::{Predecessor, bounded};
+use lineman_wire::handover::{HandedOver, MoveOrder};
 use tokio::task::spawn_local;
 
 use super::lag::Meter;
@@ -23,6 +25,8 @@ pub(super) enum LeaveOrder {
         limit: Duration,
         /// How long those left then may take to go.
         stop_limit: Duration,
+        /// How many are told a second meanwhile that their service restarts.
+        rate: Option<u32>,
     },
     /// Close everything and leave.
     Stop {
@@ -43,12 +47,21 @@ impl fmt::Display for LeaveOrder {
     }
 }
 
+/// What the master says before the service starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FirstWords {
+    /// What is known of the process before.
+    pub(super) predecessor: Option<Predecessor>,
+    /// The order to take over what another process serves.
+    pub(super) take_over: Option<MoveOrder>,
+}
+
 /// What a message of the master came to.
 enum MasterMessage {
     /// It was a question, and is answered, or something small, and is done.
     Handled,
-    /// The keys of session tickets, and what is known of the process before.
-    TicketKeys(Option<Predecessor>),
+    /// The keys of session tickets, and what else is said with the first ones.
+    TicketKeys(FirstWords),
     LeaveOrder(LeaveOrder),
 }
 
@@ -58,6 +71,10 @@ pub(super) struct Conversation {
     outbox: Outbox<FromWorker>,
     inside: Rc<dyn Inside>,
     meter: Meter,
+    /// The handover under way.
+    handing: Option<LocalBoxFuture<'static, Result<HandedOver, String>>>,
+    /// Whether its connections have moved, and what is left could not.
+    has_handed_over: bool,
 }
 
 impl Conversation {
@@ -68,19 +85,18 @@ impl Conversation {
         inside: Rc<dyn Inside>,
         meter: Meter,
     ) -> Self {
-        Self { inbox, outbox, inside, meter }
+        Self { inbox, outbox, inside, meter, handing: None, has_handed_over: false }
     }
 
-    /// Waits for what the master says first, and returns what it knows of the process before: the keys of
-    /// session tickets are there as well then; a listener that accepts without them takes no ticket and
+    /// Waits for what the master says first: the keys of session tickets are there as well then; a listener that accepts without them takes no ticket and
     /// makes none. The master's limit for getting ready is the limit of this wait.
     ///
     /// # Errors
     /// The order that came instead.
-    pub(super) async fn first_words(&mut self) -> Result<Option<Predecessor>, LeaveOrder> {
+    pub(super) async fn first_words(&mut self) -> Result<FirstWords, LeaveOrder> {
         loop {
             match self.next().await {
-                MasterMessage::TicketKeys(predecessor) => return Ok(predecessor),
+                MasterMessage::TicketKeys(words) => return Ok(words),
                 MasterMessage::LeaveOrder(order) => return Err(order),
                 MasterMessage::Handled => {}
             }
@@ -94,22 +110,42 @@ impl Conversation {
     pub(super) async fn next_order(&mut self) -> LeaveOrder {
         loop {
             if let MasterMessage::LeaveOrder(order) = self.next().await {
+                if self.handing.take().is_some() {
+                    self.handed(Err(format!("told to leave meanwhile: {order}")));
+                }
                 return order;
             }
         }
     }
 
+    /// Returns whether its connections have moved to another process.
+    pub(super) fn has_handed_over(&self) -> bool {
+        self.has_handed_over
+    }
+
     async fn next(&mut self) -> MasterMessage {
-        match self.inbox.next().await {
+        let heard = match &mut self.handing {
+            None => self.inbox.next().await,
+            Some(handing) => tokio::select! {
+                heard = self.inbox.next() => heard,
+                outcome = handing => {
+                    self.handing = None;
+                    self.handed(outcome);
+                    return MasterMessage::Handled;
+                }
+            },
+        };
+        match heard {
             Ok(Some(ToWorker::Status { token })) => self.say(&self.status(token)),
             Ok(Some(ToWorker::Connections { token, from, limit })) => {
                 let (rows, next) = self.inside.rows(from, limit);
                 self.say(&FromWorker::Rows { token, rows, next });
             }
-            Ok(Some(ToWorker::TicketKeys { keys, predecessor })) => {
+            Ok(Some(ToWorker::TicketKeys { keys, predecessor, take_over })) => {
                 self.inside.use_ticket_keys(keys);
-                return MasterMessage::TicketKeys(predecessor);
+                return MasterMessage::TicketKeys(FirstWords { predecessor, take_over });
             }
+            Ok(Some(ToWorker::HandOver { order })) => self.hand_over(order),
             Ok(Some(ToWorker::Reload { handed })) => {
                 if let Some(handed) = handed {
                     super::handed::replace(handed);
@@ -122,8 +158,8 @@ impl Conversation {
                 tracing::info!(lender, "giving a listener back");
                 self.inside.return_listeners(&lender);
             }
-            Ok(Some(ToWorker::Drain { limit, stop_limit })) => {
-                return MasterMessage::LeaveOrder(LeaveOrder::Drain { limit, stop_limit });
+            Ok(Some(ToWorker::Drain { limit, stop_limit, rate })) => {
+                return MasterMessage::LeaveOrder(LeaveOrder::Drain { limit, stop_limit, rate });
             }
             Ok(Some(ToWorker::Stop { stop_limit })) => {
                 return MasterMessage::LeaveOrder(LeaveOrder::Stop { stop_limit });
@@ -135,6 +171,35 @@ impl Conversation {
             }
         }
         MasterMessage::Handled
+    }
+
+    fn hand_over(&mut self, order: MoveOrder) {
+        match self.inbox.descriptor() {
+            Some(_) if self.handing.is_some() || self.has_handed_over => {
+                self.handed(Err("a handover was ordered already".to_owned()));
+            }
+            Some(socket) => {
+                tracing::info!(connections = self.inside.connections(), "handing over");
+                self.handing = Some(self.inside.hand_over(socket, order));
+            }
+            None => self.handed(Err("the socket to the successor did not come".to_owned())),
+        }
+    }
+
+    /// Tells what came of a handover.
+    fn handed(&mut self, outcome: Result<HandedOver, String>) {
+        match outcome {
+            Ok(report) => {
+                tracing::info!(?report, "handed over");
+                self.has_handed_over = true;
+                self.inside.stop_accepting();
+                self.say(&FromWorker::HandedOver { report });
+            }
+            Err(reason) => {
+                tracing::warn!(reason, "not handed over: going on");
+                self.say(&FromWorker::HandoverFailed { reason });
+            }
+        }
     }
 
     /// Tells how many connections a drain still waits for.
@@ -170,7 +235,7 @@ impl Conversation {
         FromWorker::Status { token, stats, gauges, lag, condition, briefing }
     }
 
-    fn say(&self, message: &FromWorker) {
+    pub(super) fn say(&self, message: &FromWorker) {
         // A master that does not read sees this worker as busy: the answer has no other use.
         if let Err(error) = self.outbox.send(message) {
             tracing::debug!(%error, "an answer to the master was dropped");
@@ -209,9 +274,10 @@ mod tests {
             master.send(&ToWorker::Status { token: 1 }).unwrap();
             let keys = TicketKeys::first(TicketKey { name: [0; NAME], key: [0; 32] });
             let predecessor = Some(Predecessor { briefing: "a".to_owned(), serves: true });
-            let first = ToWorker::TicketKeys { keys, predecessor: predecessor.clone() };
-            master.send(&first).unwrap();
-            assert_eq!(conversation.first_words().await, Ok(predecessor));
+            let words = FirstWords { predecessor, take_over: None };
+            let predecessor = words.predecessor.clone();
+            master.send(&ToWorker::TicketKeys { keys, predecessor, take_over: None }).unwrap();
+            assert_eq!(conversation.first_words().await, Ok(words));
         })
         .await;
     }

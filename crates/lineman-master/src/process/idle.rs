@@ -1,27 +1,61 @@
 //! For the tests of `process`: a worker's inside without a connection, whose service never drains.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, pending, ready};
 use lineman_wire::Result;
 use lineman_wire::briefing::Predecessor;
+use lineman_wire::handover::{HandedOver, MoveOrder, RecordFormats};
 use lineman_wire::stats::{Complaints, Row, Stats};
 use lineman_wire::ticket_keys::TicketKeys;
 
-use crate::program::Inside;
+use crate::program::{Inside, StartManner};
 
 pub(super) struct Idle;
+
+/// Says what the other end of the socket has said: `commit`, or why there is none.
+fn reply(socket: OwnedFd) -> Result<(), String> {
+    let mut said = String::new();
+    let heard = std::fs::File::from(socket).read_to_string(&mut said);
+    heard.map_err(|error| error.to_string())?;
+    if said == "commit" { Ok(()) } else { Err(said) }
+}
 
 impl Inside for Idle {
     fn run(&self) -> LocalBoxFuture<'static, ()> {
         pending().boxed_local()
     }
 
-    fn start(&self, _predecessor: Option<Predecessor>) -> LocalBoxFuture<'static, Result> {
+    fn start(
+        &self,
+        _predecessor: Option<Predecessor>,
+        _manner: StartManner,
+    ) -> LocalBoxFuture<'static, Result> {
         ready(Ok(())).boxed_local()
+    }
+
+    fn record_formats(&self) -> Option<RecordFormats> {
+        Some(RecordFormats { oldest: 1, newest: 1 })
+    }
+
+    fn hand_over(
+        &self,
+        socket: OwnedFd,
+        _order: MoveOrder,
+    ) -> LocalBoxFuture<'static, Result<HandedOver, String>> {
+        let moved = HandedOver { moved: 3, ..HandedOver::default() };
+        async move { reply(socket).map(|()| moved) }.boxed_local()
+    }
+
+    fn take_over(
+        &self,
+        socket: OwnedFd,
+        _order: MoveOrder,
+    ) -> LocalBoxFuture<'static, Result<(), String>> {
+        async move { reply(socket) }.boxed_local()
     }
 
     fn current_call(&self) -> fn() -> Option<String> {
@@ -75,6 +109,10 @@ impl Inside for Idle {
     }
 
     fn unfinished(&self) -> usize {
+        0
+    }
+
+    fn close_for_restart(&self, _most: usize) -> usize {
         0
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Inheritance {
     /// The positions of those that a service manager opened, wherever it wished.
     given: Vec<usize>,
     self_signed: Option<(PathBuf, PathBuf)>,
+    /// The socket to the process whose connections it takes over.
+    handover: Option<OwnedFd>,
     format: Format,
 }
 
@@ -62,6 +64,7 @@ impl Inheritance {
             control: Some(control),
             given: given(),
             self_signed: self_signed::files_from_environment(),
+            handover: handover()?,
             format: format(),
         })
     }
@@ -80,6 +83,11 @@ impl Inheritance {
     pub(super) fn control(mut self) -> Result<(UnixStream, Self), Error> {
         let control = self.control.take().ok_or_else(|| foreign(environment::SLOT))?;
         Ok((control, self))
+    }
+
+    /// Takes the socket out to the process whose connections it takes over, if it is to.
+    pub(super) fn handover(&mut self) -> Option<OwnedFd> {
+        self.handover.take()
     }
 
     /// Finds the slot's service in the program and checks that it expects these listeners: after a
@@ -151,6 +159,12 @@ fn is_at(wanted: &Endpoint, ports: Ports, index: usize, held: &Endpoint) -> bool
 fn given() -> Vec<usize> {
     let positions = std::env::var(environment::GIVEN.name).unwrap_or_default();
     positions.split(',').filter_map(|position| position.parse().ok()).collect()
+}
+
+fn handover() -> Result<Option<OwnedFd>, Error> {
+    let Ok(descriptor) = variable(environment::HANDOVER) else { return Ok(None) };
+    let descriptor = number(environment::HANDOVER, &descriptor)?;
+    adopt(descriptor, "the socket to the process before").map(Some)
 }
 
 fn format() -> Format {

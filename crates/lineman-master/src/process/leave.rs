@@ -35,13 +35,18 @@ pub(super) async fn leave(
 ) -> CutOff {
     inside.stop_accepting();
     let (stop_limit, drained) = match order {
-        LeaveOrder::Drain { limit, stop_limit } => {
+        LeaveOrder::Drain { limit, stop_limit, .. } => {
             drain(limit, stop_limit, inside, conversation).await
         }
         LeaveOrder::Stop { stop_limit } => (stop_limit, false),
         LeaveOrder::Orphaned => (ORPHAN_LIMIT, false),
     };
-    let told = inside.close_all();
+    // What is left where all else has moved may come back at once: it is told so.
+    let told = if conversation.has_handed_over() {
+        inside.close_for_restart(usize::MAX)
+    } else {
+        inside.close_all()
+    };
     // The master kills at the limit; half of it for the peers leaves the other half to the service.
     let (half, quarter) = (stop_limit / 2, stop_limit / 4);
     let (mut left, mut handlers) = (half, 0);
@@ -87,7 +92,7 @@ async fn drain(
                 LeaveOrder::Orphaned => return (ORPHAN_LIMIT, false),
                 // The new limits of a second order count: a stop may be in more of a hurry than
                 // the reload before it, or in less.
-                LeaveOrder::Drain { limit: anew, stop_limit: anew_after } => {
+                LeaveOrder::Drain { limit: anew, stop_limit: anew_after, .. } => {
                     tracing::info!(limit = ?anew, "the drain has another limit");
                     limit.as_mut().reset(Instant::now() + finite(anew));
                     stop_limit = anew_after;
@@ -121,7 +126,7 @@ mod tests {
         let mut conversation = Conversation::new(inbox, outbox, Rc::new(Idle), meter);
         spawn_local(async move {
             sleep(Duration::from_mins(1)).await;
-            orders.send(&ToWorker::Drain { limit: second, stop_limit }).unwrap();
+            orders.send(&ToWorker::Drain { limit: second, stop_limit, rate: None }).unwrap();
             std::future::pending::<()>().await;
         });
         let began = Instant::now();

@@ -15,11 +15,13 @@ mod watchdog;
 mod idle;
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use lineman_wire::briefing::bounded;
+use lineman_wire::handover::MoveOrder;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
@@ -28,11 +30,11 @@ use crate::control::frame::{self, Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
 use crate::control::{ExitCode, environment};
 use crate::error::chain;
-use crate::program::Program;
+use crate::program::{Inside, Program, StartManner};
 use crate::service::sketch::Sketch;
 use crate::terminal::{Printer, log};
 use crate::{BoxError, Error, Result, os};
-use conversation::{Conversation, LeaveOrder};
+use conversation::{Conversation, FirstWords, LeaveOrder};
 pub use handed::handed_over;
 use inherited::Inheritance;
 use lag::{LoopBeat, Meter};
@@ -126,11 +128,12 @@ async fn work(program: Box<dyn Program>, inheritance: Inheritance) -> Result {
 /// Starts the service, serves until the master orders to leave or is gone, and leaves.
 async fn serve(
     program: Box<dyn Program>,
-    inheritance: Inheritance,
+    mut inheritance: Inheritance,
     inbox: Inbox<ToWorker>,
     outbox: &Outbox<FromWorker>,
 ) -> Result {
     let slot = inheritance.slot();
+    let handover = inheritance.handover();
     let watchdog = program.config().watchdog;
     let services = program.descriptions();
     let inherited = inheritance.claim(&services)?;
@@ -143,8 +146,8 @@ async fn serve(
     let mut loop_task = spawn_local(inside.run());
 
     let leaves = |order| tracing::info!(%slot, %order, "leaving before it was ready");
-    let predecessor = match conversation.first_words().await {
-        Ok(predecessor) => predecessor,
+    let FirstWords { predecessor, take_over } = match conversation.first_words().await {
+        Ok(words) => words,
         Err(order) => {
             leaves(order);
             return Ok(());
@@ -154,8 +157,12 @@ async fn serve(
     if let Some(limit) = watchdog.limit {
         watchdog::watch(heartbeat, limit, inside.current_call(), outbox.clone());
     }
+    let formats = inside.record_formats();
+    let take_over = take_over.zip(handover).filter(|_| formats.is_some());
+    let dormant = take_over.is_some();
+    let manner = if dormant { StartManner::Dormant } else { StartManner::Fresh };
     tokio::select! {
-        started = inside.start(predecessor) => started?,
+        started = inside.start(predecessor, manner) => started?,
         order = conversation.next_order() => {
             leaves(order);
             return Ok(());
@@ -163,10 +170,16 @@ async fn serve(
         _ = &mut loop_task => return Err(table_stopped()),
     }
     tracing::info!(generation, "ready");
-    say(outbox, &FromWorker::Ready { services, briefing: bounded(inside.briefing()) });
-
+    let briefing = bounded(inside.briefing());
+    say(outbox, &FromWorker::Ready { services, briefing, formats, dormant });
+    let serve = async {
+        match take_over {
+            Some((order, socket)) => taken_over(&*inside, order, socket, &mut conversation).await,
+            None => Ok(conversation.next_order().await),
+        }
+    };
     let order = tokio::select! {
-        order = conversation.next_order() => order,
+        order = serve => order?,
         _ = &mut loop_task => return Err(table_stopped()),
     };
     if let LeaveOrder::Orphaned = order {
@@ -178,6 +191,31 @@ async fn serve(
     tracing::info!(cut, unfinished, "left");
     say(outbox, &FromWorker::Leaving { cut, unfinished });
     Ok(())
+}
+
+/// Takes over, and serves until the order to leave.
+///
+/// One that comes before the commit does not decide whether there is one: the process before has the same
+/// order, and has given up or has given all that this process then closes in order.
+async fn taken_over(
+    inside: &dyn Inside,
+    order: MoveOrder,
+    socket: OwnedFd,
+    conversation: &mut Conversation,
+) -> Result<LeaveOrder> {
+    let mut taking = inside.take_over(socket, order);
+    let (taken, leave) = tokio::select! {
+        biased;
+        taken = &mut taking => (taken, None),
+        leave = conversation.next_order() => (taking.await, Some(leave)),
+    };
+    taken.map_err(|reason| format!("did not take over: {reason}"))?;
+    tracing::info!(connections = inside.connections(), "took over");
+    conversation.say(&FromWorker::TookOver);
+    match leave {
+        Some(leave) => Ok(leave),
+        None => Ok(conversation.next_order().await),
+    }
 }
 
 fn table_stopped() -> BoxError {

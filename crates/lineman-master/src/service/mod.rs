@@ -76,6 +76,9 @@ pub enum StopOrder {
 pub enum Reload {
     /// Each process is replaced, then retired.
     Replace,
+    /// Each process is replaced by one that takes over its connections; those that cannot move are retired with
+    /// it.
+    HandOver,
     /// The processes stay: they hold what a replacement would lose.
     Keep,
 }
