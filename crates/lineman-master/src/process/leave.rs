@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::conversation::{Conversation, LeaveOrder};
 use crate::limit::finite;
@@ -35,8 +35,9 @@ pub(super) async fn leave(
 ) -> CutOff {
     inside.stop_accepting();
     let (stop_limit, drained) = match order {
-        LeaveOrder::Drain { limit, stop_limit, .. } => {
-            drain(limit, stop_limit, inside, conversation).await
+        LeaveOrder::Drain { limit, stop_limit, rate } => {
+            let pace = RestartPace::of(rate);
+            drain(limit, stop_limit, pace, inside, conversation).await
         }
         LeaveOrder::Stop { stop_limit } => (stop_limit, false),
         LeaveOrder::Orphaned => (ORPHAN_LIMIT, false),
@@ -74,6 +75,7 @@ pub(super) async fn leave(
 async fn drain(
     limit: Duration,
     mut stop_limit: Duration,
+    mut pace: RestartPace,
     inside: &dyn Inside,
     conversation: &mut Conversation,
 ) -> (Duration, bool) {
@@ -92,14 +94,69 @@ async fn drain(
                 LeaveOrder::Orphaned => return (ORPHAN_LIMIT, false),
                 // The new limits of a second order count: a stop may be in more of a hurry than
                 // the reload before it, or in less.
-                LeaveOrder::Drain { limit: anew, stop_limit: anew_after, .. } => {
+                LeaveOrder::Drain { limit: anew, stop_limit: anew_after, rate } => {
                     tracing::info!(limit = ?anew, "the drain has another limit");
                     limit.as_mut().reset(Instant::now() + finite(anew));
                     stop_limit = anew_after;
+                    pace = RestartPace::of(rate.or(pace.rate));
                 }
             },
+            most = pace.next() => {
+                let told = inside.close_for_restart(most);
+                tracing::debug!(told, "told that the service restarts");
+            }
             _ = reports.tick() => conversation.say_draining(inside.connections()),
         }
+    }
+}
+
+/// When how many connections are told that their service restarts: those that come back come a few at a time,
+/// and not those of all processes in step.
+struct RestartPace {
+    rate: Option<u32>,
+    /// When the next batch is due.
+    next: Instant,
+    last: Instant,
+    /// The part of a connection that was due and was not told.
+    rest: f64,
+}
+
+impl RestartPace {
+    /// Returns that of so many connections a second, or of none at all.
+    fn of(rate: Option<u32>) -> Self {
+        let now = Instant::now();
+        Self { rate, next: now + Self::pause(), last: now, rest: 0.0 }
+    }
+
+    /// Returns how many are due, when some are.
+    ///
+    /// # Cancel safety
+    /// None is lost.
+    async fn next(&mut self) -> usize {
+        let Some(rate) = self.rate else { return std::future::pending().await };
+        loop {
+            sleep_until(self.next).await;
+            let (last, now) = (self.last, Instant::now());
+            (self.last, self.next) = (now, now + Self::pause());
+            let due = self.rest + f64::from(rate) * (now - last).as_secs_f64();
+            self.rest = due.fract();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a part is left for the next batch, and it is not negative"
+            )]
+            let whole = due as usize;
+            if whole > 0 {
+                return whole;
+            }
+        }
+    }
+
+    /// Returns the pause before a batch: 50 to 150 ms.
+    fn pause() -> Duration {
+        // Where the system has no randomness to give, the batches of all processes come in step.
+        let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+        Duration::from_millis(50 + u64::from(random) * 100 / u64::from(u32::MAX))
     }
 }
 
@@ -130,8 +187,22 @@ mod tests {
             std::future::pending::<()>().await;
         });
         let began = Instant::now();
-        drain(first, stop_limit, &Idle, &mut conversation).await;
+        drain(first, stop_limit, RestartPace::of(None), &Idle, &mut conversation).await;
         began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_tells_as_many_a_second_as_it_is_to() {
+        let mut pace = RestartPace::of(Some(200));
+        let (began, mut told) = (Instant::now(), 0);
+        while told < 2_000 {
+            let batch = pace.next().await;
+            assert!((1..=31).contains(&batch), "{batch} at once");
+            told += batch;
+        }
+        let took = began.elapsed().as_secs_f64();
+        assert!((9.9..10.2).contains(&took), "{told} in {took} s");
+        assert_eq!(timeout(Duration::from_hours(1), RestartPace::of(None).next()).await.ok(), None);
     }
 
     #[tokio::test(start_paused = true)]
