@@ -208,7 +208,7 @@ fn lines_of_cookies_are_one() {
     assert!(request.head().ends_with(b"\r\n\r\n"), "the head is as it came");
 }
 
-/// What two servers in a row could read differently. `tests/tests/hostile_http.rs` has the same for
+/// What two servers in a row could read differently. `tests/tests/traffic/hostile_http.rs` has the same for
 /// hyper's parser.
 #[test]
 fn heads_that_can_be_read_in_two_ways_are_refused() {

@@ -1,15 +1,14 @@
 //! Clients behind proxies: the PROXY protocol and HTTP's headers. Tables from the specifications,
 //! and properties for any bytes.
 
-mod pieces;
-
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use lineman_wire::forwarded::{forwarded, texts, x_forwarded_for};
 use lineman_wire::proxy_protocol::{Addresses, Error, Header, MAX_SIZE, Ssl, decode};
-use pieces::in_pieces;
 use proptest::{collection::vec, prelude::*};
+
+use crate::pieces::in_pieces;
 
 /// Checks a header at once and byte by byte, with bytes behind it that have to stay.
 #[track_caller]

@@ -1,15 +1,14 @@
 //! Connections through proxies, SOCKS 5 and HTTP's CONNECT: dialogues by the RFCs' tables, and
 //! properties for any bytes.
 
-mod pieces;
-
 use std::fmt::Debug;
 
 use bytes::BytesMut;
 use lineman_wire::http_connect::{self, HttpConnect};
 use lineman_wire::socks5::{self, Socks5};
-use pieces::{Outcome, in_pieces};
 use proptest::{collection::vec, prelude::*};
+
+use crate::pieces::{Outcome, in_pieces};
 
 /// Plays a proxy's answers, each in pieces of one byte and whole; returns what the client sent, the
 /// outcome and what was left.

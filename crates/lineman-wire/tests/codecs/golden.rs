@@ -1,15 +1,14 @@
 //! Everything real `GatewayWorker` programs said to each other is understood here, and what is built
 //! here is byte for byte what they said.
 
-mod captures;
-
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
-use captures::{Capture, Message};
 use lineman_wire::link::register::{self, Line};
 use lineman_wire::link::{Codec, Command, Event, Packet, Reply, ReplyCodec, Request, RequestHead};
 use lineman_wire::{Protocol, php};
+
+use crate::captures::{self, Capture, Message};
 
 /// How many packets, replies and register lines each file has: a reader that skips some would
 /// otherwise pass.
