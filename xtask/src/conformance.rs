@@ -1,4 +1,4 @@
-//! `cargo xtask conformance`: Autobahn's cases; the tests in `tests/tests/conformance.rs` run them.
+//! `cargo xtask conformance`: Autobahn's cases; the tests in `tests/tests/clients/conformance.rs` run them.
 
 use anyhow::Result;
 
@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let package = ["--release", "--package", "lineman-tests"];
     step(cargo(&["build"]).args(package).arg("--bins"))?;
     let mut test = cargo(&["test"]);
-    test.args(package).args(["--test", "conformance", "--"]);
+    test.args(package).args(["--test", "clients", "--", "conformance::"]);
     if arguments.all {
         test.args(["--ignored", "--test-threads", "1"]);
     }

@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
     bin_name = "cargo xtask",
     after_help = "Examples:
   cargo xtask test                      all that CI runs
-  cargo xtask test -- --test browser    one file of tests
+  cargo xtask test -- --test traffic    one folder of tests
   cargo xtask check && git commit       before a commit
   cargo xtask conformance --all         all 517 WebSocket cases, both sides
   cargo xtask bench echo --runs 5       our echo server beside its floor
@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn arguments_behind_two_dashes_are_for_cargo() {
-        let parsed = Arguments::try_parse_from(["xtask", "test", "--", "--test", "browser"]);
+        let parsed = Arguments::try_parse_from(["xtask", "test", "--", "--test", "traffic"]);
         let Command::Test(arguments) = parsed.unwrap().command else { panic!("another command") };
-        assert_eq!(arguments.cargo_test, ["--test", "browser"]);
+        assert_eq!(arguments.cargo_test, ["--test", "traffic"]);
     }
 }

@@ -12,9 +12,9 @@ use lineman_wire::link::{Command, Packet, flags};
 use serde_json::Value as Json;
 use tokio::net::TcpListener;
 
-use crate::capture::{Capture, End, INNER_PORT, Record, What, compare, packet};
-use crate::ids::unserialize;
-use crate::peer::{Cut, Peer};
+use super::capture::{Capture, End, INNER_PORT, Record, What, compare, packet};
+use super::ids::unserialize;
+use super::peer::{Cut, Peer};
 
 /// A file, and what its business was set to.
 #[derive(Debug, Clone, Copy)]

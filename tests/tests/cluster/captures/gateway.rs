@@ -16,9 +16,9 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::capture::{Capture, End, Record, What, compare, packet};
-use crate::ids::Ids;
-use crate::peer::{Cut, Peer};
+use super::capture::{Capture, End, Record, What, compare, packet};
+use super::ids::Ids;
+use super::peer::{Cut, Peer};
 
 /// A file, and what the captured programs were set to.
 #[derive(Debug, Clone, Copy)]

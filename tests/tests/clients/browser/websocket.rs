@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::driver::{Driver, Screen};
 
-const CLIENT: &str = include_str!("../../peers/browser_client.js");
+const CLIENT: &str = include_str!("../../../peers/browser_client.js");
 
 #[tokio::test]
 async fn a_page_is_served() -> Result<()> {

@@ -113,7 +113,7 @@ fn the_machines_of_the_compose_file_have_what_their_variables_say() -> Result<()
 
 #[test]
 fn every_variable_is_one_that_the_program_reads() -> Result<()> {
-    let table = include_str!("../../examples/chat/src/main.rs");
+    let table = include_str!("../../../examples/chat/src/main.rs");
     for file in ["Dockerfile", "compose.yaml", "kubernetes.yaml", "kubernetes-cluster.yaml"] {
         let text = contrib(file)?;
         // Not what stands in sentences.

@@ -9,9 +9,9 @@ use lineman_client::{ClientId, Cluster};
 use lineman_wire::link::{Command, Packet};
 use tokio::net::TcpListener;
 
-use crate::business::canonical;
-use crate::capture::{Capture, End, What, compare, packet};
-use crate::peer::{Cut, Peer};
+use super::business::canonical;
+use super::capture::{Capture, End, What, compare, packet};
+use super::peer::{Cut, Peer};
 
 /// A captured packet, where it stands, and the answer to it if it is a question.
 struct Exchange {

@@ -8,7 +8,7 @@ use lineman_wire::link::{Command, Packet, Reply, ReplyCodec};
 use lineman_wire::php::{self, Array, Key, Value};
 use serde_json::Value as Json;
 
-use crate::capture::INNER_PORT;
+use super::capture::INNER_PORT;
 
 /// Which of our clients stand for which captured ones.
 #[derive(Debug, Default)]

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use lineman_testkit::Port;
 use lineman_tests::programs::{Server, part_of_cluster};
 
-use crate::capture::{Capture, End, Record, What, compare};
-use crate::peer::{Cut, Peer};
+use super::capture::{Capture, End, Record, What, compare};
+use super::peer::{Cut, Peer};
 
 /// With an object for a list, the PHP register says that it dropped a duplicate; ours says a list.
 const AS_OBJECT: &str = r#"{"0":"127.0.0.1:22900","2":"127.0.0.7:22999"}"#;

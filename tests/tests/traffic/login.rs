@@ -5,7 +5,7 @@ use lineman_testkit::{Program, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-#[path = "../../examples/login/src/main.rs"]
+#[path = "../../../examples/login/src/main.rs"]
 #[expect(dead_code, reason = "the example's own start is not called")]
 mod example;
 

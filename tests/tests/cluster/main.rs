@@ -1,0 +1,16 @@
+//! Gateways, businesses and registers together, and the program `lineman`.
+
+mod gateway_tls;
+mod routes;
+mod routers;
+mod fairness;
+mod questions;
+mod registers;
+mod misconfigured;
+mod machines;
+mod partitions;
+mod captures;
+mod php;
+mod server;
+mod server_reload;
+mod cluster_commands;
