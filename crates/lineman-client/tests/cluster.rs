@@ -14,7 +14,7 @@ use lineman_wire::php::Array;
 use peers::{Kind, gateway, gateway_of, register, register_that_refuses};
 
 /// PHP's gateways read past what they do not know of it.
-const LOGIN: &str = r#"GatewayClientConnect 0 {"secret_key":"k","lineman":4}"#;
+const LOGIN: &str = r#"GatewayClientConnect 0 {"secret_key":"k","lineman":5}"#;
 
 fn next(packets: &mpsc::Receiver<String>) -> String {
     packets.recv_timeout(Duration::from_secs(10)).expect("a packet")
@@ -47,7 +47,7 @@ fn one_client_is_its_gateway_s_business_alone() {
     cluster.close_client_with(client, "bye").unwrap();
     cluster.close_client(client).unwrap();
     assert!(cluster.is_online(client).unwrap());
-    assert_eq!(next(&packets), r#"GatewayClientConnect 0 {"secret_key":"","lineman":4}"#);
+    assert_eq!(next(&packets), r#"GatewayClientConnect 0 {"secret_key":"","lineman":5}"#);
     assert_eq!(next(&packets), "IsOnline 0 ");
     assert_eq!(next(&packets), "SendToOne 9 hello");
     assert_eq!(next(&packets), "Kick 9 bye");

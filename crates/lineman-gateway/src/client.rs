@@ -33,7 +33,8 @@ impl<S> Client<S> {
         self.id
     }
 
-    /// Returns the client's address; 0.0.0.0 if it has none in IPv4, for the wire cannot say it.
+    /// Returns the client's address and port. It is 0.0.0.0 for a client that has none, as one of a Unix socket, and
+    /// for one in IPv6 behind a gateway of GatewayWorker's, or of an earlier version.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }

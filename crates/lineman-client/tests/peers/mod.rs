@@ -39,7 +39,7 @@ pub(crate) fn register_that_refuses() -> String {
             let mut stream = stream.unwrap();
             let mut question = String::new();
             BufReader::new(&stream).read_line(&mut question).unwrap();
-            assert!(question.contains(r#""secret_key":"a:k","lineman":4,"cluster":"a""#));
+            assert!(question.contains(r#""secret_key":"a:k","lineman":5,"cluster":"a""#));
             let refused = Line::Refused { reason: REFUSAL.to_owned(), address_taken: false };
             for line in [Line::Notice { text: "odd".to_owned() }, refused] {
                 stream.write_all(format!("{}\n", line.encode()).as_bytes()).unwrap();

@@ -7,7 +7,7 @@
 mod of_gateway;
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use lineman_wire::link::{self, Allowance, ClientId};
@@ -96,7 +96,7 @@ pub(super) struct ServedClients<S> {
 }
 
 struct ServedClient<S> {
-    ip: Ipv4Addr,
+    ip: IpAddr,
     port: u16,
     gateway_port: u16,
     session: Session<S>,

@@ -1,5 +1,7 @@
 //! The order of events, and what becomes of clients whose link is lost.
 
+use std::net::Ipv4Addr;
+
 use super::*;
 
 const LINK: LinkId = 1;
@@ -22,7 +24,13 @@ fn id(number: u32) -> ClientId {
 
 fn client(number: u32) -> link::Client {
     let session = Bytes::new();
-    link::Client { id: id(number), ip: Ipv4Addr::LOCALHOST, port: 4, gateway_port: 7, session }
+    link::Client {
+        id: id(number),
+        ip: Ipv4Addr::LOCALHOST.into(),
+        port: 4,
+        gateway_port: 7,
+        session,
+    }
 }
 
 fn event(number: u32, work: Work) -> ClientEvent {

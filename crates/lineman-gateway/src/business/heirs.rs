@@ -2,7 +2,7 @@
 //! with it. Gateways say which these are. It sends nothing and reads no clock: [`super::inheritance`] does.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use lineman_wire::link::{self, ClientId, Witness, Witnessed};
@@ -22,7 +22,7 @@ struct Estate {
     /// Which run of the gateway it was.
     epoch: String,
     gateway_port: u16,
-    clients: FxHashMap<u32, (Ipv4Addr, u16, Bytes)>,
+    clients: FxHashMap<u32, (IpAddr, u16, Bytes)>,
 }
 
 /// Whose end may be ours to tell: that of the clients of a dead gateway which this business had.
@@ -118,7 +118,7 @@ mod tests {
     }
 
     fn here(connection_id: u32, session: &'static str) -> Witnessed {
-        let (ip, port) = (Ipv4Addr::LOCALHOST, 9);
+        let (ip, port) = (std::net::Ipv4Addr::LOCALHOST.into(), 9);
         Witnessed::Here { connection_id, ip, port, session: session.into() }
     }
 

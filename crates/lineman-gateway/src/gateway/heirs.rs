@@ -4,10 +4,9 @@
 //! has changed of the clients that the first one has: who came, with the session, and who went. What changed in
 //! the last second before both die is lost with them.
 
-use lineman_wire::link::{Event, Note, Witness, Witnessed};
+use lineman_wire::link::{ADDRESSES, Event, Note, Witness, Witnessed};
 
 use super::core::Core;
-use super::identity::ipv4;
 use super::links::{Link, LinkId};
 use super::outlet::Outlet;
 
@@ -102,7 +101,7 @@ impl<C: Outlet> Core<C> {
                 None => Witnessed::Gone { connection_id },
                 Some(client) => {
                     let peer = client.connection.peer();
-                    let (ip, port) = (ipv4(peer), peer.port());
+                    let (ip, port) = (peer.ip().to_canonical(), peer.port());
                     let session = client.session.clone();
                     Witnessed::Here { connection_id, ip, port, session }
                 }
@@ -130,10 +129,11 @@ impl<C: Outlet> Core<C> {
         for clients in parts {
             let worker_key = worker_key.to_owned();
             let anew = std::mem::take(&mut anew);
-            link.push_event(
-                Event::Witness(Witness { worker_key, anew, gateway_port, clients }),
-                now,
-            );
+            let mut witness = Witness { worker_key, anew, gateway_port, clients };
+            if link.version() < ADDRESSES {
+                witness.hide_addresses();
+            }
+            link.push_event(Event::Witness(witness), now);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where a gateway process is in the cluster, and the headers of the packets it sends from there.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use lineman_wire::link::{Command, Packet};
@@ -30,20 +30,12 @@ impl GatewayIdentity {
         Packet {
             local_ip: self.lan_ip,
             local_port: self.links_port,
-            client_ip: ipv4(client),
+            client_ip: client.ip().to_canonical(),
             client_port: client.port(),
             gateway_port: self.clients_port,
             ext: session,
             ..Packet::new(command, id)
         }
-    }
-}
-
-/// The header has room for IPv4 only; others show as 0.0.0.0.
-pub(super) fn ipv4(address: SocketAddr) -> Ipv4Addr {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => ip,
-        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
     }
 }
 

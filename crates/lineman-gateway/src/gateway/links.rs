@@ -8,8 +8,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
-use lineman_wire::link::{Allowance, Codec, Command, Event, Packet, TYPES};
+use bytes::Bytes;
+use lineman_wire::link::{Allowance, Command, Event, MAX_PACKET, Packet};
 use tokio::time::Instant;
 
 use super::identity::Departed;
@@ -96,7 +96,7 @@ pub(super) struct Link {
     pub(super) reached: Reached,
     /// What did not fit into the send queue, or is not sent for doubt. Bounded by the clients, for they are
     /// paused: an event for each that was being decoded, and the end of each.
-    backlog: VecDeque<Bytes>,
+    backlog: VecDeque<Packet>,
     backlog_bytes: u64,
     /// Bytes of all packets so far.
     pushed: u64,
@@ -180,15 +180,17 @@ impl Link {
 
     /// Sends a packet, behind everything that was sent before; it is never dropped. Names that were bound
     /// before are told of before it.
-    pub(super) fn push(&mut self, packet: &Packet, now: Instant) {
+    ///
+    /// Returns how many bytes it has on this link.
+    pub(super) fn push(&mut self, packet: &Packet, now: Instant) -> usize {
         if self.told.as_ref().is_some_and(Told::has_changes) {
             self.tell(now);
         }
-        self.queue(packet, now);
+        self.queue(packet, now)
     }
 
-    fn queue(&mut self, packet: &Packet, now: Instant) {
-        let length = packet.wire_length();
+    fn queue(&mut self, packet: &Packet, now: Instant) -> usize {
+        let length = packet.length_for(self.wire_version(packet));
         if !self.extension {
             self.observe(now);
             self.pulse.sent(u32::try_from(length).unwrap_or(u32::MAX), now);
@@ -200,10 +202,20 @@ impl Link {
             self.leaving.push_back(self.pushed);
         }
         self.backlog_bytes += length as u64;
-        let knows_types = self.version >= TYPES;
-        let wire = if knows_types { packet.to_bytes() } else { packet.to_plain_bytes() };
-        self.backlog.push_back(wire);
+        self.backlog.push_back(packet.clone());
         self.flush();
+        length
+    }
+
+    /// Returns the version of the extension in which a packet goes out. One that has room for everything but what
+    /// the extension adds goes out without that.
+    fn wire_version(&self, packet: &Packet) -> u32 {
+        if packet.length_for(self.version) > MAX_PACKET { 0 } else { self.version }
+    }
+
+    /// Returns the version of the extension that its business speaks; 0 of PHP's.
+    pub(super) fn version(&self) -> u32 {
+        self.version
     }
 
     /// Sends an answer of the extension.
@@ -306,8 +318,9 @@ impl Link {
             return;
         }
         while let Some(packet) = self.backlog.pop_front() {
-            match self.outlet.send(&packet) {
-                Ok(()) => self.backlog_bytes -= packet.len() as u64,
+            let wire = packet.bytes_for(self.wire_version(&packet));
+            match self.outlet.send(&wire) {
+                Ok(()) => self.backlog_bytes -= wire.len() as u64,
                 // Room follows, or its end: others get the rest then.
                 Err(_) => return self.backlog.push_front(packet),
             }
@@ -317,8 +330,7 @@ impl Link {
     /// Takes the events that have not left this process: no business has begun them.
     pub(super) fn take_unsent(&mut self) -> Vec<Packet> {
         self.backlog_bytes = 0;
-        let decode = |wire: Bytes| Codec::new().decode_packet(&mut BytesMut::from(wire)).ok()?;
-        let packets = std::mem::take(&mut self.backlog).into_iter().filter_map(decode);
+        let packets = std::mem::take(&mut self.backlog).into_iter();
         packets.filter(|packet| is_event(packet.command)).collect()
     }
 

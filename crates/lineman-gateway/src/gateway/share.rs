@@ -56,8 +56,7 @@ pub(super) fn tell<C>(
     if !link.credits && share.end <= link.left() {
         share.under_way = Allowance::default();
     }
-    link.push(packet, now);
-    share.under_way.add(packet.wire_length());
+    share.under_way.add(link.push(packet, now));
     share.end = link.pushed();
     // How many events a link has that were not handled, PHP does not tell.
     let events = if link.credits { link.share.events } else { u32::MAX };
@@ -67,7 +66,7 @@ pub(super) fn tell<C>(
 
 /// Returns whether a packet is too long for any link.
 pub(super) fn is_too_long(packet: &Packet) -> bool {
-    packet.wire_length() > MAX_PACKET
+    packet.length_for(0) > MAX_PACKET
 }
 
 impl<C: Outlet> Core<C> {

@@ -166,7 +166,7 @@ fn a_client_s_functions_are_those_of_php() {
     let about = |id: ClientId, hub: &Hub| {
         let session = Bytes::new();
         let client =
-            link::Client { id, ip: Ipv4Addr::LOCALHOST, port: 9, gateway_port: 7, session };
+            link::Client { id, ip: Ipv4Addr::LOCALHOST.into(), port: 9, gateway_port: 7, session };
         Client::new(&client, (), hub.clone())
     };
     one(|hub, _, second| about(second, hub).send("one-other"));

@@ -118,7 +118,7 @@ fn a_business_hears_of_gateways_that_come_and_go() {
 fn peers_that_offer_the_extension_are_shown_that_the_register_lives_and_others_nothing_new() {
     run(async |scene| {
         let list = r#"{"event":"broadcast_addresses","addresses":[]}"#;
-        for (offer, expected) in [("", ""), (r#","lineman":3"#, r#"{"event":"alive","lineman":4}"#)]
+        for (offer, expected) in [("", ""), (r#","lineman":3"#, r#"{"event":"alive","lineman":5}"#)]
         {
             let mut peer = scene.peer().await;
             let login = format!(r#"{{"event":"worker_connect","secret_key":"k"{offer}}}"#);

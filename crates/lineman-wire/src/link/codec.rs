@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::packet::Header;
-use super::{Command, Error, HEADER_LENGTH, MAX_PACKET, Packet};
+use super::{Command, Error, MAX_PACKET, Packet};
 use crate::{Protocol, Result};
 
 /// Below this many bytes, ext data and body are copied out of the buffer instead of shared: a
@@ -41,14 +41,13 @@ impl Codec {
     /// # Errors
     /// The header contradicts itself, or the packet is longer than the limit.
     pub fn decode_packet(&self, buffer: &mut BytesMut) -> Result<Option<Packet>, Error> {
-        let Some(Header { length, ext_length, packet }) = Header::read(buffer, self.limit)? else {
-            return Ok(None);
-        };
+        let Some(header) = Header::read(buffer, self.limit)? else { return Ok(None) };
+        let Header { own_length, length, ext_length, packet } = header;
         if buffer.len() < length {
             return Ok(None);
         }
-        buffer.advance(HEADER_LENGTH);
-        let rest = buffer.split_to(length - HEADER_LENGTH);
+        buffer.advance(own_length);
+        let rest = buffer.split_to(length - own_length);
         let mut body = match rest.len() {
             // The copy lets go of `rest`, so that the buffer is free to be used again.
             0..COPY_LIMIT => Bytes::copy_from_slice(&rest),

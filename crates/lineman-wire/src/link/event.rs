@@ -1,6 +1,6 @@
 //! What a gateway tells a business: events of clients, and the answers of the extension.
 
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,8 @@ use crate::php;
 pub struct Client {
     /// The client's name in the cluster.
     pub id: ClientId,
-    /// The client's address, 0.0.0.0 if it has none in IPv4.
-    pub ip: Ipv4Addr,
+    /// The client's address, 0.0.0.0 if it has none, and from a gateway below version 5 if it has none in IPv4.
+    pub ip: IpAddr,
     /// The client's port.
     pub port: u16,
     /// The port at which its gateway listens for clients.

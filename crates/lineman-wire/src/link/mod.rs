@@ -51,8 +51,11 @@ pub use witness::{Note, Says, Witness, Witnessed};
 /// [`Control::Probe`], [`Control::Kept`], [`Control::Relay`], [`Control::Settle`], [`Query::Stamped`],
 /// [`Event::Probe`], [`Event::Refused`], [`Event::Returned`], [`Event::Forget`], [`Event::Witness`], [`Event::Relay`] and
 /// [`HeldNames`], and epochs, signs of life and reasons to the lines of a register; 4 the type of a message
-/// ([`flags::TEXT`], [`flags::BINARY`]).
-pub const EXTENSION_VERSION: u32 = 4;
+/// ([`flags::TEXT`], [`flags::BINARY`]); 5 addresses of clients in IPv6.
+pub const EXTENSION_VERSION: u32 = 5;
 
 /// The version from which on a peer knows the type of a message.
 pub const TYPES: u32 = 4;
+
+/// The version from which on a peer knows a client's address in IPv6.
+pub const ADDRESSES: u32 = 5;

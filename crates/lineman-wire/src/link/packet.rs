@@ -1,17 +1,21 @@
-//! A packet between gateway and business: 28 bytes of header, ext data, body.
+//! A packet between gateway and business: 28 bytes of header, ext data, body; between our own ends the client's
+//! address in IPv6 behind the header.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Command, Error};
+use super::{ADDRESSES, Command, EXTENSION_VERSION, Error, TYPES};
 
 /// The length of a packet's header, in bytes.
 pub const HEADER_LENGTH: usize = 28;
 
 /// Where a packet has its flags.
 const FLAGS_AT: usize = 21;
+
+/// The length of an address in IPv6, in bytes.
+const ADDRESS_LENGTH: usize = 16;
 
 /// The longest packet `GatewayWorker` sends and takes, in bytes.
 pub const MAX_PACKET: usize = 10_485_760;
@@ -26,8 +30,13 @@ pub mod flags {
     pub const TEXT: u8 = 0x04;
     /// Extension 4: the body is binary, from a WebSocket or for one.
     pub const BINARY: u8 = 0x08;
+    /// Extension 5: the client's address in IPv6, 16 bytes, stands before the ext data. It is
+    /// [`Packet::client_ip`](super::Packet::client_ip) that says so, and never [`Packet::flags`](super::Packet::flags).
+    pub const ADDRESS: u8 = 0x10;
     /// The bits that every peer knows.
     pub const PLAIN: u8 = SCALAR | RAW;
+    /// The bits of version 4 that say of which type a message is.
+    pub(super) const TYPE: u8 = TEXT | BINARY;
 }
 
 /// One packet. Towards a gateway, all fields but the command, the connection id and the flags are
@@ -40,8 +49,9 @@ pub struct Packet {
     pub local_ip: Ipv4Addr,
     /// The gateway's port in the cluster.
     pub local_port: u16,
-    /// The client's address, 0.0.0.0 if it has none in IPv4.
-    pub client_ip: Ipv4Addr,
+    /// The client's address, 0.0.0.0 if it has none. One in IPv6 is that toward PHP, too, and toward versions of the
+    /// extension below 5.
+    pub client_ip: IpAddr,
     /// The client's port.
     pub client_port: u16,
     /// The gateway's number for the client, 0 for none.
@@ -63,7 +73,7 @@ impl Packet {
             command,
             local_ip: Ipv4Addr::UNSPECIFIED,
             local_port: 0,
-            client_ip: Ipv4Addr::UNSPECIFIED,
+            client_ip: Ipv4Addr::UNSPECIFIED.into(),
             client_port: 0,
             connection_id,
             flags: flags::SCALAR,
@@ -80,9 +90,17 @@ impl Packet {
         Self { command: Command::Stamped, body: body.into(), ..self }
     }
 
-    /// Returns how many bytes the packet has on the wire.
+    /// Returns how many bytes the packet has on the wire between ends of the newest version.
     pub fn wire_length(&self) -> usize {
-        HEADER_LENGTH.saturating_add(self.ext.len()).saturating_add(self.body.len())
+        self.length_for(EXTENSION_VERSION)
+    }
+
+    /// Returns how many bytes the packet has toward a peer of that version of the extension, see
+    /// [`bytes_for`](Self::bytes_for).
+    pub fn length_for(&self, version: u32) -> usize {
+        let address = if self.real_ip(version).is_some() { ADDRESS_LENGTH } else { 0 };
+        let contents = self.ext.len().saturating_add(self.body.len());
+        contents.saturating_add(HEADER_LENGTH + address)
     }
 
     /// Appends the packet's bytes.
@@ -91,50 +109,68 @@ impl Packet {
     /// through [`Codec`](super::Codec), which does. A length that no u32 can hold is written as
     /// the greatest one, which makes every receiver close the link.
     pub fn encode_into(&self, buffer: &mut BytesMut) {
-        self.append(self.flags, buffer);
+        self.append(EXTENSION_VERSION, buffer);
     }
 
     /// Returns the packet's bytes; a broadcast is encoded once and its bytes are shared.
     pub fn to_bytes(&self) -> Bytes {
+        self.bytes_for(EXTENSION_VERSION)
+    }
+
+    /// Returns the packet's bytes as a peer of that version of the extension knows them, 0 for `GatewayWorker`: below
+    /// version 4 without the type of a message, below 5 with 0.0.0.0 for an address in IPv6.
+    pub fn bytes_for(&self, version: u32) -> Bytes {
         let mut buffer = BytesMut::new();
-        self.append(self.flags, &mut buffer);
+        self.append(version, &mut buffer);
         buffer.freeze()
     }
 
     /// Takes the type of a message out of the bytes of a command to a gateway: what is left is what
-    /// [`to_plain_bytes`](Self::to_plain_bytes) returns. They are copied only if others share them.
+    /// [`bytes_for`](Self::bytes_for) returns for version 0. They are copied only if others share them.
     pub fn plain(packet: Bytes) -> Bytes {
-        if packet.get(FLAGS_AT).is_none_or(|flags| flags & !flags::PLAIN == 0) {
+        if packet.get(FLAGS_AT).is_none_or(|flags| flags & flags::TYPE == 0) {
             return packet;
         }
         let copied = |shared: Bytes| BytesMut::from(&*shared);
         let mut packet = packet.try_into_mut().unwrap_or_else(copied);
         if let Some(flags) = packet.get_mut(FLAGS_AT) {
-            *flags &= flags::PLAIN;
+            *flags &= !flags::TYPE;
         }
         packet.freeze()
     }
 
-    /// Returns the packet's bytes as `GatewayWorker` and versions of the extension below 4 know them: without the
-    /// type of a message.
-    pub fn to_plain_bytes(&self) -> Bytes {
-        let mut buffer = BytesMut::new();
-        self.append(self.flags & flags::PLAIN, &mut buffer);
-        buffer.freeze()
+    /// Returns the client's address if it stands behind the header.
+    fn real_ip(&self, version: u32) -> Option<Ipv6Addr> {
+        match self.client_ip {
+            IpAddr::V6(ip) if version >= ADDRESSES => Some(ip),
+            IpAddr::V6(_) | IpAddr::V4(_) => None,
+        }
     }
 
-    fn append(&self, flags: u8, buffer: &mut BytesMut) {
-        buffer.reserve(self.wire_length());
-        buffer.put_u32(saturate(self.wire_length()));
+    fn append(&self, version: u32, buffer: &mut BytesMut) {
+        let real_ip = self.real_ip(version);
+        let mut flags = self.flags & !flags::ADDRESS;
+        flags &= if version >= TYPES { u8::MAX } else { flags::PLAIN };
+        flags |= if real_ip.is_some() { flags::ADDRESS } else { 0 };
+        let client_ip = match self.client_ip {
+            IpAddr::V4(ip) => ip,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
+        let length = self.length_for(version);
+        buffer.reserve(length);
+        buffer.put_u32(saturate(length));
         buffer.put_u8(self.command.number());
         buffer.put_u32(self.local_ip.to_bits());
         buffer.put_u16(self.local_port);
-        buffer.put_u32(self.client_ip.to_bits());
+        buffer.put_u32(client_ip.to_bits());
         buffer.put_u16(self.client_port);
         buffer.put_u32(self.connection_id);
         buffer.put_u8(flags);
         buffer.put_u16(self.gateway_port);
         buffer.put_u32(saturate(self.ext.len()));
+        if let Some(ip) = real_ip {
+            buffer.put_slice(&ip.octets());
+        }
         buffer.put_slice(&self.ext);
         buffer.put_slice(&self.body);
     }
@@ -159,10 +195,12 @@ fn saturate(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// The fixed part of a packet, read and checked against a limit.
+/// What stands before the ext data of a packet, read and checked against a limit.
 #[derive(Debug)]
 pub(super) struct Header {
-    /// Invariant: at least `HEADER_LENGTH + ext_length`.
+    /// Its own length: that of the fixed part, and of the address behind it, if there is one.
+    pub(super) own_length: usize,
+    /// Invariant: at least `own_length + ext_length`.
     pub(super) length: usize,
     pub(super) ext_length: usize,
     /// The packet as far as the header tells, without ext data and body.
@@ -184,12 +222,22 @@ impl Header {
         if length > limit {
             return Err(Error::PacketTooLong { length, limit });
         }
-        let Some((packet, ext)) = fields.rest() else { return Ok(None) };
+        let Some((mut packet, ext)) = fields.rest() else { return Ok(None) };
+        let has_address = packet.flags & flags::ADDRESS != 0;
+        let own_length = HEADER_LENGTH + if has_address { ADDRESS_LENGTH } else { 0 };
+        let Some(contents) = length.checked_sub(own_length) else {
+            return Err(Error::PacketTooShort { length });
+        };
         let ext_length = usize::try_from(ext).unwrap_or(usize::MAX);
-        if ext_length > length - HEADER_LENGTH {
+        if ext_length > contents {
             return Err(Error::ExtBeyondPacket { ext: ext_length, length });
         }
-        Ok(Some(Self { length, ext_length, packet }))
+        if has_address {
+            let Some(ip) = fields.take() else { return Ok(None) };
+            packet.flags &= !flags::ADDRESS;
+            packet.client_ip = Ipv6Addr::from(ip).into();
+        }
+        Ok(Some(Self { own_length, length, ext_length, packet }))
     }
 }
 
@@ -203,7 +251,7 @@ impl Fields<'_> {
             command: Command::from(self.u8()?),
             local_ip: Ipv4Addr::from_bits(self.u32()?),
             local_port: self.u16()?,
-            client_ip: Ipv4Addr::from_bits(self.u32()?),
+            client_ip: Ipv4Addr::from_bits(self.u32()?).into(),
             client_port: self.u16()?,
             connection_id: self.u32()?,
             flags: self.u8()?,

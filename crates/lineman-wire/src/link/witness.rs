@@ -1,7 +1,7 @@
 //! Clients of another business whose end a business tells should that one and their gateway both die, and how
 //! the two agree which of them does.
 
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -10,7 +10,7 @@ use super::{Command, Error, Packet};
 /// How many bytes of clients one packet has, and a session at most: far below the bound of a packet.
 const PART: usize = 64 * 1024;
 
-/// What an entry has besides the session, in bytes.
+/// What an entry has besides the session, in bytes; one with an address in IPv6 has 12 more.
 const ENTRY: usize = 15;
 
 /// What became of one client.
@@ -20,8 +20,8 @@ pub enum Witnessed {
     Here {
         /// The client's connection id.
         connection_id: u32,
-        /// The client's address, 0.0.0.0 if it has none in IPv4.
-        ip: Ipv4Addr,
+        /// The client's address, 0.0.0.0 if it has none; in IPv6 only toward version 5.
+        ip: IpAddr,
         /// The client's port.
         port: u16,
         /// The client's session: nothing, or a PHP-serialized array.
@@ -53,13 +53,12 @@ impl Witness {
     pub fn parts(clients: Vec<Witnessed>) -> Vec<Vec<Witnessed>> {
         let (mut parts, mut bytes) = (Vec::new(), 0);
         for mut client in clients {
-            if let Witnessed::Here { session, .. } = &mut client {
-                if session.len() > PART {
-                    *session = Bytes::new();
-                }
-                bytes += session.len();
+            if let Witnessed::Here { session, .. } = &mut client
+                && session.len() > PART
+            {
+                *session = Bytes::new();
             }
-            bytes += ENTRY;
+            bytes += client.length();
             if parts.is_empty() || bytes > PART {
                 parts.push(Vec::new());
                 bytes = client.length();
@@ -69,6 +68,15 @@ impl Witness {
             }
         }
         parts
+    }
+
+    /// Makes each address in IPv6 0.0.0.0: peers below version 5 know no others.
+    pub fn hide_addresses(&mut self) {
+        for client in &mut self.clients {
+            if let Witnessed::Here { ip: ip @ IpAddr::V6(_), .. } = client {
+                *ip = Ipv4Addr::UNSPECIFIED.into();
+            }
+        }
     }
 
     pub(super) fn read(packet: Packet) -> Result<Self, Error> {
@@ -95,7 +103,8 @@ impl Witnessed {
     fn length(&self) -> usize {
         match self {
             Self::Gone { .. } => ENTRY,
-            Self::Here { session, .. } => ENTRY + session.len(),
+            Self::Here { ip: IpAddr::V4(_), session, .. } => ENTRY + session.len(),
+            Self::Here { ip: IpAddr::V6(_), session, .. } => ENTRY + 12 + session.len(),
         }
     }
 
@@ -106,9 +115,12 @@ impl Witnessed {
                 body.put_u32(*connection_id);
             }
             Self::Here { connection_id, ip, port, session } => {
-                body.put_u8(1);
+                body.put_u8(if ip.is_ipv4() { 1 } else { 2 });
                 body.put_u32(*connection_id);
-                body.put_slice(&ip.octets());
+                match ip {
+                    IpAddr::V4(ip) => body.put_slice(&ip.octets()),
+                    IpAddr::V6(ip) => body.put_slice(&ip.octets()),
+                }
                 body.put_u16(*port);
                 // A packet is far shorter than that.
                 body.put_u32(u32::try_from(session.len()).unwrap_or(u32::MAX));
@@ -125,8 +137,11 @@ impl Witnessed {
             let connection_id = body.try_get_u32().ok()?;
             all.push(match kind {
                 0 => Self::Gone { connection_id },
-                1 => {
-                    let ip = Ipv4Addr::from_bits(body.try_get_u32().ok()?);
+                1 | 2 => {
+                    let ip = match kind {
+                        1 => Ipv4Addr::from_bits(body.try_get_u32().ok()?).into(),
+                        _ => Ipv6Addr::from_bits(body.try_get_u128().ok()?).into(),
+                    };
                     let port = body.try_get_u16().ok()?;
                     let length = usize::try_from(body.try_get_u32().ok()?).ok()?;
                     if length > body.remaining() {

@@ -1,6 +1,6 @@
 //! Packets, replies and lines that no capture has: split, broken, hostile, or Lineman's own.
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use lineman_wire::link::register::{self, Line};
@@ -272,7 +272,7 @@ fn client_ids_are_twenty_hex_digits() {
 fn client() -> Client {
     Client {
         id: ClientId::new(Ipv4Addr::new(10, 0, 0, 1), 2000, 7),
-        ip: Ipv4Addr::new(192, 0, 2, 1),
+        ip: Ipv4Addr::new(192, 0, 2, 1).into(),
         port: 50_000,
         gateway_port: 443,
         session: Bytes::from_static(b"a:0:{}"),
@@ -381,7 +381,7 @@ fn odd_handshakes_become_arrays_all_the_same() {
 
 fn any_packet() -> impl Strategy<Value = Packet> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
-    let header = (any::<u8>(), any::<u32>(), any::<u16>(), any::<u32>(), any::<u16>());
+    let header = (any::<u8>(), any::<u32>(), any::<u16>(), any::<IpAddr>(), any::<u16>());
     (header, any::<u32>(), any::<u8>(), any::<u16>(), bytes(), bytes()).prop_map(
         |(
             (command, local, local_port, client, client_port),
@@ -394,10 +394,11 @@ fn any_packet() -> impl Strategy<Value = Packet> {
             command: Command::from(command),
             local_ip: Ipv4Addr::from_bits(local),
             local_port,
-            client_ip: Ipv4Addr::from_bits(client),
+            client_ip: client,
             client_port,
             connection_id,
-            flags,
+            // That one is the address's own.
+            flags: flags & !flags::ADDRESS,
             gateway_port,
             ext,
             body,

@@ -2,7 +2,7 @@
 //! cookies of a handshake.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use bytes::{Bytes, BytesMut};
 use lineman_wire::link::register::{self, Line};
@@ -206,21 +206,27 @@ fn note() -> Note {
     Note { worker_key: "chat:0:77-0f".to_owned(), gateway, says: Says::Whose }
 }
 
+fn ipv6() -> IpAddr {
+    "2001:db8::1".parse().expect("an address")
+}
+
 fn witness() -> Witness {
     let here = Witnessed::Here {
         connection_id: 7,
-        ip: Ipv4Addr::new(192, 0, 2, 1),
+        ip: Ipv4Addr::new(192, 0, 2, 1).into(),
         port: 50_000,
         session: "a:0:{}".into(),
     };
-    let clients = vec![here, Witnessed::Gone { connection_id: 8 }];
+    let ip = ipv6();
+    let ipv6 = Witnessed::Here { connection_id: 9, ip, port: 5, session: "a:0:{}".into() };
+    let clients = vec![here, ipv6, Witnessed::Gone { connection_id: 8 }];
     Witness { worker_key: "chat:0:77-0f".to_owned(), anew: true, gateway_port: 443, clients }
 }
 
 #[test]
 fn clients_are_witnessed_in_parts_without_what_is_too_long() {
     let client = |connection_id, length| {
-        let (ip, port) = (Ipv4Addr::LOCALHOST, 1);
+        let (ip, port) = (Ipv4Addr::LOCALHOST.into(), 1);
         let session = Bytes::from(vec![b'x'; length]);
         Witnessed::Here { connection_id, ip, port, session }
     };
@@ -229,7 +235,9 @@ fn clients_are_witnessed_in_parts_without_what_is_too_long() {
     assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [3, 1]);
     assert_eq!(parts[0][2], client(3, 0));
     assert_eq!(Witness::parts(Vec::new()), Vec::<Vec<_>>::new());
-    for body in ["\u{2}\0\0\0\0", "\0\0\0\0", "\u{1}\0\0\0\0\0\0\0\0\0\0\0\0\0\u{1}"] {
+    for body in
+        ["\u{3}\0\0\0\0", "\u{2}\0\0\0\0", "\0\0\0\0", "\u{1}\0\0\0\0\0\0\0\0\0\0\0\0\0\u{1}"]
+    {
         let packet = Packet { body: body.into(), ..Packet::new(Command::Witness, 0) };
         assert!(matches!(Event::try_from(packet), Err(Error::Shape { .. })), "{body:?}");
     }
@@ -260,7 +268,7 @@ fn strangers_see_nothing_of_types() {
     for message in [Body::from("x"), Body::from(&b"\xff"[..]), Body::Raw("x".into())] {
         let order = Order::SendToOne { connection_id: 7, message };
         let packet = Packet::from(order);
-        let plain = packet.to_plain_bytes();
+        let plain = packet.bytes_for(0);
         assert!(plain[21] & !flags::PLAIN == 0 && plain[21] & flags::SCALAR != 0);
         // Alone, and shared with another one that keeps its type.
         assert_eq!(Packet::plain(packet.to_bytes()), plain);
@@ -269,4 +277,39 @@ fn strangers_see_nothing_of_types() {
         assert_eq!(typed, packet.to_bytes());
     }
     assert_eq!(Packet::plain(Bytes::from_static(b"short")), "short");
+}
+
+#[test]
+fn an_address_in_ipv6_travels_between_ends_that_know_it() {
+    let packet = Packet {
+        client_ip: ipv6(),
+        client_port: 9,
+        ext: "session".into(),
+        body: "body".into(),
+        flags: flags::SCALAR | flags::TEXT,
+        ..Packet::new(Command::OnMessage, 7)
+    };
+    let old = Packet { client_ip: Ipv4Addr::UNSPECIFIED.into(), ..packet.clone() };
+    let decode = |wire: &[u8]| Codec::new().decode_packet(&mut BytesMut::from(wire));
+    for (version, packet) in [(5, &packet), (4, &old)] {
+        let wire = packet.bytes_for(version);
+        assert_eq!((wire.len(), wire[21]), (packet.length_for(version), wire[21] & 0x1f));
+        assert_eq!(decode(&wire).unwrap().as_ref(), Some(packet));
+    }
+    let untyped = Packet { flags: flags::SCALAR, ..old.clone() };
+    assert_eq!(packet.bytes_for(0), untyped.to_bytes());
+    assert_eq!(packet.bytes_for(4), old.to_bytes());
+    assert_eq!(packet.wire_length(), old.wire_length() + 16);
+    // One that says it has an address, and has no room for it, or not for its ext data beside it.
+    let mut wire = packet.to_bytes().to_vec();
+    wire[..4].copy_from_slice(&43u32.to_be_bytes());
+    assert!(matches!(decode(&wire[..28]), Err(Error::PacketTooShort { length: 43 })));
+    wire[..4].copy_from_slice(&50u32.to_be_bytes());
+    assert!(matches!(decode(&wire[..28]), Err(Error::ExtBeyondPacket { ext: 7, length: 50 })));
+    wire[..4].copy_from_slice(&51u32.to_be_bytes());
+    assert!(decode(&wire[..43]).unwrap().is_none(), "the address is not whole");
+    let mut hidden = witness();
+    hidden.hide_addresses();
+    let Witnessed::Here { ip, .. } = hidden.clients[1] else { panic!() };
+    assert_eq!(ip, Ipv4Addr::UNSPECIFIED);
 }

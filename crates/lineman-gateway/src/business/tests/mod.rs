@@ -256,14 +256,14 @@ impl Cluster {
         core.linked().await;
         let login = gateway.log.until("WorkerConnect").await.pop().unwrap();
         let key = format!(r#"{{"worker_key":"app:3:{}-"#, std::process::id());
-        assert!(login.contains(&key) && login.contains(r#""lineman":4"#), "{login}");
+        assert!(login.contains(&key) && login.contains(r#""lineman":5"#), "{login}");
         Self { core, gateway, address, log }
     }
 
     fn client(&self, number: u32) -> link::Client {
         let id = ClientId::new(Ipv4Addr::LOCALHOST, self.address.port(), number);
         let session = Bytes::new();
-        link::Client { id, ip: Ipv4Addr::LOCALHOST, port: 9, gateway_port: 7, session }
+        link::Client { id, ip: Ipv4Addr::LOCALHOST.into(), port: 9, gateway_port: 7, session }
     }
 
     /// Lists a second gateway, which does not read what it is sent.

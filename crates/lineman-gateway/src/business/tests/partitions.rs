@@ -137,7 +137,7 @@ fn a_drain_goes_on_with_a_gateway_that_is_back() {
 fn witness(cluster: &Cluster) {
     let here = |connection_id, last: &str| {
         let session = format!(r#"a:1:{{s:4:"last";s:{}:"{last}";}}"#, last.len());
-        let ip = Ipv4Addr::LOCALHOST;
+        let ip = Ipv4Addr::LOCALHOST.into();
         link::Witnessed::Here { connection_id, ip, port: 9, session: session.into() }
     };
     let clients =

@@ -107,20 +107,33 @@ fn each_link_is_pinged_once_in_a_period() {
 
 #[test]
 fn packets_say_from_which_address_a_client_came() {
+    for (version, ipv6) in [(None, "0.0.0.0"), (Some(4), "0.0.0.0"), (Some(5), "2001:db8::1")] {
+        packets_say_it(version, ipv6);
+    }
+}
+
+fn packets_say_it(version: Option<u32>, ipv6: &str) {
     let mut world = World::new();
-    let business = world.business("a:0");
+    let business = world.link("a:0", version);
     drop(business.heard());
     let expected = [
-        ("10.1.2.3:4", Ipv4Addr::new(10, 1, 2, 3)),
-        ("[::ffff:10.1.2.3]:4", Ipv4Addr::new(10, 1, 2, 3)),
-        ("[2001:db8::1]:4", Ipv4Addr::UNSPECIFIED),
+        ("10.1.2.3:4", "10.1.2.3"),
+        ("[::ffff:10.1.2.3]:4", "10.1.2.3"),
+        ("[2001:db8::1]:4", ipv6),
     ];
     for (address, ip) in expected {
-        let _client = world.client_from(address.parse().expect("an address"), Bytes::new());
+        let client = world.client_from(address.parse().expect("an address"), Bytes::new());
+        let bytes: usize = business.sent.borrow().iter().map(Bytes::len).sum();
         let packets = business.packets();
+        let ip: std::net::IpAddr = ip.parse().expect("an address");
+        assert_eq!(bytes, if ip.is_ipv6() { 44 } else { 28 }, "{version:?}");
         assert_eq!(packets.len(), 1, "without a handshake it has only come");
         assert_eq!((packets[0].client_ip, packets[0].client_port), (ip, 4));
         let (local, port) = (packets[0].local_ip, packets[0].local_port);
         assert_eq!((local, port, packets[0].gateway_port), (Ipv4Addr::LOCALHOST, 22900, 27272));
+        world.say(&client, "x");
+        world.leave(&client);
+        let later: Vec<_> = business.packets().iter().map(|packet| packet.client_ip).collect();
+        assert_eq!(later, [ip, ip], "{version:?}");
     }
 }

@@ -35,7 +35,7 @@ fn witnessed(world: &mut World, heir: &Rc<Fake>) -> Vec<Witness> {
 }
 
 fn here(connection_id: u32, session: &'static str) -> Witnessed {
-    let ip = Ipv4Addr::LOCALHOST;
+    let ip = Ipv4Addr::LOCALHOST.into();
     Witnessed::Here { connection_id, ip, port: 4000, session: session.into() }
 }
 
