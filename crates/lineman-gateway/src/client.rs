@@ -34,7 +34,7 @@ impl<S> Client<S> {
     }
 
     /// Returns the client's address and port. It is 0.0.0.0 for a client that has none, as one of a Unix socket, and
-    /// for one in IPv6 behind a gateway of GatewayWorker's, or of an earlier version.
+    /// for one in IPv6 behind a gateway of `GatewayWorker`'s, or of an earlier version.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }

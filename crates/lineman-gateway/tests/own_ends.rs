@@ -1,10 +1,14 @@
-//! What travels between a gateway and a business of ours and no others see: whether a message is text or binary.
+//! What travels between a gateway and a business of ours and no others see: whether a message is text or binary, and
+//! a client's address in IPv6.
 
 mod process;
 
 use bytes::BytesMut;
 use lineman::Result;
-use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, MessageType, Register};
+use lineman_gateway::{
+    Business, Client, Events, Gateway, Hub, Message, MessageType, Register, Request,
+};
+use lineman_wire::link::{Codec, Command, Login, Packet, Secret};
 use lineman_wire::websocket::{Message as WebSocketMessage, encode_message};
 use process::{Peer, Process, run};
 
@@ -37,6 +41,71 @@ async fn cluster(message_type: MessageType) -> [Process; 3] {
     let business = Process::start(Business::new(Mirror).register(address)).await;
     gateway.reaches("links", 1).await;
     [register, gateway, business]
+}
+
+/// Tells each client what its address is, at each event, and the one that its handshake brought.
+struct Addresses;
+
+impl Events for Addresses {
+    type Session = ();
+
+    async fn on_connect(&self, _: &Hub, client: &mut Client) -> Result {
+        client.send(format!("{}\n", client.addr()))
+    }
+
+    async fn on_websocket_connect(&self, _: &Hub, client: &mut Client, head: Request) -> Result {
+        let server = head.as_php().as_array().and_then(|head| head.get("server")?.as_array());
+        let address = server.and_then(|server| server.get("REMOTE_ADDR")?.as_str());
+        client.send(format!("{}\n", address.unwrap_or_default()))
+    }
+
+    async fn on_message(&self, _: &Hub, client: &mut Client, _: Message) -> Result {
+        client.send(format!("{}\n", client.addr()))
+    }
+}
+
+#[test]
+fn a_business_of_ours_sees_a_client_s_address_in_ipv6_and_php_what_it_always_did() {
+    run(async {
+        let register = Process::start(Register::listen("unused")).await;
+        let address = register.addresses[0].to_string();
+        let gateway = Gateway::websocket("unused").message_type(MessageType::Text);
+        let gateway =
+            Process::start_at("[::1]:0", gateway.register(&address)).await.expect("started");
+        register.reaches("gateways", 1).await;
+        let business = Process::start(Business::new(Addresses).register(address)).await;
+        gateway.reaches("links", 1).await;
+
+        let mut client = websocket(&gateway).await;
+        let own = format!("{}\n", client.0.local_addr().expect("connected"));
+        assert!(own.starts_with("[::1]:"), "{own}");
+        let frame = |text: &str| {
+            [&[0x81, u8::try_from(text.len()).expect("short")], text.as_bytes()].concat()
+        };
+        assert_eq!(client.read(own.len() + 2).await, frame(&own));
+        assert_eq!(client.read(8).await, frame("[::1]\n"));
+        client.write(&[0x81, 0x81, 0, 0, 0, 0, b'x']).await;
+        assert_eq!(client.read(own.len() + 2).await, frame(&own), "of a later message, too");
+
+        // Another one takes the new client, for it has none.
+        let mut php = Peer::connect(gateway.addresses[1]).await;
+        let (worker_key, secret_key) = ("Bw:0".to_owned(), Secret::default());
+        php.write(
+            &Packet::from(Login::Worker { worker_key, secret_key, lineman: None }).to_bytes(),
+        )
+        .await;
+        gateway.reaches("links", 2).await;
+        let other = websocket(&gateway).await;
+        let header = php.read(28).await;
+        assert_eq!(header[..5], [0, 0, 0, 28, Command::OnConnect.number()]);
+        assert_eq!(header[11..15], [0; 4], "no address");
+        let port = other.0.local_addr().expect("connected").port();
+        assert_eq!(header[15..17], port.to_be_bytes());
+        assert_eq!(header[21], 1, "and no flag that PHP does not know");
+        let packet = Codec::new().decode_packet(&mut BytesMut::from(&header[..]));
+        assert!(packet.is_ok_and(|packet| packet.is_some()), "it is whole");
+        drop(business);
+    });
 }
 
 async fn websocket(gateway: &Process) -> Peer {

@@ -26,11 +26,18 @@ impl Process {
     }
 
     pub(crate) async fn try_start(service: impl Service) -> lineman::Result<Self> {
+        Self::start_at("127.0.0.1:0", service).await
+    }
+
+    /// Starts a service whose first listener, a gateway's for clients, is at that address.
+    pub(crate) async fn start_at(first: &str, service: impl Service) -> lineman::Result<Self> {
         let description = service.description();
         let listeners: Vec<TcpListener> = description
             .listeners
             .iter()
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+            .enumerate()
+            .map(|(place, _)| if place == 0 { first } else { "127.0.0.1:0" })
+            .map(|address| TcpListener::bind(address).expect("a free port"))
             .collect();
         let addresses = listeners.iter().map(|l| l.local_addr().expect("bound")).collect();
         let table = Table::new().expect("a poll set");
@@ -71,7 +78,7 @@ pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// A connection that reads and writes bytes.
-pub(crate) struct Peer(TcpStream);
+pub(crate) struct Peer(pub(crate) TcpStream);
 
 impl Peer {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
