@@ -10,6 +10,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::accept::Accept;
 use super::admission::Population;
 use super::due::Deadline;
 use super::entry::{Entry, Readiness, Weight};
@@ -47,6 +48,8 @@ pub struct Serve<D: Driver> {
     /// The names of the protocol in TLS's ALPN, the preferred one first.
     alpn: &'static [&'static str],
     pub(super) population: Rc<Population>,
+    /// Its place among what the process accepts with; `None` for connections that are made here.
+    place: Cell<Option<u16>>,
     /// TLS of the listener's connections, or of those that ask for it.
     pub(super) acceptor: OnceCell<Rc<Acceptor>>,
 }
@@ -59,6 +62,7 @@ impl<D: Driver> Serve<D> {
             make: Box::new(make),
             handler,
             population: Population::new(&front.limits),
+            place: Cell::new(None),
             acceptor: OnceCell::new(),
             front,
             weight: Weight::Peer,
@@ -164,6 +168,15 @@ impl<D: Driver> Serve<D> {
         Self { front: Rc::new(front), ..self }
     }
 
+    /// Returns its place among what the process accepts with.
+    pub(super) fn place(&self) -> Option<u16> {
+        self.place.get()
+    }
+
+    pub(super) fn set_place(&self, place: Option<u16>) {
+        self.place.set(place);
+    }
+
     pub(crate) fn shared_front(&self) -> &Rc<Front> {
         &self.front
     }
@@ -204,6 +217,7 @@ impl<D: Driver> Served<D> {
         if let Some(period) = serve.front.limits.heartbeat {
             table.beat_every(period);
         }
+        serve.place.set(before.place());
         before.population.bound(&serve.front.limits);
         serve.population = Rc::clone(&before.population);
         self.0.replace(Rc::new(serve));
@@ -214,42 +228,6 @@ impl<D: Driver> Served<D> {
 impl<D: Driver> fmt::Debug for Served<D> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Served").field(&self.0.borrow()).finish()
-    }
-}
-
-/// What a listener does with an arrival.
-pub(super) trait Accept {
-    fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()>;
-}
-
-impl<D: Driver> Accept for Rc<Serve<D>> {
-    fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()> {
-        // One that can be told does not cost much until it is.
-        let costs = !D::HANDSHAKE || self.front.tls.is_some();
-        if costs && self.weight == Weight::Peer && table.refuses_new() {
-            return Ok(());
-        }
-        let proxies = self.front.proxies.as_ref();
-        let counts = proxies.is_none_or(|proxies| !proxies.will_tell(&peer));
-        let address = peer.ip().filter(|_| counts);
-        if let Err(limit) = self.population.admit(address) {
-            tracing::debug!(%peer, %limit, "connection refused");
-            table.add(|counters| counters.limited(limit), 1);
-            return Ok(());
-        }
-        let admission = Admission::new(&self.population, address);
-        let (prelude, session) = self.fresh_layers(&peer);
-        let transport = Transport::new(stream, prelude, session);
-        let transit = Transit::new(table.facts(peer, admission, self.weight), transport);
-        insert(table, self, State::Preparing, transit)?.begin();
-        Ok(())
-    }
-}
-
-impl<D: Driver> Accept for RefCell<Rc<Serve<D>>> {
-    fn accept(&self, table: &Table, stream: Stream, peer: Address) -> io::Result<()> {
-        let serve = Rc::clone(&self.borrow());
-        serve.accept(table, stream, peer)
     }
 }
 
@@ -364,20 +342,48 @@ impl Table {
         serve: Serve<D>,
     ) -> Result<Served<D>, Error> {
         let failed = |source| Error::Os { action: "watch a listener", source };
-        let mut socket = listener.try_into().map_err(failed)?;
+        let socket = listener.try_into().map_err(failed)?;
+        let (served, _) = self.begin_to_listen(socket, serve)?;
+        Ok(served)
+    }
+
+    /// As [`Table::listen`], with what serves the connections of this listener that turn out to be for a path.
+    pub(crate) fn listen_beside<D: Driver, E: Driver>(
+        &self,
+        listener: StreamListener,
+        serve: Serve<D>,
+        on_paths: Vec<(String, Rc<Serve<E>>)>,
+    ) -> Result<(), Error> {
+        let (_, address) = self.begin_to_listen(listener, serve)?;
+        for (path, serve) in on_paths {
+            let place = self.add_place(format!("{address}{path}"), Rc::new(Rc::clone(&serve)));
+            serve.set_place(Some(place));
+        }
+        Ok(())
+    }
+
+    fn begin_to_listen<D: Driver>(
+        &self,
+        mut socket: StreamListener,
+        serve: Serve<D>,
+    ) -> Result<(Served<D>, String), Error> {
+        let failed = |source| Error::Os { action: "watch a listener", source };
         serve.prepare_tls()?;
         if let Some(period) = serve.front.limits.heartbeat {
             self.beat_every(period);
         }
+        let address = socket.local().map_err(failed)?;
         let served = Served(Rc::new(RefCell::new(Rc::new(serve))));
         let accept = Rc::clone(&served.0);
+        let place = self.add_place(address.clone(), Rc::<RefCell<Rc<Serve<D>>>>::clone(&accept));
+        served.0.borrow().set_place(Some(place));
         self.insert_listener(|key, registry| {
             registry.register(&mut socket, Token(key), Interest::READABLE)?;
             let socket = RefCell::new(socket);
             Ok(Rc::new(Listener { socket, accept, resting: Cell::new(false), lender: None }))
         })
         .map_err(failed)?;
-        Ok(served)
+        Ok((served, address))
     }
 
     /// Starts an outgoing connection; its first event is `Connect` (or `Opened`), or `Close`.

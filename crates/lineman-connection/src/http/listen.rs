@@ -12,8 +12,8 @@ use super::Http;
 use super::watch::Spoken;
 use crate::connection::websocket::{note_hello, without_tls};
 use crate::connection::{
-    Adopt, CloseReason, Connection, Driver, Event, Fallback, Farewell, Front, Handler, Limits,
-    Serve, Step, StreamListener, Table, Transit, Transport, Turn, WebSocket,
+    Adopt, CannotMove, CloseReason, Connection, Driver, Event, Fallback, Farewell, Front, Handler,
+    Limits, Serve, Step, StreamListener, Table, Transit, Transport, Turn, WebSocket,
 };
 use crate::{BoxError, Error};
 
@@ -59,6 +59,14 @@ impl Driver for HttpOnly {
             output.extend_from_slice(&HandshakeError::Tls.response());
         }
         Farewell::Said
+    }
+
+    fn save(&self, _limits: &Limits, _output: &mut BytesMut) -> Result<(), CannotMove> {
+        Ok(())
+    }
+
+    fn restore(&mut self, _saved: &[u8], _limits: &Limits) -> Result<(), BoxError> {
+        Ok(())
     }
 
     fn encode(&mut self, message: Infallible, _output: &mut BytesMut) -> Result<(), BoxError> {
@@ -117,13 +125,19 @@ impl Table {
     ) -> Result<(), Error> {
         let header_time = http.header_time();
         let served = Serve::peers(|| HttpOnly, Rc::new(HttpOnly)).front(front);
-        let on_path = |(path, peers): (String, Serve<WebSocket>)| {
-            (path, Rc::new(peers.beside(&served)) as Rc<dyn Adopt>)
-        };
-        let http = http.websockets(websockets.into_iter().map(on_path).collect());
+        let on_path =
+            |(path, peers): (String, Serve<WebSocket>)| (path, Rc::new(peers.beside(&served)));
+        let websockets: Vec<_> = websockets.into_iter().map(on_path).collect();
+        let adopts = websockets.iter().map(|(path, peers)| {
+            (path.clone(), Rc::<Serve<WebSocket>>::clone(peers) as Rc<dyn Adopt>)
+        });
+        let http = http.websockets(adopts.collect());
         let front = Rc::clone(served.shared_front());
         let to_http = Rc::new(ToHttp { http, front, returns: false });
         let served = served.handshake_time(header_time).alpn(&["h2", "http/1.1"]).fallback(to_http);
-        self.listen(listener, served).map(drop)
+        let listener = listener
+            .try_into()
+            .map_err(|source| Error::Os { action: "watch a listener", source })?;
+        self.listen_beside(listener, served, websockets)
     }
 }

@@ -149,6 +149,15 @@ impl Table {
         told
     }
 
+    /// As [`Table::close_all`], for at most so many peers whose end has not begun; returns how many were told.
+    pub fn close_some(&self, reason: &CloseReason, most: usize) -> usize {
+        let is_peer = |entry: &Rc<dyn AnyEntry>| {
+            entry.weight() == Weight::Peer && entry.life().state().is_before_the_end()
+        };
+        let peers = self.entries().into_iter().filter(is_peer).take(most);
+        peers.map(|entry| entry.close(reason.clone())).count()
+    }
+
     /// Drops every connection but the links; returns how many of them were peers'.
     pub fn abort_all(&self) -> usize {
         self.advance(Shutdown::Closing);
@@ -213,6 +222,9 @@ impl Table {
     }
 
     async fn beat(&self, period: Duration) {
+        if self.is_still() {
+            return;
+        }
         let mut from = 0;
         loop {
             let entries: Vec<_> = {

@@ -8,6 +8,7 @@ mod membership;
 mod relief;
 mod quiet;
 mod census;
+mod places;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -26,6 +27,7 @@ use slab::Slab;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+pub(super) use self::places::ListensAt;
 use self::quiet::Quiet;
 pub(super) use self::relief::SMALL;
 use crate::Error;
@@ -136,6 +138,10 @@ struct Inner {
     outgoing: Cell<usize>,
     shutdown: watch::Sender<Shutdown>,
     waker: RefCell<Option<Waker>>,
+    /// Whether turns do nothing.
+    still: Cell<bool>,
+    /// What the process accepts with, in the order in which it was added.
+    places: RefCell<Vec<ListensAt>>,
     /// Whether a turn is under way: what is touched now is flushed at its end.
     in_turn: Cell<bool>,
     /// What handlers, timers and `blocking` are at beside the connections.
@@ -179,6 +185,8 @@ impl Table {
             outgoing: Cell::new(0),
             shutdown: watch::Sender::new(Shutdown::Serving),
             waker: RefCell::new(None),
+            still: Cell::new(false),
+            places: RefCell::default(),
             in_turn: Cell::new(false),
             work: OpenWork::of_new_table(),
             changed: tokio::sync::Notify::new(),
@@ -205,14 +213,17 @@ impl Table {
 
     fn turn(&self, context: &mut Context<'_>, turns: &mut Turns) -> Poll<()> {
         self.keep_waker(context);
+        if self.is_still() {
+            return Poll::Pending;
+        }
         self.0.in_turn.set(true);
         self.expire(context);
         let all = self.poll_events(context, turns);
         self.serve_events(turns);
         self.serve_again(turns);
-        self.flush(turns);
+        self.flush(&mut turns.entries);
         if self.relieve() {
-            self.flush(turns);
+            self.flush(&mut turns.entries);
         }
         self.look_for_quiet();
         self.0.in_turn.set(false);
@@ -322,8 +333,7 @@ impl Table {
         }
     }
 
-    fn flush(&self, turns: &mut Turns) {
-        let entries = &mut turns.entries;
+    fn flush(&self, entries: &mut Vec<Rc<dyn AnyEntry>>) {
         // A handler that runs on "drained" may touch further entries.
         while !(self.0.jobs.borrow().is_empty() && self.0.touched.borrow().is_empty()) {
             for job in self.0.jobs.take() {
