@@ -2,6 +2,7 @@
 //! the earliest, and the pace of what has to go on. A silent connection has none and owns no memory for
 //! them. It reads no clock.
 
+use std::hash::{Hash as _, Hasher};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -145,6 +146,13 @@ impl Due {
     /// Returns the pace of what was said before our end.
     pub(super) fn farewell(&mut self) -> &mut Option<Flow> {
         &mut self.0.get_or_insert_default().farewell
+    }
+
+    /// Adds what tells one moment of them from another.
+    pub(super) fn stamp(&self, stamp: &mut impl Hasher) {
+        if let Some(times) = &self.0 {
+            times.at.hash(stamp);
+        }
     }
 
     /// Writes down the paces of a message and of a farewell.

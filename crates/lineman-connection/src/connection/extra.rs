@@ -4,6 +4,7 @@
 //! It is one pointer of an entry, and empty on a connection that uses none of it.
 
 use std::any::Any;
+use std::hash::{Hash as _, Hasher};
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub(super) type Succeed<D> = Box<dyn FnOnce(&Rc<Entry<D>>)>;
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) data: Option<Box<dyn Any>>,
+    /// How often the application had its hands on that.
+    pub(super) data_uses: u32,
     /// Connections whose messages are piped here, and which wait for room.
     pub(super) sources: Vec<EntryId>,
     /// Connections at the other end of a pipe: closed when this one is gone.
@@ -35,6 +38,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    pub(super) fn keep(&mut self, data: Box<dyn Any>) {
+        self.data = Some(data);
+        self.data_uses = self.data_uses.wrapping_add(1);
+    }
+
     pub(super) fn add_partner(&mut self, partner: EntryId) {
         if !self.partners.contains(&partner) {
             self.partners.push(partner);
@@ -95,6 +103,11 @@ impl<D: Driver> Extra<D> {
         let messages = limits.message_rate.map(Bucket::new);
         let bytes = limits.byte_rate.map(Bucket::new);
         Some(Box::new(Self { kept, messages, bytes, ..Self::default() }))
+    }
+
+    /// Adds what tells one moment of it from another, beside what comes and goes.
+    pub(super) fn stamp(&self, stamp: &mut impl Hasher) {
+        (self.kept.data_uses, self.kept.partners.len(), self.forward.is_some()).hash(stamp);
     }
 
     /// Returns what each of its rates has saved up, or owes.

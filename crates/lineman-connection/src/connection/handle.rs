@@ -97,7 +97,7 @@ impl<D: Driver> Connection<D> {
 
     /// Keeps a value of the application's with the connection, in place of the one before.
     pub fn set_data<T: 'static>(&self, value: T) {
-        self.entry.extra(|extra| extra.kept.data = Some(Box::new(value)));
+        self.entry.extra(|extra| extra.kept.keep(Box::new(value)));
     }
 
     /// Lets `use_it` work with the value that [`Connection::set_data`] kept.
@@ -129,7 +129,10 @@ impl<D: Driver> Connection<D> {
         let mut data = self.entry.extra(|extra| extra.kept.data.take())?;
         let result = data.downcast_mut::<T>().map(use_it);
         self.entry.extra(|extra| {
-            extra.kept.data.get_or_insert(data);
+            // `use_it` may have set another one.
+            if extra.kept.data.is_none() {
+                extra.kept.keep(data);
+            }
         });
         result
     }

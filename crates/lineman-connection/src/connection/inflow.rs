@@ -2,6 +2,7 @@
 //! set of reasons not to go on. Every question of the kind "may it be read?" is answered here. No I/O and no clock.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{Hash as _, Hasher};
 
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,7 @@ const READING_ALONE: u8 = Hold::OverBudget as u8;
 const MOVED: [Hold; 2] = [Hold::Paused, Hold::Throttled];
 
 /// How long the peer has been silent, in beats.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Silence {
     /// Something came since the last beat.
     #[default]
@@ -55,6 +56,7 @@ enum Silence {
 /// An incoming side, written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SavedInflow {
+    #[serde(with = "serde_bytes")]
     unread: Vec<u8>,
     holds: Vec<Hold>,
     ending: bool,
@@ -229,6 +231,17 @@ impl Inflow {
         };
         self.silence.set(next);
         beat
+    }
+
+    /// Returns whether nothing of it waits, and no end has come.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.unread_len() == 0 && !self.ending.get() && !self.ended.get()
+    }
+
+    /// Adds what tells one moment of it from another.
+    pub(super) fn stamp(&self, stamp: &mut impl Hasher) {
+        (self.unread_len(), self.holds.get(), self.silence.get()).hash(stamp);
+        (self.ending.get(), self.ended.get()).hash(stamp);
     }
 
     /// Writes it down. A hold that only this process can lift is left out: see `record`.

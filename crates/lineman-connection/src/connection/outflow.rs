@@ -2,13 +2,14 @@
 //! its way to an end. No I/O and no clock.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{Hash as _, Hasher};
 
 use serde::{Deserialize, Serialize};
 
 use super::queue::SendQueue;
 
 /// How far our side is on its way to an end, while the conversation is open.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Ending {
     /// More may be sent.
     #[default]
@@ -22,6 +23,7 @@ pub(super) enum Ending {
 /// An outgoing side, written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SavedOutflow {
+    #[serde(with = "serde_bytes")]
     queue: Vec<u8>,
     end: Ending,
     full: bool,
@@ -99,6 +101,11 @@ impl Outflow {
 
     pub(super) fn unlist(&self) {
         self.listed.set(false);
+    }
+
+    /// Adds what tells one moment of it from another.
+    pub(super) fn stamp(&self, stamp: &mut impl Hasher) {
+        (self.queued(), self.end.get(), self.full.get(), self.awaits.get()).hash(stamp);
     }
 
     /// Writes it down.

@@ -1,10 +1,11 @@
 //! A connection written down: everything that another process needs, beside the socket, to go on with
-//! it. What cannot be written says why. The form is not frozen yet: no process reads another's.
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "connections move in tests alone, until a process hands them over")
-)]
+//! it. What cannot be written says why.
+//!
+//! The form is `MessagePack` with named fields: a reader skips those that it does not know, and takes the
+//! default for one that is missing, so a field with a default can be added. Whatever else changes is another
+//! format (`handover`).
 
+use std::hash::{Hash, Hasher as _};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -21,21 +23,26 @@ use super::handle::Counters;
 use super::inflow::{Hold, Inflow, SavedInflow};
 use super::life::{HeardOf, State};
 use super::listener::{Serve, insert};
-use super::outflow::{Outflow, SavedOutflow};
+use super::outflow::{Ending, Outflow, SavedOutflow};
 use super::stream::Stream;
 use super::table::Table;
 use super::transit::{Facts, Transit};
 use super::transport::{SavedLayers, Transport};
 use super::{Address, Admission, CannotMove, CloseReason, Connection, Driver};
 
-/// A connection, written down.
+/// A connection, written down. It is as secret as what goes over the connection, and TLS's keys are in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
-    number: u64,
+    pub(super) number: u64,
+    /// The place of the listener among those of the process that writes it.
+    pub(super) listener: u16,
+    /// The name of what it speaks.
+    pub(super) protocol: String,
     age_ms: u64,
     counters: Counters,
     origin: Origin,
     /// The client's address, as a proxy told it.
+    #[serde(default)]
     told: Option<Origin>,
     /// Whether it counts for its address.
     counted: bool,
@@ -44,16 +51,22 @@ pub(super) struct Record {
     /// Whether the handler has heard of its end.
     told_of_end: bool,
     half_open: bool,
+    #[serde(default)]
     reason: Option<CloseReason>,
     /// Deadlines, each with the time that is left.
+    #[serde(default)]
     due: Vec<(Deadline, Duration)>,
     /// Of a message that has begun, and of what was said before our end.
+    #[serde(default)]
     paces: [Option<SavedFlow>; 2],
     inflow: SavedInflow,
     outflow: SavedOutflow,
     /// What its rates of messages and bytes have saved up, in nanoseconds.
+    #[serde(default)]
     rates: [Option<i64>; 2],
+    #[serde(default)]
     layers: Option<SavedLayers>,
+    #[serde(with = "serde_bytes")]
     driver: Vec<u8>,
 }
 
@@ -101,6 +114,8 @@ impl<D: Driver> Entry<D> {
         if self.inflow.is_held(Hold::Changing) {
             return Err(CannotMove("it changes to another protocol"));
         }
+        let place =
+            self.serve.place().ok_or(CannotMove("no listener of the slot's accepted it"))?;
         let transport = self.transport.borrow();
         let transport = transport.as_ref().ok_or(CannotMove("it has no socket"))?;
         let now = Instant::now();
@@ -116,6 +131,8 @@ impl<D: Driver> Entry<D> {
         }
         Ok(Record {
             number: self.id.number,
+            listener: place,
+            protocol: D::name().to_owned(),
             age_ms: self.table.age_ms(self.came_ms),
             counters: self.counters.get(),
             origin: self.origin.clone().into(),
@@ -135,9 +152,51 @@ impl<D: Driver> Entry<D> {
             driver: driver.to_vec(),
         })
     }
+
+    /// Returns whether it is open and nothing waits on it, in either direction.
+    fn is_at_rest(&self) -> bool {
+        let transport = self.transport.borrow();
+        let layers = transport.as_ref().map_or(0, |it| it.pending() + it.undecoded());
+        self.life.is_open()
+            && self.inflow.is_at_rest()
+            && self.outflow.end() == Ending::Open
+            && self.outflow.queued() + layers == 0
+    }
+
+    /// Returns how many bytes are unread or unsent here.
+    pub(super) fn in_flight(&self) -> usize {
+        let transport = self.transport.borrow();
+        let layers = transport.as_ref().map_or(0, |it| it.pending() + it.undecoded());
+        self.inflow.unread_len() + self.outflow.queued() + layers
+    }
+
+    /// Returns what is another number, in all likelihood, when anything has happened to the connection that
+    /// its record says; far cheaper than the record.
+    pub(super) fn stamp(&self) -> u64 {
+        let mut stamp = FxHasher::default();
+        let Counters { messages_in, messages_out, bytes_in, bytes_out } = self.counters.get();
+        (messages_in, messages_out, bytes_in, bytes_out).hash(&mut stamp);
+        (self.life.state(), self.life.heard(), self.life.was_told()).hash(&mut stamp);
+        (self.life.is_half_open(), self.life.is_counted()).hash(&mut stamp);
+        self.inflow.stamp(&mut stamp);
+        self.outflow.stamp(&mut stamp);
+        self.due.borrow().stamp(&mut stamp);
+        if let Some(transport) = self.transport.borrow().as_ref() {
+            (transport.pending(), transport.undecoded()).hash(&mut stamp);
+        }
+        if let Some(extra) = self.extra.borrow().as_deref() {
+            extra.stamp(&mut stamp);
+        }
+        stamp.finish()
+    }
 }
 
 impl Record {
+    /// Returns whether it is of a connection within this machine.
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self.origin, Origin::Unix(_))
+    }
+
     /// Goes on with the connection over its socket, as one of `serve`'s.
     ///
     /// # Errors
@@ -195,8 +254,11 @@ impl Record {
         for (deadline, left) in self.due {
             entry.set_due(deadline, left);
         }
-        entry.touch();
-        entry.read_again();
+        // Of one at rest the poll set says what its socket has; nothing else is to be done for it.
+        if !entry.is_at_rest() {
+            entry.touch();
+            entry.read_again();
+        }
         Ok(Connection::of(&entry))
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::Address;
 
@@ -45,6 +46,35 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+}
+
+impl Stream {
+    /// Takes a descriptor that came from another process.
+    ///
+    /// # Errors
+    /// When it is no stream socket of a connection, over the network or within this machine as is said.
+    pub(super) fn of_other_process(descriptor: OwnedFd, is_unix: bool) -> io::Result<Self> {
+        let wrong = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what.to_owned()));
+        let Ok(kind) = sockopt::socket_type(&descriptor) else {
+            return wrong("a descriptor is no socket");
+        };
+        if kind != SocketType::STREAM || sockopt::socket_acceptconn(&descriptor)? {
+            return wrong("a descriptor is no connection's socket");
+        }
+        match sockopt::socket_domain(&descriptor)? {
+            AddressFamily::INET | AddressFamily::INET6 if !is_unix => {
+                let stream = std::net::TcpStream::from(descriptor);
+                stream.set_nonblocking(true)?;
+                Ok(Self::Tcp(TcpStream::from_std(stream)))
+            }
+            AddressFamily::UNIX if is_unix => {
+                let stream = std::os::unix::net::UnixStream::from(descriptor);
+                stream.set_nonblocking(true)?;
+                Ok(Self::Unix(UnixStream::from_std(stream)))
+            }
+            _ => wrong("a descriptor is a socket of another family than its record says"),
         }
     }
 }
@@ -131,6 +161,13 @@ impl StreamListener {
 }
 
 impl StreamListener {
+    pub(super) fn local(&self) -> io::Result<String> {
+        match self {
+            Self::Tcp(listener) => Ok(listener.local_addr()?.to_string()),
+            Self::Unix(listener) => Ok(Address::of_unix(&listener.local_addr()?).to_string()),
+        }
+    }
+
     /// Returns the address; `None` for a Unix socket.
     pub(super) fn tcp_addr(&self) -> Option<SocketAddr> {
         match self {

@@ -81,7 +81,9 @@ pub(super) struct SavedLayers {
     /// Nothing of TLS has come.
     has_fresh_tls: bool,
     tls: Option<tls::SavedSession>,
+    #[serde(with = "serde_bytes")]
     raw: Vec<u8>,
+    #[serde(with = "serde_bytes")]
     sealed: Vec<u8>,
 }
 

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use bytes::{Buf as _, BytesMut};
 use rustls::Connection;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use zeroize::Zeroize as _;
 
 use super::handshake::Handshake;
 use super::info::TlsInfo;
@@ -23,11 +25,22 @@ pub(crate) struct Session {
 /// An established session, written down. It is as secret as the connection.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedSession {
+    #[serde(with = "serde_bytes")]
     state: Vec<u8>,
+    #[serde(default, with = "serde_bytes")]
     alpn: Option<Box<[u8]>>,
+    #[serde(default)]
     server_name: Option<Box<str>>,
+    #[serde(default)]
     resumed: bool,
-    peer_certificates: Box<[Box<[u8]>]>,
+    #[serde(default)]
+    peer_certificates: Vec<ByteBuf>,
+}
+
+impl Drop for SavedSession {
+    fn drop(&mut self) {
+        self.state.zeroize();
+    }
 }
 
 enum Phase {
@@ -161,14 +174,23 @@ impl Session {
             alpn: info.and_then(|info| info.alpn.clone()),
             server_name: info.and_then(|info| info.server_name.clone()),
             resumed: info.is_some_and(TlsInfo::resumed),
-            peer_certificates: info.map(|info| info.peer_certificates.clone()).unwrap_or_default(),
+            peer_certificates: info
+                .map(|info| &info.peer_certificates)
+                .into_iter()
+                .flatten()
+                .map(|certificate| ByteBuf::from(certificate.to_vec()))
+                .collect(),
         })
     }
 
     /// Goes on with a session that was written down; `None` if it is not understood.
-    pub(crate) fn restore(saved: SavedSession) -> Option<Self> {
-        let SavedSession { state, alpn, server_name, resumed, peer_certificates } = saved;
-        let state = State::from_bytes(&state)?;
+    pub(crate) fn restore(mut saved: SavedSession) -> Option<Self> {
+        let state = State::from_bytes(&saved.state)?;
+        let (alpn, server_name) = (saved.alpn.take(), saved.server_name.take());
+        let certificates = std::mem::take(&mut saved.peer_certificates);
+        let peer_certificates =
+            certificates.into_iter().map(|bytes| bytes.into_vec().into_boxed_slice()).collect();
+        let resumed = saved.resumed;
         let (version, cipher_suite) = (state.suite.version, state.suite.name);
         let info = TlsInfo { version, cipher_suite, alpn, server_name, resumed, peer_certificates };
         let phase = Phase::Established(Box::new(state));

@@ -7,6 +7,7 @@ use lineman_wire::text::Text;
 
 use super::*;
 use crate::connection::entry::Entry;
+use crate::connection::handover::Movable;
 use crate::connection::life::State;
 use crate::connection::record::Record;
 use crate::connection::stream::Stream as Socket;
@@ -31,6 +32,7 @@ fn begun<D: Driver>(
     from: Address,
 ) -> Rc<Entry<D>> {
     let address = from.ip();
+    serve.set_place(Some(0));
     serve.population.admit(address).expect("room");
     let (prelude, session) = serve.fresh_layers(&from);
     let facts = table.facts(from, Admission::new(&serve.population, address), serve.weight);
@@ -41,20 +43,18 @@ fn begun<D: Driver>(
     entry
 }
 
-/// Writes the connection down as text, forgets it, and goes on with what was written.
+/// Writes the connection down, forgets it, and goes on with what was written.
 fn moved<D: Driver>(
     table: &Table,
     serve: &Rc<Serve<D>>,
     connection: &Connection<D>,
 ) -> Result<Connection<D>, CannotMove> {
     let entry = connection.entry();
-    let text = serde_json::to_string(&entry.save()?).expect("text");
-    let mut transit = entry.depart(CloseReason::BecameOther).expect("a socket");
-    let mut transport = transit.transport.take().expect("a socket");
-    table.forget(entry.id.key, serve.weight, Some(transport.stream_mut()));
-    drop(transit);
-    let record: Record = serde_json::from_str(&text).expect("a record");
-    Ok(record.adopt(table, transport.into_parts().0, serve).expect("understood"))
+    let mut bytes = Vec::new();
+    Movable::write(&**entry, &mut bytes)?;
+    let socket = Rc::clone(entry).release().expect("a socket");
+    let record: Record = rmp_serde::from_slice(&bytes).expect("a record");
+    Ok(record.adopt(table, socket, serve).expect("understood"))
 }
 
 /// Waits until the table has dealt with everything that is there.
