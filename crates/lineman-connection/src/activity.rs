@@ -35,10 +35,12 @@ pub enum Activity {
     Service,
     /// `on_start`.
     Start,
+    /// `on_adopt` of a connection.
+    Adopt,
 }
 
 impl Activity {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Connect,
         Self::WebsocketConnect,
         Self::Message,
@@ -49,6 +51,7 @@ impl Activity {
         Self::Event,
         Self::Service,
         Self::Start,
+        Self::Adopt,
     ];
 
     fn name(self) -> &'static str {
@@ -63,6 +66,7 @@ impl Activity {
             Self::Event => "an event of the business",
             Self::Service => "on_reload or on_stop",
             Self::Start => "on_start",
+            Self::Adopt => "on_adopt",
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::due::{Deadline, Due, Rearm};
 use super::extra::Extra;
 use super::handle::Counters;
+use super::handover::Movable;
 use super::inflow::{Hold, Inflow, SilenceAction};
 use super::life::{Life, State};
 use super::listener::Serve;
@@ -88,7 +89,7 @@ pub(super) enum End {
 }
 
 /// An entry as the table sees it, whatever it speaks.
-pub(super) trait AnyEntry {
+pub(super) trait AnyEntry: Movable {
     fn id(&self) -> EntryId;
     fn weight(&self) -> Weight;
     fn life(&self) -> &Life;

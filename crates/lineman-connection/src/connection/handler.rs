@@ -14,6 +14,9 @@ pub enum Event<D: Driver> {
     Open(D::Opening),
     /// A connection with a handshake is open.
     Opened,
+    /// It was open in the process before this one, and goes on here; its first event in this process, for
+    /// handlers that [ask for it](Handler::hears_adopted).
+    Adopted,
     /// A message arrived.
     Message(D::Inbound),
     /// The connection is gone; the last event.
@@ -26,6 +29,7 @@ impl<D: Driver> fmt::Debug for Event<D> {
             Self::Connect => formatter.write_str("Connect"),
             Self::Open(_) => formatter.write_str("Open(..)"),
             Self::Opened => formatter.write_str("Opened"),
+            Self::Adopted => formatter.write_str("Adopted"),
             Self::Message(_) => formatter.write_str("Message(..)"),
             Self::Close(reason) => formatter.debug_tuple("Close").field(reason).finish(),
         }
@@ -47,6 +51,17 @@ pub enum Turn {
 pub trait Handler<D: Driver>: 'static {
     /// Deals with one event.
     fn on_event(&self, connection: &Connection<D>, event: Event<D>) -> Turn;
+
+    /// A connection of the process before is this one's if the handover comes to its commit: nothing may be
+    /// done with it before. Called once for each, before the service's own state is restored.
+    fn on_adopt(&self, connection: &Connection<D>) {
+        let _ = connection;
+    }
+
+    /// Returns whether it is to hear [`Event::Adopted`].
+    fn hears_adopted(&self) -> bool {
+        false
+    }
 
     /// The send queue reached its bound: sends fail until it has drained.
     fn on_full(&self, connection: &Connection<D>) {

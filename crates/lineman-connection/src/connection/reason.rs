@@ -67,6 +67,11 @@ pub enum CloseReason {
     ProxyHeader(String),
     /// The connection goes on with another protocol and other handlers.
     BecameOther,
+    /// The connection goes on in the process that took over from this one.
+    HandedOver,
+    /// The process is being replaced, and the connection could not go on in its successor (1012): a client
+    /// that connects again is served.
+    Replaced,
 }
 
 /// A bound of a service; each is a field of [`Limits`](super::Limits), and is counted.
@@ -108,6 +113,7 @@ impl CloseReason {
             Self::GoingAway | Self::HeartbeatTimeout => 1001,
             Self::Protocol { code, .. } | Self::Chosen { code, .. } => *code,
             Self::TooBig => 1009,
+            Self::Replaced => 1012,
             Self::MessageTimeout | Self::Limited(Limit::MessageRate | Limit::ByteRate) => 1008,
             Self::SlowPeer | Self::Unavailable(_) | Self::HandshakeEvicted | Self::Limited(_) => {
                 1013
@@ -119,6 +125,7 @@ impl CloseReason {
             | Self::ConnectFailed(_)
             | Self::BecameHttp
             | Self::BecameOther
+            | Self::HandedOver
             | Self::Tls(_)
             | Self::ProxyHeader(_)
             | Self::Refused(_) => 1000,
@@ -155,6 +162,8 @@ impl fmt::Display for CloseReason {
             Self::Tls(problem) => write!(formatter, "TLS: {problem}"),
             Self::ProxyHeader(problem) => write!(formatter, "PROXY header: {problem}"),
             Self::BecameOther => formatter.write_str("went on with another protocol"),
+            Self::HandedOver => formatter.write_str("went on in another process"),
+            Self::Replaced => formatter.write_str("server restarting: connect again"),
             Self::BecameHttp => formatter.write_str("became an HTTP connection"),
             Self::Refused(status) => write!(formatter, "refused with status {status}"),
         }

@@ -32,6 +32,7 @@ pub(crate) type OnPing<D> = Box<dyn Fn(&Connection<D>, &Bytes)>;
 pub struct Handlers<D: Driver> {
     pub connect: Option<Simple<D>>,
     pub open: Option<With<D, D::Opening>>,
+    pub adopt: Option<Simple<D>>,
     pub message: Option<Box<dyn RunMessage<D>>>,
     pub close: Option<With<D, CloseReason>>,
     pub full: Option<Signal<D>>,
@@ -51,6 +52,7 @@ impl<D: Driver> Default for Handlers<D> {
         Self {
             connect: None,
             open: None,
+            adopt: None,
             message: None,
             close: None,
             full: None,
@@ -76,6 +78,10 @@ impl<D: Driver> Handler<D> for Handlers<D> {
                 }),
                 None => Turn::Done(Ok(())),
             },
+            Event::Adopted => match &self.adopt {
+                Some(handler) => start(connection, Activity::Adopt, || handler(connection.clone())),
+                None => Turn::Done(Ok(())),
+            },
             Event::Message(message) => match &self.message {
                 Some(handler) => handler.run(connection, message),
                 None => Turn::Done(Ok(())),
@@ -89,6 +95,10 @@ impl<D: Driver> Handler<D> for Handlers<D> {
                 Some(_) | None => Turn::Done(Ok(())),
             },
         }
+    }
+
+    fn hears_adopted(&self) -> bool {
+        self.adopt.is_some()
     }
 
     fn on_full(&self, connection: &Connection<D>) {

@@ -169,7 +169,7 @@ impl<D: Driver> Handler<D> for Observer<D> {
                 self.shared.connection.take();
                 Event::Close(reason)
             }
-            Event::Open(_) | Event::Message(_) => event,
+            Event::Open(_) | Event::Adopted | Event::Message(_) => event,
         };
         self.shared.changed.notify_one();
         self.handlers.on_event(connection, event)

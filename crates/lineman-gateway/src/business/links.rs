@@ -29,7 +29,7 @@ impl<E: Events> Handler<Codec> for LinkHandler<E> {
             Event::Connect => self.core.link_up(self.gateway, connection),
             Event::Message(packet) => self.core.on_packet(self.gateway, connection.id(), packet),
             Event::Close(reason) => self.core.link_lost(self.gateway, connection.id(), &reason),
-            Event::Open(()) | Event::Opened => {}
+            Event::Open(()) | Event::Opened | Event::Adopted => {}
         }
         Turn::Done(Ok(()))
     }

@@ -157,7 +157,7 @@ impl Handler<Text> for Visitor {
             }
             Event::Message(line) => return Turn::Done(self.on_line(connection, &line)),
             Event::Close(reason) => self.on_close(&reason),
-            Event::Open(()) | Event::Opened => {}
+            Event::Open(()) | Event::Opened | Event::Adopted => {}
         }
         Turn::Done(Ok(()))
     }

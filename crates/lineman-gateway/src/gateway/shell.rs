@@ -162,7 +162,7 @@ impl<D: ClientDialect> Handler<D> for ClientDoor<D> {
                 Input::ClientCame(connection.clone(), Bytes::new(), Binding::default())
             }
             Event::Open(opening) => return self.open(connection, &opening),
-            Event::Opened => return Turn::Done(Ok(())),
+            Event::Opened | Event::Adopted => return Turn::Done(Ok(())),
             Event::Message(message) => Input::ClientSaid(connection.id(), D::body(message)),
             Event::Close(reason) => {
                 tracing::debug!(peer = %connection.peer_addr(), %reason, "client gone");
@@ -186,7 +186,7 @@ impl<D: ClientDialect> Handler<Codec> for LinkDoor<D> {
                 tracing::debug!(peer = %connection.peer_addr(), %reason, "peer gone");
                 Input::PeerWent(connection.id(), reason)
             }
-            Event::Open(()) | Event::Opened => return Turn::Done(Ok(())),
+            Event::Open(()) | Event::Opened | Event::Adopted => return Turn::Done(Ok(())),
         };
         self.0.submit(input);
         Turn::Done(Ok(()))

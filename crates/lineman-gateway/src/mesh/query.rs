@@ -211,7 +211,7 @@ impl QueryConnection {
 impl Handler<ReplyCodec> for QueryConnection {
     fn on_event(&self, connection: &Connection<ReplyCodec>, event: Event<ReplyCodec>) -> Turn {
         match event {
-            Event::Connect | Event::Open(()) | Event::Opened => {}
+            Event::Connect | Event::Open(()) | Event::Opened | Event::Adopted => {}
             Event::Message(reply) => {
                 self.silence.end();
                 let expected = self.pending.borrow_mut().answer(reply);

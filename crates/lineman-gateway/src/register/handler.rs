@@ -217,7 +217,7 @@ impl Handler<Text> for Desk {
                 self.answer(connection, answer);
                 self.carry_out_due();
             }
-            Event::Open(()) | Event::Opened => {}
+            Event::Open(()) | Event::Opened | Event::Adopted => {}
         }
         Turn::Done(Ok(()))
     }
