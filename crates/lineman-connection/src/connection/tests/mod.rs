@@ -8,6 +8,7 @@ mod datagrams;
 mod faults;
 mod features;
 mod handle;
+mod handover;
 mod limits;
 mod negotiation;
 mod order;
