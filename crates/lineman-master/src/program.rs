@@ -18,6 +18,7 @@ use lineman_wire::ticket_keys::TicketKeys;
 
 use crate::config::Config;
 use crate::master::hooks::Hooks;
+pub use crate::service::StartManner;
 use crate::service::{Description, Slot, Socket};
 
 /// A program made of services.
@@ -71,16 +72,6 @@ pub struct Inherited {
     pub listeners: Vec<Socket>,
     /// The certificate and its key that all TLS uses, if the master made them at its start.
     pub self_signed: Option<(PathBuf, PathBuf)>,
-}
-
-/// How a worker's service starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartManner {
-    /// It serves from then on.
-    Fresh,
-    /// It is ready to take over what another process of its slot serves, and does nothing of itself before:
-    /// accepts nothing, and has no timer run.
-    Dormant,
 }
 
 /// What serves inside a worker: its connections and the service of its slot.

@@ -15,6 +15,7 @@ use crate::control::message::{FromWorker, ToWorker};
 use crate::control::report::{Progress, Step};
 use crate::control::request::Answer;
 use crate::control::server::Asked;
+use crate::service::StartManner;
 use crate::{Error, os};
 
 /// How many events wait for the loop. While it is full their senders wait: worker sockets and callers
@@ -75,7 +76,15 @@ pub(super) enum SignalMeaning {
 #[derive(Debug)]
 pub(super) enum MasterAction {
     /// Start this process; the outcome goes to `Machine::started`.
-    Start(WorkerKey, Source),
+    Start(WorkerKey, Source, StartManner),
+    /// Have the one process hand over to the other one; what cannot be told goes to
+    /// `Machine::not_handed_over`.
+    HandOver {
+        from: WorkerKey,
+        to: WorkerKey,
+    },
+    /// Remember what this process was started from: it serves.
+    Serves(WorkerKey),
     Tell(WorkerKey, ToWorker),
     Kill(WorkerKey),
     /// Hand a slot's listener to a process; the outcome goes to `Machine::lent`.

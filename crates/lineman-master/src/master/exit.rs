@@ -21,6 +21,10 @@ pub enum ExitReason {
     FailedToStart(String),
     /// It was not ready in time and was killed.
     NotReady(Duration),
+    /// It was to take over, did not in time, and was killed.
+    NothingTakenOver(Duration),
+    /// It was to take over, what was to move did not, and it was killed.
+    NotNeeded,
     /// It was told to leave, did not in time, and was killed.
     KilledAfterLimit,
     /// Its loop stood still for too long and it was killed, as the program wishes; what it was doing.
@@ -93,6 +97,10 @@ impl fmt::Display for ExitReason {
             Self::NotReady(limit) => {
                 write!(formatter, "killed: not ready within {}", units::limit(*limit))
             }
+            Self::NothingTakenOver(limit) => {
+                write!(formatter, "killed: took nothing over within {}", units::limit(*limit))
+            }
+            Self::NotNeeded => formatter.write_str("killed: nothing moved to it"),
             Self::KilledAfterLimit => formatter.write_str("killed: did not leave in time"),
             Self::Stuck(doing) => write!(formatter, "killed: its loop was blocked by {doing}"),
             Self::Silent(silent) => {

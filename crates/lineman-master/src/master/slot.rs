@@ -4,6 +4,8 @@
 use std::ops::{Index, IndexMut};
 use std::time::{Duration, Instant};
 
+use lineman_wire::handover::RecordFormats;
+
 use super::backoff::Failures;
 use super::event::MasterAction;
 use super::exit::{Evidence, ExitReason};
@@ -334,6 +336,10 @@ pub(super) struct SlotWorker {
     pub(super) started: Instant,
     pub(super) state: WorkerState,
     pub(super) life_sign: LifeSign,
+    /// In which formats it hands over, if its service does.
+    pub(super) formats: Option<RecordFormats>,
+    /// Whether its connections have moved to another process.
+    pub(super) has_handed_over: bool,
     /// What its service said of itself last.
     pub(super) condition: Complaints,
     /// Since when it serves, or served: kept when it is told to leave, or killed.
@@ -351,6 +357,8 @@ pub(super) struct SlotWorker {
 pub(super) enum WorkerState {
     /// It starts, and is killed when it is not ready by then.
     Starting(Instant),
+    /// It has started, waits for what it takes over, and is killed when it has not by then.
+    Dormant(Instant),
     /// It serves.
     Ready,
     /// It waits until its connections end, and is told to stop when they have not by then.
@@ -366,6 +374,7 @@ impl WorkerState {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Starting(_) => "starting",
+            Self::Dormant(_) => "taking-over",
             Self::Ready => "ready",
             Self::Draining(_) => "draining",
             Self::Stopping(_) | Self::Killed => "stopping",
@@ -382,6 +391,8 @@ impl SlotWorker {
             started: now,
             state: WorkerState::Starting(now + finite(ready_limit)),
             life_sign: LifeSign::default(),
+            formats: None,
+            has_handed_over: false,
             condition: Complaints::default(),
             ready_at: None,
             evidence: Evidence::default(),
@@ -406,7 +417,8 @@ impl SlotWorker {
 
     /// Returns whether it was told to leave.
     pub(super) fn is_leaving(&self) -> bool {
-        !matches!(self.state, WorkerState::Starting(_) | WorkerState::Ready)
+        use WorkerState::{Dormant, Ready, Starting};
+        !matches!(self.state, Starting(_) | Dormant(_) | Ready)
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -422,6 +434,7 @@ impl SlotWorker {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
             WorkerState::Starting(until)
+            | WorkerState::Dormant(until)
             | WorkerState::Draining(until)
             | WorkerState::Stopping(until) => Some(until),
             WorkerState::Ready | WorkerState::Killed => None,
@@ -433,16 +446,18 @@ impl SlotWorker {
         MasterAction::Tell(self.key, ToWorker::Reload { handed: None })
     }
 
-    /// Has it leave when its connections are gone; one that has been told gets another limit.
+    /// Has it leave when its connections are gone, and close so many a second meanwhile; one that has been told
+    /// gets another limit.
     pub(super) fn drain(
         &mut self,
         now: Instant,
         limit: Duration,
         stop_limit: Duration,
+        rate: Option<u32>,
     ) -> MasterAction {
         self.evidence.asked = true;
         self.state = WorkerState::Draining(now + finite(limit) + GRACE);
-        MasterAction::Tell(self.key, ToWorker::Drain { limit, stop_limit, rate: None })
+        MasterAction::Tell(self.key, ToWorker::Drain { limit, stop_limit, rate })
     }
 
     /// Has it close its connections and leave.

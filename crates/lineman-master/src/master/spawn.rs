@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
+use lineman_wire::handover::{MoveLimits, MoveOrder};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::net::UnixStream;
@@ -26,7 +27,7 @@ use super::listeners::Listener;
 use super::log_file::LogFiles;
 use super::slot::WorkerKey;
 use super::startup_output::StartupOutput;
-use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER};
+use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER, Variable};
 use crate::control::frame::{self, Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
 use crate::os::identity::Identity;
@@ -55,6 +56,8 @@ pub(super) struct Executable<'a> {
     pub(super) self_signed: Option<&'a Path>,
     /// What the program hands to its workers.
     pub(super) handed: Option<&'a str>,
+    /// Whether it waits for what it takes over.
+    pub(super) manner: StartManner,
 }
 
 /// One process, as the supervisor has it.
@@ -65,6 +68,8 @@ pub(super) struct WorkerProcess {
     /// A handle of the process: a signal through it cannot hit another one.
     handle: OwnedFd,
     pub(super) outbox: Outbox<ToWorker>,
+    /// The socket to it for the process whose connections it takes over, until that has it.
+    pub(super) handover: Option<(OwnedFd, MoveOrder)>,
     /// Which text of the program's it was handed.
     pub(super) handed: u64,
     /// Where answers of it are awaited, by token.
@@ -81,7 +86,7 @@ impl WorkerProcess {
         handle: OwnedFd,
         outbox: Outbox<ToWorker>,
     ) -> Self {
-        Self { pid, image, handle, outbox, handed: 0, questions: HashMap::new() }
+        Self { pid, image, handle, outbox, handover: None, handed: 0, questions: HashMap::new() }
     }
 
     pub(super) fn kill(&self) {
@@ -144,7 +149,10 @@ pub(super) fn spawn(
     let handed = program.handed.map(in_memory).transpose()?;
     let has_text = handed.is_some();
     mappings.extend(handed.map(|parent_fd| FdMapping { parent_fd, child_fd: stderr + 1 }));
-    let (mut command, _held) = program.image.command(program.path, stderr + 2)?;
+    let (handover, taking) = handover(program.manner)?.unzip();
+    let takes_over = taking.is_some();
+    mappings.extend(taking.map(|parent_fd| FdMapping { parent_fd, child_fd: stderr + 2 }));
+    let (mut command, _held) = program.image.command(program.path, stderr + 3)?;
     match program.arguments {
         WorkerArguments::Slot => command.args([environment::WORKER_VERB, slot]),
         WorkerArguments::Same => command.args(std::env::args_os().skip(1)),
@@ -166,11 +174,8 @@ pub(super) fn spawn(
         .env_remove(environment::REPORT.name)
         .stdin(crate::os::empty_stdin()?);
     program.log_files.put_on(&mut command)?;
-    if has_text {
-        command.env(environment::HANDED.name, (stderr + 1).to_string());
-    } else {
-        command.env_remove(environment::HANDED.name);
-    }
+    name_descriptor(&mut command, environment::HANDED, has_text.then_some(stderr + 1));
+    name_descriptor(&mut command, environment::HANDOVER, takes_over.then_some(stderr + 2));
     match program.self_signed {
         Some(folder) => command.env(environment::SELF_SIGNED.name, folder),
         None => command.env_remove(environment::SELF_SIGNED.name),
@@ -196,7 +201,28 @@ pub(super) fn spawn(
         pump.abort();
         forward(&events, MasterEvent::Exited { worker: key, status, said }).await;
     });
-    Ok(WorkerProcess::new(pid, Rc::clone(program.image), handle, outbox))
+    let process = WorkerProcess::new(pid, Rc::clone(program.image), handle, outbox);
+    Ok(WorkerProcess { handover, ..process })
+}
+
+/// Says at which descriptor something is, if it is there.
+fn name_descriptor(command: &mut std::process::Command, variable: Variable, at: Option<RawFd>) {
+    match at {
+        Some(number) => command.env(variable.name, number.to_string()),
+        None => command.env_remove(variable.name),
+    };
+}
+
+/// Returns what the two processes of a handover have of it: the giving one's end of a socket and the order,
+/// and the taking one's end.
+fn handover(manner: StartManner) -> io::Result<Option<((OwnedFd, MoveOrder), OwnedFd)>> {
+    if manner == StartManner::Fresh {
+        return Ok(None);
+    }
+    let (giving, taking) = std::os::unix::net::UnixStream::pair()?;
+    let mut order = MoveOrder { nonce: [0; 16], limits: MoveLimits::new() };
+    getrandom::fill(&mut order.nonce).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(Some(((giving.into(), order), taking.into())))
 }
 
 /// Returns a file that is in memory alone, with a text to read from its beginning: there is no file that others could
@@ -276,7 +302,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::master::slot::Slots;
-    use crate::service::Description;
+    use crate::service::{Description, StartManner};
 
     #[tokio::test]
     async fn the_end_of_a_process_loses_no_message_that_waits_for_the_loop() {

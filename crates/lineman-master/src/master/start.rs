@@ -7,6 +7,7 @@ use super::event::{MasterAction, Source};
 use super::reload::{Round, merge};
 use super::slot::{SlotId, Slots};
 use crate::control::answers::Answers;
+use crate::service::StartManner;
 
 /// What is left of a start.
 #[derive(Debug)]
@@ -27,7 +28,10 @@ impl Starting {
 
     /// Goes on with the next slot: at first, and when the one before it was started.
     pub(super) fn start_next(&mut self, slots: &mut Slots) -> Option<MasterAction> {
-        self.due.pop().map(|slot| MasterAction::Start(slots.next_process(slot), Source::Path))
+        self.due.pop().map(|slot| {
+            let key = slots.next_process(slot);
+            MasterAction::Start(key, Source::Path, StartManner::Fresh)
+        })
     }
 
     /// A reload was asked for: it follows.

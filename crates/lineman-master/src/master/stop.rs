@@ -41,6 +41,8 @@ pub(super) struct Stop {
 pub(super) struct Tally {
     /// How many connections were closed with 1001 because they had not ended by themselves.
     cut: usize,
+    /// How many were closed with 1012 because they could not move to the successor.
+    restarted: usize,
     /// How many handlers, callbacks of timers and blocking calls were not done within the limit.
     unfinished: usize,
     /// How many processes had to be killed.
@@ -54,11 +56,24 @@ impl Tally {
         self.unfinished += unfinished;
         self.killed += usize::from(reason.was_forced());
     }
+
+    /// Counts a process that has ended and had handed over before.
+    pub(super) fn add_rest(&mut self, cut: usize, unfinished: usize, reason: &ExitReason) {
+        self.restarted += cut;
+        self.add(0, unfinished, reason);
+    }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} closed with 1001", plural(self.cut, "connection", "connections"))?;
+        if self.restarted > 0 {
+            write!(
+                formatter,
+                ", {} with 1012",
+                plural(self.restarted, "connection", "connections")
+            )?;
+        }
         if self.unfinished > 0 {
             write!(formatter, ", {} cut off", plural(self.unfinished, "handler", "handlers"))?;
         }
@@ -185,7 +200,7 @@ impl Stop {
                 // One that drains already, for a reload, had the limit of that.
                 let drains = worker.is_ready() || worker.is_draining();
                 let (action, step) = if self.manner == Manner::Graceful && drains {
-                    (worker.drain(now, left, stop_limit), Step::Draining)
+                    (worker.drain(now, left, stop_limit, None), Step::Draining)
                 } else {
                     (worker.stop(now, stop_limit), Step::Stopping)
                 };
@@ -212,7 +227,7 @@ impl Stop {
     }
 
     fn finish(&mut self) -> Vec<MasterAction> {
-        let Tally { cut, unfinished, killed } = self.tally;
+        let Tally { cut, restarted: _, unfinished, killed } = self.tally;
         tracing::info!(cut, unfinished, killed, "stopped");
         let code = if killed > 0 { ExitCode::Killed } else { ExitCode::Ok };
         let verdict = match self.failure.take() {

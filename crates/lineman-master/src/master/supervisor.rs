@@ -31,6 +31,7 @@ use crate::control::message::{FromWorker, Handed, ToWorker};
 use crate::control::request::{Answer, Request};
 use crate::control::server::Asked;
 use crate::os::identity::Identity;
+use crate::service::StartManner;
 
 #[derive(Debug)]
 pub(super) struct Supervisor {
@@ -203,7 +204,6 @@ impl Supervisor {
             return;
         }
         if let (FromWorker::Ready { .. }, Some(process)) = (&message, self.processes.get(&worker)) {
-            self.images.served(worker.slot, &process.image);
             self.hand_over_newer(process);
         }
         let actions = self.machine.said(worker, message, now);
@@ -291,9 +291,19 @@ impl Supervisor {
     /// Carries out one action; returns what the machine wants after its outcome.
     fn carry_out_one(&mut self, action: MasterAction) -> Vec<MasterAction> {
         match action {
-            MasterAction::Start(key, source) => {
-                let outcome = self.start(key, source);
+            MasterAction::Start(key, source, manner) => {
+                let outcome = self.start(key, source, manner);
                 return self.machine.started(key, outcome, Instant::now());
+            }
+            MasterAction::HandOver { from, to } => {
+                if let Err(error) = self.order_handover(from, to) {
+                    return self.machine.not_handed_over(from, &error.to_string());
+                }
+            }
+            MasterAction::Serves(key) => {
+                if let Some(process) = self.processes.get(&key) {
+                    self.images.served(key.slot, &process.image);
+                }
             }
             MasterAction::Lend { lender, nth, to } => {
                 let outcome = self.lend(lender, nth, to);
@@ -339,7 +349,12 @@ impl Supervisor {
     }
 
     /// Starts a process and returns its number.
-    fn start(&mut self, key: WorkerKey, source: Source) -> Result<u32, String> {
+    fn start(
+        &mut self,
+        key: WorkerKey,
+        source: Source,
+        manner: StartManner,
+    ) -> Result<u32, String> {
         let image = self.images.open(key.slot, source);
         let slots = &self.machine.slots;
         let (slot, service) = (&slots[key.slot], slots.service(key.slot));
@@ -356,6 +371,7 @@ impl Supervisor {
                 log_files: &self.log_files,
                 self_signed: self.tls.self_signed_folder(),
                 handed: handed.as_ref().map(|(text, _)| &**text),
+                manner,
             };
             spawn::spawn(program, &slot.name, key, listeners, &self.events)
         });
@@ -363,11 +379,21 @@ impl Supervisor {
             let identity = identity.map_or_else(String::new, |identity| format!(" as {identity}"));
             format!("{}: cannot execute {}{identity}: {error}", slot.name, self.program.display())
         })?;
-        self.tls.give_keys(&process, self.machine.predecessor(key.slot));
+        self.tls.give_first_keys(&process, self.machine.predecessor(key.slot));
         process.handed = handed.map_or(0, |(_, version)| version);
         let pid = process.pid;
         self.processes.insert(key, process);
         Ok(pid)
+    }
+
+    /// Has one process hand over to the other one, over the socket that only the two will have.
+    fn order_handover(&mut self, from: WorkerKey, to: WorkerKey) -> io::Result<()> {
+        let gone = || io::Error::other("the process has ended");
+        let taking = self.processes.get_mut(&to).ok_or_else(gone)?;
+        let (socket, order) = taking.handover.take().ok_or_else(gone)?;
+        let giving = self.processes.get(&from).ok_or_else(gone)?;
+        let message = ToWorker::HandOver { order };
+        giving.outbox.send_with(&message, socket).map_err(io::Error::other)
     }
 
     /// Hands a slot's listener to a process of its neighbour.

@@ -1,9 +1,12 @@
 //! A machine with a supervisor that carries nothing out and writes down what it would, for the tests
 //! of the machines. It also plays processes that do as they are told.
 
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
+
+use lineman_wire::handover::{HandedOver, RecordFormats};
 
 use super::event::{MasterAction, ProgramEnd, SignalMeaning, Source};
 use super::life_sign::PERIOD;
@@ -15,7 +18,7 @@ use crate::control::ExitCode;
 use crate::control::answers::{Answers, Receiver};
 use crate::control::message::{FromWorker, ToWorker};
 use crate::control::request::{Answer, Manner};
-use crate::service::Description;
+use crate::service::{Description, StartManner};
 use crate::terminal::units;
 
 /// A machine with a supervisor that carries nothing out, and writes down what it would.
@@ -34,6 +37,8 @@ pub(super) struct Master {
     pub(super) stopped: bool,
     /// What the last process was started from.
     pub(super) source: Option<Source>,
+    /// The processes that wait for what they take over when they are ready.
+    dormant: BTreeSet<WorkerKey>,
 }
 
 pub(super) fn service(name: &str, count: usize) -> Description {
@@ -56,6 +61,7 @@ impl Master {
             seen: 0,
             stopped: false,
             source: None,
+            dormant: BTreeSet::new(),
         }
     }
 
@@ -98,8 +104,11 @@ impl Master {
     pub(super) fn carry_out(&mut self, actions: impl IntoIterator<Item = MasterAction>) {
         for action in actions {
             let text = match action {
-                MasterAction::Start(key, source) => {
+                MasterAction::Start(key, source, manner) => {
                     self.source = Some(source);
+                    if manner == StartManner::Dormant {
+                        self.dormant.insert(key);
+                    }
                     let name = self.name(key);
                     let slot = &*self.machine.slots[key.slot].name;
                     let is_broken = self.broken.contains(&slot);
@@ -134,6 +143,10 @@ impl Master {
                         other => panic!("{other:?}"),
                     }
                 }
+                MasterAction::HandOver { from, to } => {
+                    format!("hand over {} to {}", self.name(from), self.name(to))
+                }
+                MasterAction::Serves(_) => continue,
                 MasterAction::Kill(key) => format!("kill {}", self.name(key)),
                 MasterAction::Answer(to, answer) => {
                     to.give(answer);
@@ -177,12 +190,13 @@ impl Master {
     }
 
     pub(super) fn ready(&mut self, process: &str) -> Vec<String> {
-        let message = FromWorker::Ready {
-            services: Vec::new(),
-            briefing: None,
-            formats: None,
-            dormant: false,
-        };
+        let dormant = self.dormant.contains(&self.key(process));
+        let formats = Some(RecordFormats { oldest: 1, newest: 1 });
+        let services = Vec::new();
+        self.says(process, FromWorker::Ready { services, briefing: None, formats, dormant })
+    }
+
+    pub(super) fn says(&mut self, process: &str, message: FromWorker) -> Vec<String> {
         let actions = self.machine.said(self.key(process), message, self.now);
         self.carry_out(actions);
         self.turn()
@@ -273,6 +287,24 @@ impl Master {
         }
     }
 
+    /// Has every process that waits for it take over what the one before it serves, which has ended if it is
+    /// not there.
+    fn all_take_over(&mut self) {
+        let waits = |worker: &&SlotWorker| matches!(worker.state, WorkerState::Dormant(_));
+        let keys: Vec<_> = self.machine.slots.workers().filter(waits).map(|one| one.key).collect();
+        for key in keys {
+            let old = self.machine.slots[key.slot].workers.iter().find(|old| old.is_ready());
+            match old.map(|old| old.key) {
+                Some(old) => {
+                    let report = HandedOver { moved: 7, ..HandedOver::default() };
+                    self.says(&self.name(old), FromWorker::HandedOver { report });
+                    self.says(&self.name(key), FromWorker::TookOver);
+                }
+                None => drop(self.ends(&self.name(key), 1 << 8)),
+            }
+        }
+    }
+
     /// Has every process that was asked for a sign of life answer.
     fn all_answer(&mut self) {
         let keys: Vec<_> = self.machine.slots.workers().map(|worker| worker.key).collect();
@@ -286,6 +318,7 @@ impl Master {
     pub(super) fn settle(&mut self) {
         for _ in 0..100 {
             self.all_ready();
+            self.all_take_over();
             self.all_answer();
             let leaving = self.machine.slots.workers().find(|worker| worker.is_leaving());
             if let Some(worker) = leaving {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use lineman_wire::briefing::Predecessor;
+use lineman_wire::handover::MoveOrder;
 use lineman_wire::ticket_keys::{NAME, ROTATION, TicketKey, TicketKeys};
 
 use super::Plan;
@@ -51,9 +52,18 @@ impl MasterTls {
     }
 
     /// Gives a process the keys, and with the first ones what is known of the process before it.
-    pub(super) fn give_keys(&self, worker: &WorkerProcess, predecessor: Option<Predecessor>) {
-        let message =
-            ToWorker::TicketKeys { keys: self.keys.clone(), predecessor, take_over: None };
+    pub(super) fn give_first_keys(&self, worker: &WorkerProcess, predecessor: Option<Predecessor>) {
+        let take_over = worker.handover.as_ref().map(|(_, order)| order.clone());
+        self.give(worker, predecessor, take_over);
+    }
+
+    fn give(
+        &self,
+        worker: &WorkerProcess,
+        predecessor: Option<Predecessor>,
+        take_over: Option<MoveOrder>,
+    ) {
+        let message = ToWorker::TicketKeys { keys: self.keys.clone(), predecessor, take_over };
         if let Err(error) = worker.outbox.send(&message) {
             // Its clients make full handshakes until the next keys.
             tracing::warn!(pid = worker.pid, %error, "a worker was not given the keys of tickets");
@@ -71,7 +81,7 @@ impl MasterTls {
             Err(error) => return tracing::error!(%error, "session tickets keep their keys"),
         }
         for worker in workers.values() {
-            self.give_keys(worker, None);
+            self.give(worker, None, None);
         }
     }
 }
@@ -128,7 +138,7 @@ mod tests {
             self_signed: None,
         };
         let (worker, mut inbox) = worker();
-        master.give_keys(&worker, None);
+        master.give_first_keys(&worker, None);
         let mut slots =
             Slots::new(Config::new("echo".to_owned()), vec![Description::new("echo", "text")]);
         let key = slots.next_process(slots.ids().next().unwrap());

@@ -83,6 +83,16 @@ pub enum Reload {
     Keep,
 }
 
+/// How a worker's service starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartManner {
+    /// It serves from then on.
+    Fresh,
+    /// It is ready to take over what another process of its slot serves, and does nothing of itself before:
+    /// accepts nothing, and has no timer run.
+    Dormant,
+}
+
 /// One address of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
