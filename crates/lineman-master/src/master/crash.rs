@@ -8,11 +8,11 @@ use super::event::{MasterAction, Source, note};
 use super::exit::ExitReason;
 use super::hooks::WorkerExit;
 use super::machine::{Machine, MasterPhase};
-use super::reload::successor_problem;
 use super::slot::{Outlook, SlotId, WorkerKey};
 use crate::control::ExitCode;
 use crate::control::report::Step;
 use crate::control::request::Manner;
+use crate::service::StartManner;
 
 /// The pause after a reload's successor has failed where nothing served before: it has just failed
 /// for a person who watches, and at once it would only fail again.
@@ -32,7 +32,7 @@ impl Machine {
         worker.evidence.said = said;
         let asked = worker.is_leaving() && worker.evidence.asked;
         let (pid, cut, ready) = (worker.pid, worker.cut, worker.ready_at);
-        let unfinished = worker.unfinished;
+        let (unfinished, has_handed_over) = (worker.unfinished, worker.has_handed_over);
         let uptime = now.saturating_duration_since(worker.started);
         let reason = ExitReason::tell(status, worker.evidence);
         let is_vacant = slot.is_vacant();
@@ -57,18 +57,19 @@ impl Machine {
         let what = if reason.was_forced() { Step::Killed } else { Step::Ended };
         actions.extend(self.progress(key.slot, pid, what, None, None));
         if let Some(tally) = self.tally(key.slot) {
-            tally.add(cut, unfinished, &reason);
+            if has_handed_over {
+                tally.add_rest(cut, unfinished, &reason);
+            } else {
+                tally.add(cut, unfinished, &reason);
+            }
         }
         if asked {
             actions.extend(self.note_death(key.slot, pid, &reason));
         }
         if let MasterPhase::Up(reloads) = &mut self.phase {
-            let slots = &self.slots;
-            let problem = || successor_problem(slots, key.slot, &reason);
-            if let Some(failed) = reloads.failed(key, slots, problem) {
-                actions.extend(failed);
-                pause = not_at_once(pause);
-            }
+            let failed = reloads.ended(key, &self.slots, &reason, now);
+            pause = failed.as_ref().map_or(pause, |_| not_at_once(pause));
+            actions.extend(failed.into_iter().flatten());
         }
         if asked || !is_vacant {
             return actions;
@@ -123,7 +124,8 @@ impl Machine {
 
     pub(super) fn restart(&mut self, id: SlotId) -> MasterAction {
         self.slots[id].restarts += 1;
-        MasterAction::Start(self.slots.next_process(id), Source::LastServed)
+        let key = self.slots.next_process(id);
+        MasterAction::Start(key, Source::LastServed, StartManner::Fresh)
     }
 
     pub(super) fn not_started(
@@ -135,9 +137,8 @@ impl Machine {
         match &mut self.phase {
             MasterPhase::Starting(_) => return self.fail_start(reason, now),
             MasterPhase::Up(reloads) => {
-                let failed = reloads.failed(key, &self.slots, || reason.to_owned());
-                if let Some(mut actions) = failed {
-                    actions.extend(reloads.advance(&mut self.slots));
+                if let Some(mut actions) = reloads.not_started(key, &self.slots, reason) {
+                    actions.extend(reloads.advance(&mut self.slots, now));
                     return actions;
                 }
             }

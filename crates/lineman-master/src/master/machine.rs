@@ -8,7 +8,7 @@ use super::event::{MasterAction, SignalMeaning, progress};
 use super::exit::ExitReason;
 use super::lending;
 use super::notify::ShownState;
-use super::reload::{Reloads, Round};
+use super::reload::{HANDOVER, Reloads, Round};
 use super::slot::{Outlook, Slot, SlotId, SlotWorker, Slots, WorkerKey, WorkerState};
 use super::start::Starting;
 use super::stop::{self, Stop, Tally};
@@ -96,11 +96,12 @@ impl Machine {
 
     /// Returns when the next [`Machine::advance`] is due.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let stop = match &self.phase {
+        let of_phase = match &self.phase {
             MasterPhase::Stopping(stop) => stop.deadline(now),
-            MasterPhase::Starting(_) | MasterPhase::Up(_) => None,
+            MasterPhase::Up(reloads) => reloads.deadline(),
+            MasterPhase::Starting(_) => None,
         };
-        self.slots.deadline().into_iter().chain(stop).min()
+        self.slots.deadline().into_iter().chain(of_phase).min()
     }
 
     /// Acts on deadlines, and goes as far as the machine at work can go now.
@@ -109,7 +110,7 @@ impl Machine {
         let mut actions: Vec<_> = ids.flat_map(|id| self.expire(id, now)).collect();
         actions.extend(match &mut self.phase {
             MasterPhase::Starting(_) => self.finish_start(now),
-            MasterPhase::Up(reloads) => reloads.advance(&mut self.slots),
+            MasterPhase::Up(reloads) => reloads.advance(&mut self.slots, now),
             MasterPhase::Stopping(stop) => stop.advance(&mut self.slots, now),
         });
         actions
@@ -144,6 +145,7 @@ impl Machine {
             WorkerState::Starting(_) => Some(worker.kill(ExitReason::NotReady(ready_limit))),
             WorkerState::Draining(_) => Some(worker.stop(now, stop_limit)),
             WorkerState::Stopping(_) => Some(worker.kill(ExitReason::KilledAfterLimit)),
+            WorkerState::Dormant(_) => Some(worker.kill(ExitReason::NothingTakenOver(HANDOVER))),
             WorkerState::Ready | WorkerState::Killed => None,
         };
         let mut actions: Vec<_> = due.filter_map(act).collect();
@@ -160,7 +162,7 @@ impl Machine {
         if let Some(round) = reload {
             tracing::info!("reloading, as asked during the start");
             actions.extend(reloads.begin(round, &self.slots));
-            actions.extend(reloads.advance(&mut self.slots));
+            actions.extend(reloads.advance(&mut self.slots, now));
         }
         self.phase = MasterPhase::Up(reloads);
         actions
@@ -223,12 +225,15 @@ impl Machine {
     ) -> Vec<MasterAction> {
         let name = self.slots[key.slot].name.clone();
         let restarts_stuck = self.slots.config.watchdog.restart;
+        // It stands still for a moment, and has limits of its own.
+        let hands_over = self.hands_over(key);
         let Some(worker) = self.slots.worker(key) else { return Vec::new() };
         let pid = worker.pid;
         match message {
-            FromWorker::Ready { services, briefing, .. } => {
+            FromWorker::Ready { services, briefing, formats, dormant } => {
+                worker.formats = formats;
                 let mut actions = self.compare(key.slot, &services);
-                actions.extend(self.ready(key, now));
+                actions.extend(if dormant { self.dormant(key, now) } else { self.ready(key, now) });
                 self.briefed(key, briefing);
                 return actions;
             }
@@ -244,7 +249,7 @@ impl Machine {
             FromWorker::Stuck { still, doing } => {
                 let doing = one_line(&doing).into_owned();
                 tracing::error!(slot = name, pid, ?still, doing, "a worker's loop is blocked");
-                if restarts_stuck {
+                if restarts_stuck && !hands_over {
                     return vec![worker.kill(ExitReason::Stuck(doing))];
                 }
             }
@@ -255,11 +260,12 @@ impl Machine {
             FromWorker::Leaving { cut, unfinished } => {
                 (worker.cut, worker.unfinished) = (cut, unfinished);
             }
-            FromWorker::TookOver
-            | FromWorker::HandedOver { .. }
-            | FromWorker::HandoverFailed { .. }
-            | FromWorker::Status { .. }
-            | FromWorker::Rows { .. } => {}
+            FromWorker::TookOver => return self.took_over(key, now),
+            FromWorker::HandedOver { report } => return self.handed_over(key, &report, now),
+            FromWorker::HandoverFailed { reason } => {
+                return self.not_handed_over(key, &one_line(&reason));
+            }
+            FromWorker::Status { .. } | FromWorker::Rows { .. } => {}
         }
         Vec::new()
     }
@@ -291,6 +297,15 @@ impl Machine {
         if !matches!(worker.state, WorkerState::Starting(_)) {
             return Vec::new();
         }
+        if let Some(actions) = self.not_dormant(key) {
+            return actions;
+        }
+        self.serves(key, now)
+    }
+
+    /// A process serves from now on; if it is a successor, those before it retire.
+    pub(super) fn serves(&mut self, key: WorkerKey, now: Instant) -> Vec<MasterAction> {
+        let Some(worker) = self.slots.worker(key) else { return Vec::new() };
         worker.state = WorkerState::Ready;
         worker.ready_at = Some(now);
         worker.evidence.was_ready = true;
@@ -299,8 +314,10 @@ impl Machine {
         tracing::info!(slot = slot.name, pid, ?took, "ready");
         // The serving one comes first.
         slot.workers.sort_by_key(|worker| !worker.is_ready() || worker.key != key);
-        let MasterPhase::Up(reloads) = &mut self.phase else { return Vec::new() };
-        let Some(mut actions) = reloads.ready(key, &mut self.slots, now) else { return Vec::new() };
+        let mut actions = vec![MasterAction::Serves(key)];
+        let MasterPhase::Up(reloads) = &mut self.phase else { return actions };
+        let Some(retiring) = reloads.ready(key, &mut self.slots, now) else { return actions };
+        actions.extend(retiring);
         actions.extend(self.progress(key.slot, pid, Step::Ready, None, None));
         actions
     }

@@ -2,6 +2,9 @@
 //! different slots go on side by side; one that finds another at its slots follows it, and hurries it.
 //! A machine over the slots: it starts, signals and tells nothing itself.
 
+mod handover;
+mod moved;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -9,14 +12,17 @@ use super::backoff::Failures;
 use super::drain_limits::DrainLimits;
 use super::event::{MasterAction, Source, note};
 use super::exit::ExitReason;
-use super::slot::{Outlook, SlotId, SlotWorker, Slots, WorkerKey};
+use super::slot::{Outlook, Slot, SlotId, SlotWorker, Slots, WorkerKey};
 use super::stop::Tally;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
 use crate::control::request::Answer;
 use crate::limit::finite;
-use crate::service::Reload;
+use crate::service::{Reload, StartManner};
 use crate::terminal::units::{self, plural};
+pub(super) use handover::HANDOVER;
+use handover::manner;
+use moved::Moved;
 
 /// The reloads under way, and the one that waits for them.
 #[derive(Debug, Default)]
@@ -46,6 +52,10 @@ pub(super) struct Round {
     replaced: usize,
     /// What was told of the program that its successors run.
     told: Vec<String>,
+    /// What has moved.
+    moved: Moved,
+    /// How many connections that cannot move are closed a second.
+    drain_rate: Option<u32>,
 }
 
 /// A caller that waits for a reload.
@@ -63,6 +73,12 @@ enum Awaited {
     Nothing,
     /// The successor must get ready.
     Successor(WorkerKey),
+    /// The successor must get ready to take over.
+    Dormant(WorkerKey),
+    /// What the one process serves moves to the other one.
+    Handover { from: WorkerKey, to: WorkerKey },
+    /// The successor has ended, and the process before it must say, by then, whether anything had moved.
+    LastWord { from: WorkerKey, until: Instant },
     /// The old processes of this slot must end.
     End(SlotId),
 }
@@ -71,7 +87,10 @@ impl Awaited {
     fn slot(self) -> Option<SlotId> {
         match self {
             Self::Nothing => None,
-            Self::Successor(key) => Some(key.slot),
+            Self::Successor(key)
+            | Self::Dormant(key)
+            | Self::Handover { to: key, .. }
+            | Self::LastWord { from: key, .. } => Some(key.slot),
             Self::End(slot) => Some(slot),
         }
     }
@@ -152,7 +171,7 @@ impl Reloads {
             let (limit, stop_limit) = (limit(round, slot), slots.config.stop_limit);
             for worker in slots[slot].workers.iter_mut().filter(|worker| worker.is_draining()) {
                 if worker.deadline() > Some(now + finite(limit)) {
-                    actions.push(worker.drain(now, limit, stop_limit));
+                    actions.push(worker.drain(now, limit, stop_limit, round.drain_rate));
                 }
             }
         }
@@ -160,7 +179,7 @@ impl Reloads {
     }
 
     /// Goes as far as the reloads under way can go now.
-    pub(super) fn advance(&mut self, slots: &mut Slots) -> Vec<MasterAction> {
+    pub(super) fn advance(&mut self, slots: &mut Slots, now: Instant) -> Vec<MasterAction> {
         let mut actions = Vec::new();
         let mut at = 0;
         // Those that begin meanwhile come last.
@@ -171,12 +190,24 @@ impl Reloads {
                 round.replaced += 1;
                 round.awaited = Awaited::Nothing;
             }
-            if round.awaited != Awaited::Nothing {
+            if let Some(problem) = round.has_waited(slots, now) {
+                actions.extend(self.fail(at, slots, &problem));
+            } else if round.awaited != Awaited::Nothing {
                 at += 1;
             } else if let Some(slot) = round.due.pop_first() {
+                let manner = match manner(slots, slot) {
+                    Ok(manner) => manner,
+                    Err(problem) => {
+                        actions.extend(self.fail(at, slots, &problem));
+                        continue;
+                    }
+                };
                 let key = slots.next_process(slot);
-                round.awaited = Awaited::Successor(key);
-                actions.push(MasterAction::Start(key, Source::Path));
+                round.awaited = match manner {
+                    StartManner::Fresh => Awaited::Successor(key),
+                    StartManner::Dormant => Awaited::Dormant(key),
+                };
+                actions.push(MasterAction::Start(key, Source::Path, manner));
             } else {
                 let (round, next) = self.end(at, slots);
                 actions.extend(round.finished());
@@ -211,22 +242,41 @@ impl Reloads {
         for worker in &mut slot.workers {
             if worker.key != key && !worker.is_leaving() {
                 tracing::info!(slot = slot.name, pid = worker.pid, ?limit, "retiring");
-                actions.push(worker.drain(now, limit, stop_limit));
+                actions.push(worker.drain(now, limit, stop_limit, round.drain_rate));
             }
         }
         Some(actions)
     }
 
-    /// A process has ended, or was not started: if it is a successor, its reload fails. The reason
-    /// says what became of it.
-    pub(super) fn failed(
+    /// A process was not started: if it is a successor, its reload fails.
+    pub(super) fn not_started(
         &mut self,
         key: WorkerKey,
         slots: &Slots,
-        reason: impl FnOnce() -> String,
+        reason: &str,
     ) -> Option<Vec<MasterAction>> {
         let at = self.of_successor(key)?;
-        let reason = reason();
+        Some(self.fail(at, slots, reason))
+    }
+
+    /// A process has ended: if it is a successor, its reload fails, unless all has moved to it.
+    pub(super) fn ended(
+        &mut self,
+        key: WorkerKey,
+        slots: &Slots,
+        reason: &ExitReason,
+        now: Instant,
+    ) -> Option<Vec<MasterAction>> {
+        if self.of_handover(key).is_some() {
+            return self.ended_while_handing_over(key, slots, reason, now);
+        }
+        let at = self.of_successor(key)?;
+        let problem = successor_problem(slots, key.slot, reason);
+        Some(self.fail(at, slots, &problem))
+    }
+
+    /// Ends a reload that has failed.
+    fn fail(&mut self, at: usize, slots: &Slots, reason: &str) -> Vec<MasterAction> {
         tracing::error!(reason, "the reload failed");
         let (round, next) = self.end(at, slots);
         let rest = match round.due.len() {
@@ -234,7 +284,7 @@ impl Reloads {
             rest => format!("; {} not reloaded", plural(rest, "more slot", "more slots")),
         };
         let text = format!("the reload failed: {reason}{rest}");
-        Some(round.done(ExitCode::Failed, &text).chain(next).collect())
+        round.done(ExitCode::Failed, &text).chain(next).collect()
     }
 
     /// Ends the reloads under way, and those to come, because the program stops.
@@ -245,7 +295,12 @@ impl Reloads {
 
     /// Returns the place of the one whose successor this process is.
     fn of_successor(&self, key: WorkerKey) -> Option<usize> {
-        self.under_way.iter().position(|round| round.awaited == Awaited::Successor(key))
+        self.under_way.iter().position(|round| match round.awaited {
+            Awaited::Successor(to) | Awaited::Dormant(to) | Awaited::Handover { to, .. } => {
+                to == key
+            }
+            Awaited::Nothing | Awaited::LastWord { .. } | Awaited::End(_) => false,
+        })
     }
 
     /// Takes a reload out, and begins the next one if that waited for it alone.
@@ -284,6 +339,8 @@ impl Round {
             tally: Tally::default(),
             replaced: 0,
             told: Vec::new(),
+            moved: Moved::default(),
+            drain_rate: None,
         }
     }
 
@@ -344,7 +401,7 @@ impl Round {
             0 => "reloaded: no process was replaced, every service stays".to_owned(),
             count => {
                 let replaced = plural(count, "process", "processes");
-                format!("reloaded: {replaced} replaced, {}", self.tally)
+                format!("reloaded: {replaced} replaced, {}{}", self.moved, self.tally)
             }
         };
         let done = |watcher: &Watcher| {
@@ -374,13 +431,16 @@ pub(super) fn merge(next: &mut Option<Round>, asked: Round) {
     }
 }
 
-/// Returns what is told of a successor that has ended.
-pub(super) fn successor_problem(slots: &Slots, slot: SlotId, reason: &ExitReason) -> String {
-    let slot = &slots[slot];
-    let kept = slot.workers.first().map_or_else(
+fn what_is_kept(slot: &Slot) -> String {
+    slot.workers.first().map_or_else(
         || "no process serves this slot".to_owned(),
         |old| format!("the old process goes on (pid {})", old.pid),
-    );
+    )
+}
+
+/// Returns what is told of a successor that has ended.
+fn successor_problem(slots: &Slots, slot: SlotId, reason: &ExitReason) -> String {
+    let (slot, kept) = (&slots[slot], what_is_kept(&slots[slot]));
     let problem = match reason {
         ExitReason::FailedToStart(_) | ExitReason::Panicked(_) => reason.to_string(),
         other => format!("did not start: {other}"),
