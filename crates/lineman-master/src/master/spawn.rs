@@ -32,6 +32,7 @@ use crate::control::frame::{self, Inbox, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
 use crate::os::identity::Identity;
 use crate::os::signals;
+use crate::service::StartManner;
 
 /// How long after a process's end its last messages may take: they are in the socket already.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -302,7 +303,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::master::slot::Slots;
-    use crate::service::{Description, StartManner};
+    use crate::service::Description;
 
     #[tokio::test]
     async fn the_end_of_a_process_loses_no_message_that_waits_for_the_loop() {
