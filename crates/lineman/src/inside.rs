@@ -19,9 +19,10 @@ use lineman_wire::ticket_keys::TicketKeys;
 
 use crate::activity::{self, Activity, Current};
 use crate::config::Config;
+use crate::connection::handover::{FORMATS, Party, give, take};
 use crate::connection::{CloseReason, Row, Stats, Table};
 use crate::service::{
-    ClusterPeer, Complaints, Context, Description, LocalFuture, Running, Service,
+    ClusterPeer, Complaints, Context, Description, LocalFuture, Reload, Running, Service,
 };
 use crate::tls::FromMaster;
 use crate::{App, Error, Result, work};
@@ -88,8 +89,14 @@ impl Program for App {
             table: table.clone(),
             predecessor: None,
         };
+        let party = Party {
+            service: context.service.clone(),
+            index: context.index,
+            generation: context.generation,
+        };
+        let hands_over = service.description().reload == Reload::HandOver;
         let waiting = RefCell::new(Some((service, context)));
-        Ok(Rc::new(Serving { table, waiting, running: Rc::default() }))
+        Ok(Rc::new(Serving { table, party, hands_over, waiting, running: Rc::default() }))
     }
 }
 
@@ -105,6 +112,9 @@ fn default_budget(processes: usize) -> usize {
 /// A worker's table and the service of its slot.
 struct Serving {
     table: Table,
+    /// What it is to the other end of a handover.
+    party: Party,
+    hands_over: bool,
     /// The service until it is started.
     waiting: RefCell<Option<(Box<dyn Service>, Context)>>,
     /// And from when it has started.
@@ -127,7 +137,10 @@ impl Inside for Serving {
         Box::pin(async move { table.run().await })
     }
 
-    fn start(&self, predecessor: Option<Predecessor>, _manner: StartManner) -> LocalFuture<Result> {
+    fn start(&self, predecessor: Option<Predecessor>, manner: StartManner) -> LocalFuture<Result> {
+        if manner == StartManner::Dormant {
+            self.table.stand_still();
+        }
         let waiting = self.waiting.take();
         let cell = Rc::clone(&self.running);
         Box::pin(async move {
@@ -140,19 +153,37 @@ impl Inside for Serving {
     }
 
     fn record_formats(&self) -> Option<RecordFormats> {
-        None
+        self.hands_over.then_some(FORMATS)
     }
 
     fn hand_over(
         &self,
-        _socket: OwnedFd,
-        _order: MoveOrder,
+        socket: OwnedFd,
+        order: MoveOrder,
     ) -> LocalFuture<Result<HandedOver, String>> {
-        Box::pin(async { Err("the service does not hand over".to_owned()) })
+        let (table, party) = (self.table.clone(), self.party.clone());
+        let running = Rc::clone(&self.running);
+        Box::pin(async move {
+            let running = running.get().ok_or("the service has not started")?;
+            let report = give(&table, socket, &party, &order, || running.save()).await;
+            let report = report.map_err(|error| error.to_string())?;
+            running.gave();
+            Ok(report)
+        })
     }
 
-    fn take_over(&self, _socket: OwnedFd, _order: MoveOrder) -> LocalFuture<Result<(), String>> {
-        Box::pin(async { Err("the service does not hand over".to_owned()) })
+    fn take_over(&self, socket: OwnedFd, order: MoveOrder) -> LocalFuture<Result<(), String>> {
+        let (table, party) = (self.table.clone(), self.party.clone());
+        let running = Rc::clone(&self.running);
+        Box::pin(async move {
+            let running = running.get().ok_or("the service has not started")?;
+            let restore = |state: &[u8]| running.restore(state);
+            let taken = take(&table, socket, &party, &order, restore).await;
+            let taken = taken.map_err(|error| error.to_string())?;
+            running.took_over();
+            tracing::info!(connections = taken, "took over from the process before");
+            Ok(())
+        })
     }
 
     fn current_call(&self) -> fn() -> Option<String> {
@@ -229,8 +260,8 @@ impl Inside for Serving {
         self.table.unfinished()
     }
 
-    fn close_for_restart(&self, _most: usize) -> usize {
-        0
+    fn close_for_restart(&self, most: usize) -> usize {
+        self.table.close_some(&CloseReason::Replaced, most)
     }
 
     fn abort_all(&self) -> usize {

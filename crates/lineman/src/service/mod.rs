@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::Result;
-use crate::connection::Table;
+use crate::connection::{CannotMove, Table};
 
 mod inner;
 mod processes;
@@ -73,6 +73,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// Returns whether the process is to take over from the one before it: what the service would begin by
+    /// itself, timers and connections that it makes, begins with [`Running::took_over`].
+    pub fn is_dormant(&self) -> bool {
+        self.table.is_still()
+    }
+
     /// Returns which process this is.
     pub fn slot(&self) -> Slot {
         Slot { service: self.service.clone(), index: self.index, generation: self.generation }
@@ -117,6 +123,33 @@ pub trait Running: 'static {
     fn briefing(&self) -> Option<String> {
         None
     }
+
+    /// Returns what the service keeps beside its connections, for the process that takes over from this one;
+    /// in a service whose [`Description::reload`] is [`Reload::HandOver`]. Nothing of the process runs
+    /// between this call and [`Running::gave`]; if that is not called, everything goes on as it was. The default
+    /// keeps nothing.
+    ///
+    /// # Errors
+    /// When it cannot be told now: then nothing is handed over, and the reload fails and says why.
+    fn save(&self) -> Result<Vec<u8>, CannotMove> {
+        Ok(Vec::new())
+    }
+
+    /// Goes on with what [`Running::save`] returned in the process before, in another version of the program
+    /// perhaps. Every connection is in the table, and its handler has heard of it
+    /// ([`Handler::on_adopt`](crate::connection::Handler::on_adopt)); nothing may be done with it yet.
+    ///
+    /// # Errors
+    /// When it is not understood: the process before goes on.
+    fn restore(&self, state: &[u8]) -> Result {
+        if state.is_empty() { Ok(()) } else { Err("a service without state was given some".into()) }
+    }
+
+    /// Begins what a process that took over does by itself: from here on it is the one that serves.
+    fn took_over(&self) {}
+
+    /// Ends what this process does by itself, without a word to others: another one has taken over.
+    fn gave(&self) {}
 
     /// Named numbers for `status`, beyond what the table counts: `clients`, `lost_events`, ….
     fn gauges(&self) -> BTreeMap<&'static str, u64> {
