@@ -401,6 +401,9 @@ fn php_merge(data: &[u8]) {
             // What comes of it is whole, and nothing merged into it changes nothing.
             assert_eq!(php::replace_recursive(&merged, b"", limits), Ok(merged));
         }
+        if let Ok(replaced) = php::replace_fields(old, changes, &[php::Key::from(0)], limits) {
+            assert_eq!(php::changed_fields(&replaced, &replaced, limits), Ok(Vec::new()));
+        }
     }
 }
 

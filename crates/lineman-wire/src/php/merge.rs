@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use super::document::{Document, NodeId, Shape, Tie};
 use super::encode::{put_key, put_number};
-use super::{Error, Limits};
+use super::{Error, Key, Limits};
 
 /// So many times as many entries as were read may be copied for arrays that are merged in several places.
 const COPIES: usize = 4;
@@ -34,28 +34,77 @@ const COPIES: usize = 4;
 /// references by which arrays would be merged again and again.
 pub fn replace_recursive(old: &[u8], changes: &[u8], limits: Limits) -> Result<Vec<u8>, Error> {
     let mut document = Document::default();
-    let [old, changes] = [old, changes].map(|input| match input {
-        _ if input.len() > limits.size => {
-            Err(Error::TooLong { size: input.len(), limit: limits.size })
-        }
-        b"" => Ok(document.add_array(IndexMap::new())),
-        input => document.read(input),
-    });
-    let [old, changes] = [old?, changes?].map(|root| {
-        let is_array = document.array(root).is_some();
-        if is_array { root } else { document.add_array(IndexMap::new()) }
-    });
+    let old = read(&mut document, old, limits)?;
+    let changes = read(&mut document, changes, limits)?;
     let root = merge(&mut document, old, changes)?;
-    let written = vec![0; document.len()];
-    let out = Vec::new();
-    let mut writer = Rewriter {
-        document: &document,
-        out,
-        limit: limits.size,
-        count: 0,
-        written,
-        open: Vec::new(),
+    write(&document, root, limits)
+}
+
+/// Replaces fields of a serialized array by those of `changes`, each as a whole, takes out those of the keys in
+/// `removed`, and returns what PHP's `serialize` returns for the result. New keys go to the end, and what is not replaced
+/// is carried as in [`replace_recursive`].
+///
+/// ```
+/// use lineman_wire::php;
+///
+/// let session = br#"a:3:{s:1:"a";i:1;s:1:"b";a:1:{i:0;i:1;}s:1:"c";i:3;}"#;
+/// let changes = br#"a:1:{s:1:"b";a:1:{i:1;i:2;}}"#;
+/// let replaced = php::replace_fields(session, changes, &["c".into()], php::Limits::default())?;
+/// assert_eq!(replaced, br#"a:2:{s:1:"a";i:1;s:1:"b";a:1:{i:1;i:2;}}"#);
+/// # Ok::<(), php::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`replace_recursive`].
+pub fn replace_fields(
+    old: &[u8],
+    changes: &[u8],
+    removed: &[Key],
+    limits: Limits,
+) -> Result<Vec<u8>, Error> {
+    let mut document = Document::default();
+    let old = read(&mut document, old, limits)?;
+    let changes = read(&mut document, changes, limits)?;
+    let mut fields = document.array(old).cloned().unwrap_or_default();
+    fields.retain(|key, _| !removed.contains(key));
+    fields.extend(document.array(changes).cloned().unwrap_or_default());
+    let root = document.add_array(fields);
+    write(&document, root, limits)
+}
+
+/// Returns the keys under which two serialized arrays have different bytes, or only one of them has any: those of `new`,
+/// then those that are gone. References count as different where their numbers are.
+///
+/// # Errors
+/// As [`replace_recursive`].
+pub fn changed_fields(old: &[u8], new: &[u8], limits: Limits) -> Result<Vec<Key>, Error> {
+    let mut document = Document::default();
+    let old = read(&mut document, old, limits)?;
+    let new = read(&mut document, new, limits)?;
+    let (Some(old), Some(new)) = (document.array(old), document.array(new)) else {
+        return Ok(Vec::new());
     };
+    let bytes = |node: &NodeId| document.node(*node).bytes;
+    let is_other = |(key, node): &(&Key, &NodeId)| old.get(*key).map(bytes) != Some(bytes(node));
+    let changed = new.iter().filter(is_other).map(|(key, _)| key);
+    let gone = old.keys().filter(|key| !new.contains_key(*key));
+    Ok(changed.chain(gone).cloned().collect())
+}
+
+/// Reads an input; one that is empty, or no array, is an empty array.
+fn read<'a>(document: &mut Document<'a>, input: &'a [u8], limits: Limits) -> Result<NodeId, Error> {
+    if input.len() > limits.size {
+        return Err(Error::TooLong { size: input.len(), limit: limits.size });
+    }
+    let root = if input.is_empty() { None } else { Some(document.read(input)?) };
+    let array = root.filter(|root| document.array(*root).is_some());
+    Ok(array.unwrap_or_else(|| document.add_array(IndexMap::new())))
+}
+
+fn write(document: &Document<'_>, root: NodeId, limits: Limits) -> Result<Vec<u8>, Error> {
+    let written = vec![0; document.len()];
+    let (out, open) = (Vec::new(), Vec::new());
+    let mut writer = Rewriter { document, out, limit: limits.size, count: 0, written, open };
     writer.write(root)?;
     Ok(writer.out)
 }

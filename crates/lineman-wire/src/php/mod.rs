@@ -21,7 +21,7 @@ pub use decode::{Limits, unserialize};
 pub use encode::{serialize, serialize_into};
 pub use error::Error;
 pub use key::Key;
-pub use merge::replace_recursive;
+pub use merge::{changed_fields, replace_fields, replace_recursive};
 pub use query::{parse_cookies, parse_query};
 pub use serde::{from_slice, from_value, to_value, to_vec};
 pub use value::Value;

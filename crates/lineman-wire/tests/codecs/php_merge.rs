@@ -183,6 +183,28 @@ fn references_cost_no_more_than_their_bytes() {
     assert!(matches!(merged(&old, &changes), Err(Error::Refused { .. })));
 }
 
+/// Fields are replaced as a whole, and others carried.
+#[test]
+fn fields_are_replaced_and_taken_out() {
+    let check = |old: &str, changes: &str, removed: &[&str], expected: &str| {
+        let removed: Vec<_> = removed.iter().map(|key| php::Key::from(*key)).collect();
+        let limits = Limits::default();
+        let replaced = php::replace_fields(old.as_bytes(), changes.as_bytes(), &removed, limits);
+        assert_eq!(replaced.as_deref(), Ok(expected.as_bytes()), "{old} and {changes}");
+    };
+    let object = r#"O:4:"User":1:{s:4:"name";s:3:"ada";}"#;
+    let old = format!(r#"a:3:{{s:1:"u";{object}s:1:"n";a:1:{{i:0;i:1;}}i:7;i:2;}}"#);
+    let rest = format!(r#"a:2:{{s:1:"u";{object}i:7;i:2;}}"#);
+    check(&old, "", &["n", "none"], &rest);
+    check(&rest, "a:2:{i:7;N;s:1:\"m\";i:5;}", &["u", "m"], "a:2:{i:7;N;s:1:\"m\";i:5;}");
+    check("", "a:1:{i:0;i:1;}", &[], "a:1:{i:0;i:1;}");
+    check("i:5;", "", &["x"], "a:0:{}");
+    let small = Limits { size: 20, ..Limits::default() };
+    assert!(php::replace_fields(b"", old.as_bytes(), &[], small).is_err());
+    assert!(php::changed_fields(old.as_bytes(), b"", small).is_err());
+    assert!(php::changed_fields(b"a:1:{", b"", Limits::default()).is_err());
+}
+
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -266,6 +288,27 @@ fn any_text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    /// What differs, put into the first, makes the second but for the order.
+    #[test]
+    fn the_changed_fields_are_what_makes_one_of_the_other(
+        old in any_array_of(any_value()), new in any_array_of(any_value()),
+    ) {
+        let bytes = |array: &Array| php::serialize(&Value::Array(array.clone()));
+        let limits = Limits::default();
+        let changed = php::changed_fields(&bytes(&old), &bytes(&new), limits).unwrap();
+        let taken = |key: &php::Key| Some((key.clone(), new.get(key.clone())?.clone()));
+        let changes: Array = changed.iter().filter_map(taken).collect();
+        let removed: Vec<_> =
+            changed.iter().filter(|key| !new.contains_key((*key).clone())).cloned().collect();
+        let made = php::replace_fields(&bytes(&old), &bytes(&changes), &removed, limits).unwrap();
+        let Value::Array(made) = php::unserialize(&made, limits).unwrap() else { panic!() };
+        prop_assert_eq!(made.len(), new.len());
+        for (key, value) in &new {
+            prop_assert_eq!(made.get(key.clone()), Some(value));
+        }
+        prop_assert!(php::changed_fields(&bytes(&new), &bytes(&made), limits).unwrap().is_empty());
+    }
+
     #[test]
     fn values_are_merged_as_arrays_are(
         (old, changes) in (any_array_of(any_value()), any_array_of(any_value()))
