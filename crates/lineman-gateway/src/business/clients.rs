@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use lineman_wire::link::{self, Allowance, ClientId};
+use lineman_wire::link::{self, Allowance, ClientId, SessionForm};
 use lineman_wire::websocket::Message;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -161,7 +161,8 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClient<S> {
     /// Returns the last event of a client whose gateway cannot send it any more.
     fn lost(&self, id: ClientId, link: LinkId) -> ClientEvent {
         let (ip, port, gateway_port) = (self.ip, self.port, self.gateway_port);
-        let client = link::Client { id, ip, port, gateway_port, session: Bytes::new() };
+        let (session, form) = (Bytes::new(), SessionForm::Whole);
+        let client = link::Client { id, ip, port, gateway_port, session, form };
         ClientEvent { link, client, work: Work::Lost, weight: 0 }
     }
 }

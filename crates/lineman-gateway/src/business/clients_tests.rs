@@ -30,6 +30,7 @@ fn client(number: u32) -> link::Client {
         port: 4,
         gateway_port: 7,
         session,
+        form: SessionForm::Whole,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use lineman_wire::link::{self, ClientId, Witness, Witnessed};
+use lineman_wire::link::{self, ClientId, SessionForm, Witness, Witnessed};
 use rustc_hash::FxHashMap;
 
 /// The clients, by gateway and then by the business that has them.
@@ -97,7 +97,8 @@ impl Heirs {
         let IpAddr::V4(local_ip) = claim.gateway.ip() else { return Vec::new() };
         let client = |(connection_id, (ip, port, session))| {
             let id = ClientId::new(local_ip, claim.gateway.port(), connection_id);
-            link::Client { id, ip, port, gateway_port, session }
+            let form = SessionForm::Whole;
+            link::Client { id, ip, port, gateway_port, session, form }
         };
         clients.into_iter().map(client).collect()
     }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use lineman::connection::CloseReason;
-use lineman_wire::link::{Audience, Body, HEADER_LENGTH, MAX_PACKET, Name, Order};
+use lineman_wire::link::{Audience, Body, HEADER_LENGTH, MAX_PACKET, Name, Order, SessionPatch};
 use lineman_wire::php;
 use rustc_hash::FxHashSet;
 
@@ -45,6 +45,9 @@ impl<C: Outlet> Core<C> {
             }
             Order::UpdateSession { connection_id, session } => {
                 self.update_session(peer, connection_id, &session);
+            }
+            Order::PatchSession { connection_id, patch } => {
+                self.patch_session(peer, connection_id, &patch);
             }
             Order::SetSession { connection_id, session } => {
                 if let Some(client) = self.clients.get_mut(connection_id) {
@@ -140,17 +143,34 @@ impl<C: Outlet> Core<C> {
     }
 
     fn update_session(&mut self, peer: u64, id: u32, changes: &[u8]) {
+        self.change_session(peer, id, |session, limits| {
+            php::replace_recursive(session, changes, limits)
+        });
+    }
+
+    fn patch_session(&mut self, peer: u64, id: u32, patch: &SessionPatch) {
+        self.change_session(peer, id, |session, limits| {
+            php::replace_fields(session, &patch.fields, &patch.removed, limits)
+        });
+    }
+
+    fn change_session(
+        &mut self,
+        peer: u64,
+        id: u32,
+        change: impl FnOnce(&[u8], php::Limits) -> Result<Vec<u8>, php::Error>,
+    ) {
         let Some(client) = self.clients.get_mut(id) else { return };
         // No packet about the client could carry a longer one.
         let limits = php::Limits { size: MAX_PACKET - HEADER_LENGTH, ..php::Limits::default() };
-        match php::replace_recursive(&client.session, changes, limits) {
+        match change(&client.session, limits) {
             Ok(session) => {
                 client.session = Bytes::from(session);
                 let link = client.link;
                 self.note_for_heir(link, id);
             }
             Err(error) => {
-                self.not_done(peer, &format!("session of client {id} not updated: {error}"));
+                self.not_done(peer, &format!("session of client {id} not changed: {error}"));
             }
         }
     }

@@ -164,9 +164,9 @@ fn changes_to_clients_are_those_of_php() {
 #[test]
 fn a_client_s_functions_are_those_of_php() {
     let about = |id: ClientId, hub: &Hub| {
-        let session = Bytes::new();
-        let client =
-            link::Client { id, ip: Ipv4Addr::LOCALHOST.into(), port: 9, gateway_port: 7, session };
+        let (ip, session) = (Ipv4Addr::LOCALHOST.into(), Bytes::new());
+        let form = link::SessionForm::Whole;
+        let client = link::Client { id, ip, port: 9, gateway_port: 7, session, form };
         Client::new(&client, (), hub.clone())
     };
     one(|hub, _, second| about(second, hub).send("one-other"));

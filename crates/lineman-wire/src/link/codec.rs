@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::packet::Header;
+use super::revision::SessionForm;
 use super::{Command, Error, MAX_PACKET, Packet};
 use crate::{Protocol, Result};
 
@@ -53,7 +54,10 @@ impl Codec {
             0..COPY_LIMIT => Bytes::copy_from_slice(&rest),
             _ => rest.freeze(),
         };
-        let ext = body.split_to(ext_length);
+        let mut ext = body.split_to(ext_length);
+        if matches!(packet.session, SessionForm::Known(_)) {
+            ext.clear();
+        }
         Ok(Some(Packet { ext, body, ..packet }))
     }
 

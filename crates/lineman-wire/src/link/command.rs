@@ -162,6 +162,10 @@ commands! {
     /// Extension 3, query: another query, whose command is the last byte of the body; the answer says as well
     /// how much of [`HeldNames`](super::HeldNames) it has seen.
     Stamped = 145,
+    /// Extension 5, business → gateway: change fields of the client's session; the ext data are the fields that are set.
+    /// The body has two numbers of four bytes, the version of the session that was changed and that of the write, and a
+    /// PHP-serialized list of the keys that are gone.
+    PatchSession = 146,
     /// Business → gateway: the first packet of a business link.
     WorkerConnect = 200,
     /// Gateway → business: keeps the link busy; there is no answer.

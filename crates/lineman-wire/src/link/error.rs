@@ -68,6 +68,9 @@ pub enum Error {
         /// What would have been right.
         expected: &'static str,
     },
+    /// The peer says that a session is known here, and it is not.
+    #[error("a session that is said to be known, and is not")]
+    SessionMissing,
     /// The caller: a session that has no fields with names.
     #[error("a session must be a struct or a map")]
     SessionShape,

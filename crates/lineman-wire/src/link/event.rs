@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::revision::SessionForm;
 use super::{
     Allowance, Body, ClientId, Command, Error, HeldNames, Note, Packet, Witness, flags, json,
 };
@@ -23,6 +24,8 @@ pub struct Client {
     pub gateway_port: u16,
     /// The client's session: nothing, or a PHP-serialized array.
     pub session: Bytes,
+    /// Which session it is, and whether it is there.
+    pub form: SessionForm,
 }
 
 /// The body of [`Command::Hello`]: what a gateway says of itself to a business or client of ours that logs in.
@@ -174,6 +177,7 @@ impl Client {
             port: packet.client_port,
             gateway_port: packet.gateway_port,
             session: packet.ext,
+            form: packet.session,
         }
     }
 
@@ -188,6 +192,7 @@ impl Client {
             flags: flags::SCALAR,
             gateway_port: self.gateway_port,
             ext: self.session,
+            session: self.form,
             body: Bytes::new(),
         }
     }

@@ -22,6 +22,7 @@ mod query;
 pub mod register;
 mod reply;
 mod request;
+mod revision;
 mod secret;
 pub mod session;
 mod websocket_connect;
@@ -42,6 +43,7 @@ pub use packet::{HEADER_LENGTH, MAX_PACKET, Packet, flags};
 pub use query::{Condition, Field, Query, Select};
 pub use reply::{MAX_REPLY, Reply, ReplyCodec};
 pub use request::{Allowance, Control, Request};
+pub use revision::{SessionForm, SessionPatch, SessionVersion};
 pub use secret::{Secret, is_cluster_name};
 pub use websocket_connect::RequestHead;
 pub use witness::{Note, Says, Witness, Witnessed};
@@ -51,7 +53,8 @@ pub use witness::{Note, Says, Witness, Witnessed};
 /// [`Control::Probe`], [`Control::Kept`], [`Control::Relay`], [`Control::Settle`], [`Query::Stamped`],
 /// [`Event::Probe`], [`Event::Refused`], [`Event::Returned`], [`Event::Forget`], [`Event::Witness`], [`Event::Relay`] and
 /// [`HeldNames`], and epochs, signs of life and reasons to the lines of a register; 4 the type of a message
-/// ([`flags::TEXT`], [`flags::BINARY`]); 5 addresses of clients in IPv6.
+/// ([`flags::TEXT`], [`flags::BINARY`]); 5 addresses of clients in IPv6, and
+/// sessions with versions ([`SessionForm`], [`Order::PatchSession`]).
 pub const EXTENSION_VERSION: u32 = 5;
 
 /// The version from which on a peer knows the type of a message.
@@ -59,3 +62,6 @@ pub const TYPES: u32 = 4;
 
 /// The version from which on a peer knows a client's address in IPv6.
 pub const ADDRESSES: u32 = 5;
+
+/// The version from which on a peer keeps the sessions of its clients, and writes what has changed in them.
+pub const SESSIONS: u32 = 5;

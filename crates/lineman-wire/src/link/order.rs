@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::json::{self, IdSet};
+use super::revision::SessionPatch;
 use super::{Body, Command, Error, Name, NameKey, Packet};
 use crate::php;
 
@@ -75,6 +76,13 @@ pub enum Order {
         connection_id: u32,
         /// The PHP-serialized array, or nothing.
         session: Bytes,
+    },
+    /// Extension 5: changes fields of the client's session.
+    PatchSession {
+        /// The client.
+        connection_id: u32,
+        /// What changes.
+        patch: SessionPatch,
     },
     /// Binds a uid to the client, in place of the one it had.
     BindUid {
@@ -150,6 +158,11 @@ impl TryFrom<Packet> for Order {
     /// The command is none of these, or its ext data or body is not what it wants.
     fn try_from(packet: Packet) -> Result<Self, Error> {
         let Packet { command, connection_id, flags, ext, body, .. } = packet;
+        if command == Command::PatchSession {
+            let expected = "two numbers and a list of keys";
+            let patch = SessionPatch::read(ext, &body).ok_or(Error::Shape { command, expected })?;
+            return Ok(Self::PatchSession { connection_id, patch });
+        }
         let message = || Body::read(flags, body);
         Ok(match command {
             Command::SendToOne => Self::SendToOne { connection_id, message: message()? },
@@ -207,6 +220,10 @@ impl From<Order> for Packet {
             }
             Order::SetSession { connection_id, session } => {
                 naming(Command::SetSession, connection_id, session)
+            }
+            Order::PatchSession { connection_id, patch } => {
+                let body = patch.body();
+                Self { body, ..naming(Command::PatchSession, connection_id, patch.fields) }
             }
             Order::BindUid { connection_id, uid } => naming(Command::BindUid, connection_id, uid),
             Order::UnbindUid { connection_id, uid } => {

@@ -1,11 +1,12 @@
 //! A packet between gateway and business: 28 bytes of header, ext data, body; between our own ends the client's
-//! address in IPv6 behind the header.
+//! address in IPv6 and the session's version behind the header.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::revision::{SessionForm, SessionVersion};
 use super::{ADDRESSES, Command, EXTENSION_VERSION, Error, TYPES};
 
 /// The length of a packet's header, in bytes.
@@ -13,6 +14,9 @@ pub const HEADER_LENGTH: usize = 28;
 
 /// Where a packet has its flags.
 const FLAGS_AT: usize = 21;
+
+/// The length of a session's version, in bytes.
+const VERSION_LENGTH: usize = 8;
 
 /// The length of an address in IPv6, in bytes.
 const ADDRESS_LENGTH: usize = 16;
@@ -33,10 +37,17 @@ pub mod flags {
     /// Extension 5: the client's address in IPv6, 16 bytes, stands before the ext data. It is
     /// [`Packet::client_ip`](super::Packet::client_ip) that says so, and never [`Packet::flags`](super::Packet::flags).
     pub const ADDRESS: u8 = 0x10;
+    /// Extension 5: the session's version, 8 bytes, stands before the ext data. As with the next one, it is
+    /// [`Packet::session`](super::Packet::session) that says so.
+    pub const VERSION: u8 = 0x20;
+    /// Extension 5: the receiver has the session, which is left out.
+    pub const KNOWN: u8 = 0x40;
     /// The bits that every peer knows.
     pub const PLAIN: u8 = SCALAR | RAW;
     /// The bits of version 4 that say of which type a message is.
     pub(super) const TYPE: u8 = TEXT | BINARY;
+    /// The bits that say what stands before the ext data, or does not.
+    pub(super) const FORM: u8 = ADDRESS | VERSION | KNOWN;
 }
 
 /// One packet. Towards a gateway, all fields but the command, the connection id and the flags are
@@ -62,6 +73,8 @@ pub struct Packet {
     pub gateway_port: u16,
     /// The session, a uid, a group, or JSON, as the command wants.
     pub ext: Bytes,
+    /// Whether the ext data is a session that the receiver may have, see [`SessionForm`].
+    pub session: SessionForm,
     /// The message.
     pub body: Bytes,
 }
@@ -79,6 +92,7 @@ impl Packet {
             flags: flags::SCALAR,
             gateway_port: 0,
             ext: Bytes::new(),
+            session: SessionForm::Whole,
             body: Bytes::new(),
         }
     }
@@ -99,8 +113,15 @@ impl Packet {
     /// [`bytes_for`](Self::bytes_for).
     pub fn length_for(&self, version: u32) -> usize {
         let address = if self.real_ip(version).is_some() { ADDRESS_LENGTH } else { 0 };
-        let contents = self.ext.len().saturating_add(self.body.len());
-        contents.saturating_add(HEADER_LENGTH + address)
+        let session = self.session.for_version(version);
+        let before = HEADER_LENGTH + address + session.version().map_or(0, |_| VERSION_LENGTH);
+        let contents = self.ext_for(session).len().saturating_add(self.body.len());
+        contents.saturating_add(before)
+    }
+
+    /// Returns the ext data as it travels.
+    fn ext_for(&self, session: SessionForm) -> &[u8] {
+        if matches!(session, SessionForm::Known(_)) { &[] } else { &self.ext }
     }
 
     /// Appends the packet's bytes.
@@ -118,7 +139,7 @@ impl Packet {
     }
 
     /// Returns the packet's bytes as a peer of that version of the extension knows them, 0 for `GatewayWorker`: below
-    /// version 4 without the type of a message, below 5 with 0.0.0.0 for an address in IPv6.
+    /// version 4 without the type of a message, below 5 with 0.0.0.0 for an address in IPv6, and with the session.
     pub fn bytes_for(&self, version: u32) -> Bytes {
         let mut buffer = BytesMut::new();
         self.append(version, &mut buffer);
@@ -149,9 +170,12 @@ impl Packet {
 
     fn append(&self, version: u32, buffer: &mut BytesMut) {
         let real_ip = self.real_ip(version);
-        let mut flags = self.flags & !flags::ADDRESS;
+        let session = self.session.for_version(version);
+        let mut flags = self.flags & !flags::FORM;
         flags &= if version >= TYPES { u8::MAX } else { flags::PLAIN };
         flags |= if real_ip.is_some() { flags::ADDRESS } else { 0 };
+        flags |= session.flags();
+        let ext = self.ext_for(session);
         let client_ip = match self.client_ip {
             IpAddr::V4(ip) => ip,
             IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
@@ -167,11 +191,15 @@ impl Packet {
         buffer.put_u32(self.connection_id);
         buffer.put_u8(flags);
         buffer.put_u16(self.gateway_port);
-        buffer.put_u32(saturate(self.ext.len()));
+        buffer.put_u32(saturate(ext.len()));
         if let Some(ip) = real_ip {
             buffer.put_slice(&ip.octets());
         }
-        buffer.put_slice(&self.ext);
+        if let Some(SessionVersion { changes, written }) = session.version() {
+            buffer.put_u32(changes);
+            buffer.put_u32(written);
+        }
+        buffer.put_slice(ext);
         buffer.put_slice(&self.body);
     }
 }
@@ -198,7 +226,7 @@ fn saturate(length: usize) -> u32 {
 /// What stands before the ext data of a packet, read and checked against a limit.
 #[derive(Debug)]
 pub(super) struct Header {
-    /// Its own length: that of the fixed part, and of the address behind it, if there is one.
+    /// Its own length: that of the fixed part, and of the address and the version behind it, if there are any.
     pub(super) own_length: usize,
     /// Invariant: at least `own_length + ext_length`.
     pub(super) length: usize,
@@ -224,7 +252,12 @@ impl Header {
         }
         let Some((mut packet, ext)) = fields.rest() else { return Ok(None) };
         let has_address = packet.flags & flags::ADDRESS != 0;
-        let own_length = HEADER_LENGTH + if has_address { ADDRESS_LENGTH } else { 0 };
+        let has_version = packet.flags & flags::VERSION != 0;
+        let is_known = packet.flags & flags::KNOWN != 0;
+        packet.flags &= !flags::FORM;
+        let own_length = HEADER_LENGTH
+            + if has_address { ADDRESS_LENGTH } else { 0 }
+            + if has_version { VERSION_LENGTH } else { 0 };
         let Some(contents) = length.checked_sub(own_length) else {
             return Err(Error::PacketTooShort { length });
         };
@@ -234,9 +267,14 @@ impl Header {
         }
         if has_address {
             let Some(ip) = fields.take() else { return Ok(None) };
-            packet.flags &= !flags::ADDRESS;
             packet.client_ip = Ipv6Addr::from(ip).into();
         }
+        let mut version = None;
+        if has_version {
+            let Some((changes, written)) = fields.u32().zip(fields.u32()) else { return Ok(None) };
+            version = Some(SessionVersion { changes, written });
+        }
+        packet.session = SessionForm::new(is_known, version);
         Ok(Some(Self { own_length, length, ext_length, packet }))
     }
 }
@@ -257,6 +295,7 @@ impl Fields<'_> {
             flags: self.u8()?,
             gateway_port: self.u16()?,
             ext: Bytes::new(),
+            session: SessionForm::Whole,
             body: Bytes::new(),
         };
         Some((packet, self.u32()?))

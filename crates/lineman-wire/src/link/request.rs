@@ -136,6 +136,7 @@ impl TryFrom<Packet> for Request {
             | C::Destroy
             | C::UpdateSession
             | C::SetSession
+            | C::PatchSession
             | C::BindUid
             | C::UnbindUid
             | C::SendToUid

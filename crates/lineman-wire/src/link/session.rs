@@ -9,16 +9,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Error;
-use crate::php::{self, Value};
+use crate::php::{self, Array, Value};
 
 /// Returns a session's bytes; none for `()` and null.
 ///
 /// # Errors
 /// A value that PHP's format cannot express; [`Error::SessionShape`].
 pub fn encode<S: Serialize + ?Sized>(session: &S) -> Result<Bytes, Error> {
+    let fields = fields(session)?;
+    Ok(fields.map_or_else(Bytes::new, |fields| php::serialize(&Value::Array(fields)).into()))
+}
+
+/// Returns a session's fields; none for `()` and null.
+///
+/// # Errors
+/// As [`encode`].
+pub fn fields<S: Serialize + ?Sized>(session: &S) -> Result<Option<Array>, Error> {
     match php::to_value(session)? {
-        Value::Null => Ok(Bytes::new()),
-        array @ Value::Array(_) => Ok(Bytes::from(php::serialize(&array))),
+        Value::Null => Ok(None),
+        Value::Array(fields) => Ok(Some(fields)),
         Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) => {
             Err(Error::SessionShape)
         }

@@ -7,7 +7,7 @@ use lineman_wire::link::register::{self, Line};
 use lineman_wire::link::{
     Allowance, Audience, Body, Client, ClientId, Codec, Command, Condition, Control, Error, Event,
     Field, HEADER_LENGTH, Hello, Login, MAX_PACKET, Name, Order, Packet, Query, Reply, ReplyCodec,
-    Request, RequestHead, Secret, Select, flags,
+    Request, RequestHead, Secret, Select, SessionForm, SessionVersion, flags,
 };
 use lineman_wire::{Protocol, php};
 use proptest::prelude::*;
@@ -65,26 +65,6 @@ fn small_packets_let_go_of_the_read_buffer_and_large_ones_share_it() {
     };
     assert!(decode(1000));
     assert!(!decode(20_000));
-}
-
-#[test]
-fn codecs_tell_their_names_and_limits() {
-    assert_eq!((Codec::name(), ReplyCodec::name()), ("link", "reply"));
-    assert_eq!((Codec::new().max_message_size(), MAX_PACKET), (MAX_PACKET, 10 * 1024 * 1024));
-    assert_eq!(Codec::with_limit(99).max_message_size(), 99);
-    // A reply's limit does not count the prefix.
-    assert_eq!(ReplyCodec::with_limit(99).max_message_size(), 103);
-}
-
-#[test]
-fn unknown_commands_survive() {
-    let packet = Packet::new(Command::from(77), 5);
-    assert_eq!(packet.command, Command::Unknown(77));
-    let decoded =
-        Codec::new().decode(&mut BytesMut::from(&packet.to_bytes()[..])).unwrap().unwrap();
-    assert_eq!(decoded, packet);
-    assert!(matches!(Event::try_from(packet.clone()), Ok(Event::Unknown(Command::Unknown(77)))));
-    assert!(matches!(Request::try_from(packet), Ok(Request::Unknown(Command::Unknown(77)))));
 }
 
 #[test]
@@ -276,6 +256,7 @@ fn client() -> Client {
         port: 50_000,
         gateway_port: 443,
         session: Bytes::from_static(b"a:0:{}"),
+        form: SessionForm::Whole,
     }
 }
 
@@ -382,7 +363,15 @@ fn odd_handshakes_become_arrays_all_the_same() {
 fn any_packet() -> impl Strategy<Value = Packet> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
     let header = (any::<u8>(), any::<u32>(), any::<u16>(), any::<IpAddr>(), any::<u16>());
-    (header, any::<u32>(), any::<u8>(), any::<u16>(), bytes(), bytes()).prop_map(
+    let session = (any::<bool>(), any::<Option<(u32, u32)>>()).prop_map(|(is_known, version)| {
+        let version = version.map(|(changes, written)| SessionVersion { changes, written });
+        match version {
+            version if is_known => SessionForm::Known(version),
+            Some(version) => SessionForm::Versioned(version),
+            None => SessionForm::Whole,
+        }
+    });
+    (header, any::<u32>(), any::<u8>(), any::<u16>(), bytes(), bytes(), session).prop_map(
         |(
             (command, local, local_port, client, client_port),
             connection_id,
@@ -390,6 +379,7 @@ fn any_packet() -> impl Strategy<Value = Packet> {
             gateway_port,
             ext,
             body,
+            session,
         )| Packet {
             command: Command::from(command),
             local_ip: Ipv4Addr::from_bits(local),
@@ -397,10 +387,11 @@ fn any_packet() -> impl Strategy<Value = Packet> {
             client_ip: client,
             client_port,
             connection_id,
-            // That one is the address's own.
-            flags: flags & !flags::ADDRESS,
+            // The others are the address's and the session's own.
+            flags: flags & 0x8f,
             gateway_port,
-            ext,
+            ext: if matches!(session, SessionForm::Known(_)) { Bytes::new() } else { ext },
+            session,
             body,
         },
     )

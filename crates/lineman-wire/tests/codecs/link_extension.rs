@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use lineman_wire::link::register::{self, Line};
 use lineman_wire::link::{
     Body, Codec, Command, Control, Error, Event, Field, Login, MAX_PACKET, Note, Order, Packet,
-    Query, Reply, Request, RequestHead, Says, Secret, Select, Witness, Witnessed, flags,
-    is_cluster_name,
+    Query, Reply, ReplyCodec, Request, RequestHead, Says, Secret, Select, SessionForm,
+    SessionPatch, SessionVersion, Witness, Witnessed, flags, is_cluster_name,
 };
 use lineman_wire::{Protocol, php};
 
@@ -312,4 +312,68 @@ fn an_address_in_ipv6_travels_between_ends_that_know_it() {
     hidden.hide_addresses();
     let Witnessed::Here { ip, .. } = hidden.clients[1] else { panic!() };
     assert_eq!(ip, Ipv4Addr::UNSPECIFIED);
+}
+
+#[test]
+fn a_session_travels_with_its_version_or_not_at_all_and_to_others_as_ever() {
+    let whole =
+        Packet { ext: "a:0:{}".into(), body: "x".into(), ..Packet::new(Command::OnMessage, 7) };
+    let decode = |wire: &[u8]| Codec::new().decode_packet(&mut BytesMut::from(wire)).unwrap();
+    let version = SessionVersion { changes: 3, written: u32::MAX };
+    let without = Packet { ext: Bytes::new(), ..whole.clone() };
+    for (session, left, more) in [
+        (SessionForm::Whole, &whole, 6),
+        (SessionForm::Versioned(version), &whole, 8 + 6),
+        (SessionForm::Known(None), &without, 0),
+        (SessionForm::Known(Some(version)), &without, 8),
+    ] {
+        let packet = Packet { session, ..whole.clone() };
+        let wire = packet.bytes_for(5);
+        assert_eq!((wire.len(), packet.length_for(5)), (29 + more, 29 + more), "{session:?}");
+        assert_eq!(decode(&wire), Some(Packet { session, ..left.clone() }));
+        for length in 28..wire.len() {
+            assert_eq!(decode(&wire[..length]), None);
+        }
+        assert_eq!((packet.bytes_for(4), packet.length_for(4)), (whole.to_bytes(), 35));
+        assert_eq!(packet.bytes_for(0), whole.to_bytes());
+    }
+    // What is said to be known is not read, if it is there.
+    let mut wire = Packet { session: SessionForm::Whole, ..whole }.to_bytes().to_vec();
+    wire[21] |= flags::KNOWN;
+    assert_eq!(decode(&wire), Some(Packet { session: SessionForm::Known(None), ..without }));
+}
+
+#[test]
+fn what_changes_in_a_session_travels_in_packets() {
+    let removed = vec![php::Key::from("a"), php::Key::from(7)];
+    let patch = SessionPatch { base: 3, number: 9, fields: "a:0:{}".into(), removed };
+    let order = Order::PatchSession { connection_id: 7, patch };
+    let packet = Packet::from(order.clone());
+    assert_eq!(packet.body, &b"\0\0\0\x03\0\0\0\x09a:2:{i:0;s:1:\"a\";i:1;i:7;}"[..]);
+    let Ok(Request::Order(again)) = Request::try_from(packet.clone()) else { panic!() };
+    assert_eq!(again, order);
+    for body in ["", "1234567", "12345678", "12345678i:7;", "12345678a:1:{i:0;N;}"] {
+        let packet = Packet { body: body.into(), ..packet.clone() };
+        assert!(matches!(Order::try_from(packet), Err(Error::Shape { .. })), "{body}");
+    }
+}
+
+#[test]
+fn codecs_tell_their_names_and_limits() {
+    assert_eq!((Codec::name(), ReplyCodec::name()), ("link", "reply"));
+    assert_eq!((Codec::new().max_message_size(), MAX_PACKET), (MAX_PACKET, 10 * 1024 * 1024));
+    assert_eq!(Codec::with_limit(99).max_message_size(), 99);
+    // A reply's limit does not count the prefix.
+    assert_eq!(ReplyCodec::with_limit(99).max_message_size(), 103);
+}
+
+#[test]
+fn unknown_commands_survive() {
+    let packet = Packet::new(Command::from(77), 5);
+    assert_eq!(packet.command, Command::Unknown(77));
+    let decoded =
+        Codec::new().decode(&mut BytesMut::from(&packet.to_bytes()[..])).unwrap().unwrap();
+    assert_eq!(decoded, packet);
+    assert!(matches!(Event::try_from(packet.clone()), Ok(Event::Unknown(Command::Unknown(77)))));
+    assert!(matches!(Request::try_from(packet), Ok(Request::Unknown(Command::Unknown(77)))));
 }

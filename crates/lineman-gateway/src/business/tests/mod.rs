@@ -15,7 +15,9 @@ use bytes::Bytes;
 use lineman::Table;
 use lineman::connection::{CloseReason, Connection, Event, Handler, Serve, Turn};
 use lineman::service::ProcessHooks;
-use lineman_wire::link::{self, Allowance, Body, Codec, Command, Hello, Packet, Reply};
+use lineman_wire::link::{
+    self, Allowance, Body, Codec, Command, Hello, Packet, Reply, SessionForm,
+};
 use lineman_wire::php::Value;
 use tokio::sync::Semaphore;
 
@@ -262,8 +264,8 @@ impl Cluster {
 
     fn client(&self, number: u32) -> link::Client {
         let id = ClientId::new(Ipv4Addr::LOCALHOST, self.address.port(), number);
-        let session = Bytes::new();
-        link::Client { id, ip: Ipv4Addr::LOCALHOST.into(), port: 9, gateway_port: 7, session }
+        let (ip, form) = (Ipv4Addr::LOCALHOST.into(), SessionForm::Whole);
+        link::Client { id, ip, port: 9, gateway_port: 7, session: Bytes::new(), form }
     }
 
     /// Lists a second gateway, which does not read what it is sent.
