@@ -6,8 +6,10 @@
 
 mod of_gateway;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use lineman_wire::link::{self, Allowance, ClientId, SessionForm};
@@ -18,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 use super::fingerprint::Fingerprints;
 use super::gateway::Report;
-use super::session::Session;
+use super::session::{Session, SessionWrite};
 use crate::Request;
 use crate::cluster::gateway_of;
 use crate::error::HubError;
@@ -81,7 +83,7 @@ pub(super) enum Begin<S> {
 pub(super) enum Outcome<S> {
     /// It returned `Ok`: the session counts.
     Handled(S),
-    /// It failed; the gateway's copy of the session counts.
+    /// It failed; the session counts as it was: the gateway's copy, or what could not be written back was made of.
     Failed(Bytes),
     /// The client is gone.
     Closed,
@@ -91,6 +93,10 @@ pub(super) enum Outcome<S> {
 pub(super) struct ServedClients<S> {
     by_id: FxHashMap<ClientId, ServedClient<S>>,
     fingerprints: Fingerprints,
+    /// What sessions hold in PHP's format, in bytes.
+    session_bytes: Rc<Cell<usize>>,
+    /// The number of the last write of a session.
+    writes: u32,
     busy: usize,
     waiting: usize,
 }
@@ -123,12 +129,16 @@ enum Handling {
 }
 
 impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClient<S> {
-    fn new(client: &link::Client, fingerprints: &Fingerprints) -> Self {
+    fn new(
+        client: &link::Client,
+        fingerprints: &Fingerprints,
+        session_bytes: &Rc<Cell<usize>>,
+    ) -> Self {
         Self {
             ip: client.ip,
             port: client.port,
             gateway_port: client.gateway_port,
-            session: Session::new(client.session.clone(), fingerprints),
+            session: Session::new(client, fingerprints, session_bytes),
             queue: VecDeque::new(),
             state: Handling::Idle,
             untold: Allowance::default(),
@@ -172,6 +182,8 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
         Self {
             by_id: FxHashMap::default(),
             fingerprints: Fingerprints::default(),
+            session_bytes: Rc::default(),
+            writes: 0,
             busy: 0,
             waiting: 0,
         }
@@ -179,6 +191,11 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
 
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Returns how many bytes sessions hold in PHP's format.
+    pub(super) fn session_bytes(&self) -> usize {
+        self.session_bytes.get()
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -193,16 +210,14 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
     /// The gateway has given us a client that was another business's.
     pub(super) fn adopt(&mut self, client: &link::Client) {
         let fingerprints = &self.fingerprints;
-        match self.by_id.get_mut(&client.id) {
-            Some(served) => {
-                served.revive();
-                // To the gateway, nothing of it was under way here when it gave it to us.
-                served.untold = Allowance::default();
-                served.session.incoming(&client.session, fingerprints);
-            }
-            None => {
-                self.by_id.insert(client.id, ServedClient::new(client, fingerprints));
-            }
+        if let Some(served) = self.by_id.get_mut(&client.id) {
+            served.revive();
+            // To the gateway, nothing of it was under way here when it gave it to us.
+            served.untold = Allowance::default();
+            served.session.adopted(client, fingerprints);
+        } else {
+            let new = ServedClient::new(client, fingerprints, &self.session_bytes);
+            self.by_id.insert(client.id, new);
         }
     }
 
@@ -210,7 +225,8 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
     pub(super) fn arrive(&mut self, event: ClientEvent) -> Option<ClientEvent> {
         let fingerprints = &self.fingerprints;
         let entry = self.by_id.entry(event.client.id);
-        let served = entry.or_insert_with(|| ServedClient::new(&event.client, fingerprints));
+        let new = || ServedClient::new(&event.client, fingerprints, &self.session_bytes);
+        let served = entry.or_insert_with(new);
         served.revive();
         if served.state != Handling::Idle || served.held {
             served.queue.push_back(event);
@@ -232,11 +248,11 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
         if matches!(event.work, Work::Connect | Work::Return) {
             served.failed = false;
         }
+        if !matches!(event.work, Work::Lost) {
+            served.session.incoming(&event.client, &self.fingerprints);
+        }
         if served.failed && !last {
             return Begin::Skip;
-        }
-        if !matches!(event.work, Work::Lost) {
-            served.session.incoming(&event.client.session, &self.fingerprints);
         }
         match served.session.take(&mut self.fingerprints) {
             Ok(session) => Begin::Run(session),
@@ -246,7 +262,7 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
         }
     }
 
-    /// A handler is done. Returns the session's bytes if they are to be written back.
+    /// A handler is done. Returns what of the session is to be written back.
     ///
     /// # Errors
     /// The session cannot be written.
@@ -254,10 +270,14 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
         &mut self,
         client: ClientId,
         outcome: Outcome<S>,
-    ) -> Result<Option<Bytes>, HubError> {
+    ) -> Result<Option<SessionWrite>, HubError> {
         let Some(served) = self.by_id.get_mut(&client) else { return Ok(None) };
         match outcome {
-            Outcome::Handled(session) => served.session.give(session, &mut self.fingerprints),
+            Outcome::Handled(session) => {
+                // 0 stands for none.
+                self.writes = self.writes.checked_add(1).unwrap_or(1);
+                served.session.give(session, &mut self.fingerprints, self.writes)
+            }
             Outcome::Failed(bytes) => {
                 served.failed = true;
                 served.session.discard(&bytes);
@@ -311,8 +331,10 @@ impl<S: Serialize + DeserializeOwned + Default + 'static> ServedClients<S> {
         let Some(served) = self.by_id.get_mut(&client) else { return Next::default() };
         if served.state == Handling::Gone && !served.queue.is_empty() {
             // What came behind its end is about its next life.
-            let session = served.queue.front().map(|event| event.client.session.clone());
-            served.session = Session::new(session.unwrap_or_default(), &self.fingerprints);
+            if let Some(event) = served.queue.front() {
+                let (fingerprints, sum) = (&self.fingerprints, &self.session_bytes);
+                served.session = Session::new(&event.client, fingerprints, sum);
+            }
             (served.state, served.failed) = (Handling::Busy, false);
         }
         if matches!(served.state, Handling::Forgotten | Handling::Gone) {

@@ -188,6 +188,7 @@ impl<E: Events> Running for RunningBusiness<E> {
             ("links", links as u64),
             ("known_names", core.mesh.known_names() as u64),
             ("waiting_events", clients.waiting() as u64),
+            ("session_bytes", clients.session_bytes() as u64),
             ("witnessed_clients", core.heirs.borrow().len() as u64),
             ("shrunk_shares", core.shrunk_shares.borrow().count()),
             ("handler_errors", core.handler_errors.get()),

@@ -16,7 +16,6 @@ mod readiness;
 mod packets;
 mod run;
 mod session;
-#[expect(dead_code, reason = "sessions have no versions yet")]
 mod session_changes;
 mod unsettled;
 mod heirs;

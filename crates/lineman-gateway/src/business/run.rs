@@ -143,29 +143,33 @@ impl<E: Events> Core<E> {
             Ok(changed) => changed,
             Err(panic) => return self.failed(facts, &panic),
         };
-        let written = changed.and_then(|changed| match changed {
-            Some(session) => {
-                let connection_id = facts.id.connection_id;
-                self.hub.order(facts.id, Order::SetSession { connection_id, session })
-            }
-            None => Ok(()),
-        });
-        match written {
+        let (order, former) = match changed {
+            Ok(Some(write)) => write.into_order(facts.id),
+            Ok(None) => return,
+            Err(error) => return self.failed(facts, &error.into()),
+        };
+        match self.hub.order(facts.id, order) {
             // Without a link there is no gateway to keep it; what we hold goes to `on_close`.
             Ok(()) | Err(HubError::Unlinked { .. }) => {}
-            Err(error) => self.failed(facts, &error.into()),
+            Err(error) => {
+                self.failed_from(facts, &error.into(), former.unwrap_or(facts.session.clone()));
+            }
         }
     }
 
     /// A handler has failed: the client is closed, for what it sees may be wrong from here on.
     fn failed(&self, facts: &EventFacts, error: &BoxError) {
+        self.failed_from(facts, error, facts.session.clone());
+    }
+
+    /// As [`Core::failed`], with the session as it was.
+    fn failed_from(&self, facts: &EventFacts, error: &BoxError, session: Bytes) {
         tracing::error!(client = %facts.id, %error, "handler failed");
         self.handler_errors.set(self.handler_errors.get() + 1);
         if facts.last {
             return self.gone(facts);
         }
-        let failed = Outcome::Failed(facts.session.clone());
-        if let Err(error) = self.clients.borrow_mut().end(facts.id, failed) {
+        if let Err(error) = self.clients.borrow_mut().end(facts.id, Outcome::Failed(session)) {
             tracing::debug!(client = %facts.id, %error, "session dropped");
         }
         let order = Order::Fail { connection_id: facts.id.connection_id };

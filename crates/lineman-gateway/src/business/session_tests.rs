@@ -11,6 +11,19 @@ struct Test {
     fingerprints: Fingerprints,
 }
 
+fn client(session: Bytes) -> link::Client {
+    let (ip, form) = (std::net::Ipv4Addr::LOCALHOST, SessionForm::Whole);
+    let id = ClientId::new(ip, 2900, 1);
+    link::Client { id, ip: ip.into(), port: 4, gateway_port: 7, session, form }
+}
+
+fn session<S>(bytes: Bytes, fingerprints: &Fingerprints) -> Session<S>
+where
+    S: Serialize + DeserializeOwned + Default + 'static,
+{
+    Session::new(&client(bytes), fingerprints, &Rc::default())
+}
+
 fn bytes(number: i64) -> Bytes {
     session::encode(&Value::from([("n".to_owned(), number)])).unwrap()
 }
@@ -18,16 +31,17 @@ fn bytes(number: i64) -> Bytes {
 impl Test {
     fn new() -> Self {
         let fingerprints = Fingerprints::default();
-        Self { session: Session::new(bytes(0), &fingerprints), fingerprints }
+        Self { session: session(bytes(0), &fingerprints), fingerprints }
     }
 
     /// Runs a handler that gets `expected` and leaves `after`; returns whether it was written.
     fn event(&mut self, gateways: i64, expected: i64, after: i64) -> bool {
-        self.session.incoming(&bytes(gateways), &self.fingerprints);
+        self.session.incoming(&client(bytes(gateways)), &self.fingerprints);
         let mut value = self.session.take(&mut self.fingerprints).unwrap();
         assert_eq!(value.insert("n".to_owned(), after), Some(expected));
-        let written = self.session.give(value, &mut self.fingerprints).unwrap();
-        assert!(written.as_ref().is_none_or(|written| *written == bytes(after)));
+        let written = self.session.give(value, &mut self.fingerprints, 1).unwrap();
+        let whole = SessionWrite::Whole(bytes(after));
+        assert!(written.as_ref().is_none_or(|written| *written == whole));
         written.is_some()
     }
 }
@@ -43,7 +57,7 @@ fn what_a_handler_leaves_alone_is_not_written() {
 #[test]
 fn an_event_that_changes_nothing_writes_nothing_in_php_s_format() {
     thread_local! {
-        static WRITTEN: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+        static WRITTEN: Cell<usize> = const { Cell::new(0) };
     }
 
     /// Counts how often it is written in a format whose maps may say how long they are.
@@ -58,13 +72,13 @@ fn an_event_that_changes_nothing_writes_nothing_in_php_s_format() {
     }
 
     let mut fingerprints = Fingerprints::default();
-    let mut session: Session<Counting> = Session::new(Bytes::new(), &fingerprints);
+    let mut session: Session<Counting> = session(Bytes::new(), &fingerprints);
     let first = session.take(&mut fingerprints).unwrap();
-    assert_eq!(session.give(first, &mut fingerprints).unwrap(), None);
+    assert_eq!(session.give(first, &mut fingerprints, 1).unwrap(), None);
     let before = WRITTEN.get();
     for _ in 0..10 {
         let value = session.take(&mut fingerprints).unwrap();
-        assert_eq!(session.give(value, &mut fingerprints).unwrap(), None);
+        assert_eq!(session.give(value, &mut fingerprints, 1).unwrap(), None);
     }
     assert_eq!(WRITTEN.get() - before, 10, "a fingerprint each, and no encoding");
 }
@@ -115,18 +129,18 @@ fn fields_that_the_type_does_not_know_are_no_change() {
     }
     let mut fingerprints = Fingerprints::default();
     let foreign = Bytes::from_static(br#"a:2:{s:1:"x";i:1;s:1:"y";i:2;}"#);
-    let mut session: Session<Known> = Session::new(foreign, &fingerprints);
+    let mut session: Session<Known> = session(foreign, &fingerprints);
     let value = session.take(&mut fingerprints).unwrap();
     assert_eq!(value.x, 1);
-    assert_eq!(session.give(value, &mut fingerprints).unwrap(), None);
+    assert_eq!(session.give(value, &mut fingerprints, 1).unwrap(), None);
 }
 
 #[test]
 fn bytes_of_another_shape_are_refused_and_kept() {
     let mut fingerprints = Fingerprints::default();
-    let mut session: Session<Value> = Session::new(Bytes::from_static(b"i:1;"), &fingerprints);
+    let mut session: Session<Value> = session(Bytes::from_static(b"i:1;"), &fingerprints);
     assert!(session.take(&mut fingerprints).is_err());
     assert!(session.take(&mut fingerprints).is_err());
-    session.incoming(&bytes(3), &fingerprints);
+    session.incoming(&client(bytes(3)), &fingerprints);
     assert_eq!(session.take(&mut fingerprints).unwrap()["n"], 3);
 }
