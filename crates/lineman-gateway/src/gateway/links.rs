@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::identity::Departed;
 use super::outlet::Outlet;
-use super::pulse::{LIGHT_BYTES, LIGHT_EVENTS, Pulse};
+use super::pulse::{Burden, LIGHT_BYTES, LIGHT_EVENTS, Pulse};
 use super::router::{self, BusinessChoice};
 use super::told::Told;
 use super::unconfirmed::{Unconfirmed, UnconfirmedWords};
@@ -342,28 +342,6 @@ impl Link {
         }
         let sent = self.outlet.sent_bytes();
         self.leaving.iter().filter(|end| **end > sent).count() as u64
-    }
-}
-
-/// How little a business is to be given more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Burden {
-    /// Whether it is stalled, and whether its link is full.
-    trouble: (bool, bool),
-    /// Its age and amount, see [`Pulse::load`].
-    load: (u32, u32),
-}
-
-impl Burden {
-    /// Returns whether a business so near is worth less than one far away with the other burden.
-    ///
-    /// A load is in doublings, and a difference of one is chance. What a way of 80 ms costs each message, a
-    /// business costs that has done nothing for four times as long as another one, or has eight times as much
-    /// to do.
-    fn is_far_above(self, other: Self) -> bool {
-        let (age, amount) = self.load;
-        let much_above = age >= other.load.0 + 2 || amount >= other.load.1 + 3;
-        self.trouble > other.trouble || self.trouble == other.trouble && much_above
     }
 }
 

@@ -157,6 +157,28 @@ impl Pulse {
     }
 }
 
+/// How little a business is to be given more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Burden {
+    /// Whether it is stalled, and whether its link is full.
+    pub(super) trouble: (bool, bool),
+    /// Its age and amount, see [`Pulse::load`].
+    pub(super) load: (u32, u32),
+}
+
+impl Burden {
+    /// Returns whether a business so near is worth less than one far away with the other burden.
+    ///
+    /// A load is in doublings, and a difference of one is chance. What a way of 80 ms costs each message, a
+    /// business costs that has done nothing for four times as long as another one, or has eight times as much
+    /// to do.
+    pub(super) fn is_far_above(self, other: Self) -> bool {
+        let (age, amount) = self.load;
+        let much_above = age >= other.load.0 + 2 || amount >= other.load.1 + 3;
+        self.trouble > other.trouble || self.trouble == other.trouble && much_above
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
