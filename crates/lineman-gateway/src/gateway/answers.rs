@@ -65,7 +65,7 @@ impl<C> ConnectedClients<C> {
             let value = match &query {
                 Query::Select(select) => Value::Array(row(client, &select.fields)),
                 Query::ClientIdsByUid { .. } => Value::from(id),
-                _ => Value::String(client.session.clone()),
+                _ => Value::String(client.session.bytes().clone()),
             };
             bytes += VALUE + weight(&value);
             if matches!(query, Query::ClientIdsByUid { .. }) {
@@ -106,8 +106,10 @@ impl<C> ConnectedClients<C> {
     fn session(&self, id: u32) -> Reply {
         match self.get(id) {
             None => Reply::from(&Value::Null),
-            Some(client) if client.session.is_empty() => Reply::from(&Value::Array(Array::new())),
-            Some(client) => Reply { payload: client.session.clone() },
+            Some(client) if client.session.bytes().is_empty() => {
+                Reply::from(&Value::Array(Array::new()))
+            }
+            Some(client) => Reply { payload: client.session.bytes().clone() },
         }
     }
 
@@ -171,13 +173,13 @@ fn weight(value: &Value) -> usize {
 }
 
 fn session_of<C>((id, client): (u32, &ConnectedClient<C>)) -> (Key, Value) {
-    (Key::from(id), Value::String(client.session.clone()))
+    (Key::from(id), Value::String(client.session.bytes().clone()))
 }
 
 fn row<C>(client: &ConnectedClient<C>, fields: &[Field]) -> Array {
     let value = |field: &Field| match field {
         Field::Uid => client.uid.as_ref().map_or(Value::Null, |uid| Value::from(&*uid.name)),
-        Field::Session => Value::String(client.session.clone()),
+        Field::Session => Value::String(client.session.bytes().clone()),
         Field::Groups if client.groups.is_empty() => Value::Null,
         Field::Groups => {
             let entry = |group: &Membership| (Key::from(&*group.name), Value::from(&*group.name));

@@ -46,15 +46,13 @@ impl<C: Outlet> Core<C> {
             self.counts.lost_events += 1;
             return;
         };
-        let session = client.session.clone();
-        let packet =
-            self.identity.packet(Command::OnMessage, id, client.connection.peer(), session);
+        let peer = client.connection.peer();
         let (flags, body) = message.into_parts();
-        let packet = Packet { flags, body, ..packet };
-        if is_too_long(&packet) {
+        let packet = Packet { flags, body, ..self.identity.packet(Command::OnMessage, id, peer) };
+        if is_too_long(&packet, &client.session) {
             self.counts.too_long.add();
             self.end(id, CloseReason::TooBig);
-        } else if tell(client, link, &packet, self.now) {
+        } else if tell(client, link, packet, self.now) {
             self.make_wait(id);
         }
     }

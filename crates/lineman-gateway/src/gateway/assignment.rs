@@ -11,6 +11,7 @@ use lineman_wire::link::{Command, Packet, flags};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
+use super::client_session::ClientSession;
 use super::clients::Presence;
 use super::core::Core;
 use super::identity::Departed;
@@ -82,7 +83,7 @@ impl Gone {
 /// Returns what one counts against [`GONE`].
 fn size_of_gone(departed: &Departed) -> usize {
     let unsent: usize = departed.unsent.iter().map(Packet::wire_length).sum();
-    departed.session.len() + unsent + PER_GONE
+    departed.session.bytes().len() + unsent + PER_GONE
 }
 
 impl Held {
@@ -154,9 +155,9 @@ impl<C: Outlet> Core<C> {
             link.unwitnessed.insert(id);
         }
         self.held.since.remove(&id);
-        let about = |command| {
-            self.identity.packet(command, id, client.connection.peer(), client.session.clone())
-        };
+        client.session.tell_anew();
+        let peer = client.connection.peer();
+        let about = |command| self.identity.packet(command, id, peer);
         let now = self.now;
         let mut waits = false;
         let first = match client.presence {
@@ -177,25 +178,23 @@ impl<C: Outlet> Core<C> {
                 Packet { flags: packet.flags & !flags::SCALAR, body, ..packet }
             });
             for packet in iter::once(about(first)).chain(handshake) {
-                if is_too_long(&packet) {
+                if is_too_long(&packet, &client.session) {
                     // Another business's session, as a rule, and the handshake beside it.
                     self.counts.too_long.add();
                     client.connection.close(CloseReason::TooBig);
                     self.ended.push(id);
                 } else {
-                    waits |= tell(client, link, &packet, now);
+                    waits |= tell(client, link, packet, now);
                 }
             }
             link.await_word(id, start);
         } else if link.extension {
-            link.push(&about(Command::Adopt), now);
+            link.push(&client.session.put_into(about(Command::Adopt), link), now);
             link.await_adoption(id);
         }
         client.presence = Presence::Told;
         for packet in self.held.unsent.remove(&id).into_iter().flatten() {
-            // What its session is, has changed since, perhaps.
-            let packet = Packet { ext: client.session.clone(), ..packet };
-            waits |= tell(client, link, &packet, now);
+            waits |= tell(client, link, packet, now);
         }
         if link.reads() {
             client.connection.resume();
@@ -208,22 +207,22 @@ impl<C: Outlet> Core<C> {
     }
 
     /// Tells a business of a client that is gone.
-    pub(super) fn report_end(&mut self, id: u32, departed: Departed) {
+    pub(super) fn report_end(&mut self, id: u32, mut departed: Departed) {
         let choice = self.links.choose(BusinessChoice::LeastBusy, self.now);
         let Some(link) = choice.and_then(|id| self.links.get_mut(id)) else {
             return self.keep_gone(id, departed);
         };
-        let packet =
-            |command| self.identity.packet(command, id, departed.address, departed.session.clone());
+        let packet = |command| self.identity.packet(command, id, departed.address);
+        let (adopt, close) = (packet(Command::Adopt), packet(Command::OnClose));
+        departed.session.tell_anew();
         if link.extension {
-            link.push(&packet(Command::Adopt), self.now);
+            link.push(&departed.session.put_into(adopt, link), self.now);
             link.await_adoption(id);
         }
-        for packet in &departed.unsent {
-            link.push(packet, self.now);
+        for packet in std::mem::take(&mut departed.unsent).into_iter().chain([close]) {
+            link.push(&departed.session.put_into(packet, link), self.now);
         }
-        link.push(&packet(Command::OnClose), self.now);
-        link.await_word(id, Unconfirmed::End(Departed { unsent: Vec::new(), ..departed }));
+        link.await_word(id, Unconfirmed::End(departed));
     }
 
     /// Keeps a client that is gone until there is a business to be told.
@@ -232,7 +231,7 @@ impl<C: Outlet> Core<C> {
     }
 
     /// A client that a business knows of is gone.
-    pub(super) fn depart(&mut self, id: u32, departed: Departed, link: Option<LinkId>) {
+    pub(super) fn depart(&mut self, id: u32, mut departed: Departed, link: Option<LinkId>) {
         match link.and_then(|link| self.links.get_mut(link)) {
             None => self.keep_gone(id, departed),
             Some(link) => {
@@ -241,9 +240,8 @@ impl<C: Outlet> Core<C> {
                     link.departed.insert(id, departed);
                     return;
                 }
-                let (address, session) = (departed.address, departed.session.clone());
-                let packet = self.identity.packet(Command::OnClose, id, address, session);
-                link.push(&packet, self.now);
+                let packet = self.identity.packet(Command::OnClose, id, departed.address);
+                link.push(&departed.session.put_into(packet, link), self.now);
                 link.await_word(id, Unconfirmed::End(departed));
             }
         }
@@ -326,7 +324,8 @@ impl<C: Outlet> Core<C> {
                 }
                 Command::OnClose => {
                     let address = SocketAddr::from((packet.client_ip, packet.client_port));
-                    let departed = Departed { address, session: packet.ext, unsent: Vec::new() };
+                    let session = ClientSession::of(&packet);
+                    let departed = Departed { address, session, unsent: Vec::new() };
                     link.departed.insert(id, departed);
                 }
                 _ => self.held.unsent.entry(id).or_default().push(packet),

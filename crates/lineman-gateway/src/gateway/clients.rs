@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use bytes::Bytes;
 use lineman_wire::link::NameKey;
 use rustc_hash::FxHashMap;
 
 use super::choices::PayloadType;
+use super::client_session::ClientSession;
 use super::heartbeat::Beat;
 use super::ids::Counter;
 use super::index::{Index, Membership};
@@ -22,8 +22,7 @@ use crate::entrance::Binding;
 #[derive(Debug)]
 pub(super) struct ConnectedClient<C> {
     pub(super) connection: C,
-    /// PHP-serialized, as the business wrote it; empty for none.
-    pub(super) session: Bytes,
+    pub(super) session: ClientSession,
     pub(super) uid: Option<Membership>,
     /// In the order of joining.
     pub(super) groups: Vec<Membership>,
@@ -86,7 +85,7 @@ impl<C> ConnectedClients<C> {
         let id = self.counter.take(|id| self.by_id.contains_key(&id) || in_use(id));
         let client = ConnectedClient {
             connection,
-            session: Bytes::new(),
+            session: ClientSession::default(),
             uid: None,
             groups: Vec::new(),
             link: None,
@@ -149,7 +148,7 @@ impl<C> ConnectedClients<C> {
     /// Sets what was bound to a client before it came.
     pub(super) fn apply(&mut self, id: u32, binding: &Binding) {
         if let Some(client) = self.get_mut(id) {
-            client.session.clone_from(&binding.session);
+            client.session = binding.session.clone().into();
         }
         if let Some(uid) = &binding.uid {
             self.bind(id, uid);

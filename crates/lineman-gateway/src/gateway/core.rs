@@ -125,6 +125,8 @@ pub(super) struct Counts {
     pub(super) unreachable_links: u64,
     pub(super) too_long: Recurrence,
     pub(super) fan_outs_full: Recurrence,
+    /// Fields of sessions that a business changed after others, and without having seen it.
+    pub(super) session_conflicts: Recurrence,
     /// Messages that have no form in what clients speak.
     pub(super) refused_messages: Recurrence,
     /// What peers wanted and was not done.
@@ -275,6 +277,7 @@ impl<C: Outlet> Core<C> {
             ("too_long_messages", self.counts.too_long.count()),
             ("waiting_fan_outs", self.fan_outs.len() as u64),
             ("fan_outs_full", self.counts.fan_outs_full.count()),
+            ("session_conflicts", self.counts.session_conflicts.count()),
             ("refused_messages", self.counts.refused_messages.count()),
             ("strangers", self.strangers.len() as u64),
             ("refused_requests", self.counts.refused_requests.count()),

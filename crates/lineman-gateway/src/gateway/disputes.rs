@@ -256,7 +256,7 @@ mod tests {
 
     fn departed() -> Departed {
         let (address, session) = (([127, 0, 0, 1], 4).into(), bytes::Bytes::new());
-        Departed { address, session, unsent: Vec::new() }
+        Departed { address, session: session.into(), unsent: Vec::new() }
     }
 
     fn ids(ends: &[(u32, KeptBack)]) -> Vec<u32> {

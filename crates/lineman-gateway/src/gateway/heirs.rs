@@ -102,7 +102,7 @@ impl<C: Outlet> Core<C> {
                 Some(client) => {
                     let peer = client.connection.peer();
                     let (ip, port) = (peer.ip().to_canonical(), peer.port());
-                    let session = client.session.clone();
+                    let session = client.session.bytes().clone();
                     Witnessed::Here { connection_id, ip, port, session }
                 }
             }

@@ -2,8 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use bytes::Bytes;
 use lineman_wire::link::{Command, Packet};
+
+use super::client_session::ClientSession;
 
 /// The addresses of this process, as packets and client ids show them.
 #[derive(Debug, Clone)]
@@ -19,21 +20,14 @@ pub(super) struct GatewayIdentity {
 }
 
 impl GatewayIdentity {
-    /// Returns the beginning of a packet about a client.
-    pub(super) fn packet(
-        &self,
-        command: Command,
-        id: u32,
-        client: SocketAddr,
-        session: Bytes,
-    ) -> Packet {
+    /// Returns the beginning of a packet about a client; it has no session yet.
+    pub(super) fn packet(&self, command: Command, id: u32, client: SocketAddr) -> Packet {
         Packet {
             local_ip: self.lan_ip,
             local_port: self.links_port,
             client_ip: client.ip().to_canonical(),
             client_port: client.port(),
             gateway_port: self.clients_port,
-            ext: session,
             ..Packet::new(command, id)
         }
     }
@@ -43,7 +37,7 @@ impl GatewayIdentity {
 #[derive(Debug, Clone)]
 pub(super) struct Departed {
     pub(super) address: SocketAddr,
-    pub(super) session: Bytes,
+    pub(super) session: ClientSession,
     /// Events of it that have left on no link, its end left out.
     pub(super) unsent: Vec<Packet>,
 }

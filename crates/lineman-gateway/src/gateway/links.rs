@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use lineman_wire::link::{Allowance, Command, Event, MAX_PACKET, Packet};
+use lineman_wire::link::{Allowance, Command, Event, MAX_PACKET, Packet, SESSIONS};
 use tokio::time::Instant;
 
 use super::identity::Departed;
@@ -211,6 +211,15 @@ impl Link {
     /// the extension adds goes out without that.
     fn wire_version(&self, packet: &Packet) -> u32 {
         if packet.length_for(self.version) > MAX_PACKET { 0 } else { self.version }
+    }
+
+    pub(super) fn id(&self) -> LinkId {
+        self.outlet.id()
+    }
+
+    /// Says whether its business keeps the sessions of its clients.
+    pub(super) fn keeps_sessions(&self) -> bool {
+        self.version >= SESSIONS
     }
 
     /// Returns the version of the extension that its business speaks; 0 of PHP's.

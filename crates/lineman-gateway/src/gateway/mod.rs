@@ -16,6 +16,7 @@ mod orders;
 mod fan_outs;
 mod answers;
 mod clients;
+mod client_session;
 mod index;
 mod roll;
 mod ids;

@@ -1,13 +1,13 @@
 //! What businesses tell a gateway to do: send, close, bind, join. Nothing is answered, and unknown
 //! clients, uids and groups are ignored, as the protocol has it.
 
-use bytes::Bytes;
 use lineman::connection::CloseReason;
-use lineman_wire::link::{Audience, Body, HEADER_LENGTH, MAX_PACKET, Name, Order, SessionPatch};
+use lineman_wire::link::{Audience, Body, Name, Order};
 use lineman_wire::php;
 use rustc_hash::FxHashSet;
 
 use super::choices::Forms;
+use super::client_session::ClientSession;
 use super::core::{Core, Policy};
 use super::index::is_name;
 use super::outlet::Outlet;
@@ -44,17 +44,18 @@ impl<C: Outlet> Core<C> {
                 }
             }
             Order::UpdateSession { connection_id, session } => {
-                self.update_session(peer, connection_id, &session);
-            }
-            Order::PatchSession { connection_id, patch } => {
-                self.patch_session(peer, connection_id, &patch);
+                self.change_session(peer, connection_id, |known| {
+                    known.update(&session).map(|()| 0)
+                });
             }
             Order::SetSession { connection_id, session } => {
-                if let Some(client) = self.clients.get_mut(connection_id) {
-                    client.session = session;
-                    let link = client.link;
-                    self.note_for_heir(link, connection_id);
-                }
+                self.change_session(peer, connection_id, |known| {
+                    known.set(session);
+                    Ok(0)
+                });
+            }
+            Order::PatchSession { connection_id, patch } => {
+                self.change_session(peer, connection_id, |known| known.patch(peer, &patch));
             }
             Order::BindUid { connection_id, uid } if is_name(&uid) => {
                 self.clients.bind(connection_id, &uid);
@@ -142,32 +143,19 @@ impl<C: Outlet> Core<C> {
         self.end(id, reason);
     }
 
-    fn update_session(&mut self, peer: u64, id: u32, changes: &[u8]) {
-        self.change_session(peer, id, |session, limits| {
-            php::replace_recursive(session, changes, limits)
-        });
-    }
-
-    fn patch_session(&mut self, peer: u64, id: u32, patch: &SessionPatch) {
-        self.change_session(peer, id, |session, limits| {
-            php::replace_fields(session, &patch.fields, &patch.removed, limits)
-        });
-    }
-
+    /// Changes the session of a client, if it is there; `change` returns how many fields were changed by two.
     fn change_session(
         &mut self,
         peer: u64,
         id: u32,
-        change: impl FnOnce(&[u8], php::Limits) -> Result<Vec<u8>, php::Error>,
+        change: impl FnOnce(&mut ClientSession) -> Result<u64, php::Error>,
     ) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        // No packet about the client could carry a longer one.
-        let limits = php::Limits { size: MAX_PACKET - HEADER_LENGTH, ..php::Limits::default() };
-        match change(&client.session, limits) {
-            Ok(session) => {
-                client.session = Bytes::from(session);
+        match change(&mut client.session) {
+            Ok(conflicts) => {
                 let link = client.link;
                 self.note_for_heir(link, id);
+                (0..conflicts).for_each(|_| self.counts.session_conflicts.add());
             }
             Err(error) => {
                 self.not_done(peer, &format!("session of client {id} not changed: {error}"));

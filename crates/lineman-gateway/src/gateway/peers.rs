@@ -326,7 +326,13 @@ impl<C: Outlet> Core<C> {
         if let Some(count) = fan_outs_full.untold(self.now) {
             tracing::warn!(count, "peers with too many messages to many were not read");
         }
-        let Counts { refused_messages, refused_requests, .. } = &mut self.counts;
+        let Counts { refused_messages, refused_requests, session_conflicts, .. } = &mut self.counts;
+        if let Some(count) = session_conflicts.untold(self.now) {
+            tracing::warn!(
+                count,
+                "fields of sessions were changed by two at once, the later write counts"
+            );
+        }
         if let Some(count) = refused_messages.untold(self.now) {
             tracing::warn!(count, "messages to clients refused");
         }

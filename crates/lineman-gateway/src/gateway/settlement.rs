@@ -106,8 +106,7 @@ impl<C: Outlet> Core<C> {
             if owner.is_some_and(|owner| announced.contains(&(owner, id))) {
                 self.depart(id, departed, owner);
             } else if let Some(link) = owner.and_then(|link| self.links.get_mut(link)) {
-                let forget =
-                    self.identity.packet(Command::Forget, id, departed.address, Bytes::new());
+                let forget = self.identity.packet(Command::Forget, id, departed.address);
                 link.push(&forget, self.now);
             }
         }
@@ -133,9 +132,9 @@ impl<C: Outlet> Core<C> {
         let Some(link) = link.filter(|link| link.state == Intake::Open) else { return };
         let start = Unconfirmed::Start(client.presence, Bytes::new());
         client.presence = Presence::Told;
-        let (peer, session) = (client.connection.peer(), client.session.clone());
-        let packet = self.identity.packet(link.return_command(), id, peer, session);
-        let waits = tell(client, link, &packet, self.now);
+        client.session.tell_anew();
+        let packet = self.identity.packet(link.return_command(), id, client.connection.peer());
+        let waits = tell(client, link, packet, self.now);
         link.await_word(id, start);
         if waits {
             self.make_wait(id);

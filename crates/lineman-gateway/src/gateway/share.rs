@@ -9,6 +9,7 @@ use std::time::Duration;
 use lineman_wire::link::{Allowance, MAX_PACKET, Packet};
 use tokio::time::Instant;
 
+use super::client_session::ClientSession;
 use super::clients::ConnectedClient;
 use super::core::Core;
 use super::links::{Link, LinkId};
@@ -45,18 +46,19 @@ impl ClientShare {
     }
 }
 
-/// Sends a packet about a client to its business; returns whether the client has met its bound.
+/// Sends a packet about a client to its business, with the session if that does not have it; returns whether the client has met its bound.
 pub(super) fn tell<C>(
     client: &mut ConnectedClient<C>,
     link: &mut Link,
-    packet: &Packet,
+    packet: Packet,
     now: Instant,
 ) -> bool {
+    let packet = client.session.put_into(packet, link);
     let share = &mut client.share;
     if !link.credits && share.end <= link.left() {
         share.under_way = Allowance::default();
     }
-    share.under_way.add(link.push(packet, now));
+    share.under_way.add(link.push(&packet, now));
     share.end = link.pushed();
     // How many events a link has that were not handled, PHP does not tell.
     let events = if link.credits { link.share.events } else { u32::MAX };
@@ -64,9 +66,9 @@ pub(super) fn tell<C>(
     met && !std::mem::replace(&mut share.waits, true)
 }
 
-/// Returns whether a packet is too long for any link.
-pub(super) fn is_too_long(packet: &Packet) -> bool {
-    packet.length_for(0) > MAX_PACKET
+/// Returns whether a packet is too long for any link: with the session, which not every one needs.
+pub(super) fn is_too_long(packet: &Packet, session: &ClientSession) -> bool {
+    packet.length_for(0) + session.bytes().len() > MAX_PACKET
 }
 
 impl<C: Outlet> Core<C> {

@@ -214,7 +214,7 @@ fn a_session_that_no_packet_can_carry_is_not_taken() {
         let session = Bytes::from(php::serialize(&php::Value::Array(changes)));
         world.order(&business, Order::UpdateSession { connection_id: 1, session });
     }
-    let session = &world.core.clients.get(1).unwrap().session;
+    let session = world.core.clients.get(1).unwrap().session.bytes();
     assert!((6_000_000..6_001_000).contains(&session.len()), "{}", session.len());
 }
 
@@ -231,7 +231,7 @@ fn a_session_with_an_object_is_merged_around_it() {
     world.order(&business, Order::UpdateSession { connection_id: 1, session });
     let expected =
         br#"a:3:{s:4:"user";O:4:"User":1:{s:1:"x";d:0.1;}s:4:"same";r:2;s:4:"room";i:7;}"#;
-    assert_eq!(&world.core.clients.get(1).unwrap().session[..], expected);
+    assert_eq!(&world.core.clients.get(1).unwrap().session.bytes()[..], expected);
 }
 
 #[test]
