@@ -16,6 +16,7 @@ mod machines;
 mod told;
 mod golden;
 mod message_types;
+mod sessions;
 mod heartbeats;
 
 use std::cell::{Cell, RefCell};
