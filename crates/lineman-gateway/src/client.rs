@@ -14,7 +14,12 @@ use crate::hub::{self, Hub, IntoMessage};
 /// The functions are those of [`Hub`] for this client, but for one thing: sending to it and closing
 /// it fail when the link to its gateway is gone.
 pub struct Client<S = ()> {
-    /// Data that travels with the client; written back when the handler returns `Ok`.
+    /// Data that stays with the client: a handler sees what the one before it left, and what others have changed since.
+    ///
+    /// Written back when the handler returns `Ok`: the fields that it has changed, so that what others change in the
+    /// same session at the same time ([`Hub::set_session`], PHP) stays, and so do fields that the type does not know.
+    /// Where both change one field, the later write counts, and `status` counts a conflict (`session_conflicts`).
+    /// To a gateway of `GatewayWorker`'s, or of an earlier version, the session is written whole.
     pub session: S,
     id: ClientId,
     addr: SocketAddr,

@@ -1,14 +1,16 @@
-//! What travels between a gateway and a business of ours and no others see: whether a message is text or binary, and
-//! a client's address in IPv6.
+//! What travels between a gateway and a business of ours and no others see: whether a message is text or binary, a
+//! client's address in IPv6, and which fields of a session have changed.
 
 mod process;
+
+use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use lineman::Result;
 use lineman_gateway::{
     Business, Client, Events, Gateway, Hub, Message, MessageType, Register, Request,
 };
-use lineman_wire::link::{Codec, Command, Login, Packet, Secret};
+use lineman_wire::link::{Codec, Command, Login, Order, Packet, Query, Secret};
 use lineman_wire::websocket::{Message as WebSocketMessage, encode_message};
 use process::{Peer, Process, run};
 
@@ -105,6 +107,82 @@ fn a_business_of_ours_sees_a_client_s_address_in_ipv6_and_php_what_it_always_did
         let packet = Codec::new().decode_packet(&mut BytesMut::from(&header[..]));
         assert!(packet.is_ok_and(|packet| packet.is_some()), "it is whole");
         drop(business);
+    });
+}
+
+/// Keeps what clients say in their sessions, as `key=value`, and answers with the whole.
+struct Notes;
+
+impl Events for Notes {
+    type Session = BTreeMap<String, String>;
+
+    async fn on_message(
+        &self,
+        _: &Hub,
+        client: &mut Client<Self::Session>,
+        message: Message,
+    ) -> Result {
+        if let Some((key, value)) = message.as_text().and_then(|text| text.split_once('=')) {
+            client.session.insert(key.to_owned(), value.to_owned());
+        }
+        let all: Vec<_> =
+            client.session.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        client.send(format!("{} {}\n", client.id().connection_id, all.join(" ")))
+    }
+}
+
+/// Has a client say something; returns the client's number, and its session.
+async fn note(client: &mut Peer, text: &str) -> (u32, String) {
+    let mut frame = BytesMut::new();
+    encode_message(&WebSocketMessage::from(text), Some([1, 2, 3, 4]), &mut frame);
+    client.write(&frame).await;
+    let header = client.read(2).await;
+    let text = String::from_utf8(client.read(header[1].into()).await).expect("text");
+    let (id, session) = text.trim_end().split_once(' ').expect("a number and a session");
+    (id.parse().expect("a number"), session.to_owned())
+}
+
+#[test]
+fn what_a_handler_and_others_change_in_a_session_is_merged() {
+    run(async {
+        let register = Process::start(Register::listen("unused")).await;
+        let address = register.addresses[0].to_string();
+        let gateway = Gateway::websocket("unused").message_type(MessageType::Text);
+        let gateway = Process::start(gateway.register(&address)).await;
+        register.reaches("gateways", 1).await;
+        let business = Process::start(Business::new(Notes).register(address)).await;
+        gateway.reaches("links", 1).await;
+        let mut client = websocket(&gateway).await;
+        let (id, session) = note(&mut client, "a=1").await;
+        assert_eq!(session, "a=1");
+        // What was written behind an answer is there when the next one comes.
+        note(&mut client, "?").await;
+
+        let mut php = Peer::connect(gateway.addresses[1]).await;
+        let login = Login::Client { secret_key: Secret::default(), lineman: None };
+        let session = r#"a:1:{s:1:"b";s:1:"2";}"#.into();
+        let update = Order::UpdateSession { connection_id: id, session };
+        let question = || Packet::from(Query::Session { connection_id: id }).to_bytes();
+        for packet in [Packet::from(login), update.into()] {
+            php.write(&packet.to_bytes()).await;
+        }
+        php.write(&question()).await;
+        let both = r#"a:2:{s:1:"a";s:1:"1";s:1:"b";s:1:"2";}"#;
+        let length = u32::try_from(both.len()).expect("short").to_be_bytes();
+        assert_eq!(php.read(4 + both.len()).await, [&length, both.as_bytes()].concat());
+
+        assert_eq!(note(&mut client, "?").await, (id, "a=1 b=2".to_owned()));
+        assert_eq!(note(&mut client, "a=3").await, (id, "a=3 b=2".to_owned()));
+        for said in ["c=4", "?"] {
+            assert_eq!(note(&mut client, said).await, (id, "a=3 b=2 c=4".to_owned()));
+        }
+        php.write(&question()).await;
+        let all = r#"a:3:{s:1:"a";s:1:"3";s:1:"b";s:1:"2";s:1:"c";s:1:"4";}"#;
+        assert_eq!(php.read(4 + all.len()).await[4..], *all.as_bytes());
+        assert_eq!(business.gauges()["session_bytes"], all.len() as u64);
+        assert_eq!(gateway.gauges()["session_conflicts"], 0);
+        drop(client);
+        business.reaches("session_bytes", 0).await;
     });
 }
 

@@ -113,7 +113,9 @@ impl Hub {
     /// Replaces a client's session.
     ///
     /// The handlers that run for the client see it with the next event that its gateway sends after
-    /// that, unless one of them writes the session first: the last writer wins.
+    /// that. What one of them changes before it has seen it is written field by field, so the rest stays as it is
+    /// set here; of a field that both write the later write counts (`session_conflicts` in `status`). Behind a gateway
+    /// of `GatewayWorker`'s the handlers' session is written whole, and the last writer wins.
     ///
     /// # Errors
     /// The link to the client's gateway is full; a value that is no struct or map, that PHP's format
@@ -124,8 +126,7 @@ impl Hub {
         Ok(self.order_any(client, Order::SetSession { connection_id, session })?)
     }
 
-    /// Merges fields into a client's session; the gateway does it, so the other fields are
-    /// lost.
+    /// Merges fields into a client's session; the gateway does it, so the other fields stay as they are.
     ///
     /// Maps within the session are merged, too; everything else is replaced.
     ///
