@@ -43,27 +43,36 @@ pub fn maker_of_socket(number: RawFd) -> Option<u32> {
 }
 
 /// Marks every descriptor beyond stderr close-on-exec, so that what a shell or a test harness leaked
-/// into this process ends with it and is not held open by workers or a daemon.
+/// into this process ends with it and is not held open by workers or a daemon. Where there is no `/proc`, as in a root
+/// folder that holds a single program, that is those below 4096.
 ///
 /// # Errors
-/// When `/proc/self/fd` cannot be read, or a descriptor not be changed.
+/// When `/proc/self/fd` is there and cannot be read, or a descriptor not be changed.
 pub fn close_inherited_on_exec() -> io::Result<()> {
-    for entry in fs::read_dir("/proc/self/fd")? {
-        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok())
-        else {
-            continue;
-        };
-        if number > 2 {
-            // SAFETY: borrowed for this one call; a number that was closed meanwhile answers EBADF.
-            let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-            if let Err(error) = fcntl_setfd(descriptor, FdFlags::CLOEXEC)
-                && error != rustix::io::Errno::BADF
-            {
-                return Err(error.into());
-            }
+    let entries = match fs::read_dir("/proc/self/fd") {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return (3..4096).try_for_each(close_on_exec);
+        }
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+        if let Some(number) = number.filter(|number| *number > 2) {
+            close_on_exec(number)?;
         }
     }
     Ok(())
+}
+
+/// Marks a descriptor close-on-exec, if it is open.
+fn close_on_exec(number: RawFd) -> io::Result<()> {
+    // SAFETY: borrowed for this one call; a number that is not open answers EBADF.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    match fcntl_setfd(descriptor, FdFlags::CLOEXEC) {
+        Ok(()) | Err(rustix::io::Errno::BADF) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Returns a stdin in which nothing is: `/dev/null`, or an empty file in memory where the root folder has none, as one
@@ -96,5 +105,15 @@ mod tests {
         use std::os::fd::AsRawFd as _;
         let file = fs::File::open("/dev/null").unwrap();
         adopt(file.as_raw_fd()).expect_err("it has an owner");
+    }
+
+    #[test]
+    fn a_descriptor_is_marked_if_it_is_open() {
+        use std::os::fd::AsRawFd as _;
+        let inherited = rustix::io::dup(fs::File::open("/dev/null").unwrap()).unwrap();
+        assert_eq!(fcntl_getfd(&inherited).unwrap(), FdFlags::empty());
+        close_on_exec(inherited.as_raw_fd()).unwrap();
+        assert_eq!(fcntl_getfd(&inherited).unwrap(), FdFlags::CLOEXEC);
+        close_on_exec(1_000_000).expect("that one is not open has an answer");
     }
 }
