@@ -81,6 +81,11 @@ fn build(profile: &str) -> Result<PathBuf> {
     // buffers by functions that this target lacks.
     build.env("CC_x86_64_unknown_linux_musl", "cc");
     build.env("CFLAGS_x86_64_unknown_linux_musl", "-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0");
+    // The lines of the sources are most of the program; the names of functions stay, for backtraces.
+    build.env(
+        format!("CARGO_PROFILE_{}_STRIP", profile.to_uppercase().replace('-', "_")),
+        "debuginfo",
+    );
     run(build.args(["--profile", profile]))?;
     let folder = if profile == "dev" { "debug" } else { profile };
     let target = std::env::var_os("CARGO_TARGET_DIR");
@@ -90,6 +95,16 @@ fn build(profile: &str) -> Result<PathBuf> {
         bail!("{} was not built", program.display());
     }
     Ok(program)
+}
+
+/// Returns the pages for operators, in the order of their names.
+fn documents() -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(repository().join("docs"))?.collect::<Result<Vec<_>, _>>()?;
+    let names = entries.iter().map(|entry| Path::new("docs").join(entry.file_name()));
+    let mut pages: Vec<PathBuf> =
+        names.filter(|name| name.extension().is_some_and(|end| end == "md")).collect();
+    pages.sort();
+    Ok(pages)
 }
 
 fn install_target() -> Result<()> {
@@ -135,10 +150,15 @@ fn release(program: &Path, pages: &Path) -> Result<Release> {
     for (shell, path) in completions {
         add(path, 0o644, said(&["completions", shell])?);
     }
-    for name in ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELOG.md", "docs/settings.md"] {
-        let content =
-            fs::read(repository().join(name)).with_context(|| format!("cannot read {name}"))?;
-        let name = name.rsplit('/').next().unwrap_or(name);
+    // As in the repository, so that what the README refers to is there.
+    for name in ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELOG.md"]
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(documents()?)
+    {
+        let content = fs::read(repository().join(&name))
+            .with_context(|| format!("cannot read {}", name.display()))?;
+        let name = name.display();
         add(&format!("usr/share/doc/lineman/{name}"), 0o644, content);
     }
     fs::create_dir_all(pages)?;
