@@ -258,6 +258,11 @@ mod tests {
                 "lineman.toml:3: the service \"other\" is new: that needs a restart",
             ]),
         );
+        let headers = format!("{}allow.networks = []\n", BEFORE.replace("text:", "ws:"));
+        let demanding = headers.replace("allow.networks = []", "allow.headers = \"X-Key: s3cret\"");
+        let outcome = compare(&configuration(&headers), &configuration(&demanding));
+        let refused = outcome.unwrap_err().join("\n");
+        assert!(refused.contains("allow.headers: it has changed") && !refused.contains("s3cret"));
         check("x", Err(&["lineman.toml:1: it is no TOML: key with no value, expected `=`"]));
     }
 

@@ -178,9 +178,11 @@ impl Setting {
         part_of_variable(self.key)
     }
 
-    /// Returns whether its value is shown nowhere. Headers of a hook's questions may have a key.
+    /// Returns whether its value is shown nowhere. A header, a cookie or a URL may have a key in it.
     pub(crate) fn is_secret(&self) -> bool {
-        matches!(self.takes, Takes::Secret(_)) || self.key == "connect_hook.headers"
+        const MAY_BE: [&str; 4] =
+            ["connect_hook.headers", "connect_hook.url", "allow.headers", "allow.cookies"];
+        matches!(self.takes, Takes::Secret(_)) || MAY_BE.contains(&self.key)
     }
 }
 
