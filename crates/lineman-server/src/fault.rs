@@ -5,6 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+/// How many faults are shown: a reader mends some and looks again.
+pub(crate) const MOST: usize = 50;
+
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,11 +63,16 @@ pub(crate) fn place(origin: &ValueOrigin, file: Option<&Path>) -> String {
     }
 }
 
-/// Returns the lines of all faults, those of the file in its order.
+/// Returns the lines of the faults, those of the file in its order; of more than [`MOST`] some.
 pub(crate) fn lines(mut faults: Vec<ConfigFault>, file: Option<&Path>) -> Vec<String> {
     faults.sort_by(|one, other| one.origin.cmp(&other.origin));
     let mut lines: Vec<String> = faults.iter().map(|fault| fault.line(file)).collect();
     lines.dedup();
+    if lines.len() > MOST {
+        lines.truncate(MOST);
+        let more = "more is wrong, which is not shown: is it a file of settings?";
+        lines.push(ConfigFault::of_all(more).line(file));
+    }
     lines
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::fault::{ConfigFault, ValueOrigin, nearest};
+use crate::fault::{self, ConfigFault, ValueOrigin, nearest};
 use crate::settings::{RawValue, SectionKind, Setting, SettingValue};
 
 /// A file that is longer is none of ours.
@@ -108,7 +108,7 @@ pub(crate) fn text_of(path: &Path) -> Result<String, ConfigFault> {
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let bytes = error.into_bytes();
-        let line = line_of(bytes.get(..good).unwrap_or_default());
+        let line = LineIndex::of(bytes.get(..good).unwrap_or_default()).number(good);
         ConfigFault::at(
             &ValueOrigin::Line(line),
             "",
@@ -121,8 +121,9 @@ pub(crate) fn text_of(path: &Path) -> Result<String, ConfigFault> {
 pub(crate) fn sections(text: &str) -> (Vec<SectionValues>, Vec<ConfigFault>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let whole = errors.is_empty();
-    let mut reading = Reading { text, whole, sections: Vec::new(), faults: Vec::new() };
-    for error in errors {
+    let lines = LineIndex::of(text.as_bytes());
+    let mut reading = Reading { lines, whole, sections: Vec::new(), faults: Vec::new() };
+    for error in errors.into_iter().take(fault::MOST + 1) {
         let at = error.span().map_or(0, |span| span.start);
         let line = ValueOrigin::Line(reading.line(at));
         reading.faults.push(ConfigFault::at(
@@ -132,6 +133,9 @@ pub(crate) fn sections(text: &str) -> (Vec<SectionValues>, Vec<ConfigFault>) {
         ));
     }
     for (name, value) in table.get_ref() {
+        if reading.is_full() {
+            break;
+        }
         reading.section(name.get_ref(), name.span().start, value);
     }
     // In the order of the file, which the table has not.
@@ -139,17 +143,22 @@ pub(crate) fn sections(text: &str) -> (Vec<SectionValues>, Vec<ConfigFault>) {
     (reading.sections, reading.faults)
 }
 
-struct Reading<'a> {
-    text: &'a str,
+struct Reading {
+    lines: LineIndex,
     /// All of it was understood: else a name may be in a section that was not.
     whole: bool,
     sections: Vec<SectionValues>,
     faults: Vec<ConfigFault>,
 }
 
-impl Reading<'_> {
+impl Reading {
     fn line(&self, at: usize) -> usize {
-        line_of(self.text.as_bytes().get(..at).unwrap_or_default())
+        self.lines.number(at)
+    }
+
+    /// Returns whether more faults would not be shown: what has so many is no file of settings.
+    fn is_full(&self) -> bool {
+        self.faults.len() > fault::MOST
     }
 
     fn fault(&mut self, at: usize, key: &str, text: impl Into<String>) {
@@ -168,6 +177,9 @@ impl Reading<'_> {
             DeValue::Table(table) => self.one_section(kind, at, table),
             DeValue::Array(array) if kind.is_service() => {
                 for part in array {
+                    if self.is_full() {
+                        return;
+                    }
                     let at = part.span().start;
                     match part.get_ref() {
                         DeValue::Table(table) => self.one_section(kind, at, table),
@@ -211,6 +223,9 @@ impl Reading<'_> {
     /// Takes the keys of a table, `before` being those of the tables it is in.
     fn keys(&mut self, section: &mut SectionValues, before: &str, table: &DeTable<'_>) {
         for (name, value) in table {
+            if self.is_full() {
+                return;
+            }
             let at = name.span().start;
             let key = format!("{before}{}", name.get_ref());
             let within = format!("{key}.");
@@ -274,7 +289,40 @@ fn raw(value: &DeValue<'_>) -> RawValue {
     }
 }
 
-/// Returns the number of the line behind these bytes.
-fn line_of(before: &[u8]) -> usize {
-    before.split(|byte| *byte == b'\n').count()
+/// Where the lines of a text end.
+struct LineIndex(Vec<usize>);
+
+impl LineIndex {
+    fn of(text: &[u8]) -> Self {
+        let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        Self(ends.map(|(at, _)| at).collect())
+    }
+
+    /// Returns the number of the line that this byte is in.
+    fn number(&self, at: usize) -> usize {
+        self.0.partition_point(|end| *end < at) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_has_the_line_it_is_in() {
+        let lines = LineIndex::of(b"a\n\nb\n");
+        let numbers: Vec<_> = (0..=5).map(|at| lines.number(at)).collect();
+        assert_eq!(numbers, [1, 1, 2, 3, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_wrong_in_many_places_is_read_no_further() {
+        for (before, line) in
+            [("", "a%=1\n"), ("[[gateway]]\n", "a%=1\n"), ("", "[[gateway]]\na=%\n"), ("", "%\n")]
+        {
+            let wrong = (0..10_000).map(|number| line.replace('%', &number.to_string()));
+            let (_, faults) = sections(&(before.to_owned() + &wrong.collect::<String>()));
+            assert_eq!(faults.len(), fault::MOST + 1, "{line}");
+        }
+    }
 }
