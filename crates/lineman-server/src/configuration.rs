@@ -171,7 +171,7 @@ impl SectionValues {
     }
 }
 
-/// Reads the file of a key, which is then the key.
+/// Reads the file of a key, whose place the key takes.
 pub(crate) fn read_secret(section: &mut SectionValues) -> Option<ConfigFault> {
     let found = section.values.get("secret_key_file")?.clone();
     let SettingValue::Text(path) = &found.value else { return None };
@@ -203,6 +203,7 @@ pub(crate) fn read_secret(section: &mut SectionValues) -> Option<ConfigFault> {
     }
     let value = SettingValue::Text(key.to_owned());
     section.values.insert("secret_key", Found { value, origin: found.origin });
+    section.values.remove("secret_key_file");
     None
 }
 

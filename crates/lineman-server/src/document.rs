@@ -56,6 +56,7 @@ pub(crate) fn page() -> String {
          a table: `limits.connections = 1000` is `connections = 1000` below `[gateway.limits]`, too.\n\n\
          An environment variable goes before the file: `LINEMAN_`, the section or the service's name, and the key, in \
          capitals, with `_` for each other character: `LINEMAN_GATEWAY_LIMITS_CONNECTIONS=1000`; lists have commas. \
+         It takes the place of what the file has instead, too: of `secret_key_file` for `LINEMAN_CLUSTER_SECRET_KEY`. \
          Where there is no file, `LINEMAN_GATEWAY_LISTEN` makes a gateway and `LINEMAN_REGISTER_LISTEN` a register.\n\n\
          *Reload* says what `lineman reload` does with a changed value: it is in force *at once*, without a client \
          noticing, or it needs a *restart*, and the reload is refused.\n",

@@ -6,8 +6,9 @@ use std::ffi::OsString;
 use lineman::cli;
 
 use crate::fault::{ConfigFault, ValueOrigin, nearest};
-use crate::file::SectionValues;
-use crate::settings::{SectionKind, part_of_variable};
+use crate::file::{Found, SectionValues};
+use crate::relations::ALTERNATIVES;
+use crate::settings::{SectionKind, Setting, part_of_variable};
 
 const PREFIX: &str = "LINEMAN_";
 
@@ -64,11 +65,40 @@ pub(crate) fn apply(
                     continue;
                 };
                 faults.extend(section.take(setting, &setting.takes.raw_of_text(value), origin));
+                replace_alternative(section, key);
             }
+            None if is_of_a_service_link(variable, value) => {}
             None => faults.push(ConfigFault::at(&origin, "", unknown(variable, sections))),
         }
     }
     faults
+}
+
+/// Takes out what the file has in the place of a setting that a variable has now set.
+fn replace_alternative(section: &mut SectionValues, key: &str) {
+    let pairs = || ALTERNATIVES.iter().flat_map(|&[one, other]| [(one, other), (other, one)]);
+    for (_, other) in pairs().filter(|(one, _)| *one == key) {
+        let of_file = |found: &Found| matches!(found.origin, ValueOrigin::Line(_));
+        if section.values.get(other).is_some_and(of_file) {
+            section.values.remove(other);
+        }
+    }
+}
+
+/// Returns whether Kubernetes, or a link of Docker's, has set a variable: these tell each container of a service named
+/// `lineman` by `LINEMAN_SERVICE_HOST`, `LINEMAN_PORT=tcp://10.0.0.1:7272`, `LINEMAN_PORT_7272_TCP_ADDR`.
+fn is_of_a_service_link(variable: &str, value: &str) -> bool {
+    let of_port = |(_, rest): (&str, &str)| {
+        let mut parts = rest.split('_');
+        let is_number = |part: &str| part.parse::<u16>().is_ok();
+        parts.next().is_some_and(is_number) && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"))
+    };
+    variable.ends_with("_SERVICE_HOST")
+        || variable.ends_with("_SERVICE_PORT")
+        || variable.contains("_SERVICE_PORT_")
+        || variable.ends_with("_PORT") && value.contains("://")
+        || variable.rsplit_once("_PORT_").is_some_and(of_port)
+        || variable.split_once("_PORT_").is_some_and(of_port)
 }
 
 /// Returns the section and the key that a variable is for.
@@ -89,22 +119,110 @@ fn target(variable: &str, sections: &mut Vec<SectionValues>) -> Option<(usize, &
 fn key(variable: &str, name: &str, kind: SectionKind) -> Option<&'static str> {
     let rest =
         variable.strip_prefix(PREFIX)?.strip_prefix(&part_of_variable(name))?.strip_prefix('_')?;
+    settable(kind).find(|setting| setting.variable() == rest).map(|setting| setting.key)
+}
+
+/// Returns the settings of a section that variables can set.
+fn settable(kind: SectionKind) -> impl Iterator<Item = &'static Setting> {
     // A service's name would not be found any more under its new one.
-    let mut settings =
-        kind.settings().filter(|setting| !(kind.is_service() && setting.key == "name"));
-    settings.find(|setting| setting.variable() == rest).map(|setting| setting.key)
+    kind.settings().filter(move |setting| !(kind.is_service() && setting.key == "name"))
 }
 
 fn unknown(variable: &str, sections: &[SectionValues]) -> String {
-    let program = (SectionKind::Program.name(), SectionKind::Program);
-    let cluster = (SectionKind::Cluster.name(), SectionKind::Cluster);
-    let services = sections.iter().map(|section| (section.variable_name(), section.kind));
-    let known = services.chain([program, cluster]).flat_map(|(name, kind)| {
-        let name = part_of_variable(name);
-        kind.settings().map(move |setting| format!("{PREFIX}{name}_{}", setting.variable()))
-    });
-    let known: Vec<String> = known.chain(cli::variables().map(str::to_owned)).collect();
-    let hint = nearest(variable, known.iter().map(String::as_str));
-    let hint = hint.map_or_else(String::new, |near| format!(" (hint: {near} is one)"));
+    let rest = variable.strip_prefix(PREFIX).unwrap_or(variable);
+    let own = |section: &SectionValues| rest == format!("{}_NAME", part(section));
+    if sections.iter().any(|section| section.kind.is_service() && own(section)) {
+        return "a service is named in the file alone: variables know it by that name".to_owned();
+    }
+    let whole = [SectionKind::Program, SectionKind::Cluster];
+    let whole = whole.into_iter().map(|kind| (part_of_variable(kind.name()), kind));
+    let services = sections.iter().filter(|section| section.kind.is_service());
+    let parts = whole.chain(services.map(|section| (part(section), section.kind)));
+    let known: Vec<(String, String)> = parts
+        .flat_map(|(name, kind)| {
+            let keys = settable(kind).map(Setting::variable);
+            keys.map(move |key| (format!("{name}_{key}"), format!("_{key}")))
+        })
+        .collect();
+    // The setting may be right, and the section not.
+    let of_setting = known.iter().filter(|(_, key)| variable.ends_with(&**key));
+    let of_setting = of_setting.rev().max_by_key(|(_, key)| key.len()).map(|(name, _)| &**name);
+    let framework = cli::variables().filter_map(|name| name.strip_prefix(PREFIX));
+    let near = || nearest(rest, known.iter().map(|(name, _)| &**name).chain(framework));
+    let hint = of_setting.or_else(near);
+    let hint = hint.map_or_else(String::new, |near| format!(" (hint: {PREFIX}{near} is one)"));
     format!("it is no setting of any service here{hint}")
+}
+
+/// Returns how variables name a section.
+fn part(section: &SectionValues) -> String {
+    part_of_variable(section.variable_name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file;
+
+    /// Returns what these variables make of a file, and what is wrong with them.
+    fn applied(text: &str, variables: &[(&str, &str)]) -> (Vec<SectionValues>, Vec<String>) {
+        let (mut sections, _) = file::sections(text);
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), value.into()));
+        let faults = apply(&owned.collect::<Vec<_>>(), &mut sections);
+        (sections, faults.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_variable_takes_the_place_of_the_alternative_in_the_file() {
+        for [first, second] in ALTERNATIVES {
+            for (of_file, of_variable) in [(first, second), (second, first)] {
+                let example = |key: &&str| {
+                    let setting = SectionKind::Gateway.setting(key).unwrap();
+                    [setting.default, setting.example].concat()
+                };
+                let text = format!("[[gateway]]\n{of_file} = {}", example(of_file));
+                let variable = format!("LINEMAN_GATEWAY_{}", part_of_variable(of_variable));
+                let value = example(of_variable);
+                let (sections, faults) = applied(&text, &[(&variable, value.trim_matches('"'))]);
+                assert_eq!(faults, [""; 0]);
+                let keys: Vec<_> = sections[0].values.keys().collect();
+                assert_eq!(keys, [of_variable]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_kubernetes_tells_of_a_service_is_passed_over() {
+        let links = [
+            ("LINEMAN_SERVICE_HOST", "10.0.0.1"),
+            ("LINEMAN_SERVICE_PORT", "7272"),
+            ("LINEMAN_SERVICE_PORT_WS", "7272"),
+            ("LINEMAN_PORT", "tcp://10.0.0.1:7272"),
+            ("LINEMAN_PORT_7272_TCP", "tcp://10.0.0.1:7272"),
+            ("LINEMAN_PORT_7272_TCP_PROTO", "tcp"),
+            ("LINEMAN_PORT_7272_TCP_PORT", "7272"),
+            ("LINEMAN_GATEWAY_PORT_53_UDP_ADDR", "10.0.0.1"),
+        ];
+        assert_eq!(applied("[[gateway]]", &links).1, [""; 0]);
+        for wrong in [("LINEMAN_PORT", "7272"), ("LINEMAN_GATEWAY_PORT_X", "1")] {
+            assert_eq!(applied("[[gateway]]", &[wrong]).1.len(), 1, "{wrong:?}");
+        }
+        let (sections, _) = applied("[[gateway]]", &[("LINEMAN_GATEWAY_START_PORT", "4000")]);
+        assert!(sections[0].values.contains_key("start_port"));
+    }
+
+    #[test]
+    fn a_wrong_variable_is_told_with_the_one_that_is_meant() {
+        for (variable, expected) in [
+            ("LINEMAN_GATEWAY_LISTN", "(hint: LINEMAN_GATEWAY_LISTEN is one)"),
+            ("LINEMAN_SECRET_KEY", "(hint: LINEMAN_CLUSTER_SECRET_KEY is one)"),
+            ("LINEMAN_COUNT", "(hint: LINEMAN_GATEWAY_COUNT is one)"),
+            ("LINEMAN_LOGG", "(hint: LINEMAN_LOG is one)"),
+            ("LINEMAN_GATEWAY_NAME", "named in the file alone: variables know it by that name"),
+            ("LINEMAN_XYZ", "it is no setting of any service here"),
+        ] {
+            let (_, faults) = applied("[[gateway]]", &[(variable, "x")]);
+            assert!(faults[0].ends_with(expected), "{faults:?}");
+        }
+    }
 }

@@ -18,12 +18,17 @@ const RELATIONS: &[Relation] = &[
     proxies_need_trust,
     trust_needs_a_way_of_telling,
     pages_need_a_folder,
-    one_kind_of_pages,
-    one_kind_of_count,
     of_websockets_alone,
-    one_kind_of_hook,
     a_hook_asks_something,
     fastcgi_needs_a_script,
+];
+
+/// Settings of which a section has the one or the other.
+pub(crate) const ALTERNATIVES: &[[&str; 2]] = &[
+    ["secret_key", "secret_key_file"],
+    ["pages.folder", "pages.redirect"],
+    ["count", "per_core"],
+    ["connect_hook.url", "connect_hook.fastcgi"],
 ];
 
 /// Returns what is wrong with the sections together.
@@ -52,10 +57,11 @@ pub(crate) fn check(sections: &[SectionValues]) -> Vec<ConfigFault> {
     }
     for section in sections {
         // What a refused value would say to others is not known.
-        let wrong = RELATIONS
-            .iter()
-            .filter(|_| section.refused.is_empty())
-            .filter_map(|relation| relation(section));
+        let both = ALTERNATIVES.iter().filter(|keys| keys.iter().all(|key| has(section, key)));
+        let both =
+            both.map(|[one, other]| (*other, format!("it is there beside {one}: choose one")));
+        let wrong = RELATIONS.iter().filter_map(|relation| relation(section)).chain(both);
+        let wrong = wrong.filter(|_| section.refused.is_empty());
         faults.extend(wrong.map(|(key, text)| {
             let origin = section.values.get(key).map_or(&section.origin, |found| &found.origin);
             ConfigFault::at(origin, section.name_of(key), text)
@@ -154,16 +160,6 @@ fn pages_need_a_folder(section: &SectionValues) -> Option<(&'static str, String)
     (!Path::new(folder).is_dir()).then(|| ("pages.folder", format!("there is no folder {folder}")))
 }
 
-fn one_kind_of_pages(section: &SectionValues) -> Option<(&'static str, String)> {
-    (has(section, "pages.folder") && has(section, "pages.redirect"))
-        .then(|| ("pages.redirect", "it is there beside pages.folder: choose one".to_owned()))
-}
-
-fn one_kind_of_count(section: &SectionValues) -> Option<(&'static str, String)> {
-    (has(section, "count") && has(section, "per_core"))
-        .then(|| ("per_core", "it is there beside count: choose one".to_owned()))
-}
-
 fn of_websockets_alone(section: &SectionValues) -> Option<(&'static str, String)> {
     let scheme = section.text("listen")?.split("://").next()?.to_ascii_lowercase();
     if section.kind != SectionKind::Gateway || matches!(&*scheme, "websocket" | "ws" | "wss") {
@@ -189,13 +185,6 @@ fn of_websockets_alone(section: &SectionValues) -> Option<(&'static str, String)
     ];
     let key = of_websockets.into_iter().find_map(|before| first_of(section, before))?;
     Some((key, format!("only a websocket:// listener has it, and this one is {scheme}://")))
-}
-
-fn one_kind_of_hook(section: &SectionValues) -> Option<(&'static str, String)> {
-    let both = has(section, "connect_hook.url") && has(section, "connect_hook.fastcgi");
-    both.then(|| {
-        ("connect_hook.fastcgi", "it is there beside connect_hook.url: choose one".to_owned())
-    })
 }
 
 fn a_hook_asks_something(section: &SectionValues) -> Option<(&'static str, String)> {
