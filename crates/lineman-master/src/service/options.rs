@@ -32,21 +32,21 @@ pub struct SocketOptions {
     pub(crate) group: Option<String>,
 }
 
-/// When TCP asks a silent peer whether it is still there. The default is Workerman's: a peer that
-/// vanished is noticed within two minutes.
+/// When TCP asks a silent peer whether it is still there. By default a peer that vanished is noticed within two
+/// minutes, as with Workerman; but Workerman asks once, and a packet that is lost then ends a connection that is well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
     /// Silence before the first probe. Default 55 s; whole seconds, 1 to 32,767.
     pub idle: Duration,
-    /// Time for the answer to a probe. Default 55 s; whole seconds, 1 to 32,767.
+    /// Time for the answer to a probe. Default 11 s; whole seconds, 1 to 32,767.
     pub interval: Duration,
-    /// Unanswered probes after which the connection is broken. Default 1; 1 to 127.
+    /// Unanswered probes after which the connection is broken. Default 5; 1 to 127.
     pub count: u32,
 }
 
 impl Default for Keepalive {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(55), interval: Duration::from_secs(55), count: 1 }
+        Self { idle: Duration::from_secs(55), interval: Duration::from_secs(11), count: 5 }
     }
 }
 
@@ -244,8 +244,8 @@ mod tests {
         assert!(accepted.tcp_nodelay().unwrap());
         assert!(accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(55));
-        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(55));
-        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 1);
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(11));
+        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 5);
         assert_eq!(accepted.recv_buffer_size().unwrap(), 200_000, "the kernel doubles it");
 
         SocketOptions::new().delayed().without_keepalive().tune(&socket).unwrap();

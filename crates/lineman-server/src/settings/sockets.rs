@@ -91,8 +91,8 @@ pub(super) const SOCKET: &[Setting] = &[
                 keepalive.interval = std::time::Duration::from_secs(seconds);
             });
         }),
-        "55",
-        "Seconds for the answer to that.",
+        "11",
+        "Seconds for the answer to that, after which it asks again.",
     ),
     plain(
         "socket.keepalive_count",
@@ -101,8 +101,8 @@ pub(super) const SOCKET: &[Setting] = &[
                 keepalive.count = u32::try_from(count).unwrap_or(1);
             });
         }),
-        "1",
-        "How often it may go unanswered.",
+        "5",
+        "How often it may go unanswered, one after the other.",
     ),
     plain(
         "socket.keepalive",
