@@ -40,6 +40,9 @@ pub trait Program {
     /// Returns a line for each address, each once.
     fn peers(&self) -> Vec<ClusterPeer>;
 
+    /// Returns in which formats of records its processes hand over, where their service does.
+    fn formats(&self) -> RecordFormats;
+
     /// Returns how many threads of a worker may run work that blocks.
     fn blocking_threads(&self) -> usize;
 

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use lineman_connection::BLOCKING_THREADS;
+use lineman_connection::connection::handover::FORMATS;
 use lineman_master::master::hooks::Hooks;
 use lineman_master::program::{Inherited, Inside, Program, StartManner};
 use lineman_os::procfs;
@@ -61,6 +62,10 @@ impl Program for App {
         }
         peers.sort_by(|one, other| other.role.cmp(one.role));
         peers
+    }
+
+    fn formats(&self) -> RecordFormats {
+        FORMATS
     }
 
     fn blocking_threads(&self) -> usize {

@@ -13,7 +13,7 @@ use super::log_flags::LogFlags;
 use super::logs::Logs;
 use crate::control::ExitCode;
 use crate::control::environment;
-use crate::control::request::{Manner, Probe};
+use crate::control::request::{Manner, Probe, ReloadTo};
 
 /// A text of its own, for what reads well in documentation has marks that a terminal would show.
 const RUNTIME_DIR_HELP: &str = "Folder of pid file, lock and control socket [default: \
@@ -25,7 +25,13 @@ const RELOAD_HELP: &str = "The old processes get the drain limit for their conne
     A reload that finds another one at work on the same processes follows it, and hurries it: what \
     drains there gets no longer than this one gives, and the first one's caller is told. Reloads that \
     wait for their turn become one, with the longest of their limits. Reloads of different services \
-    go on side by side. During a start, a reload waits until everything is up.";
+    go on side by side. During a start, a reload waits until everything is up.\n\n\
+    A service whose connections can move hands them to its new processes, in one moment for each \
+    process: what has moved, and what could not, is told. Until that moment the old process can go on, \
+    and does if anything fails.\n\n\
+    With --back each process is replaced by one from the binary that its slot ran before, which the \
+    master holds open, whatever is at its path now; connections move to it just so. Asked again, it goes \
+    forward to the newer one.";
 
 /// The command line of a program that has no flags of its own.
 #[derive(Debug, Parser)]
@@ -164,6 +170,19 @@ pub struct Reload {
     /// How the old processes leave.
     #[command(flatten)]
     pub(super) leave: Leave,
+    /// Close so many connections a second that cannot move, with 1012; otherwise they get the limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) drain_rate: Option<u32>,
+    /// Go to the binary that ran before; twice is forward again
+    #[arg(long)]
+    back: bool,
+}
+
+impl Reload {
+    /// Returns which executable is wanted.
+    pub(super) fn target(&self) -> ReloadTo {
+        if self.back { ReloadTo::Before } else { ReloadTo::Newest }
+    }
 }
 
 /// Flags of `check`.
@@ -296,6 +315,7 @@ pub fn after_help_with(name: &str, examples: &[(&str, &str)], codes: &[(u8, &str
         ("reload", "put a new binary or configuration into service"),
         ("reload -g", "the same, and let every connection end by itself"),
         ("reload web", "only the service `web`"),
+        ("reload --back", "go back to the binary before"),
         ("status -d", "watch it live"),
         ("status --json", "for scripts"),
         ("stop -g --timeout 2m", "give connections two minutes to end"),

@@ -1,10 +1,13 @@
 //! `check`: everything that a start looks at before it binds its first socket, and what it would run.
 
+use lineman_wire::handover::RecordFormats;
+
 use super::arguments::Check;
 use super::log_flags::RunMode;
-use super::{Failure, Outcome, bare_plan};
+use super::{Failure, Outcome, ask, bare_plan};
 use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
+use crate::control::request::{Answer, Request};
 use crate::error::chain;
 use crate::master::{self, Plan, places};
 use crate::program::{ClusterPeer, Program};
@@ -32,6 +35,7 @@ pub(super) fn check(program: &dyn Program, folder: RuntimeFolder, how: &Check) -
     problems.extend(log::with_warnings_on_stderr(|| program.problems()));
     problems.extend(places::problems(&plan.services));
     problems.extend(health(&plan));
+    problems.extend(handover(program.formats(), &plan));
     if how.cluster {
         problems.extend(cluster(program.peers()));
     }
@@ -40,6 +44,34 @@ pub(super) fn check(program: &dyn Program, folder: RuntimeFolder, how: &Check) -
     } else {
         Err(Failure::new(ExitCode::Failed, problems.join("\nerror: ")))
     }
+}
+
+/// Says whether the processes of this program, which may be newer than what runs, would take the connections
+/// of those that run; returns a line for each that would not. Without a master there is nothing to say.
+fn handover(ours: RecordFormats, plan: &Plan) -> Vec<String> {
+    let hands_over = |name: &str| {
+        let mut services = plan.services.iter();
+        services.any(|service| service.name == name && service.reload == Reload::HandOver)
+    };
+    let status = ask(&plan.folder, &Request::Status).and_then(|mut call| call.next());
+    let Ok(Some(Answer::Status(status))) = status else { return Vec::new() };
+    let mut problems = Vec::new();
+    for slot in status.slots.iter().filter(|slot| hands_over(&slot.service)) {
+        let (Some(pid), "ready") = (slot.pid, &*slot.state) else { continue };
+        let name = &slot.name;
+        match (slot.formats, slot.formats.and_then(|theirs| theirs.common(ours))) {
+            (_, Some(format)) => {
+                Printer::note(&format!("{name} (pid {pid}) would hand over, in format {format}"));
+            }
+            (Some(theirs), None) => problems.push(format!(
+                "{name} (pid {pid}) hands over in {theirs}, and this program takes {ours}: `restart`"
+            )),
+            (None, None) => problems.push(format!(
+                "{name} (pid {pid}) runs a program that cannot hand over: `restart` replaces it"
+            )),
+        }
+    }
+    problems
 }
 
 /// Returns all that stands in the way of a start as planned, as far as that can be seen beside a

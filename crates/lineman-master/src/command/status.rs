@@ -13,7 +13,7 @@ use crate::terminal::table::{Align, Table};
 use crate::terminal::{Printer, screen, units};
 
 /// The columns. What is read side by side is side by side: in and out share a column.
-const COLUMNS: [(&str, Align); 13] = [
+const COLUMNS: [(&str, Align); 14] = [
     ("slot", Align::Left),
     ("pid", Align::Right),
     ("state", Align::Left),
@@ -27,12 +27,23 @@ const COLUMNS: [(&str, Align); 13] = [
     ("lag p99", Align::Right),
     ("mem", Align::Right),
     ("cpu", Align::Right),
+    ("build", Align::Left),
 ];
 
 /// What a narrow terminal goes without: first what stands beneath the table as well, or changes
 /// no decision.
-const EXPENDABLE: [&str; 9] =
-    ["restarts", "errors", "queued", "uptime", "cpu", "pid", "mem", "msgs in/out", "bytes in/out"];
+const EXPENDABLE: [&str; 10] = [
+    "build",
+    "restarts",
+    "errors",
+    "queued",
+    "uptime",
+    "cpu",
+    "pid",
+    "mem",
+    "msgs in/out",
+    "bytes in/out",
+];
 
 /// Runs `status`.
 pub(super) fn status(folder: &RuntimeFolder, how: &arguments::Status) -> Outcome {
@@ -157,6 +168,9 @@ fn row_of(slot: &SlotReport) -> Vec<String> {
     cells.push(slot.lag_p99_us.map_or_else(unknown, units::micros));
     cells.push(slot.memory_bytes.map_or_else(unknown, units::bytes));
     cells.push(slot.cpu_ms.map_or_else(unknown, cpu));
+    // Which life of the slot, and of which build.
+    let build = slot.build.as_ref().map(|build| format!("{}:{build}", slot.generation));
+    cells.push(build.unwrap_or_else(unknown));
     cells
 }
 
@@ -183,6 +197,7 @@ fn totals(status: &StatusReport) -> Vec<String> {
         units::micros(*lag_p99_us),
         units::bytes(*memory_bytes),
         cpu(*cpu_ms),
+        String::new(),
     ]
 }
 
@@ -253,6 +268,8 @@ pub(super) mod tests {
             pid: Some(123_456),
             state: "ready".to_owned(),
             generation: 1,
+            build: Some("9fa2c1b0".to_owned()),
+            formats: None,
             uptime_ms: Some(184_000),
             restarts: 2,
             failures: 0,
@@ -347,6 +364,7 @@ pub(super) mod tests {
     fn a_process_that_does_not_answer_is_busy() {
         let text = text(&status_of(vec![slot(1, None)]), None);
         assert!(text.contains("chat-gateway/1  123456  busy"), "{text}");
+        assert!(text.contains("  1:9fa2c1b0\n"), "{text}");
     }
 
     #[test]

@@ -29,9 +29,13 @@ pub(super) fn stop(folder: &RuntimeFolder, how: &Leave) -> Outcome {
 
 /// Runs `reload`: returns when every process has been replaced.
 pub(super) fn reload(folder: &RuntimeFolder, how: &Reload) -> Outcome {
-    let Reload { service, leave } = how;
-    let (service, manner) = (service.clone(), leave.manner());
-    let request = Request::Reload { service, manner, timeout_ms: leave.timeout_ms() };
+    let request = Request::Reload {
+        service: how.service.clone(),
+        manner: how.leave.manner(),
+        timeout_ms: how.leave.timeout_ms(),
+        drain_rate: how.drain_rate,
+        to: how.target(),
+    };
     let (code, text) = follow(ask(folder, &request)?)?;
     conclude(code, &text)
 }

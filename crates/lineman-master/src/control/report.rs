@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use lineman_wire::handover::RecordFormats;
 use serde::{Deserialize, Serialize};
 
 use super::Stats;
@@ -94,6 +95,12 @@ pub(crate) struct SlotReport {
     pub(crate) state: String,
     /// How many processes were started for the slot up to this one.
     pub(crate) generation: u64,
+    /// Which build the process runs, in eight digits; those of two processes differ if their files do.
+    #[serde(default)]
+    pub(crate) build: Option<String>,
+    /// In which formats the process hands over, if its service does.
+    #[serde(default)]
+    pub(crate) formats: Option<RecordFormats>,
     /// How long ago the process was started, in milliseconds.
     pub(crate) uptime_ms: Option<u64>,
     /// How often the slot's process had to be started again because it had ended by itself.

@@ -24,6 +24,12 @@ pub(crate) enum Request {
         manner: Manner,
         /// How long each drain may take; `None` is the manner's own limit.
         timeout_ms: Option<u64>,
+        /// How many connections that cannot move are closed a second; `None` waits for them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drain_rate: Option<u32>,
+        /// Which executable the successors are started from.
+        #[serde(default)]
+        to: ReloadTo,
     },
     /// Answer with [`Answer::Status`].
     Status,
@@ -34,6 +40,17 @@ pub(crate) enum Request {
         /// A service or slot; `None` for all.
         service: Option<String>,
     },
+}
+
+/// Which executable a reload goes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ReloadTo {
+    /// What the program's path leads to.
+    #[default]
+    Newest,
+    /// The one that each slot ran before the one it runs.
+    Before,
 }
 
 /// What a health probe asks.

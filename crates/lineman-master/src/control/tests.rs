@@ -20,7 +20,7 @@ use super::message::{FromWorker, Handed, ToWorker};
 use super::report::{
     Lag, ListenReport, Progress, ServiceReport, SlotReport, StartReport, StatusReport, Step, Totals,
 };
-use super::request::{Answer, Manner, Probe, Request};
+use super::request::{Answer, Manner, Probe, ReloadTo, Request};
 use super::server::{Asked, listen, serve};
 use super::{Complaints, ExitCode, Row, Stats, frame};
 use crate::service::sketch::Sketch;
@@ -102,14 +102,15 @@ async fn all_that_the_command_line_asks_arrives() {
     let probes = samples!(Probe { Live {}, Ready {}, });
     let mut requests = samples!(Request {
         Stop { manner: Manner::Plain, timeout_ms: None },
-        Reload { service: Some("echo/1".to_owned()), manner: Manner::Plain, timeout_ms: Some(1) },
+        Reload { service: Some("echo/1".to_owned()), manner: Manner::Plain, timeout_ms: Some(1), drain_rate: Some(200), to: ReloadTo::Before },
         Status {},
         Health { probe: Probe::Live },
         Connections { service: None },
     });
     for manner in manners {
         requests.push(Request::Stop { manner, timeout_ms: Some(u64::MAX) });
-        requests.push(Request::Reload { service: None, manner, timeout_ms: None });
+        let (service, to) = (None, ReloadTo::Newest);
+        requests.push(Request::Reload { service, manner, timeout_ms: None, drain_rate: None, to });
     }
     requests.extend(probes.into_iter().map(|probe| Request::Health { probe }));
     requests.push(Request::Connections { service: Some("echo".to_owned()) });
@@ -237,6 +238,8 @@ fn status() -> StatusReport {
         pid: Some(2),
         state: "ready".to_owned(),
         generation: 3,
+        build: Some("9fa2c1b0".to_owned()),
+        formats: Some(RecordFormats { oldest: 1, newest: 2 }),
         uptime_ms: Some(4),
         restarts: 5,
         failures: 3,

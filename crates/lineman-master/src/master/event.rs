@@ -117,6 +117,8 @@ pub(super) enum Source {
     /// The one that the slot's last ready process runs, or ran: a deploy takes effect with a reload,
     /// which looks whether it gets ready, and not with a crash.
     LastServed,
+    /// The one that the slot ran before that.
+    Before,
 }
 
 /// How the program ended.

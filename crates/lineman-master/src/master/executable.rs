@@ -48,18 +48,30 @@ pub(super) struct Images {
     newest: Option<Rc<Image>>,
     /// What each slot's last ready process runs, or ran.
     served: BTreeMap<SlotId, Rc<Image>>,
+    /// What each slot ran before that.
+    before: BTreeMap<SlotId, Rc<Image>>,
 }
 
 impl Images {
     /// Returns those of a program at `path`, none of which has been opened.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, folder: working_folder(), newest: None, served: BTreeMap::new() }
+        Self {
+            path,
+            folder: working_folder(),
+            newest: None,
+            served: BTreeMap::new(),
+            before: BTreeMap::new(),
+        }
     }
 
     /// Returns what a slot's next process is started from.
     pub(super) fn open(&mut self, slot: SlotId, source: Source) -> io::Result<Rc<Image>> {
         if let (Source::LastServed, Some(served)) = (source, self.served.get(&slot)) {
             return Ok(Rc::clone(served));
+        }
+        if source == Source::Before {
+            let before = self.before.get(&slot).map(Rc::clone);
+            return before.ok_or_else(|| io::Error::other("there is no binary before this one"));
         }
         let opened = Image::open(&self.path, self.folder.as_deref())?;
         // The same one is held once.
@@ -71,7 +83,11 @@ impl Images {
 
     /// A process of this slot that was started from `image` is ready.
     pub(super) fn served(&mut self, slot: SlotId, image: &Rc<Image>) {
-        self.served.insert(slot, Rc::clone(image));
+        if let Some(before) = self.served.insert(slot, Rc::clone(image))
+            && !before.is(image)
+        {
+            self.before.insert(slot, before);
+        }
     }
 }
 
@@ -92,6 +108,20 @@ impl Image {
         let is_masters =
             |facts: &Metadata| fs::metadata(".").is_ok_and(|ours| is_same(facts, &ours));
         Ok(Self { file, facts, folder: folder.filter(|(_, facts)| !is_masters(facts)) })
+    }
+
+    /// Returns which build it is, in eight digits: two that differ are of different files. It is made of what
+    /// the file system says of the file, which may not be readable: the same file again has the same one.
+    pub(super) fn build(&self) -> String {
+        let facts = &self.facts;
+        let parts = [facts.dev(), facts.ino(), facts.size()];
+        let parts =
+            parts.into_iter().chain([facts.mtime(), facts.mtime_nsec()].map(i64::cast_unsigned));
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        parts.for_each(|part| digest.update(&part.to_be_bytes()));
+        let digest = digest.finish();
+        let digits = digest.as_ref().first_chunk().copied().map_or(0, u32::from_be_bytes);
+        format!("{digits:08x}")
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -219,6 +249,17 @@ mod tests {
         let (mut command, _held) = last.command(&path, 100).unwrap();
         let output = command.arg("it works").output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "it works\n");
+        // Back, and forward again.
+        images.open(first, Source::Before).unwrap_err();
+        let newer = images.open(first, Source::Path).unwrap();
+        assert_ne!(newer.build(), old.build());
+        images.served(first, &newer);
+        images.served(first, &newer);
+        for expected in [&old, &newer, &old] {
+            let image = images.open(first, Source::Before).unwrap();
+            assert!(Rc::ptr_eq(&image, expected));
+            images.served(first, &image);
+        }
         // A slot where nothing has served yet has nothing else.
         assert!(!Rc::ptr_eq(&old, &images.open(second, Source::LastServed).unwrap()));
     }

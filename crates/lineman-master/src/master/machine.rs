@@ -347,6 +347,11 @@ impl Machine {
         now: Instant,
     ) -> Vec<MasterAction> {
         let asked = Round::new(DrainLimits::of(manner, timeout), only, answers, &self.slots);
+        self.begin_reload(asked, now)
+    }
+
+    /// Begins this reload, or has it follow those that are in its way.
+    pub(super) fn begin_reload(&mut self, asked: Round, now: Instant) -> Vec<MasterAction> {
         match &mut self.phase {
             MasterPhase::Stopping(_) => {
                 asked.done(ExitCode::Failed, "cannot reload: the program is stopping").collect()

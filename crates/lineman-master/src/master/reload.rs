@@ -16,7 +16,7 @@ use super::slot::{Outlook, Slot, SlotId, SlotWorker, Slots, WorkerKey};
 use super::stop::Tally;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
-use crate::control::request::Answer;
+use crate::control::request::{Answer, ReloadTo};
 use crate::limit::finite;
 use crate::service::{Reload, StartManner};
 use crate::terminal::units::{self, plural};
@@ -56,6 +56,8 @@ pub(super) struct Round {
     moved: Moved,
     /// How many connections that cannot move are closed a second.
     drain_rate: Option<u32>,
+    /// What its successors are started from.
+    source: Source,
 }
 
 /// A caller that waits for a reload.
@@ -202,12 +204,12 @@ impl Reloads {
                         continue;
                     }
                 };
-                let key = slots.next_process(slot);
+                let (key, source) = (slots.next_process(slot), round.source);
                 round.awaited = match manner {
                     StartManner::Fresh => Awaited::Successor(key),
                     StartManner::Dormant => Awaited::Dormant(key),
                 };
-                actions.push(MasterAction::Start(key, Source::Path, manner));
+                actions.push(MasterAction::Start(key, source, manner));
             } else {
                 let (round, next) = self.end(at, slots);
                 actions.extend(round.finished());
@@ -341,7 +343,18 @@ impl Round {
             told: Vec::new(),
             moved: Moved::default(),
             drain_rate: None,
+            source: Source::Path,
         }
+    }
+
+    /// Returns it with so many connections a second closed that cannot move, and with successors of another
+    /// executable.
+    pub(super) fn with(self, drain_rate: Option<u32>, to: ReloadTo) -> Self {
+        let source = match to {
+            ReloadTo::Newest => Source::Path,
+            ReloadTo::Before => Source::Before,
+        };
+        Self { drain_rate, source, ..self }
     }
 
     fn overlaps(&self, other: &Self) -> bool {
@@ -422,6 +435,8 @@ pub(super) fn merge(next: &mut Option<Round>, asked: Round) {
     match next {
         Some(next) => {
             next.limits = next.limits.and_longer(asked.limits);
+            // What was wished last: there is one binary and one rate for all of it.
+            (next.source, next.drain_rate) = (asked.source, asked.drain_rate.or(next.drain_rate));
             next.slots.extend(asked.slots);
             next.staying.extend(asked.staying);
             next.watchers.retain(|watcher| !watcher.answers.is_gone());

@@ -138,6 +138,8 @@ impl Supervisor {
             pid: None,
             state: slot.outlook.name().to_owned(),
             generation: slot.generation,
+            build: None,
+            formats: None,
             uptime_ms: None,
             restarts: slot.restarts,
             failures: slot.failures(now),
@@ -162,6 +164,8 @@ impl Supervisor {
                 pid: Some(worker.pid),
                 state: worker.shown_state().to_owned(),
                 generation: worker.key.generation,
+                build: self.processes.get(&worker.key).map(|process| process.image.build()),
+                formats: worker.formats,
                 uptime_ms: Some(millis(worker.started.elapsed())),
                 ..empty.clone()
             };

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::drain_limits::DrainLimits;
 use super::event::{MasterAction, MasterEvent, ProgramEnd, SignalMeaning, Source};
 use super::executable::Images;
 use super::hooks::{Handover, Hooks};
@@ -18,6 +19,7 @@ use super::log_file::LogFiles;
 use super::machine::Machine;
 use super::notify::Notify;
 use super::orphans::Orphans;
+use super::reload::Round;
 use super::slot::{ServiceId, SlotId, Slots, WorkerKey};
 use super::spawn::{WorkerProcess, WorkerProcesses};
 use super::status::{LISTS, SLICE};
@@ -36,7 +38,7 @@ use crate::service::StartManner;
 #[derive(Debug)]
 pub(super) struct Supervisor {
     pub(super) machine: Machine,
-    processes: WorkerProcesses,
+    pub(super) processes: WorkerProcesses,
     pub(super) listeners: BTreeMap<SlotId, Vec<Listener>>,
     pub(super) program: PathBuf,
     images: Images,
@@ -219,7 +221,7 @@ impl Supervisor {
             Request::Stop { manner, timeout_ms } => {
                 self.machine.stop(manner, limit(timeout_ms), Some(answers), now)
             }
-            Request::Reload { service, manner, timeout_ms } => {
+            Request::Reload { service, manner, timeout_ms, drain_rate, to } => {
                 match self.machine.slots.named(service.as_deref()) {
                     Ok(only) => {
                         self.log_files.look_now();
@@ -236,8 +238,10 @@ impl Supervisor {
                                 "the settings stay: a reload of the whole program reads them";
                             answers.give(Answer::Note { text: text.to_owned() });
                         }
-                        let timeout = limit(timeout_ms);
-                        self.machine.reload(manner, timeout, only, Some(answers), now)
+                        let limits = DrainLimits::of(manner, limit(timeout_ms));
+                        let slots = &self.machine.slots;
+                        let round = Round::new(limits, only, Some(answers), slots);
+                        self.machine.begin_reload(round.with(drain_rate, to), now)
                     }
                     Err(unknown) => return answers.done(ExitCode::Failed, unknown),
                 }
