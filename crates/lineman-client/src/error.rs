@@ -119,6 +119,9 @@ pub enum Error {
     /// Some gateways did not take a command, and the others did; or the answers of all were wanted.
     #[error(transparent)]
     Incomplete(#[from] Incomplete<Error>),
+    /// The caller: TLS of links cannot be as it is set.
+    #[error("link_tls: {0}")]
+    LinkTls(String),
     /// The caller: what was to be sent is too long.
     #[error(transparent)]
     TooLong(link::Error),

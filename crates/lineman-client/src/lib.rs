@@ -49,6 +49,7 @@ mod reach;
 mod gateway;
 mod register;
 mod limits;
+mod link_tls;
 mod error;
 
 pub use check::{Checked, CheckedKind};
@@ -57,6 +58,7 @@ pub use error::{Error, LateStep};
 pub use lineman_wire::link::{
     Body, ClientId, Incomplete, Missing, OnlineClient, Secret, is_cluster_name,
 };
+pub use link_tls::{LinkCertificates, LinkTls};
 
 /// What is known from the gateways of the cluster, and which of them gave no answer.
 pub type Answers<T> = lineman_wire::link::Answers<T, Error>;

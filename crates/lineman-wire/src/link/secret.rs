@@ -55,6 +55,13 @@ impl Secret {
         Some(&*self.cluster).filter(|name| !name.is_empty())
     }
 
+    /// Says whether there is a key, whatever the name is.
+    pub fn has_key(&self) -> bool {
+        // Behind a name there is a colon.
+        let before = if self.cluster.is_empty() { 0 } else { self.cluster.len() + 1 };
+        self.shown.len() > before
+    }
+
     /// Says whether there is neither a key nor a name.
     pub fn is_empty(&self) -> bool {
         self.shown.is_empty()
