@@ -58,6 +58,8 @@ pub use error::{Error, LateStep};
 pub use lineman_wire::link::{
     Body, ClientId, Incomplete, Missing, OnlineClient, Secret, is_cluster_name,
 };
+#[doc(hidden)]
+pub use link_tls::LinkConfigs;
 pub use link_tls::{LinkCertificates, LinkTls};
 
 /// What is known from the gateways of the cluster, and which of them gave no answer.

@@ -1,9 +1,14 @@
 //! TLS between the processes of a cluster: what is set of it, and what that makes of both ends. They are configured here
 //! together, so that they cannot disagree; sockets are others' matter.
 
+mod configs;
+mod verifiers;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+pub use configs::LinkConfigs;
 
 use crate::Error;
 
@@ -26,7 +31,7 @@ pub enum LinkTls {
 
 impl LinkTls {
     /// Every value, as settings name it.
-    pub const NAMES: &[&str] = &["off", "accept", "use", "require"];
+    pub const NAMES: [&str; 4] = ["off", "accept", "use", "require"];
 
     /// Returns whether connections are made with TLS.
     pub fn connects(self) -> bool {
