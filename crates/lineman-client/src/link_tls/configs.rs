@@ -167,3 +167,215 @@ fn broken(file: &Path, problem: &dyn Display) -> Error {
 fn refused(error: rustls::Error) -> Error {
     Error::LinkTls(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    };
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified};
+    use rustls::pki_types::{ServerName, UnixTime};
+    use rustls::{
+        AlertDescription, ClientConnection, DigitallySignedStruct, ServerConnection,
+        SignatureScheme,
+    };
+
+    use super::*;
+
+    fn of(key: &str) -> LinkConfigs {
+        LinkConfigs::new(&Secret::new(key), None).unwrap()
+    }
+
+    /// Has both ends talk until neither says anything; returns how that ended for each.
+    fn meet(
+        client: ClientConfig,
+        server: ServerConfig,
+    ) -> (Result<(), rustls::Error>, Result<(), rustls::Error>) {
+        let name = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        let (mut of_client, mut of_server) = (Ok(()), Ok(()));
+        loop {
+            let (mut there, mut back) = (Vec::new(), Vec::new());
+            while client.wants_write() {
+                client.write_tls(&mut there).unwrap();
+            }
+            while server.wants_write() {
+                server.write_tls(&mut back).unwrap();
+            }
+            if there.is_empty() && back.is_empty() {
+                assert!(of_client.is_err() || of_server.is_err() || !server.is_handshaking());
+                return (of_client, of_server);
+            }
+            let (mut there, mut back) = (&there[..], &back[..]);
+            while !there.is_empty() && of_server.is_ok() {
+                server.read_tls(&mut there).unwrap();
+                of_server = server.process_new_packets().map(drop);
+            }
+            while !back.is_empty() && of_client.is_ok() {
+                client.read_tls(&mut back).unwrap();
+                of_client = client.process_new_packets().map(drop);
+            }
+        }
+    }
+
+    #[test]
+    fn ends_with_one_key_meet_and_others_do_not() {
+        assert_eq!(meet(of("k").client, of("k").server), (Ok(()), Ok(())));
+        let told = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+        let refused = rustls::Error::NoApplicationProtocol;
+        assert_eq!(meet(of("k").client, of("zz").server), (Err(told), Err(refused)));
+        // A cluster's name is a part of its key.
+        let named = LinkConfigs::new(&Secret::new("k").in_cluster("chat"), None).unwrap();
+        assert!(meet(of("k").client, named.server).1.is_err());
+        assert!(LinkConfigs::new(&Secret::default(), None).is_err());
+        assert!(LinkConfigs::new(&Secret::default().in_cluster("chat"), None).is_err());
+    }
+
+    #[test]
+    fn nothing_is_shown_to_one_that_does_not_know_the_protocol_s_name() {
+        for offered in [Vec::new(), vec![b"lineman-link".to_vec()], vec![b"h2".to_vec()]] {
+            let mut client = of("k").client;
+            client.alpn_protocols = offered;
+            let seen = Arc::new(Seen::default());
+            client.dangerous().set_certificate_verifier(Arc::clone(&seen) as _);
+            let (client, server) = meet(client, of("k").server);
+            assert!(matches!(client, Err(rustls::Error::AlertReceived(_))), "{client:?}");
+            assert!(server.is_err() && !seen.0.load(Ordering::Relaxed));
+        }
+    }
+
+    #[test]
+    fn either_end_has_to_hold_the_key_that_it_shows() {
+        // One that has learnt the name, and has another key pair.
+        let (mut client, mut server) = (of("zz").client, of("zz").server);
+        client.alpn_protocols = of("k").client.alpn_protocols;
+        assert!(meet(client, of("k").server).0.is_err());
+        server.alpn_protocols = of("k").server.alpn_protocols;
+        assert!(meet(of("k").client, server).0.is_err());
+        // And one that shows nothing at all.
+        let provider = Arc::new(default_provider());
+        let public = own_key("k").cert.first().unwrap().to_vec();
+        let algorithms = provider.signature_verification_algorithms;
+        let same = Arc::new(SameKey { public, algorithms });
+        let mut client = super::client(&provider, same).unwrap().with_no_client_auth();
+        client.alpn_protocols = of("k").client.alpn_protocols;
+        assert!(meet(client, of("k").server).1.is_err());
+    }
+
+    /// Writes a certificate that an authority signs, good until that year, and returns the files.
+    fn certificate(
+        folder: &Path,
+        authority: &Authority,
+        name: &str,
+        year: i32,
+    ) -> LinkCertificates {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.not_after = date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let signed = params.signed_by(&key, authority).unwrap();
+        let path = |end: &str| folder.join(format!("{name}.{end}"));
+        std::fs::write(path("pem"), signed.pem()).unwrap();
+        std::fs::write(path("key"), key.serialize_pem()).unwrap();
+        std::fs::write(path("ca"), authority.pem()).unwrap();
+        LinkCertificates::files(path("pem"), path("key"), path("ca"))
+    }
+
+    fn authority(name: &str) -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    type Authority = CertifiedIssuer<'static, KeyPair>;
+
+    #[test]
+    fn certificates_are_taken_that_our_authority_has_signed_and_that_are_of_today() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (authority("ours"), authority("theirs"));
+        let signed_by = |authority, name: &str, year| {
+            let files = certificate(folder.path(), authority, name, year);
+            LinkConfigs::new(&Secret::default(), Some(&files)).unwrap()
+        };
+        let both = |here: LinkConfigs, there: LinkConfigs| meet(here.client, there.server);
+        assert_eq!(
+            both(signed_by(&ours, "a", 4000), signed_by(&ours, "b", 4000)),
+            (Ok(()), Ok(()))
+        );
+        let alert = |error: Result<(), rustls::Error>| match error {
+            Err(rustls::Error::AlertReceived(alert)) => Some(alert),
+            _ => None,
+        };
+        let (expired, stranger) =
+            (|| signed_by(&ours, "old", 2001), || signed_by(&theirs, "c", 4000));
+        // What is wrong with either end is said at both.
+        let (client, server) = both(signed_by(&ours, "a", 4000), expired());
+        let told = alert(server);
+        assert!(client.is_err() && told == Some(AlertDescription::CertificateExpired), "{told:?}");
+        let (client, server) = both(expired(), signed_by(&ours, "b", 4000));
+        let told = alert(client);
+        assert!(server.is_err() && told == Some(AlertDescription::CertificateExpired), "{told:?}");
+        assert!(both(signed_by(&ours, "a", 4000), stranger()).0.is_err());
+        assert!(both(stranger(), signed_by(&ours, "b", 4000)).1.is_err());
+        // Ends of two kinds do not meet.
+        assert!(meet(signed_by(&ours, "a", 4000).client, of("k").server).1.is_err());
+        let missing = LinkCertificates::files("no.pem", "no.key", "no.ca");
+        let error = LinkConfigs::new(&Secret::default(), Some(&missing)).unwrap_err().to_string();
+        assert!(error.starts_with("link_tls: no.pem cannot be used: "), "{error}");
+    }
+
+    /// Takes everything for right, and down that it was asked.
+    #[derive(Debug, Default)]
+    struct Seen(AtomicBool);
+
+    impl ServerCertVerifier for Seen {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            self.0.store(true, Ordering::Relaxed);
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+
+        fn requires_raw_public_keys(&self) -> bool {
+            true
+        }
+    }
+
+    fn own_key(key: &str) -> Arc<CertifiedKey> {
+        let private = [&PKCS8[..], &derive(&Secret::new(key), b"key pair")].concat();
+        let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(private)).unwrap();
+        let public = key.public_key().unwrap().as_ref().to_vec();
+        Arc::new(CertifiedKey::new(vec![CertificateDer::from(public)], key))
+    }
+}
