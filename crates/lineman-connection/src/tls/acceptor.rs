@@ -1,12 +1,11 @@
 //! The server's side of TLS, one for each listener of a worker: its certificates, and a session for
 //! each connection it accepts. Knows no socket.
 
-use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
+use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use lineman_wire::ticket_keys::TicketKeys;
 use ring::digest::{Context as Digest, SHA256};
@@ -15,20 +14,16 @@ use rustls::server::{
     NoServerSessionStorage, ServerConfig, ServerConnection, WebPkiClientVerifier,
     danger::ClientCertVerifier,
 };
-use tokio::time::Instant;
 
-use super::certificates::{self, Certificates, Stamp};
+use super::certificates::{self, Certificates};
 use super::handshake::Capture;
 use super::session::Session;
 use super::settings::{ClientCertificates, Pair, Tls};
 use super::tickets::Tickets;
+use super::watched::WatchedFiles;
 use crate::Error;
 use crate::error::TlsError;
 use crate::error::chain;
-
-/// How often the files are looked at, when connections come: an administrator should not have to
-/// wait, and a look is a handful of system calls.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// What the master gives to all TLS of a worker.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +59,10 @@ impl FromMaster {
     pub fn reload(&self) {
         self.reloads.fetch_add(1, Ordering::Relaxed);
     }
+
+    pub(super) fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
+    }
 }
 
 /// TLS of one listener.
@@ -72,12 +71,7 @@ pub(crate) struct Acceptor {
     tls: Tls,
     tickets: Tickets,
     config: RefCell<Arc<ServerConfig>>,
-    /// The files as they were when they were last read, or failed to be.
-    stamps: RefCell<Vec<Stamp>>,
-    looked: Cell<Instant>,
-    reloads: Arc<AtomicU64>,
-    /// How many of those it has seen.
-    reloads_seen: Cell<u64>,
+    files: WatchedFiles,
 }
 
 impl Acceptor {
@@ -90,17 +84,9 @@ impl Acceptor {
         if let Some(pair) = from.self_signed.get() {
             tls.pairs = vec![pair.clone()];
         }
-        let stamps = stamps(&tls);
-        let config = configure(&tls, &from.tickets)?;
-        Ok(Rc::new(Self {
-            tls,
-            tickets: from.tickets.clone(),
-            config: RefCell::new(config),
-            stamps: RefCell::new(stamps),
-            looked: Cell::new(Instant::now()),
-            reloads: Arc::clone(&from.reloads),
-            reloads_seen: Cell::new(from.reloads.load(Ordering::Relaxed)),
-        }))
+        let files = WatchedFiles::new(files(&tls), from);
+        let config = RefCell::new(configure(&tls, &from.tickets)?);
+        Ok(Rc::new(Self { tls, tickets: from.tickets.clone(), config, files }))
     }
 
     /// Reads the files of `tls` and says what is wrong with them.
@@ -109,15 +95,9 @@ impl Acceptor {
     }
 
     /// Returns the session of a connection that was accepted.
-    ///
-    /// This is also where the files are looked at: certificates matter to new connections alone, so
-    /// there is no task and no timer.
     pub(crate) fn session(&self) -> Session {
-        let reloads = self.reloads.load(Ordering::Relaxed);
-        let reloaded = self.reloads_seen.replace(reloads) != reloads;
-        if reloaded || self.looked.get().elapsed() >= LOOK_EVERY {
-            self.looked.set(Instant::now());
-            self.look();
+        if self.files.have_changed() {
+            self.read_again();
         }
         match ServerConnection::new(Arc::clone(&self.config.borrow())) {
             Ok(connection) => Session::new(connection),
@@ -128,14 +108,7 @@ impl Acceptor {
         }
     }
 
-    /// Reads the files again if they have changed.
-    pub(super) fn look(&self) {
-        // Taken before they are read: what changes meanwhile is seen the next time.
-        let stamps = stamps(&self.tls);
-        if *self.stamps.borrow() == stamps {
-            return;
-        }
-        *self.stamps.borrow_mut() = stamps;
+    fn read_again(&self) {
         let file = self.tls.pairs.first().map(|pair| pair.certificate.display());
         match configure(&self.tls, &self.tickets) {
             Ok(config) => {
@@ -150,17 +123,13 @@ impl Acceptor {
     }
 }
 
-fn files(tls: &Tls) -> impl Iterator<Item = &Path> {
+fn files(tls: &Tls) -> Vec<PathBuf> {
     let authorities = match &tls.client_certificates {
         ClientCertificates::None => None,
-        ClientCertificates::Optional(file) | ClientCertificates::Required(file) => Some(&**file),
+        ClientCertificates::Optional(file) | ClientCertificates::Required(file) => Some(file),
     };
-    let pairs = tls.pairs.iter().flat_map(|pair| [&*pair.certificate, &*pair.key]);
-    pairs.chain(authorities)
-}
-
-fn stamps(tls: &Tls) -> Vec<Stamp> {
-    files(tls).map(Stamp::of).collect()
+    let pairs = tls.pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+    pairs.chain(authorities).cloned().collect()
 }
 
 fn configure(tls: &Tls, tickets: &Tickets) -> Result<Arc<ServerConfig>, Error> {

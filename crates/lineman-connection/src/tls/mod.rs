@@ -32,6 +32,7 @@
 mod settings;
 mod acceptor;
 mod certificates;
+mod watched;
 mod connector;
 mod session;
 mod handshake;
