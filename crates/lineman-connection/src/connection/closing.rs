@@ -231,7 +231,12 @@ impl<D: Driver> Entry<D> {
         if let Some(reason) = broken {
             return self.finish(reason);
         }
-        let reason = CloseReason::Peer { code: None, reason: String::new() };
+        let reason = match self.transport.borrow().as_ref() {
+            Some(transport) if transport.awaits_server() => {
+                CloseReason::Tls("the peer ended the connection in the handshake".to_owned())
+            }
+            _ => CloseReason::Peer { code: None, reason: String::new() },
+        };
         match self.life.state() {
             State::Open if self.ends_one_direction() => {}
             State::Open if self.outflow.end() == Ending::Said => self.finish_as_begun(),

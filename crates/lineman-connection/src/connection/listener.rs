@@ -23,7 +23,7 @@ use super::{Address, Admission, CloseReason, Connection, Driver, Front, Handler,
 use crate::Error;
 use crate::limit::zero_is_none;
 use crate::os::PeerTimeout;
-use crate::tls::{Acceptor, FromMaster, Session};
+use crate::tls::{Acceptor, FromMaster, MutualTls, OfferedTls, Session};
 
 /// How long accepting rests when the process is out of descriptors: spinning would not free one.
 const REST: Duration = Duration::from_millis(100);
@@ -52,6 +52,10 @@ pub struct Serve<D: Driver> {
     place: Cell<Option<u16>>,
     /// TLS of the listener's connections, or of those that ask for it.
     pub(super) acceptor: OnceCell<Rc<Acceptor>>,
+    /// What becomes of peers that begin with TLS where they need not.
+    pub(super) offered_tls: OfferedTls,
+    /// TLS that connections which are made here begin with.
+    begins_tls: Option<Rc<MutualTls>>,
 }
 
 impl<D: Driver> Serve<D> {
@@ -64,6 +68,8 @@ impl<D: Driver> Serve<D> {
             population: Population::new(&front.limits),
             place: Cell::new(None),
             acceptor: OnceCell::new(),
+            offered_tls: OfferedTls::Unseen,
+            begins_tls: None,
             front,
             weight: Weight::Peer,
             peer_timeout: None,
@@ -103,6 +109,22 @@ impl<D: Driver> Serve<D> {
             (Stream::Tcp(stream), Some(peer_timeout)) => peer_timeout.set(stream),
             (Stream::Tcp(_) | Stream::Unix(_), _) => Ok(()),
         }
+    }
+
+    /// Has peers that are accepted begin with TLS if they like, where no message of the protocol begins with the byte
+    /// that TLS does (22); without a way to take them they are refused. They are open before it, as in
+    /// [`Connection::start_tls`]: whatever bounds there are for peers that have said nothing hold for its handshake.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn offered_tls(self, tls: Option<Rc<MutualTls>>) -> Self {
+        Self { offered_tls: tls.map_or(OfferedTls::Refused, OfferedTls::Taken), ..self }
+    }
+
+    /// Has connections that [`Table::connect`] makes begin with TLS. Default: they do not.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn begins_tls(self, tls: Option<Rc<MutualTls>>) -> Self {
+        Self { begins_tls: tls, ..self }
     }
 
     /// Sets everything that does not depend on the protocol. Default: [`Front::default`].
@@ -400,7 +422,8 @@ impl Table {
         stream.set_nodelay(true).map_err(failed)?;
         let stream = Stream::Tcp(stream);
         serve.tune(&stream).map_err(failed)?;
-        let transport = Transport::new(stream, None, None);
+        let session = serve.begins_tls.as_ref().map(|tls| tls.begun(address.ip()));
+        let transport = Transport::new(stream, None, session);
         let connection = self.insert_outgoing(serve, transport, address.into()).map_err(failed)?;
         let entry = connection.entry();
         entry.set_due(Deadline::Handshake, entry.limits().handshake_time);

@@ -167,6 +167,9 @@ impl<D: Driver> Entry<D> {
 
     /// Decodes until the input is used up, the connection's share of the turn is, or something stops it.
     fn decode(self: &Rc<Self>, input: &mut BytesMut) {
+        if self.serve.offered_tls.is_seen() && self.begins_with_tls(input) {
+            return self.take_tls(input);
+        }
         let (mut steps, mut is_there) = (0, false);
         loop {
             match self.life.state() {
@@ -211,6 +214,27 @@ impl<D: Driver> Entry<D> {
         if is_there && self.life.state() == State::Closing {
             self.still_there();
         }
+    }
+
+    /// Returns whether the first byte that ever came is TLS's.
+    fn begins_with_tls(&self, input: &[u8]) -> bool {
+        /// A record of its handshake (RFC 8446, 5.1).
+        const HANDSHAKE: u8 = 22;
+        input.first() == Some(&HANDSHAKE)
+            && self.life.is_open()
+            && self.counters.get().messages_in == 0
+            && !self.transport.borrow().as_ref().is_some_and(Transport::has_tls)
+    }
+
+    /// Begins TLS with what has come, as if a handler had asked for it, or refuses the peer.
+    fn take_tls(self: &Rc<Self>, input: &mut BytesMut) {
+        let Some(session) = self.serve.offered_tls.take() else {
+            input.clear();
+            self.table.add(|counters| &counters.protocol_errors, 1);
+            let problem = "the peer begins with TLS, which is off here".to_owned();
+            return self.begin_close(CloseReason::Tls(problem));
+        };
+        self.change_by(|extra| extra.session = Some(Box::new(session)));
     }
 
     /// Acts on a step; returns whether decoding goes on.

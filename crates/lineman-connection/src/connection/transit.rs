@@ -130,7 +130,7 @@ impl<D: Driver> Connection<D> {
 }
 
 impl<D: Driver> Entry<D> {
-    fn change_by(self: &Rc<Self>, ask: impl FnOnce(&mut Extra<D>)) {
+    pub(super) fn change_by(self: &Rc<Self>, ask: impl FnOnce(&mut Extra<D>)) {
         self.extra(ask);
         self.inflow.hold(Hold::Changing);
         self.read_again();

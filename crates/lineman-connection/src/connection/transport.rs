@@ -181,6 +181,17 @@ impl Transport {
         self.layers.as_ref()?.tls.as_ref()?.info()
     }
 
+    /// Returns whether TLS has begun, or is to.
+    pub(super) fn has_tls(&self) -> bool {
+        self.layers.as_ref().is_some_and(|layers| layers.tls.is_some())
+    }
+
+    /// Returns whether a server has to go on with the handshake of TLS.
+    pub(super) fn awaits_server(&self) -> bool {
+        let session = self.layers.as_ref().and_then(|layers| layers.tls.as_ref());
+        session.is_some_and(Session::awaits_server)
+    }
+
     /// Returns whether the protocol may speak at once.
     pub(super) fn is_up(&self) -> bool {
         self.layers.as_ref().is_none_or(|layers| layers.is_up())

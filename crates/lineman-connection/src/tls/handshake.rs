@@ -62,6 +62,10 @@ impl Handshake {
         Self { connection, secrets: Secrets::default(), without_tls: |_| "" }
     }
 
+    pub(super) fn is_client(&self) -> bool {
+        matches!(self.connection, Connection::Client(_))
+    }
+
     /// Puts what rustls has to send to `output`.
     pub(super) fn write(&mut self, output: &mut BytesMut) -> Result<(), TlsError> {
         while self.connection.wants_write() {

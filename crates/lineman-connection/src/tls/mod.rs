@@ -34,6 +34,7 @@ mod acceptor;
 mod certificates;
 mod watched;
 mod connector;
+mod mutual;
 mod session;
 mod handshake;
 mod established;
@@ -53,6 +54,7 @@ pub(crate) use acceptor::Acceptor;
 #[doc(hidden)]
 pub use acceptor::FromMaster;
 pub(crate) use connector::Connector;
+pub(crate) use mutual::OfferedTls;
 pub(crate) use session::{SavedSession, Session};
 pub(crate) use stream::{Parts, Stream};
 
@@ -62,4 +64,4 @@ pub use settings::{ClientCertificates, Tls};
     clippy::module_name_repetitions,
     reason = "a bare `Error` or `Info` says nothing in a handler"
 )]
-pub use {crate::error::TlsError, info::TlsInfo, settings::ClientTls};
+pub use {crate::error::TlsError, info::TlsInfo, mutual::MutualTls, settings::ClientTls};

@@ -137,6 +137,14 @@ impl Session {
         matches!(self.phase, Phase::Handshake(_))
     }
 
+    /// Returns whether we are the client of a handshake that is not done.
+    pub(crate) fn awaits_server(&self) -> bool {
+        match &self.phase {
+            Phase::Fresh(handshake) | Phase::Handshake(handshake) => handshake.is_client(),
+            Phase::Established(_) | Phase::Failed => false,
+        }
+    }
+
     /// Returns what was agreed on, once established.
     pub(crate) fn info(&self) -> Option<&Rc<TlsInfo>> {
         self.info.as_ref()

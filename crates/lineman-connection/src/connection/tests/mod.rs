@@ -11,6 +11,7 @@ mod handle;
 mod handover;
 mod limits;
 mod negotiation;
+mod offered_tls;
 mod order;
 mod pairs;
 mod proxies;

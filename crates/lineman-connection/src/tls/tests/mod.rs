@@ -25,7 +25,7 @@ use lineman_wire::ticket_keys::TicketKeys;
 use super::session::Session;
 use super::settings::Pair;
 use super::tickets::random_key;
-use super::{Acceptor, ClientTls, Connector, FromMaster, Tls, TlsError, certificates};
+use super::{Acceptor, ClientTls, Connector, FromMaster, MutualTls, Tls, TlsError, certificates};
 
 /// A folder with an authority and certificates signed by it.
 pub(crate) struct Files {
@@ -98,8 +98,20 @@ impl Files {
             .with_no_client_auth()
     }
 
+    /// TLS of links that trusts this authority, and shows a certificate of 127.0.0.1.
+    pub(crate) fn mutual(&self) -> MutualTls {
+        self.issue("link", &["127.0.0.1"]);
+        let (client, server) = (self.their_client(None), self.server_config("link", None));
+        MutualTls::new(Vec::new(), move || Ok((client.clone(), server.clone()))).unwrap()
+    }
+
     /// A server of rustls's own that knows these suites, or all.
     fn their_server(&self, stem: &str, suite: Option<SupportedCipherSuite>) -> End {
+        let config = self.server_config(stem, suite);
+        End::theirs(rustls::ServerConnection::new(Arc::new(config)).unwrap())
+    }
+
+    fn server_config(&self, stem: &str, suite: Option<SupportedCipherSuite>) -> ServerConfig {
         let mut provider = default_provider();
         provider.cipher_suites.retain(|known| suite.is_none_or(|suite| suite == *known));
         let pair = Pair {
@@ -107,13 +119,12 @@ impl Files {
             key: self.path(&format!("{stem}.key")),
         };
         let (chain, key) = certificates::read(&pair).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .unwrap();
-        End::theirs(rustls::ServerConnection::new(Arc::new(config)).unwrap())
+            .unwrap()
     }
 }
 
