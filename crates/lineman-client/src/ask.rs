@@ -346,8 +346,8 @@ impl Cluster {
     /// Asks a client's gateway.
     fn ask_of(&mut self, client: ClientId, query: &Query) -> Result<GatewayAnswer, Error> {
         let call = self.call();
-        let Self { reach, secret_key, .. } = self;
-        let mut answers = reach.ask(&[gateway_of(client)], query, secret_key, &call);
+        let Self { reach, credentials, .. } = self;
+        let mut answers = reach.ask(&[gateway_of(client)], query, credentials, &call);
         let answer = answers.value.pop().and_then(|mut parts| parts.pop());
         match answers.missing.pop() {
             Some(missing) => Err(missing.reason),
@@ -366,8 +366,8 @@ impl Cluster {
         encode(query.clone())?;
         let call = self.call();
         let gateways = self.list(&call)?;
-        let Self { reach, secret_key, .. } = self;
-        let answers = reach.ask(&gateways, query, secret_key, &call);
+        let Self { reach, credentials, .. } = self;
+        let answers = reach.ask(&gateways, query, credentials, &call);
         let Answers { value, mut missing, asked } = answers;
         let mut all = Vec::new();
         for parts in value {

@@ -37,7 +37,7 @@ impl Cluster {
     /// A register that does not list a gateway that another one lists, or one of `also`, has failed
     /// ([`Error::Unlisted`]).
     pub fn check(&self, also: &[SocketAddr]) -> Vec<Checked> {
-        let (key, limits) = (&self.secret_key, self.limits);
+        let (key, limits) = (&self.credentials, self.limits);
         let addresses = self.registers().map(ToOwned::to_owned).collect();
         let meanings =
             side_by_side(addresses, |address: String| match register::meanings(&address) {

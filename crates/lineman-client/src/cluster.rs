@@ -8,8 +8,10 @@ use lineman_wire::link::Secret;
 
 use crate::Error;
 use crate::limits::{CallClock, CallLimits};
+use crate::link_tls::{LinkCertificates, LinkTls};
 use crate::reach::Gateways;
 use crate::register::{self, KnownRegister};
+use crate::stream::Credentials;
 
 /// How long a list of gateways is good: a new gateway waits no longer for its first message, and a
 /// loop of sends does not ask the register each time.
@@ -22,7 +24,7 @@ const LIST_AGE: Duration = Duration::from_secs(1);
 pub struct Cluster {
     registers: Vec<KnownRegister>,
     /// What we show: the key, in the cluster of that name.
-    pub(crate) secret_key: Secret,
+    pub(crate) credentials: Credentials,
     key: Secret,
     name: String,
     pub(crate) limits: CallLimits,
@@ -35,7 +37,7 @@ impl Cluster {
     pub fn new(register: impl Into<String>) -> Self {
         Self {
             registers: vec![KnownRegister::new(register.into())],
-            secret_key: Secret::default(),
+            credentials: Credentials::default(),
             key: Secret::default(),
             name: String::new(),
             limits: CallLimits::default(),
@@ -56,8 +58,7 @@ impl Cluster {
     #[must_use]
     pub fn secret_key(mut self, key: impl Into<Secret>) -> Self {
         self.key = key.into();
-        self.secret_key = self.key.clone().in_cluster(&self.name);
-        self
+        self.shown()
     }
 
     /// Sets the cluster's name, where registers and gateways were given one, so that a cluster of another name
@@ -66,7 +67,28 @@ impl Cluster {
     #[must_use]
     pub fn cluster_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
-        self.secret_key = self.key.clone().in_cluster(&self.name);
+        self.shown()
+    }
+
+    fn shown(mut self) -> Self {
+        let secret = self.key.clone().in_cluster(&self.name);
+        self.credentials = self.credentials.with(|shown| shown.secret = secret);
+        self
+    }
+
+    /// Sets whether connections are made with TLS, which [`LinkTls::Use`] and [`LinkTls::Require`] do. Both ends are
+    /// known by the cluster's key, or by certificates. Default: they are not.
+    #[must_use]
+    pub fn link_tls(mut self, mode: LinkTls) -> Self {
+        self.credentials = self.credentials.with(|shown| shown.link_tls = mode);
+        self
+    }
+
+    /// Has both ends of connections with TLS known by certificates, not by the key. The files are read for each
+    /// connection. Default: by the key.
+    #[must_use]
+    pub fn link_certificates(mut self, certificates: LinkCertificates) -> Self {
+        self.credentials = self.credentials.with(|shown| shown.certificates = Some(certificates));
         self
     }
 
@@ -112,7 +134,7 @@ impl Cluster {
         }
         let former = self.listed.take().map(|(_, former)| former);
         let patient = former.is_none();
-        let list = register::list(&mut self.registers, &self.secret_key, call, patient);
+        let list = register::list(&mut self.registers, &self.credentials, call, patient);
         let list = list.or_else(|error| former.ok_or(error))?;
         self.reach.keep(&list);
         self.listed = Some((Instant::now(), list.clone()));

@@ -1,18 +1,19 @@
 //! A connection to one gateway: introduces itself, sends commands, asks questions.
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use lineman_wire::link::{
     self, Codec, Command, EXTENSION_VERSION, Event, GatewayAnswer, Login, MAX_REPLY, Packet, Query,
-    Reply, ReplyCodec, Secret, TYPES,
+    Reply, ReplyCodec, TYPES,
 };
 
 use crate::Error;
 use crate::error::{LateStep, is_end, is_late};
 use crate::limits::CallClock;
+use crate::stream::{Credentials, LinkStream};
 
 /// How long a connection is taken for good on which nothing came: a machine without power takes commands into
 /// our own kernel's buffer for minutes. A check costs a question and its answer.
@@ -25,7 +26,7 @@ const LONGEST_GREETING: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Gateway {
     address: SocketAddr,
-    stream: TcpStream,
+    stream: LinkStream,
     input: BytesMut,
     /// When the last answer came, or the connection was made.
     heard: Instant,
@@ -40,19 +41,20 @@ impl Gateway {
     /// is asked at once, and its answer tells. One of ours says more than that, before the answer.
     pub(crate) fn connect(
         address: SocketAddr,
-        secret_key: &Secret,
+        credentials: &Credentials,
         call: &CallClock,
     ) -> Result<Self, Error> {
-        let stream = call.connect(&address).map_err(|source| match source {
-            late if is_late(&late) => {
-                let (step, limit) = (LateStep::Connect, call.limits.connect);
-                Error::Timeout { gateway: address, step, limit }
-            }
-            source => Error::Gateway { gateway: address, source },
-        })?;
+        let stream =
+            LinkStream::connect(address, credentials, call).map_err(|source| match source {
+                late if is_late(&late) => {
+                    let (step, limit) = (LateStep::Connect, call.limits.connect);
+                    Error::Timeout { gateway: address, step, limit }
+                }
+                source => Error::Gateway { gateway: address, source },
+            })?;
         let heard = Instant::now();
         let mut gateway = Self { address, stream, input: BytesMut::new(), heard, version: 0 };
-        gateway.log_in(secret_key, call).map_err(|error| match error {
+        gateway.log_in(credentials, call).map_err(|error| match error {
             Error::Gateway { gateway, source } if is_end(&source) => {
                 let reason = "it ends the connection (hint: is the secret key right?)".to_owned();
                 Error::Refused { gateway, reason }
@@ -62,8 +64,8 @@ impl Gateway {
         Ok(gateway)
     }
 
-    fn log_in(&mut self, secret_key: &Secret, call: &CallClock) -> Result<(), Error> {
-        let (secret_key, lineman) = (secret_key.clone(), Some(EXTENSION_VERSION));
+    fn log_in(&mut self, credentials: &Credentials, call: &CallClock) -> Result<(), Error> {
+        let (secret_key, lineman) = (credentials.secret.clone(), Some(EXTENSION_VERSION));
         let login = Packet::from(Login::Client { secret_key, lineman });
         // At once: a second write could meet the end of the connection, and what was said before it be lost.
         self.send(&[login.to_bytes(), question()].concat(), call)?;
@@ -97,7 +99,7 @@ impl Gateway {
     /// Returns whether the gateway has not closed the connection, as far as can be known.
     pub(crate) fn is_open(&self) -> bool {
         // Nothing is due: every answer was read. So bytes are as wrong as an end.
-        let peeked = self.at_once(|stream| stream.peek(&mut [0]));
+        let peeked = at_once(self.stream.socket(), |socket| socket.peek(&mut [0]));
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
@@ -123,26 +125,19 @@ impl Gateway {
     }
 
     /// Sends as much of a packet as there is room for, without waiting; returns how much, or `None` if the
-    /// connection has broken.
+    /// connection has broken. With TLS that is nothing: what is sealed has to leave whole.
     pub(crate) fn send_now(&self, packet: &[u8]) -> Option<usize> {
-        match self.at_once(|mut stream| stream.write(packet)) {
+        let Some(socket) = self.stream.plain() else { return Some(0) };
+        match at_once(socket, |mut socket| socket.write(packet)) {
             Ok(count) => Some(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(0),
             Err(_) => None,
         }
     }
 
-    /// Does something with the socket that does not wait.
-    fn at_once<T>(&self, run: impl FnOnce(&TcpStream) -> io::Result<T>) -> io::Result<T> {
-        self.stream.set_nonblocking(true)?;
-        let outcome = run(&self.stream);
-        self.stream.set_nonblocking(false)?;
-        outcome
-    }
-
     /// Sends a packet, or the rest of one.
     pub(crate) fn send(&mut self, packet: &[u8], call: &CallClock) -> Result<(), Error> {
-        call.write(&self.stream, packet).map_err(|source| self.failed(source, call))
+        self.stream.write(packet, call).map_err(|source| self.failed(source, call))
     }
 
     /// Asks a question and waits for its answer: all of it, or from a gateway that has them, its parts.
@@ -198,7 +193,7 @@ impl Gateway {
     /// Reads what comes next.
     fn read(&mut self, call: &CallClock) -> Result<(), Error> {
         let mut chunk = [0; 16 * 1024];
-        let read = call.read(&self.stream, &mut chunk);
+        let read = self.stream.read(&mut chunk, call);
         let count = read.map_err(|source| self.failed(source, call))?;
         self.input.extend_from_slice(chunk.get(..count).unwrap_or_default());
         Ok(())
@@ -211,6 +206,14 @@ impl Gateway {
         }
         Error::Gateway { gateway, source }
     }
+}
+
+/// Does something with a socket that does not wait.
+fn at_once<T>(socket: &TcpStream, run: impl FnOnce(&TcpStream) -> io::Result<T>) -> io::Result<T> {
+    socket.set_nonblocking(true)?;
+    let outcome = run(socket);
+    socket.set_nonblocking(false)?;
+    outcome
 }
 
 /// Returns the bytes of a packet.

@@ -46,6 +46,7 @@ mod send;
 mod ask;
 mod check;
 mod reach;
+mod stream;
 mod gateway;
 mod register;
 mod limits;

@@ -51,18 +51,10 @@ impl CallClock {
         Ok(stream)
     }
 
-    /// Writes all; the peer has to go on taking it.
-    pub(crate) fn write(&self, mut stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            stream.set_write_timeout(Some(self.at_most(self.limits.answer)?))?;
-            match stream.write(bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    /// Writes some of it; the peer has to take it in the time of an answer.
+    pub(crate) fn write(&self, mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        stream.set_write_timeout(Some(self.at_most(self.limits.answer)?))?;
+        stream.write(bytes)
     }
 
     /// Reads what comes next.

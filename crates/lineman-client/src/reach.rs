@@ -7,10 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lineman_wire::link::{ClientId, GatewayAnswer, Missing, Query, Secret};
+use lineman_wire::link::{ClientId, GatewayAnswer, Missing, Query};
 
 use crate::gateway::Gateway;
 use crate::limits::CallClock;
+use crate::stream::Credentials;
 use crate::{Answers, Error};
 
 /// How long a gateway that let the time pass is not tried again: a program that sends a hundred messages a
@@ -56,7 +57,7 @@ impl Gateways {
     pub(crate) fn send(
         &mut self,
         packets: Vec<(SocketAddr, Bytes)>,
-        key: &Secret,
+        credentials: &Credentials,
         call: &CallClock,
     ) -> Answers<()> {
         let (mut jobs, mut done) = (Vec::new(), Vec::new());
@@ -73,7 +74,7 @@ impl Gateways {
             }
         }
         let send = |gateway: &mut Gateway, rest: &[u8]| gateway.send(rest, call);
-        self.run(jobs, done, key, call, send).map(|_| ())
+        self.run(jobs, done, credentials, call, send).map(|_| ())
     }
 
     /// Asks each gateway; its answer is whole, or comes in parts.
@@ -81,7 +82,7 @@ impl Gateways {
         &mut self,
         gateways: &[SocketAddr],
         query: &Query,
-        key: &Secret,
+        credentials: &Credentials,
         call: &CallClock,
     ) -> Answers<Vec<Vec<GatewayAnswer>>> {
         let (mut jobs, mut done) = (Vec::new(), Vec::new());
@@ -92,7 +93,7 @@ impl Gateways {
             }
         }
         let ask = |gateway: &mut Gateway, _: &[u8]| gateway.ask(query, call);
-        self.run(jobs, done, key, call, ask)
+        self.run(jobs, done, credentials, call, ask)
     }
 
     /// Takes what there is for a gateway; one that let the time pass a moment ago has failed already.
@@ -110,11 +111,11 @@ impl Gateways {
         &mut self,
         jobs: Vec<Errand>,
         mut done: Vec<Done<T>>,
-        key: &Secret,
+        credentials: &Credentials,
         call: &CallClock,
         run: impl Fn(&mut Gateway, &[u8]) -> Result<T, Error> + Sync,
     ) -> Answers<Vec<T>> {
-        done.extend(side_by_side(jobs, |job| job.run(key, call, &run)));
+        done.extend(side_by_side(jobs, |job| job.run(credentials, call, &run)));
         done.sort_by_key(|done| done.address);
         let asked = done.len();
         let (mut value, mut missing) = (Vec::new(), Vec::new());
@@ -155,7 +156,7 @@ impl Errand {
     /// Uses the connection to the gateway, a new one if need be.
     fn run<T>(
         mut self,
-        key: &Secret,
+        credentials: &Credentials,
         call: &CallClock,
         run: impl Fn(&mut Gateway, &[u8]) -> Result<T, Error>,
     ) -> Done<T> {
@@ -163,7 +164,7 @@ impl Errand {
         let begun = self.sent > 0;
         let kept = self.gateway.take();
         let kept = kept.and_then(|mut kept| (begun || kept.is_sound(call)).then_some(kept));
-        let gateway = kept.map_or_else(|| Gateway::connect(self.address, key, call), Ok);
+        let gateway = kept.map_or_else(|| Gateway::connect(self.address, credentials, call), Ok);
         let mut gateway = match gateway {
             Ok(gateway) => gateway,
             Err(error) => return self.done(Err(error)),

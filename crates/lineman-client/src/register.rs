@@ -4,19 +4,20 @@
 //! as many registers as it has addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use lineman_wire::link::EXTENSION_VERSION;
 use lineman_wire::link::register::Line;
-use lineman_wire::link::{EXTENSION_VERSION, Secret};
 
 use crate::Error;
 use crate::error::{LateStep, is_end, is_late};
 use crate::limits::{CallClock, CallLimits};
 use crate::reach::REST;
+use crate::stream::{Credentials, LinkStream};
 
 /// How much a register may say until the list has come. A list of ten thousand gateways is a quarter of this.
 const MOST_SAID: usize = 1024 * 1024;
@@ -47,16 +48,16 @@ impl KnownRegister {
     }
 
     /// Begins to ask, unless the last question is still under way.
-    fn ask(&mut self, secret_key: &Secret, limits: CallLimits) {
+    fn ask(&mut self, credentials: &Credentials, limits: CallLimits) {
         if self.asking.is_some() {
             return;
         }
         let (sender, receiver) = mpsc::sync_channel(1);
-        let (address, secret_key) = (self.address.clone(), secret_key.clone());
+        let (address, credentials) = (self.address.clone(), credentials.clone());
         let resting = Arc::clone(&self.resting);
         let asked = thread::Builder::new().name("register".to_owned()).spawn(move || {
             // The call may be over by now.
-            sender.send(gateways(&address, &secret_key, &limits.begin(), &resting)).ok();
+            sender.send(gateways(&address, &credentials, &limits.begin(), &resting)).ok();
         });
         // Without a thread there is no answer: the sender is dropped, which the receiver sees.
         drop(asked);
@@ -91,12 +92,12 @@ impl KnownRegister {
 /// What each of them said, when none gave a list.
 pub(crate) fn list(
     registers: &mut [KnownRegister],
-    secret_key: &Secret,
+    credentials: &Credentials,
     call: &CallClock,
     patient: bool,
 ) -> Result<Vec<SocketAddr>, Error> {
     for register in registers.iter_mut() {
-        register.ask(secret_key, call.limits);
+        register.ask(credentials, call.limits);
     }
     let (mut union, mut problems, mut answered) = (Vec::new(), Vec::new(), false);
     registers.sort_by_key(|register| register.failed);
@@ -136,13 +137,13 @@ pub(crate) fn meanings(address: &str) -> Result<Vec<SocketAddr>, Error> {
 /// Returns all gateways that the registers know for which an address stands.
 fn gateways(
     address: &str,
-    secret_key: &Secret,
+    credentials: &Credentials,
     call: &CallClock,
     resting: &Mutex<BTreeMap<SocketAddr, Instant>>,
 ) -> Result<Vec<SocketAddr>, Error> {
     match &meanings(address)?[..] {
-        [meaning] => gateways_at(address, *meaning, secret_key, call),
-        several => gateways_at_each(address, several, secret_key, call, resting),
+        [meaning] => gateways_at(address, *meaning, credentials, call),
+        several => gateways_at_each(address, several, credentials, call, resting),
     }
 }
 
@@ -150,7 +151,7 @@ fn gateways(
 fn gateways_at_each(
     address: &str,
     meanings: &[SocketAddr],
-    secret_key: &Secret,
+    credentials: &Credentials,
     call: &CallClock,
     resting: &Mutex<BTreeMap<SocketAddr, Instant>>,
 ) -> Result<Vec<SocketAddr>, Error> {
@@ -163,11 +164,11 @@ fn gateways_at_each(
     }
     let (sender, outcomes) = mpsc::channel();
     for &meaning in meanings {
-        let (address, secret_key, call) = (address.to_owned(), secret_key.clone(), *call);
+        let (address, credentials, call) = (address.to_owned(), credentials.clone(), *call);
         let sender = sender.clone();
         let asked = thread::Builder::new().name("register".to_owned()).spawn(move || {
             // The others may have been enough.
-            sender.send((meaning, gateways_at(&address, meaning, &secret_key, &call))).ok();
+            sender.send((meaning, gateways_at(&address, meaning, &credentials, &call))).ok();
         });
         if asked.is_err() {
             awaited.remove(&meaning);
@@ -206,7 +207,7 @@ fn gateways_at_each(
 pub(crate) fn gateways_at(
     shown: &str,
     meaning: SocketAddr,
-    secret_key: &Secret,
+    credentials: &Credentials,
     call: &CallClock,
 ) -> Result<Vec<SocketAddr>, Error> {
     let failed = |step, limit| {
@@ -219,8 +220,9 @@ pub(crate) fn gateways_at(
         }
     };
     let CallLimits { connect, answer, .. } = call.limits;
-    let stream = call.connect(&meaning).map_err(failed(LateStep::Connect, connect))?;
-    let said = ask(&stream, secret_key, call).map_err(failed(LateStep::Answer, answer))?;
+    let stream = LinkStream::connect(meaning, credentials, call);
+    let mut stream = stream.map_err(failed(LateStep::Connect, connect))?;
+    let said = ask(&mut stream, credentials, call).map_err(failed(LateStep::Answer, answer))?;
     match said {
         Some(Line::BroadcastAddresses { addresses, .. }) => {
             Ok(addresses.iter().filter_map(|address| address.parse().ok()).collect())
@@ -234,13 +236,19 @@ pub(crate) fn gateways_at(
 
 /// Asks for the list; returns the line that says it, or why we do not get it, or none if the register has ended the
 /// connection before.
-fn ask(stream: &TcpStream, secret_key: &Secret, call: &CallClock) -> io::Result<Option<Line>> {
-    let question =
-        Line::WorkerConnect { secret_key: secret_key.clone(), lineman: Some(EXTENSION_VERSION) };
-    call.write(stream, format!("{}\n", question.encode()).as_bytes())?;
+fn ask(
+    stream: &mut LinkStream,
+    credentials: &Credentials,
+    call: &CallClock,
+) -> io::Result<Option<Line>> {
+    let question = Line::WorkerConnect {
+        secret_key: credentials.secret.clone(),
+        lineman: Some(EXTENSION_VERSION),
+    };
+    stream.write(format!("{}\n", question.encode()).as_bytes(), call)?;
     let (mut said, mut chunk, mut done) = (Vec::new(), [0; 4096], 0);
     while said.len() < MOST_SAID {
-        match call.read(stream, &mut chunk) {
+        match stream.read(&mut chunk, call) {
             Ok(count) => said.extend_from_slice(chunk.get(..count).unwrap_or_default()),
             // It refuses us: what it has said is no list.
             Err(error) if is_end(&error) => break,
@@ -285,7 +293,7 @@ mod tests {
     fn the_registers_of_a_name_are_one_and_those_that_answer_are_enough() {
         let ask = |registers: &[SocketAddr], resting: &Mutex<_>| {
             let call = CallLimits::default().begin();
-            gateways_at_each("registers:1236", registers, &Secret::default(), &call, resting)
+            gateways_at_each("registers:1236", registers, &Credentials::default(), &call, resting)
         };
         let listed = |text: &str| {
             text.split(' ').map(|one| one.parse().unwrap()).collect::<Vec<SocketAddr>>()
@@ -312,7 +320,7 @@ mod tests {
         let found = gateways_at_each(
             "registers:1236",
             &registers,
-            &Secret::default(),
+            &Credentials::default(),
             &call.begin(),
             &resting,
         );

@@ -259,8 +259,8 @@ impl Cluster {
 /// The commands' common parts.
 impl Cluster {
     fn send(&mut self, packets: Vec<(SocketAddr, Bytes)>, call: &CallClock) -> Answers<()> {
-        let Self { reach, secret_key, .. } = self;
-        reach.send(packets, secret_key, call)
+        let Self { reach, credentials, .. } = self;
+        reach.send(packets, credentials, call)
     }
 
     fn order(&mut self, client: ClientId, order: Order) -> Result<(), Error> {
