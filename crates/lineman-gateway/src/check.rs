@@ -7,18 +7,22 @@ use lineman::service::ClusterPeer;
 use lineman_client::{Checked, CheckedKind, Cluster};
 use lineman_wire::link::Secret;
 
+use crate::ClusterSettings;
 use crate::discovery::DEFAULT_REGISTER;
 
 /// Asks the registers, the gateways that they list, and those of `also`.
 pub(crate) fn peers(
-    registers: &[String],
+    settings: &ClusterSettings,
     secret_key: &Secret,
     also: &[SocketAddr],
 ) -> Vec<ClusterPeer> {
-    let mut registers = registers.iter().map(String::as_str);
+    let mut registers = settings.registers.iter().map(String::as_str);
     let first = Cluster::new(registers.next().unwrap_or(DEFAULT_REGISTER));
     let cluster = registers.fold(first, Cluster::register);
-    cluster.secret_key(secret_key.clone()).check(also).into_iter().map(peer).collect()
+    let cluster = cluster.secret_key(secret_key.clone()).link_tls(settings.link_tls);
+    let certificates = settings.link_certificates.iter().cloned();
+    let cluster = certificates.fold(cluster, Cluster::link_certificates);
+    cluster.check(also).into_iter().map(peer).collect()
 }
 
 fn peer(checked: Checked) -> ClusterPeer {

@@ -1,8 +1,10 @@
 //! Which cluster a service belongs to: what registers, gateways and businesses of a program are told alike.
 
 use lineman::Error;
+use lineman_client::{LinkCertificates, LinkTls};
 use lineman_wire::link::Secret;
 
+use crate::link_tls::LinkSecurity;
 use crate::secret;
 
 /// A cluster: its name, its key and its registers, said once for all services of a program.
@@ -24,6 +26,8 @@ pub struct ClusterSettings {
     pub(crate) registers: Vec<String>,
     pub(crate) secret_key: Secret,
     pub(crate) name: String,
+    pub(crate) link_tls: LinkTls,
+    pub(crate) link_certificates: Option<LinkCertificates>,
 }
 
 impl ClusterSettings {
@@ -53,6 +57,26 @@ impl ClusterSettings {
         self
     }
 
+    /// Sets whether links, and connections to registers, are encrypted: [`LinkTls`]. Default: they are not.
+    #[must_use]
+    pub fn link_tls(mut self, mode: LinkTls) -> Self {
+        self.link_tls = mode;
+        self
+    }
+
+    /// Has both ends of encrypted links known by certificates, not by the key. Default: by the key.
+    #[must_use]
+    pub fn link_certificates(mut self, certificates: LinkCertificates) -> Self {
+        self.link_certificates = Some(certificates);
+        self
+    }
+
+    /// Returns how a service of that name, which shows this, secures its links.
+    pub(crate) fn security(&self, service: &str, secret: &Secret) -> Result<LinkSecurity, Error> {
+        let certificates = self.link_certificates.as_ref();
+        LinkSecurity::of_service(service, self.link_tls, secret, certificates)
+    }
+
     /// Returns what a service of that name shows and asks for.
     pub(crate) fn secret(&self, service: &str) -> Result<Secret, Error> {
         secret::of_service(service, &self.secret_key, &self.name)
@@ -66,6 +90,25 @@ macro_rules! cluster_settings {
         #[must_use]
         pub fn cluster_settings(mut self, cluster: &crate::ClusterSettings) -> Self {
             self.cluster = cluster.clone();
+            self
+        }
+
+        /// Sets whether links, and connections to registers, are encrypted: [`LinkTls`](crate::LinkTls), which says
+        /// how to switch it on in a cluster that runs. Both ends are known by the cluster's key, unless
+        /// [`link_certificates`](Self::link_certificates) are set, and one of the two has to be there. What is open
+        /// stays as it is when a reload changes it. Default: they are not.
+        #[must_use]
+        pub fn link_tls(mut self, mode: crate::LinkTls) -> Self {
+            self.cluster.link_tls = mode;
+            self
+        }
+
+        /// Has both ends of encrypted links known by certificates, not by the key: any that one of the authorities
+        /// has signed is taken, whatever its name. The files are looked at again at most every ten seconds while
+        /// connections are made, and at each reload. Default: by the key.
+        #[must_use]
+        pub fn link_certificates(mut self, certificates: crate::LinkCertificates) -> Self {
+            self.cluster.link_certificates = Some(certificates);
             self
         }
     };

@@ -108,6 +108,10 @@ pub(crate) fn why(reason: &CloseReason) -> String {
             Some((problem, _)) => problem.to_owned(),
             None => problem.clone(),
         },
+        // What is known here, and not where TLS fails.
+        CloseReason::Tls(problem) if !problem.contains("(hint: ") => {
+            format!("{reason} (hint: link_tls and the secret key have to be the same at both ends)")
+        }
         reason => reason.to_string(),
     }
 }
@@ -185,5 +189,9 @@ mod tests {
         let refused = CloseReason::ConnectFailed("Connection refused (os error 111)".to_owned());
         assert_eq!(why(&refused), "Connection refused");
         assert_eq!(why(&CloseReason::GoingAway), "server going away");
+        let ended = why(&CloseReason::Tls("the peer ended the connection".to_owned()));
+        assert!(ended.starts_with("TLS: the peer ended the connection (hint: link_tls"), "{ended}");
+        let with_hint = CloseReason::Tls("expired (hint: renew it)".to_owned());
+        assert_eq!(why(&with_hint), "TLS: expired (hint: renew it)");
     }
 }

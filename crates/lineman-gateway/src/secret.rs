@@ -30,6 +30,8 @@ pub(crate) fn objection(ours: &Secret, offered: &Secret) -> Option<Objection> {
 pub(crate) enum Objection {
     /// It is of our cluster, and its key is wrong.
     Key,
+    /// It came without TLS.
+    Unencrypted,
     /// It is of another cluster; a name is empty where there is none.
     Cluster { ours: String, theirs: String },
 }
@@ -40,6 +42,9 @@ impl fmt::Display for Objection {
             |name: &str| if name.is_empty() { "none".to_owned() } else { format!("{name:?}") };
         match self {
             Self::Key => formatter.write_str("wrong secret key"),
+            Self::Unencrypted => {
+                formatter.write_str("it comes without TLS, which link_tls requires")
+            }
             Self::Cluster { ours, theirs } => {
                 let (ours, theirs) = (said(ours), said(theirs));
                 write!(
@@ -56,6 +61,7 @@ impl Objection {
     pub(crate) fn to_peer(&self) -> String {
         match self {
             Self::Key => self.to_string(),
+            Self::Unencrypted => "it requires TLS (hint: link_tls)".to_owned(),
             Self::Cluster { ours, theirs } if ours.is_empty() => {
                 format!("it belongs to a cluster without a name, not to {theirs:?}")
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lineman::connection::CloseReason;
 use tokio::time::Instant;
 
-use crate::outage::Outage;
+use crate::outage::{Outage, why};
 use crate::recurrence::Recurrence;
 
 /// How many there may be by default: a peer of the cluster is one for a round trip.
@@ -107,10 +107,17 @@ impl Strangers {
         outage.is_due(now).then(|| outage.attempts())
     }
 
-    /// A peer's connection has ended; returns whether that was a refusal of what it sent before the key.
-    pub(crate) fn end(&mut self, peer: u64, reason: &CloseReason) -> bool {
-        let fault = matches!(reason, CloseReason::Protocol { .. } | CloseReason::TooBig);
-        self.since.remove(&peer).is_some() && fault
+    /// A peer's connection has ended; returns why it is refused, if that was a refusal of what it sent before the key.
+    pub(crate) fn end(&mut self, peer: u64, reason: &CloseReason) -> Option<String> {
+        let fault = matches!(
+            reason,
+            CloseReason::Protocol { .. } | CloseReason::TooBig | CloseReason::Tls(_)
+        );
+        let was_stranger = self.since.remove(&peer).is_some();
+        (was_stranger && fault).then(|| match reason {
+            CloseReason::Tls(_) => why(reason),
+            _ => "not our protocol, or too much before the secret key".to_owned(),
+        })
     }
 
     /// Returns those that have taken too long.

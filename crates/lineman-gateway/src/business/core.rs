@@ -20,6 +20,7 @@ use super::heirs::Heirs;
 use super::reach::Shortage;
 use super::unsettled::Unsettled;
 use crate::discovery::Discovery;
+use crate::link_tls::SharedSecurity;
 use crate::mesh::Mesh;
 use crate::recurrence::Recurrence;
 use crate::{Events, Hub};
@@ -37,6 +38,7 @@ pub(super) struct Core<E: Events> {
     /// Names this process to gateways; unique among the processes that live at the same time.
     pub(super) worker_key: String,
     pub(super) secret_key: Secret,
+    pub(super) security: SharedSecurity,
     pub(super) clients: RefCell<ServedClients<E::Session>>,
     pub(super) gateways: RefCell<BTreeMap<SocketAddr, KnownGateway>>,
     pub(super) addresses: RefCell<AddressBook>,

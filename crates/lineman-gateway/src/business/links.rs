@@ -100,6 +100,7 @@ impl<E: Events> Core<E> {
         let reach = ReachLimits::new(self.link_timeout, gateway.ip());
         let serve = Serve::links(Codec::new, handler as Rc<dyn Handler<Codec>>).limits(limits);
         let serve = serve.peer_timeout(reach.map(ReachLimits::peer_timeout));
+        let serve = serve.begins_tls(self.security.borrow().connecting());
         let connected = self.table.connect(gateway, &Rc::new(serve));
         if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
             known.tried = Some(Instant::now());
@@ -178,14 +179,13 @@ impl<E: Events> Core<E> {
             link.version = hello.version;
             link.share = hello.share;
             link.load.shared = hello.share.is_some();
+            link.connection.tls().is_some()
         };
-        if self.with_link(gateway, link, hear).is_none() {
-            return;
-        }
+        let Some(tls) = self.with_link(gateway, link, hear) else { return };
         if let Some(known) = self.gateways.borrow_mut().get_mut(&gateway) {
             known.is_ours = true;
         }
-        tracing::info!(%gateway, "linked");
+        tracing::info!(%gateway, tls, "linked");
         self.mesh.on_version(gateway, hello.version);
         self.changed.notify_waiters();
         let lost = self.gateways.borrow_mut().get_mut(&gateway).and_then(|g| g.lost.take());

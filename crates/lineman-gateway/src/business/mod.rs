@@ -43,6 +43,7 @@ use self::clients::ServedClients;
 use self::core::{Core, RunningBusiness};
 use self::readiness::LINK_LIMIT;
 use crate::discovery::{Announcement, Discovery, Heard, RegisterNews};
+use crate::link_tls::SharedSecurity;
 use crate::mesh::Mesh;
 use crate::reach::{LEAST_LINK_QUEUE, LINK_QUEUE, ReachLimits};
 use crate::{ClusterSettings, Events, Hub, check};
@@ -236,8 +237,10 @@ impl<E: Events> Business<E> {
 
     fn core(self, context: &Context) -> Result<(Rc<Core<E>>, Vec<String>, Processes)> {
         let secret_key = self.secret()?;
+        let security = self.cluster.security(self.processes.name(), &secret_key)?;
+        let security = SharedSecurity::new(RefCell::new(security));
         let (table, key) = (context.table.clone(), secret_key.clone());
-        let mesh = Rc::new(Mesh::new(table, key, self.answer_limit));
+        let mesh = Rc::new(Mesh::new(table, key, self.answer_limit, Rc::clone(&security)));
         let core = Core {
             events: self.events,
             hub: Hub::new(Rc::<Mesh>::clone(&mesh)),
@@ -253,6 +256,7 @@ impl<E: Events> Business<E> {
                 getrandom::u32().unwrap_or_default()
             ),
             secret_key,
+            security,
             clients: RefCell::new(ServedClients::new()),
             gateways: RefCell::default(),
             addresses: RefCell::new(AddressBook::new(self.cluster.registers.len().max(1))),
@@ -290,11 +294,12 @@ impl<E: Events> Service for Business<E> {
     }
 
     fn check(&self) -> Result {
-        self.secret().map(drop)
+        self.cluster.security(self.processes.name(), &self.secret()?)?;
+        Ok(())
     }
 
     fn peers(&self) -> Vec<ClusterPeer> {
-        check::peers(&self.cluster.registers, &self.secret().unwrap_or_default(), &[])
+        check::peers(&self.cluster, &self.secret().unwrap_or_default(), &[])
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
@@ -331,8 +336,8 @@ fn discover<E: Events>(core: &Rc<Core<E>>, registers: &[String]) {
         }
     });
     let announcement = Announcement::Business;
-    let discovery =
-        Discovery::start(&core.table, registers, &core.secret_key, &announcement, &heard);
+    let (table, key) = (&core.table, &core.secret_key);
+    let discovery = Discovery::start(table, registers, key, &announcement, &heard, &core.security);
     core.discovery.replace(Some(discovery));
     // Gateways of other machines: those of this one are looked at as well where it is set.
     let elsewhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

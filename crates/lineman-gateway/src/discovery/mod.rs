@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use self::names::{RegisterName, follow, system_resolver};
 use self::visitor::{Visitor, attend};
+use crate::link_tls::SharedSecurity;
 use crate::outage;
 
 pub(crate) use self::names::Resolver;
@@ -87,6 +88,7 @@ struct Registers {
     /// Where we say that we are, if we are a gateway.
     announced: Option<SocketAddr>,
     heard: Heard,
+    security: SharedSecurity,
     names: Vec<Rc<RegisterName>>,
     attended: RefCell<BTreeMap<usize, Attended>>,
     next: Cell<usize>,
@@ -115,9 +117,10 @@ impl Discovery {
         secret_key: &Secret,
         announcement: &Announcement,
         heard: &Heard,
+        security: &SharedSecurity,
     ) -> Self {
-        let greeting = greeting(announcement, secret_key);
-        Self::resolved_by(&system_resolver(), table, registers, (greeting, announcement), heard)
+        let about_us = (greeting(announcement, secret_key), announcement);
+        Self::resolved_by(&system_resolver(), table, registers, about_us, heard, security)
     }
 
     /// As a business with one name, resolved by this.
@@ -131,7 +134,8 @@ impl Discovery {
     ) -> Self {
         let about_us =
             (greeting(&Announcement::Business, &Secret::new(key)), &Announcement::Business);
-        Self::resolved_by(resolver, table, &[name.to_owned()], about_us, heard)
+        let security = SharedSecurity::default();
+        Self::resolved_by(resolver, table, &[name.to_owned()], about_us, heard, &security)
     }
 
     /// As [`Self::start`], with what resolves names.
@@ -141,6 +145,7 @@ impl Discovery {
         registers: &[String],
         (greeting, announcement): (Line, &Announcement),
         heard: &Heard,
+        security: &SharedSecurity,
     ) -> Self {
         let default = [DEFAULT_REGISTER.to_owned()];
         let registers = if registers.is_empty() { &default } else { registers };
@@ -154,6 +159,7 @@ impl Discovery {
                 Announcement::Business => None,
             },
             heard: Rc::clone(heard),
+            security: Rc::clone(security),
             names: names.map(|name| Rc::new(RegisterName::new(name.clone()))).collect(),
             attended: RefCell::default(),
             next: Cell::default(),
@@ -247,7 +253,9 @@ impl Registers {
         let lost = move || of.iter().for_each(|name| name.look_again());
         let about_us = (self.greeting.clone(), self.announced);
         let visitor = Rc::new(Visitor::new(address, shown, about_us, listed, lost));
-        let task = tokio::task::spawn_local(attend(self.table.clone(), Rc::clone(&visitor)));
+        let security = Rc::clone(&self.security);
+        let attend = attend(self.table.clone(), Rc::clone(&visitor), security);
+        let task = tokio::task::spawn_local(attend);
         let attended = Attended { visitor, name: name.cloned(), task };
         self.attended.borrow_mut().insert(number, attended);
     }

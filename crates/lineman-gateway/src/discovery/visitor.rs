@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::liveness::{Ask, Liveness};
 use super::standing::{SETTLED, Standing};
 use super::{List, RETRY, retry_pause};
+use crate::link_tls::SharedSecurity;
 use crate::outage::why;
 use crate::reach::register_timeout;
 use crate::recurrence::Recurrence;
@@ -28,12 +29,12 @@ const ATTEMPT: Duration = Duration::from_millis(1200);
 const MAX_LINE: usize = 1024 * 1024;
 
 /// Keeps a connection to one register for as long as the task lives.
-pub(super) async fn attend(table: Table, visitor: Rc<Visitor>) {
+pub(super) async fn attend(table: Table, visitor: Rc<Visitor>, security: SharedSecurity) {
     let mut failures = 0_u32;
     loop {
         let begun = Instant::now();
         visitor.standing.borrow_mut().begin();
-        let outcome = visit(&table, &visitor).await;
+        let outcome = visit(&table, &visitor, &security).await;
         let was_up = outcome.is_ok() && begun.elapsed() >= RETRY;
         // An attempt that got no answer is a pause as well.
         let spent = if was_up { Duration::ZERO } else { begun.elapsed() };
@@ -55,13 +56,14 @@ pub(super) async fn attend(table: Table, visitor: Rc<Visitor>) {
 }
 
 /// Connects, and returns when the connection has ended; an error is one that never came up.
-async fn visit(table: &Table, visitor: &Rc<Visitor>) -> Result {
+async fn visit(table: &Table, visitor: &Rc<Visitor>, security: &SharedSecurity) -> Result {
     let address = visitor.address;
     visitor.look_at(address.ip());
     let handler = Rc::clone(visitor) as Rc<dyn Handler<Text>>;
     let serve = Serve::links(|| Text::with_max_size(MAX_LINE), handler);
     // For one that answers no pings, as PHP's.
     let serve = serve.peer_timeout(register_timeout(address.ip()));
+    let serve = serve.begins_tls(security.borrow().connecting());
     let connection = Hangup(table.connect(address, &Rc::new(serve))?);
     visitor.liveness.take();
     visitor.connection.set(Some(connection.0.id()));

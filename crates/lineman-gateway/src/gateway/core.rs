@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lineman::BoxError;
 use lineman::connection::CloseReason;
+use lineman_client::LinkTls;
 use lineman_wire::link::{Allowance, Body, Packet, Secret};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
@@ -57,6 +58,8 @@ pub(super) struct Policy<F> {
     pub(super) reach: Option<ReachLimits>,
     /// How many peers there may be that have not shown the key.
     pub(super) strangers: usize,
+    /// Whether peers have to come with TLS.
+    pub(super) link_tls: LinkTls,
     /// Whether clients get text or binary.
     pub(super) message_type: MessageType,
     /// Makes a message into what clients of this gateway understand.
@@ -260,6 +263,10 @@ impl<C: Outlet> Core<C> {
             ("uids", self.clients.uids.len() as u64),
             ("groups", self.clients.groups.len() as u64),
             ("links", self.links.len() as u64),
+            (
+                "tls_links",
+                self.links.iter().filter(|link| link.outlet().is_encrypted()).count() as u64,
+            ),
             ("held_clients", self.held.len() as u64),
             ("orders", self.counts.orders),
             ("lost_events", self.counts.lost_events),

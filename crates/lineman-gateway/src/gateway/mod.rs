@@ -241,9 +241,10 @@ impl<P: Driver> Gateway<P> {
     /// and messages to come, and no client is disconnected. Before its `on_reload`. Default: it stays as it is.
     ///
     /// What can change so is: the pings to clients and on links, `slow_client`, `prefer`, `no_business_limit`,
-    /// `partition_limit`, `stall_limit`, `abandon_limit`, `strangers`; and for new connections the limits (but for
-    /// those of an address), proxies, TLS, subprotocols, origins, compression, headers, and the HTTP service with its
-    /// limits. Of everything else the one that was started counts. An error is logged, and it stays as it is.
+    /// `partition_limit`, `stall_limit`, `abandon_limit`, `strangers`, `link_tls` with its certificates; and for new
+    /// connections the limits (but for those of an address), proxies, TLS, subprotocols, origins, compression, headers,
+    /// and the HTTP service with its limits. Of everything else the one that was started counts. An error is logged, and
+    /// it stays as it is.
     #[must_use]
     pub fn reconfigured(mut self, anew: impl Fn() -> Result<Self> + 'static) -> Self {
         self.anew = Some(Box::new(anew));

@@ -15,6 +15,8 @@ pub(super) trait Outlet: 'static {
     fn id(&self) -> u64;
     fn peer(&self) -> SocketAddr;
     fn send(&self, form: &Self::Form) -> Result<(), SendError>;
+    /// Whether it has TLS.
+    fn is_encrypted(&self) -> bool;
     /// How many bytes wait to be sent.
     fn queued_bytes(&self) -> usize;
     /// How many bytes the kernel has taken, whether the connection is over or not.
@@ -42,6 +44,10 @@ impl<D: Dialect> Outlet for Connection<D> {
 
     fn send(&self, form: &D::Form) -> Result<(), SendError> {
         D::deliver(self, form)
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.tls().is_some()
     }
 
     fn queued_bytes(&self) -> usize {

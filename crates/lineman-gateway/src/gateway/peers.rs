@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use lineman::connection::CloseReason;
+use lineman_client::LinkTls;
 use lineman_wire::link::{
     Control, EXTENSION_VERSION, Event, Hello, Login, MAX_REPLY, Packet, Query, Request,
 };
@@ -37,10 +38,10 @@ impl<C: Outlet> Core<C> {
 
     pub(super) fn peer_went(&mut self, peer: u64, reason: &CloseReason) {
         let known = self.peers.remove(&peer);
-        if self.strangers.end(peer, reason)
+        if let Some(problem) = self.strangers.end(peer, reason)
             && let Some(stranger) = known
         {
-            self.refused(&*stranger.outlet, "not our protocol, or too much before the secret key");
+            self.refused(&*stranger.outlet, &problem);
         }
         self.unread_peers.remove(&peer);
         self.lose_link(peer, &reason.to_string());
@@ -49,12 +50,18 @@ impl<C: Outlet> Core<C> {
     pub(super) fn peer_said(&mut self, peer: u64, packet: Packet) {
         let Some(known) = self.peers.get_mut(&peer) else { return };
         let (authorised, outlet) = (known.authorised, Rc::clone(&known.outlet));
+        let refuses = self.policy.link_tls == LinkTls::Require && known.stranger;
+        let unencrypted = refuses && !outlet.is_encrypted();
         if authorised && std::mem::take(&mut known.stranger) {
             self.strangers.leave(peer);
         }
         let command = packet.command;
         match Request::try_from(packet) {
+            Ok(Request::Login(login)) if unencrypted => {
+                self.object(&*outlet, version_of(&login), &Objection::Unencrypted);
+            }
             Ok(Request::Login(login)) => self.log_in(outlet, login),
+            _ if unencrypted => self.refuse(&*outlet, &Objection::Unencrypted.to_string()),
             _ if !authorised => self.refuse(&*outlet, "the first packet shows no secret key"),
             Ok(Request::Order(order)) => {
                 self.counts.orders += 1;
@@ -72,9 +79,8 @@ impl<C: Outlet> Core<C> {
     }
 
     fn log_in(&mut self, outlet: LinkOutlet, login: Login) {
-        let (Login::Worker { secret_key, lineman, .. } | Login::Client { secret_key, lineman }) =
-            &login;
-        let lineman = *lineman;
+        let (Login::Worker { secret_key, .. } | Login::Client { secret_key, .. }) = &login;
+        let lineman = version_of(&login);
         if let Some(objection) = secret::objection(&self.policy.secret_key, secret_key) {
             return self.object(&*outlet, lineman, &objection);
         }
@@ -126,7 +132,7 @@ impl<C: Outlet> Core<C> {
         }
         let key = format!("{}:{worker_key}", outlet.peer().ip());
         let former = self.links.with_key(&key);
-        tracing::info!(business = key, extension, "link opened");
+        tracing::info!(business = key, extension, tls = outlet.is_encrypted(), "link opened");
         let is_here = self.is_here(outlet.peer().ip());
         let mut link = Link::new(outlet, key.clone(), extension, self.policy.share, self.now);
         link.place = router::place(link.outlet().peer().ip(), worker_key);
@@ -364,4 +370,10 @@ impl<C: Outlet> Core<C> {
             tracing::warn!(refused, "peers of the inner port refused, of many addresses");
         }
     }
+}
+
+/// Returns the version of the extension that a peer says it speaks.
+fn version_of(login: &Login) -> Option<u32> {
+    let (Login::Worker { lineman, .. } | Login::Client { lineman, .. }) = login;
+    *lineman
 }

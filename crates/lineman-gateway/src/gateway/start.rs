@@ -29,6 +29,7 @@ use super::{Anew, Gateway};
 use crate::check;
 use crate::discovery::{Announcement, Discovery};
 use crate::entrance::{Arrival, Entrance};
+use crate::link_tls::SharedSecurity;
 use crate::reach::ReachLimits;
 use crate::rounds::part_of;
 use crate::strangers::LOGIN_BYTES;
@@ -63,7 +64,8 @@ impl<P: ClientDialect> Service for Gateway<P> {
         self.inner.announced().map_err(|problem| self.wrong(&problem))?;
         let last = self.processes.count().saturating_sub(1);
         self.inner.announced_port(last, 0).map_err(|problem| self.wrong(&problem))?;
-        self.secret().map(drop)
+        self.cluster.security(self.processes.name(), &self.secret()?)?;
+        Ok(())
     }
 
     fn peers(&self) -> Vec<ClusterPeer> {
@@ -72,11 +74,7 @@ impl<P: ClientDialect> Service for Gateway<P> {
         // With a port of the kernel's choice only the registers know where it is.
         let ports = (start_port..).take(self.processes.count());
         let own = ports.filter_map(|port| Some(SocketAddr::from((lan_ip?, port))));
-        check::peers(
-            &self.cluster.registers,
-            &self.secret().unwrap_or_default(),
-            &own.collect::<Vec<_>>(),
-        )
+        check::peers(&self.cluster, &self.secret().unwrap_or_default(), &own.collect::<Vec<_>>())
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
@@ -92,6 +90,8 @@ impl<P: ClientDialect> Gateway<P> {
             .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
         let identity = self.identity(&clients, &links, slot.index).await?;
         let secret = self.secret()?;
+        let security = self.cluster.security(self.processes.name(), &secret)?;
+        let security = SharedSecurity::new(RefCell::new(security));
         let announcement = Announcement::Gateway {
             address: (identity.lan_ip, identity.links_port).into(),
             epoch: identity.epoch.clone(),
@@ -110,10 +110,8 @@ impl<P: ClientDialect> Gateway<P> {
 
         let hooks = self.processes.start(slot).await?;
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
-        let limits = Limits { send_queue: self.link_queue, ..Limits::default() };
-        let open = secret.is_empty();
-        let make = move || if open { Codec::new() } else { Codec::until_login(LOGIN_BYTES) };
-        context.table.listen(links, Serve::links(make, door).limits(limits))?;
+        let inner = InnerService { open: secret.is_empty(), queue: self.link_queue, door };
+        let links = context.table.listen(links, inner.serve(&security))?;
         let door = Rc::new(ClientDoor { shell: Rc::clone(&shell), entrance: Rc::clone(&entrance) });
         let serve = serve(self.make, self.http, self.listening, Rc::clone(&door))?;
         let served = context.table.listen(clients, serve)?;
@@ -124,6 +122,7 @@ impl<P: ClientDialect> Gateway<P> {
             &secret,
             &announcement,
             &(Rc::new(|_| {}) as _),
+            &security,
         );
         Ok(RunningGateway {
             missing: RefCell::new(missing(&self.pinned)),
@@ -132,6 +131,10 @@ impl<P: ClientDialect> Gateway<P> {
             telling: Entrance::telling(&entrance, SWEEP),
             lan_ip,
             anew: self.anew,
+            secret,
+            security,
+            inner,
+            links,
             served,
             door,
             shell,
@@ -160,6 +163,7 @@ impl<P: ClientDialect> Gateway<P> {
             stall_limits: self.stall_limits,
             reach: ReachLimits::new(self.link_timeout, lan_ip.into()),
             strangers: self.strangers,
+            link_tls: self.cluster.link_tls,
             form: P::form,
         }
     }
@@ -207,6 +211,24 @@ impl<P: ClientDialect> Gateway<P> {
             service: self.processes.name().to_owned(),
             problem: problem.to_owned(),
         }
+    }
+}
+
+/// How the inner port is served.
+struct InnerService<P: ClientDialect> {
+    /// There is no key to be shown.
+    open: bool,
+    queue: usize,
+    door: Rc<LinkDoor<P>>,
+}
+
+impl<P: ClientDialect> InnerService<P> {
+    fn serve(&self, security: &SharedSecurity) -> Serve<Codec> {
+        let open = self.open;
+        let make = move || if open { Codec::new() } else { Codec::until_login(LOGIN_BYTES) };
+        let limits = Limits { send_queue: self.queue, ..Limits::default() };
+        let serve = Serve::links(make, Rc::<LinkDoor<P>>::clone(&self.door)).limits(limits);
+        serve.offered_tls(security.borrow().accepting())
     }
 }
 
@@ -273,6 +295,10 @@ struct RunningGateway<P: ClientDialect> {
     no_business_limit: Cell<Duration>,
     lan_ip: Ipv4Addr,
     anew: Option<Anew<P>>,
+    secret: Secret,
+    security: SharedSecurity,
+    inner: InnerService<P>,
+    links: Served<Codec>,
     served: Served<P>,
     door: Rc<ClientDoor<P>>,
     shell: Rc<Shell<Connection<P>>>,
@@ -289,9 +315,12 @@ impl<P: ClientDialect> RunningGateway<P> {
     fn reconfigure(&self, gateway: Gateway<P>) -> Result {
         let policy = gateway.policy(self.lan_ip, Secret::default());
         let missing = missing(&gateway.pinned);
+        let security = gateway.cluster.security(gateway.processes.name(), &self.secret)?;
         let Gateway { make, http, listening, .. } = gateway;
         let serve = serve(make, http, listening, Rc::clone(&self.door))?;
         self.served.replace(&self.table, serve)?;
+        self.security.replace(security);
+        self.links.replace(&self.table, self.inner.serve(&self.security))?;
         self.no_business_limit.set(policy.no_business_limit);
         self.missing.replace(missing);
         let periods = periods(&policy);

@@ -24,6 +24,7 @@ use lineman_wire::link::{self, Codec, HeldNames, NameKey, Order, Packet, Reply, 
 
 use crate::cluster::{Cluster, encode};
 use crate::error::HubError;
+use crate::link_tls::SharedSecurity;
 use directory::{Directory, Holds};
 use query::Queries;
 use settle::Settles;
@@ -51,8 +52,13 @@ struct Linked {
 
 impl Mesh {
     /// `answer_limit` is how long a gateway may be silent that owes an answer; zero for ever.
-    pub(crate) fn new(table: Table, secret_key: Secret, answer_limit: Duration) -> Self {
-        let queries = Queries::new(table, secret_key, answer_limit);
+    pub(crate) fn new(
+        table: Table,
+        secret_key: Secret,
+        answer_limit: Duration,
+        security: SharedSecurity,
+    ) -> Self {
+        let queries = Queries::new(table, secret_key, answer_limit, security);
         Self {
             links: RefCell::default(),
             known: RefCell::default(),

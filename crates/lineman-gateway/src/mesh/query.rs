@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::silence::{AnswerDeadline, Expiry, GatewaySilence, TEST_PART};
 use crate::error::HubError;
+use crate::link_tls::SharedSecurity;
 
 /// How many questions may wait for one gateway: a gateway that is stuck for as long as an answer may
 /// take costs no more than these, and no working one lags so far behind.
@@ -31,6 +32,7 @@ pub(super) struct Queries {
     secret: Secret,
     /// How long a gateway may be silent that owes an answer; zero for ever.
     limit: Duration,
+    security: SharedSecurity,
     gateways: RefCell<BTreeMap<SocketAddr, Asked>>,
 }
 
@@ -50,8 +52,13 @@ struct QueryConnection {
 }
 
 impl Queries {
-    pub(super) fn new(table: Table, secret: Secret, limit: Duration) -> Self {
-        Self { table, secret, limit, gateways: RefCell::default() }
+    pub(super) fn new(
+        table: Table,
+        secret: Secret,
+        limit: Duration,
+        security: SharedSecurity,
+    ) -> Self {
+        Self { table, secret, limit, security, gateways: RefCell::default() }
     }
 
     /// Asks a gateway with an encoded packet. One that is silent is asked now and then, on a new connection;
@@ -122,7 +129,8 @@ impl Queries {
             silence: Rc::clone(silence),
         });
         let handler = Rc::clone(&exchange) as Rc<dyn Handler<ReplyCodec>>;
-        let serve = Rc::new(Serve::links(ReplyCodec::new, handler));
+        let serve = Serve::links(ReplyCodec::new, handler);
+        let serve = Rc::new(serve.begins_tls(self.security.borrow().connecting()));
         let lost = |problem: String| HubError::Lost { gateway, problem };
         let connection =
             self.table.connect(gateway, &serve).map_err(|error| lost(error.to_string()))?;

@@ -34,7 +34,7 @@ pub(super) enum Speaks {
 }
 
 impl Speaks {
-    fn of(lineman: Option<u32>) -> Self {
+    pub(super) fn of(lineman: Option<u32>) -> Self {
         if lineman >= Some(3) { Self::Extension } else { Self::Plain }
     }
 }
@@ -236,6 +236,11 @@ impl Book {
         self.peers.insert(peer, role);
     }
 
+    /// Returns whether a peer has not been taken for a gateway or a business.
+    pub(super) fn is_stranger(&self, peer: u64) -> bool {
+        matches!(self.peers.get(&peer), None | Some(Role::Stranger))
+    }
+
     /// Returns what a peer understands.
     pub(super) fn speaks(&self, peer: u64) -> Speaks {
         match self.peers.get(&peer) {
@@ -283,7 +288,7 @@ impl Book {
     }
 }
 
-fn object(what: &str, objection: &Objection, speaks: Speaks) -> Reaction {
+pub(super) fn object(what: &str, objection: &Objection, speaks: Speaks) -> Reaction {
     let text = format!("{what}: {objection}");
     let line = Line::Refused { reason: objection.to_peer(), address_taken: false };
     Reaction::Object(text, (speaks == Speaks::Extension).then(|| line.encode()))

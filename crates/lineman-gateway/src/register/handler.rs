@@ -7,25 +7,30 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lineman::connection::{CloseReason, Connection, Event, Handler, Turn};
+use lineman_client::LinkTls;
 use lineman_wire::link::register::Line;
 use lineman_wire::link::{EXTENSION_VERSION, Secret};
 use lineman_wire::text::Text;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::book::{Book, Reaction, Speaks};
+use super::book::{Book, Reaction, Speaks, object};
+use crate::link_tls::{LinkSecurity, SharedSecurity};
+use crate::secret::Objection;
 use crate::strangers::Strangers;
 
 /// Hears all connections of the register.
 pub(super) struct Desk {
     book: RefCell<Book>,
+    pub(super) security: SharedSecurity,
     connections: RefCell<FxHashMap<u64, Connection<Text>>>,
 }
 
 impl Desk {
-    pub(super) fn new(secret_key: Secret, strangers: Strangers) -> Self {
+    pub(super) fn new(secret_key: Secret, strangers: Strangers, security: LinkSecurity) -> Self {
         let book = RefCell::new(Book::new(secret_key, strangers));
-        Self { book, connections: RefCell::default() }
+        let security = SharedSecurity::new(RefCell::new(security));
+        Self { book, security, connections: RefCell::default() }
     }
 
     /// Puts other bounds of strangers in force.
@@ -183,6 +188,15 @@ fn close_with(connection: &Connection<Text>, farewell: String) {
     }
 }
 
+/// Returns what is done about the first line of a peer that came without TLS, where that is required.
+fn unencrypted(line: &str) -> Reaction {
+    let lineman = match Line::parse(line.as_bytes()) {
+        Ok(Line::GatewayConnect { lineman, .. } | Line::WorkerConnect { lineman, .. }) => lineman,
+        _ => None,
+    };
+    object("peer", &Objection::Unencrypted, Speaks::of(lineman))
+}
+
 /// Sends the list; a business that does not read is cut off, and asks again when it comes back.
 fn tell(connection: &Connection<Text>, list: Bytes) {
     if let Err(error) = connection.send_encoded(list) {
@@ -198,7 +212,11 @@ impl Handler<Text> for Desk {
             Event::Message(line) => {
                 let from = connection.peer_addr().internet();
                 let (id, now) = (connection.id(), Instant::now());
-                let answer = self.book.borrow_mut().heard(id, from, &line, now);
+                let requires = self.security.borrow().mode == LinkTls::Require;
+                let answer = match connection.tls() {
+                    None if requires && self.book.borrow().is_stranger(id) => unencrypted(&line),
+                    _ => self.book.borrow_mut().heard(id, from, &line, now),
+                };
                 let speaks = self.book.borrow().speaks(id);
                 let is_entered = matches!(answer, Reaction::TellPeer | Reaction::TellAll);
                 if is_entered && speaks == Speaks::Extension {
@@ -210,8 +228,9 @@ impl Handler<Text> for Desk {
             Event::Close(reason) => {
                 tracing::debug!(peer = %connection.peer_addr(), %reason, "peer gone");
                 self.connections.borrow_mut().remove(&connection.id());
-                if self.book.borrow_mut().strangers.end(connection.id(), &reason) {
-                    self.refused(connection, "not our protocol, or too long a line");
+                let refused = self.book.borrow_mut().strangers.end(connection.id(), &reason);
+                if let Some(problem) = refused {
+                    self.refused(connection, &problem);
                 }
                 let answer = self.book.borrow_mut().gone(connection.id());
                 self.answer(connection, answer);

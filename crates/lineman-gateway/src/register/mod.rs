@@ -119,7 +119,7 @@ impl Register {
     }
 
     /// Asks `anew` at each reload of the program how the register is to be from then on: its `silence_limit`,
-    /// `strangers`, and for new peers its limits and proxies. Of everything else the one that was started counts.
+    /// `strangers`, and for new peers `link_tls` with its certificates, its limits and proxies. Of everything else the one that was started counts.
     /// Default: it stays as it is.
     #[must_use]
     pub fn reconfigured(mut self, anew: impl Fn() -> Result<Self> + 'static) -> Self {
@@ -151,15 +151,17 @@ impl Service for Register {
 
     fn check(&self) -> Result {
         self.listening.front.check()?;
-        self.secret().map(drop)
+        self.cluster.security(self.processes.name(), &self.secret()?)?;
+        Ok(())
     }
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
             let secret = self.secret()?;
+            let security = self.cluster.security(self.processes.name(), &secret)?;
             let hooks = self.processes.start(context.slot()).await?;
-            let desk =
-                Rc::new(Desk::new(secret, Strangers::new(self.strangers, self.silence_limit)));
+            let strangers = Strangers::new(self.strangers, self.silence_limit);
+            let desk = Rc::new(Desk::new(secret.clone(), strangers, security));
             let looks = RefCell::new(looks(&desk, self.silence_limit));
             let mut served = Vec::new();
             for listener in context.listeners {
@@ -167,7 +169,7 @@ impl Service for Register {
                 served.push(context.table.listen(listener, serve)?);
             }
             let (anew, table) = (self.anew, context.table);
-            Ok(Rc::new(RunningRegister { desk, hooks, looks, served, table, anew })
+            Ok(Rc::new(RunningRegister { desk, secret, hooks, looks, served, table, anew })
                 as Rc<dyn Running>)
         })
     }
@@ -175,7 +177,8 @@ impl Service for Register {
 
 /// Returns how its peers are served.
 fn serve(desk: &Rc<Desk>, front: Front) -> Serve<Text> {
-    Serve::links(|| Text::with_max_size(LOGIN_BYTES), Rc::<Desk>::clone(desk)).front(front)
+    let serve = Serve::links(|| Text::with_max_size(LOGIN_BYTES), Rc::<Desk>::clone(desk));
+    serve.front(front).offered_tls(desk.security.borrow().accepting())
 }
 
 /// Begins to look for peers that do not answer.
@@ -187,6 +190,7 @@ fn looks(desk: &Rc<Desk>, silence_limit: Duration) -> Timer {
 
 struct RunningRegister {
     desk: Rc<Desk>,
+    secret: Secret,
     hooks: ProcessHooks,
     looks: RefCell<Timer>,
     served: Vec<Served<Text>>,
@@ -196,6 +200,8 @@ struct RunningRegister {
 
 impl RunningRegister {
     fn reconfigure(&self, register: &Register) -> Result {
+        let security = register.cluster.security(register.processes.name(), &self.secret)?;
+        self.desk.security.replace(security);
         for served in &self.served {
             served.replace(&self.table, serve(&self.desk, register.listening.front.clone()))?;
         }

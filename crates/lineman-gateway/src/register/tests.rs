@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::discovery::{Announcement, Discovery, Heard, RegisterNews, Resolver};
+use crate::link_tls::{LinkSecurity, SharedSecurity};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -28,7 +29,8 @@ fn run(test: impl AsyncFnOnce(Scene)) {
         let table = Table::new().unwrap();
         let served = table.clone();
         tokio::task::spawn_local(async move { served.run().await });
-        let desk = Rc::new(Desk::new(Secret::new("k"), Strangers::new(4, LIMIT)));
+        let desk =
+            Rc::new(Desk::new(Secret::new("k"), Strangers::new(4, LIMIT), LinkSecurity::default()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let make = || Text::with_max_size(LOGIN_BYTES);
@@ -70,7 +72,8 @@ impl Log {
 impl Scene {
     fn attend(&self, key: &str, announcement: &Announcement, log: &Log) -> Discovery {
         let registers = [self.address.to_string()];
-        Discovery::start(&self.table, &registers, &Secret::new(key), announcement, &log.heard())
+        let (secret, none) = (Secret::new(key), SharedSecurity::default());
+        Discovery::start(&self.table, &registers, &secret, announcement, &log.heard(), &none)
     }
 
     fn gauges(&self) -> (u64, u64) {
@@ -213,7 +216,14 @@ fn a_loopback_address_beside_a_register_elsewhere_is_remarked() {
             let (secret, none) = (Secret::new("k"), Log::default());
             let registers = [register.to_owned()];
             let announcement = gateway(announced, "e1");
-            Discovery::start(&scene.table, &registers, &secret, &announcement, &none.heard())
+            Discovery::start(
+                &scene.table,
+                &registers,
+                &secret,
+                &announcement,
+                &none.heard(),
+                &SharedSecurity::default(),
+            )
         };
         // An address for documentation, which no machine has.
         let found = remarks("127.0.0.1:4000", "192.0.2.7:1236");

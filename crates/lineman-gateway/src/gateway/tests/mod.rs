@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use lineman::BoxError;
 use lineman::connection::{Acknowledgement, CloseReason, SendError, WebSocket};
+use lineman_client::LinkTls;
 use lineman_wire::link::{Allowance, Body, Codec, Command, Control, Login, Order, Packet, Secret};
 use tokio::time::Instant;
 
@@ -80,6 +81,10 @@ impl Outlet for Rc<Fake> {
         self.accepted.set(self.accepted.get() + wire.len() as u64);
         self.sent.borrow_mut().push(wire.clone());
         Ok(())
+    }
+
+    fn is_encrypted(&self) -> bool {
+        false
     }
 
     fn queued_bytes(&self) -> usize {
@@ -191,6 +196,7 @@ impl World {
             },
             reach: ReachLimits::new(Some(Duration::from_secs(15)), Ipv4Addr::LOCALHOST.into()),
             strangers: 3,
+            link_tls: LinkTls::Off,
             form,
         };
         let core = Core::new(identity, policy, Counter::starting_at(1));
