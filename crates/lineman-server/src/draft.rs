@@ -9,7 +9,7 @@ use lineman::service::{Keepalive, SocketOptions};
 use lineman::tls::{ClientCertificates, Tls};
 use lineman::websocket::{Deflate, Leniency};
 use lineman::{App, BoxError, HttpLimits, Networks, Watchdog};
-use lineman_gateway::{Allow, ConnectHook, Gateway, HookFailure, Register};
+use lineman_gateway::{Allow, ConnectHook, Gateway, HookFailure, LinkCertificates, Register};
 use lineman_wire::text::ByteLines;
 
 use crate::pages;
@@ -26,6 +26,7 @@ pub(crate) struct Draft {
     pub(crate) socket: SocketOptions,
     keepalive: Keepalive,
     pub(crate) tls: TlsDraft,
+    pub(crate) link: LinkDraft,
     pub(crate) proxies: ProxiesDraft,
     pub(crate) compression: bool,
     pub(crate) deflate: Deflate,
@@ -53,6 +54,14 @@ pub(crate) struct TlsDraft {
     pub(crate) authorities: PathBuf,
     pub(crate) clients: String,
     pub(crate) alpn: Vec<String>,
+}
+
+/// What certificates of links are made of.
+#[derive(Debug, Default)]
+pub(crate) struct LinkDraft {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) authorities: PathBuf,
 }
 
 /// What is believed of proxies.
@@ -196,6 +205,9 @@ impl Draft {
     pub(crate) fn into_service(mut self) -> Option<DraftService> {
         let proxies = self.proxies.finish();
         let tls = self.tls.finish();
+        if let Some(certificates) = self.link.finish() {
+            on_service!(self, service => service.link_certificates(certificates));
+        }
         if self.compression {
             on_websocket!(self, gateway => gateway.compression(self.deflate));
         }
@@ -242,6 +254,14 @@ impl DraftService {
             Self::Tcp(gateway) => add!(app, gateway, anew, Tcp),
             Self::Register(register) => add!(app, register, anew, Register),
         }
+    }
+}
+
+impl LinkDraft {
+    fn finish(&self) -> Option<LinkCertificates> {
+        let Self { certificate, key, authorities } = self;
+        let is_set = !certificate.as_os_str().is_empty();
+        is_set.then(|| LinkCertificates::files(certificate, key, authorities))
     }
 }
 

@@ -14,6 +14,7 @@ const RELATIONS: &[Relation] = &[
     tls_needs_both,
     as_many_keys_as_certificates,
     client_certificates_need_authorities,
+    link_certificates_need_all_files,
     wss_needs_a_certificate,
     proxies_need_trust,
     trust_needs_a_way_of_telling,
@@ -132,6 +133,13 @@ fn client_certificates_need_authorities(section: &SectionValues) -> Option<(&'st
     let key = "tls.client_certificates";
     (asked && !has(section, "tls.client_authorities"))
         .then(|| (key, "it needs tls.client_authorities: who signs them?".to_owned()))
+}
+
+fn link_certificates_need_all_files(section: &SectionValues) -> Option<(&'static str, String)> {
+    let files = ["link_certificate", "link_key", "link_authorities"];
+    let there = files.into_iter().find(|key| has(section, key))?;
+    let missing = files.into_iter().find(|key| !has(section, key))?;
+    Some((there, format!("it needs {missing} as well")))
 }
 
 fn wss_needs_a_certificate(section: &SectionValues) -> Option<(&'static str, String)> {

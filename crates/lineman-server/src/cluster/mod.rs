@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use lineman::cli;
-use lineman_client::{Cluster, Error};
+use lineman_client::{Cluster, Error, LinkTls};
 
 pub(crate) use report::CommandEnd;
 use report::CommandReport;
@@ -69,6 +69,9 @@ const KEY_HELP: &str =
     "A file with the cluster's key [default: $LINEMAN_CLUSTER_SECRET_KEY, else the file's]";
 const NAME_HELP: &str = "The cluster's name [default: $LINEMAN_CLUSTER_NAME, else the file's]";
 
+const LINK_TLS_HELP: &str = "Whether to connect with TLS: off, accept, use, require, as the cluster's services \
+    have it; certificates are those of the environment or the file [default: $LINEMAN_CLUSTER_LINK_TLS, else the file's]";
+
 /// Which cluster it is, how long it may take, and how to print.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterFlags {
@@ -81,6 +84,9 @@ pub(crate) struct ClusterFlags {
     /// The cluster's name.
     #[arg(long, value_name = "NAME", help = NAME_HELP)]
     cluster_name: Option<String>,
+    /// Whether to connect with TLS.
+    #[arg(long, value_name = "MODE", value_parser = LinkTls::NAMES, help = LINK_TLS_HELP)]
+    link_tls: Option<String>,
     /// How long each call may take: 30s, 500ms; a plain number is seconds
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = cli::parse_duration)]
     timeout: Duration,

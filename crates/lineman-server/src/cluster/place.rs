@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lineman_client::Cluster;
+use lineman_client::{Cluster, LinkCertificates};
 
 use super::ClusterFlags;
 use crate::configuration::{Configuration, read_secret};
@@ -12,6 +12,17 @@ use crate::settings::{RawValue, SectionKind, SettingValue, key_of_service};
 
 /// The register where nothing says another one.
 const REGISTER: &str = "127.0.0.1:1236";
+
+/// What a section says of the cluster.
+const SHARED: [&str; 7] = [
+    "register_address",
+    "secret_key",
+    "name",
+    "link_tls",
+    "link_certificate",
+    "link_key",
+    "link_authorities",
+];
 
 /// Returns the cluster; nothing is connected yet.
 ///
@@ -39,7 +50,14 @@ pub(super) fn cluster(flags: &ClusterFlags, config: Option<&Path>) -> Result<Clu
     let cluster = registers.fold(first, Cluster::register);
     let cluster = cluster.secret_key(place.text("secret_key").unwrap_or_default());
     let cluster = cluster.cluster_name(place.text("name").unwrap_or_default());
-    Ok(cluster.timeout(flags.timeout))
+    let mode = place.text("link_tls").and_then(|mode| mode.parse().ok());
+    let cluster = cluster.link_tls(mode.unwrap_or_default());
+    let files = ["link_certificate", "link_key", "link_authorities"].map(|key| place.text(key));
+    let [Some(certificate), Some(key), Some(authorities)] = files else {
+        return Ok(cluster.timeout(flags.timeout));
+    };
+    let certificates = LinkCertificates::files(certificate, key, authorities);
+    Ok(cluster.link_certificates(certificates).timeout(flags.timeout))
 }
 
 /// Takes what the flags say.
@@ -51,6 +69,7 @@ fn of_flags(flags: &ClusterFlags, place: &mut SectionValues) -> Vec<ConfigFault>
     let given = [
         ("--register", "register_address", registers),
         ("--secret-key-file", "secret_key_file", file.map(RawValue::Text)),
+        ("--link-tls", "link_tls", flags.link_tls.clone().map(RawValue::Text)),
         ("--cluster-name", "name", flags.cluster_name.clone().map(RawValue::Text)),
     ];
     let mut faults = Vec::new();
@@ -67,7 +86,7 @@ fn of_flags(flags: &ClusterFlags, place: &mut SectionValues) -> Vec<ConfigFault>
 
 /// Takes what a section says of the cluster and nothing before it did.
 fn complete(place: &mut SectionValues, section: &SectionValues) {
-    for key in ["register_address", "secret_key", "name"] {
+    for key in SHARED {
         let theirs = if section.kind.is_service() { key_of_service(key) } else { key };
         let found = match section.values.get(theirs) {
             None if section.kind == SectionKind::Register && key == "register_address" => {

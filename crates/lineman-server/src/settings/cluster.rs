@@ -1,8 +1,11 @@
 //! `[cluster]`: what all services of the file have in common; a service may say another thing. Their own entries
 //! of the same name do the work (`service.rs`, `gateway.rs`).
 
+use lineman_gateway::LinkTls;
+
 use super::service::{
-    CLUSTER_NAME_HELP, REGISTER_HELP, SECRET_KEY_HELP, address, cluster_name, nothing,
+    CLUSTER_NAME_HELP, LINK_AUTHORITIES_HELP, LINK_CERTIFICATE_HELP, LINK_KEY_HELP, LINK_TLS_HELP,
+    REGISTER_HELP, SECRET_KEY_HELP, address, cluster_name, nothing,
 };
 use super::takes::something;
 use super::{Effect, Setting, Takes};
@@ -48,6 +51,42 @@ pub(super) const CLUSTER: &[Setting] = &[
         effect: Effect::Restart,
         php: "",
         help: "A file with that key, in the place of `secret_key`; a line break at its end does not count.",
+    },
+    Setting {
+        key: "link_tls",
+        takes: Takes::Choice(&LinkTls::NAMES, nothing),
+        default: "\"off\"",
+        example: "",
+        effect: Effect::InPlace,
+        php: "",
+        help: LINK_TLS_HELP,
+    },
+    Setting {
+        key: "link_certificate",
+        takes: Takes::Checked("file", something, nothing),
+        default: "",
+        example: "\"/etc/lineman/link.pem\"",
+        effect: Effect::InPlace,
+        php: "",
+        help: LINK_CERTIFICATE_HELP,
+    },
+    Setting {
+        key: "link_key",
+        takes: Takes::Checked("file", something, nothing),
+        default: "",
+        example: "\"/etc/lineman/link.key\"",
+        effect: Effect::InPlace,
+        php: "",
+        help: LINK_KEY_HELP,
+    },
+    Setting {
+        key: "link_authorities",
+        takes: Takes::Checked("file", something, nothing),
+        default: "",
+        example: "\"/etc/lineman/cluster.pem\"",
+        effect: Effect::InPlace,
+        php: "",
+        help: LINK_AUTHORITIES_HELP,
     },
     Setting {
         key: "lan_ip",

@@ -1,7 +1,7 @@
 //! What registers and gateways have in common: their processes, and the cluster they are members of.
 
 use lineman::service::Listen;
-use lineman_gateway::Gateway;
+use lineman_gateway::{Gateway, LinkTls};
 
 use super::takes::{something, to_usize};
 use super::{Effect, Setting, Takes};
@@ -15,6 +15,19 @@ pub(super) const REGISTER_HELP: &str = "Where the registers are that gateways ar
 
 pub(super) const SECRET_KEY_HELP: &str = "The key that gateways, businesses and clients of the cluster have to show. Default: none, which is right where \
      only this machine reaches its ports.";
+
+pub(super) const LINK_TLS_HELP: &str = "Whether links, and connections to registers, are encrypted: `off`, `accept` (connect plain, take both), `use` \
+     (connect with TLS, take both) or `require` (refuse plain ones, which those of peers in PHP are). In a cluster that \
+     runs go one step after the other, each on all machines. Both ends are known by `secret_key`, which has to be random \
+     then, or by the certificates below. What is open stays as it is.";
+
+pub(super) const LINK_CERTIFICATE_HELP: &str = "The certificate, with its chain, that this end of a link shows in the place of the key, in PEM; it needs the two \
+     below. Default: none.";
+
+pub(super) const LINK_KEY_HELP: &str = "The key of that certificate.";
+
+pub(super) const LINK_AUTHORITIES_HELP: &str = "The authorities, in PEM, of the certificates that the other ends show: any that one of them has signed is taken, so \
+     have one for the cluster alone.";
 
 /// Sets nothing: what reads the settings before they are applied has seen to it.
 pub(super) fn nothing(_: &mut Draft, _: &str) {}
@@ -110,6 +123,49 @@ pub(super) const MEMBER: &[Setting] = &[
         effect: Effect::Restart,
         php: "",
         help: "A file with that key, in the place of `secret_key`; a line break at its end does not count.",
+    },
+    Setting {
+        key: "link_tls",
+        takes: Takes::Choice(&LinkTls::NAMES, |draft, mode| {
+            let mode = mode.parse().unwrap_or_default();
+            on_service!(draft, service => service.link_tls(mode));
+        }),
+        default: "\"off\"",
+        example: "",
+        effect: Effect::InPlace,
+        php: "",
+        help: LINK_TLS_HELP,
+    },
+    Setting {
+        key: "link_certificate",
+        takes: Takes::Checked("file", something, |draft, file| {
+            draft.link.certificate = file.into();
+        }),
+        default: "",
+        example: "\"/etc/lineman/link.pem\"",
+        effect: Effect::InPlace,
+        php: "",
+        help: LINK_CERTIFICATE_HELP,
+    },
+    Setting {
+        key: "link_key",
+        takes: Takes::Checked("file", something, |draft, file| draft.link.key = file.into()),
+        default: "",
+        example: "\"/etc/lineman/link.key\"",
+        effect: Effect::InPlace,
+        php: "",
+        help: LINK_KEY_HELP,
+    },
+    Setting {
+        key: "link_authorities",
+        takes: Takes::Checked("file", something, |draft, file| {
+            draft.link.authorities = file.into();
+        }),
+        default: "",
+        example: "\"/etc/lineman/cluster.pem\"",
+        effect: Effect::InPlace,
+        php: "",
+        help: LINK_AUTHORITIES_HELP,
     },
     Setting {
         key: "strangers",
