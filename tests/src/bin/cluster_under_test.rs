@@ -10,6 +10,8 @@
 //! - `CLUSTER_LAN_IP`, `CLUSTER_START_PORT`: where businesses find the gateways (127.0.0.1, any port);
 //!   `CLUSTER_INNER_LISTEN`: where their links are listened for in place of that;
 //! - `CLUSTER_SECRET`, `CLUSTER_NAME`: the cluster's key and its name (none);
+//! - `CLUSTER_LINK_TLS`: whether links are encrypted (`off`); `CLUSTER_LINK_FILES`: by which certificate, key and
+//!   authorities, apart by blanks (by the key);
 //! - `CLUSTER_LIMIT`: after how many seconds without a business, or with too few gateways, it is not ready (30);
 //! - `CLUSTER_PREFER`: `any` has a gateway give clients to businesses of other machines as well; `CLUSTER_ROUTER`: by
 //!   what: `random`, `address`, `uid`, or a parameter of the query; `CLUSTER_PINNED`: to those of this name alone;
@@ -32,7 +34,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use lineman::connection::{Driver, Limits};
 use lineman::prelude::*;
 use lineman::tls::Tls;
-use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Prefer, Register, Router};
+use lineman_gateway::{
+    Business, Client, Events, Gateway, Hub, LinkCertificates, LinkTls, Message, Prefer, Register,
+    Router,
+};
 
 struct Crier;
 
@@ -103,6 +108,23 @@ fn lan_ip() -> String {
     env::var("CLUSTER_LAN_IP").unwrap_or_else(|_| "127.0.0.1".to_owned())
 }
 
+/// Has a service encrypt its links, if that is wanted.
+macro_rules! secured {
+    ($service:expr) => {{
+        let service = $service.link_tls(knob("CLUSTER_LINK_TLS", LinkTls::Off)?);
+        match env::var("CLUSTER_LINK_FILES") {
+            Ok(files) => service.link_certificates(link_files(&files)?),
+            Err(_) => service,
+        }
+    }};
+}
+
+fn link_files(files: &str) -> Result<LinkCertificates> {
+    let files: Vec<_> = files.split_whitespace().collect();
+    let [certificate, key, authorities] = files[..] else { return Err("three files".into()) };
+    Ok(LinkCertificates::files(certificate, key, authorities))
+}
+
 fn main() -> Result {
     let registers = env::var("CLUSTER_REGISTER")?;
     let secret = env::var("CLUSTER_SECRET").unwrap_or_default();
@@ -113,7 +135,8 @@ fn main() -> Result {
             "register" => {
                 let first = registers.split_whitespace().next().unwrap_or_default();
                 let listen = env::var("CLUSTER_REGISTER_LISTEN").unwrap_or(first.to_owned());
-                app.service(Register::listen(listen).secret_key(&secret).cluster(&name))
+                let register = Register::listen(listen).secret_key(&secret).cluster(&name);
+                app.service(secured!(register))
             }
             "gateway" => {
                 let listen = env::var("CLUSTER_LISTEN")?;
@@ -133,7 +156,7 @@ fn main() -> Result {
                     .link_timeout(Duration::from_secs(knob("CLUSTER_LINK_TIMEOUT", 15)?))
                     .verdict_limit(Duration::from_secs(knob("CLUSTER_VERDICT", 5)?))
                     .reach_limit(limit()?);
-                let business = business.secret_key(&secret).cluster(&name);
+                let business = secured!(business.secret_key(&secret).cluster(&name));
                 app.service(registers.split_whitespace().fold(business, Business::register))
             }
             other => return Err(format!("{other} is no service of a cluster").into()),
@@ -180,7 +203,7 @@ fn gateway<P: Driver>(gateway: Gateway<P>, registers: &str) -> Result<Gateway<P>
     if let Ok(interval) = env::var("CLUSTER_LINK_PING") {
         gateway = gateway.link_ping_interval(Duration::from_millis(interval.parse()?));
     }
-    gateway = registers.split_whitespace().fold(gateway, Gateway::register);
+    gateway = secured!(registers.split_whitespace().fold(gateway, Gateway::register));
     let Ok(certificate) = env::var("CLUSTER_CERTIFICATE") else { return Ok(gateway) };
     Ok(gateway.tls(Tls::files(certificate, env::var("CLUSTER_KEY")?)))
 }

@@ -1,6 +1,7 @@
 //! Gateways, businesses and registers together, and the program `lineman`.
 
 mod gateway_tls;
+mod link_tls;
 mod routes;
 mod routers;
 mod fairness;
