@@ -68,16 +68,16 @@ impl SessionChanges {
         if set.is_empty() && removed.is_empty() {
             return Ok(None);
         }
+        let after = bytes_of(fields);
+        let (length, limit) = (after.len() + HEADER_LENGTH, MAX_PACKET);
+        if length > limit {
+            return Err(link::Error::PacketTooLong { length, limit });
+        }
         for key in set.keys().chain(&removed) {
             match self.unconfirmed.iter_mut().find(|(known, _)| known == key) {
                 Some((_, last)) => *last = number,
                 None => self.unconfirmed.push((key.clone(), number)),
             }
-        }
-        let after = bytes_of(fields);
-        let (length, limit) = (after.len() + HEADER_LENGTH, MAX_PACKET);
-        if length > limit {
-            return Err(link::Error::PacketTooLong { length, limit });
         }
         self.base = after;
         Ok(Some(SessionPatch { base: self.seen, number, fields: bytes_of(set), removed }))
