@@ -9,7 +9,6 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use lineman_connection::BLOCKING_THREADS;
-use lineman_connection::connection::handover::FORMATS;
 use lineman_master::master::hooks::Hooks;
 use lineman_master::program::{Inherited, Inside, Program, StartManner};
 use lineman_os::procfs;
