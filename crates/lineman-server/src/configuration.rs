@@ -9,7 +9,7 @@ use crate::draft::{Draft, DraftService};
 use crate::fault::{self, ConfigFault, ValueOrigin};
 use crate::file::{self, Found, SectionValues};
 use crate::settings::{SectionKind, SettingValue, key_of_service};
-use crate::{environment, relations};
+use crate::{environment, ports, relations};
 
 /// Where the file is if no flag says so, the first that is there.
 const PLACES: [&str; 2] = ["lineman.toml", "/etc/lineman/lineman.toml"];
@@ -100,6 +100,9 @@ impl Configuration {
             faults.extend(relations::check(&sections));
         }
         share(&mut sections);
+        if faults.is_empty() {
+            ports::settle(&mut sections);
+        }
         Self { file, sections, faults }
     }
 
@@ -133,6 +136,18 @@ impl Configuration {
     /// Names the place of something that was found.
     pub(crate) fn place(&self, origin: &ValueOrigin) -> String {
         fault::place(origin, self.file.as_deref())
+    }
+
+    /// Returns where the addresses of a service are set, in the order of its listeners.
+    pub(crate) fn places_of_listeners(&self, section: &SectionValues) -> Vec<String> {
+        let of_links = section.kind == SectionKind::Gateway;
+        let links = of_links.then(|| ports::key_of_links(section));
+        let keys = ["listen"].into_iter().chain(links);
+        keys.map(|key| {
+            let origin = section.values.get(key).map_or(&section.origin, |found| &found.origin);
+            format!("{}, {}", section.name_of(key), self.place(origin))
+        })
+        .collect()
     }
 
     /// Returns what is wrong, a line each.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lineman::connection::{Limits, Others, Proxies};
 use lineman::prelude::{Framed, Raw};
-use lineman::service::{Keepalive, SocketOptions};
+use lineman::service::{Description, Keepalive, Service as _, SocketOptions};
 use lineman::tls::{ClientCertificates, Tls};
 use lineman::websocket::{Deflate, Leniency};
 use lineman::{App, BoxError, HttpLimits, Networks, Watchdog};
@@ -13,6 +13,7 @@ use lineman_gateway::{Allow, ConnectHook, Gateway, HookFailure, LinkCertificates
 use lineman_wire::text::ByteLines;
 
 use crate::pages;
+use crate::placed::Placed;
 
 /// What the settings of one section make.
 #[derive(Default)]
@@ -232,27 +233,41 @@ impl Draft {
 
 /// Adds a service of this kind to a program; at a reload it is asked for anew.
 macro_rules! add {
-    ($app:expr, $service:expr, $anew:expr, $kind:ident) => {
-        $app.service($service.reconfigured(move || match $anew()? {
+    ($app:expr, $service:expr, $places:expr, $anew:expr, $kind:ident) => {{
+        let service = $service.reconfigured(move || match $anew()? {
             DraftService::$kind(service) => Ok(service),
             _ => Err("clients cannot speak something else before a restart".into()),
-        }))
-    };
+        });
+        $app.service(Placed { service, places: $places })
+    }};
 }
 
 impl DraftService {
-    /// Adds it to a program. At each reload `anew` says how it is to be from then on.
+    /// Returns what the master would know of it.
+    pub(crate) fn description(&self) -> Description {
+        match self {
+            Self::WebSocket(gateway) => gateway.description(),
+            Self::Text(gateway) => gateway.description(),
+            Self::Framed(gateway) => gateway.description(),
+            Self::Tcp(gateway) => gateway.description(),
+            Self::Register(register) => register.description(),
+        }
+    }
+
+    /// Adds it to a program, with the places where its addresses are set. At each reload `anew` says how it is to be
+    /// from then on.
     pub(crate) fn add_to(
         self,
         app: App,
+        places: Vec<String>,
         anew: impl Fn() -> Result<Self, BoxError> + 'static,
     ) -> App {
         match self {
-            Self::WebSocket(gateway) => add!(app, gateway, anew, WebSocket),
-            Self::Text(gateway) => add!(app, gateway, anew, Text),
-            Self::Framed(gateway) => add!(app, gateway, anew, Framed),
-            Self::Tcp(gateway) => add!(app, gateway, anew, Tcp),
-            Self::Register(register) => add!(app, register, anew, Register),
+            Self::WebSocket(gateway) => add!(app, gateway, places, anew, WebSocket),
+            Self::Text(gateway) => add!(app, gateway, places, anew, Text),
+            Self::Framed(gateway) => add!(app, gateway, places, anew, Framed),
+            Self::Tcp(gateway) => add!(app, gateway, places, anew, Tcp),
+            Self::Register(register) => add!(app, register, places, anew, Register),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! language, without a line of Rust.
 //!
 //! To be read in this order: `settings` is the table that everything goes by; `file` and `environment` read values,
-//! `relations` compares them, `configuration` has them together; a `draft` is what a service is made of; `reload`
+//! `relations` compares them, `ports` gives gateways ports, `configuration` has them together; a `draft` is what a service is made of; `reload`
 //! is how a running program gets other ones; `document` writes the example and the page. Verbs beside those of the framework are here.
 
 mod cluster;
@@ -15,6 +15,8 @@ mod file;
 mod import;
 mod init;
 mod pages;
+mod placed;
+mod ports;
 mod relations;
 mod reload;
 mod settings;

@@ -72,7 +72,10 @@ pub(crate) fn app(configuration: &Configuration) -> App {
     services.fold(configuration.bare_app(), |app, section| {
         let name = section.variable_name().to_owned();
         match section.service() {
-            Some(service) => service.add_to(app, move || service_in_force(&name)),
+            Some(service) => {
+                let places = configuration.places_of_listeners(section);
+                service.add_to(app, places, move || service_in_force(&name))
+            }
             None => app,
         }
     })

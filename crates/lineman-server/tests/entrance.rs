@@ -23,7 +23,11 @@ fn gateway(port: &Port) -> Result<Program> {
     };
     let listen = format!("websocket://{}", port.address());
     // No register is there, and no business: clients are held.
-    let settings = [("LISTEN", listen), ("REGISTER_ADDRESS", "127.0.0.1:9".to_owned())];
+    let settings = [
+        ("LISTEN", listen),
+        ("START_PORT", "0".to_owned()),
+        ("REGISTER_ADDRESS", "127.0.0.1:9".to_owned()),
+    ];
     Ok(settings.into_iter().fold(program, setting))
 }
 

@@ -2,6 +2,7 @@
 //! said at once, with its place.
 
 use std::fs;
+use std::net::TcpListener;
 
 use anyhow::Result;
 use lineman_testkit::Program;
@@ -18,7 +19,8 @@ async fn what_init_writes_runs_and_serves_a_business() -> Result<()> {
     let program = program
         .env("LINEMAN_REGISTER_LISTEN", register.address())
         .env("LINEMAN_CLUSTER_REGISTER_ADDRESS", register.address())
-        .env("LINEMAN_GATEWAY_LISTEN", format!("websocket://{}", port.address()));
+        .env("LINEMAN_GATEWAY_LISTEN", format!("websocket://{}", port.address()))
+        .env("LINEMAN_GATEWAY_START_PORT", "0");
     let lineman = Lineman { program, port, register };
     lineman.program.run(&["check"]).await?.expect_code(0)?.expect_text("register://")?;
     let lineman = lineman.started().await?;
@@ -38,6 +40,7 @@ async fn the_environment_alone_is_enough() -> Result<()> {
         .env("LINEMAN_CLUSTER_REGISTER_ADDRESS", register.address())
         .env("LINEMAN_GATEWAY_LISTEN", format!("text://{}", port.address()))
         .env("LINEMAN_GATEWAY_COUNT", "2")
+        .env("LINEMAN_GATEWAY_START_PORT", "0")
         .env("LINEMAN_PROGRAM_NAME", "in-a-container");
     let checked = program.run(&["check"]).await?.expect_code(0)?;
     let checked = checked.expect_text("in-a-container")?.expect_text("text://")?;
@@ -207,5 +210,32 @@ async fn without_any_configuration_it_says_what_to_do() -> Result<()> {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("`lineman init` writes an example"), "{told}");
     assert_eq!(output.status.code(), Some(1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn inner_ports_are_fixed_and_an_address_that_is_taken_is_told_with_its_line() -> Result<()> {
+    let holder = TcpListener::bind("127.0.0.1:0")?;
+    let held = holder.local_addr()?;
+    let gateways = "[[gateway]]\nlisten = \"websocket://$GATEWAY\"\ncount = 4\n\
+                    [[gateway]]\nname = \"devices\"\nlisten = \"tcp://127.0.0.1:0\"\n";
+    let lineman = Lineman::new(gateways)?;
+    let shown = lineman.program.run(&["check"]).await?.expect_code(0)?;
+    shown.expect_text("link://127.0.0.1:2900-2903")?.expect_text("link://127.0.0.1:2904")?;
+
+    let told = |key: &str, line: usize| {
+        format!("cannot listen on {held} (gateway.{key}, {}:{line})", lineman.file().display())
+    };
+    let inner = format!("{gateways}start_port = {}\n", held.port());
+    lineman.write(&inner.replace("count = 4", "start_port = 0"))?;
+    let refused = lineman.program.run(&["start"]).await?.expect_code(1)?;
+    refused.expect_text(&told("start_port", 7))?;
+    let outer = format!("[[gateway]]\nstart_port = 0\nlisten = \"text://{held}\"\n");
+    lineman.write(&outer)?;
+    lineman.program.run(&["start"]).await?.expect_code(1)?.expect_text(&told("listen", 3))?;
+    // Two of one file.
+    lineman.write(&outer.replace("= 0", &format!("= {}", held.port())))?;
+    let refused = lineman.program.run(&["check"]).await?.expect_code(1)?;
+    refused.expect_text("it listens at")?.expect_text("(gateway.start_port, ")?;
     Ok(())
 }

@@ -11,10 +11,12 @@ use rustix::process::Signal;
 const CLUSTER: &str =
     "[cluster]\nregister_address = \"$REGISTER\"\n[[register]]\nlisten = \"$REGISTER\"\n";
 
+const GATEWAY: &str = "[[gateway]]\nlisten = \"websocket://$GATEWAY\"\nstart_port = 0\n";
+
 /// Returns a file whose gateway pings with this message.
 fn pinging(with: &str) -> String {
     format!(
-        "{CLUSTER}[[gateway]]\nlisten = \"websocket://$GATEWAY\"\nping_interval = 0.1\nping_data = \"{with}\"\n"
+        "{CLUSTER}{GATEWAY}ping_interval = 0.1\nping_data = \"{with}\"\n"
     )
 }
 
@@ -32,7 +34,7 @@ async fn hears(client: &mut Client, message: &str) -> Result<()> {
 
 #[tokio::test]
 async fn a_reload_changes_what_can_change_and_no_client_is_disconnected() -> Result<()> {
-    let plain = format!("{CLUSTER}[[gateway]]\nlisten = \"websocket://$GATEWAY\"\n");
+    let plain = format!("{CLUSTER}{GATEWAY}");
     let lineman = Lineman::new(&plain)?.started().await?;
     let program = &lineman.program;
     let _business = lineman.business("").await?;
@@ -90,7 +92,7 @@ async fn what_a_reload_refuses_is_in_force_nowhere() -> Result<()> {
 
     lineman.write(&pinging("three").replace("0.1", "\"soon\""))?;
     let told = program.run(&["reload"]).await?.expect_code(1)?;
-    told.expect_text("lineman.toml:7: gateway.ping_interval: \"soon\" is no duration")?;
+    told.expect_text("lineman.toml:8: gateway.ping_interval: \"soon\" is no duration")?;
     fs::remove_file(lineman.file())?;
     program.run(&["reload"]).await?.expect_code(1)?.expect_text("cannot read it")?;
     hears(&mut client, "one").await?;
@@ -120,12 +122,12 @@ async fn a_process_that_was_killed_comes_back_with_what_a_reload_brought() -> Re
 async fn services_come_and_go_with_a_restart_alone() -> Result<()> {
     let lineman = Lineman::new(&pinging("one"))?.started().await?;
     let more = format!(
-        "{}[[gateway]]\nname = \"more\"\nlisten = \"text://127.0.0.1:0\"\n",
+        "{}[[gateway]]\nname = \"more\"\nlisten = \"text://127.0.0.1:0\"\nstart_port = 0\n",
         pinging("one")
     );
     lineman.write(&more)?;
     let told = lineman.program.run(&["reload"]).await?.expect_code(1)?;
-    told.expect_text("lineman.toml:9: the service \"more\" is new: that needs a restart")?;
+    told.expect_text("lineman.toml:10: the service \"more\" is new: that needs a restart")?;
     lineman.program.run(&["restart", "-d"]).await?.expect_code(0)?;
     lineman.program.until("it to run", |status| status.slot("more/0").is_ok()).await?;
     lineman.write(&pinging("one"))?;
@@ -152,7 +154,7 @@ async fn keys_are_shown_nowhere() -> Result<()> {
     const KEY: &str = "xK3y-of-the-cluster";
     let with = |key: &str| {
         format!(
-            "[cluster]\nsecret_key = \"{key}\"\nregister_address = \"$REGISTER\"\n[[register]]\nlisten = \"$REGISTER\"\n[[gateway]]\nlisten = \"websocket://$GATEWAY\"\n"
+            "[cluster]\nsecret_key = \"{key}\"\nregister_address = \"$REGISTER\"\n[[register]]\nlisten = \"$REGISTER\"\n{GATEWAY}"
         )
     };
     let lineman = Lineman::new(&with(KEY))?;
@@ -205,8 +207,8 @@ fn read(process: &Process, file: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_key_in_a_file_of_its_own_is_used() -> Result<()> {
-    let settings = "[cluster]\nsecret_key_file = \"$FOLDER/key\"\nregister_address = \"$REGISTER\"\n[[register]]\nlisten = \"$REGISTER\"\n[[gateway]]\nlisten = \"websocket://$GATEWAY\"\n";
-    let lineman = Lineman::new(settings)?;
+    let settings = CLUSTER.replace("[cluster]", "[cluster]\nsecret_key_file = \"$FOLDER/key\"");
+    let lineman = Lineman::new(&format!("{settings}{GATEWAY}"))?;
     fs::write(lineman.program.folder().join("key"), "from a file\n")?;
     let lineman = lineman.started().await?;
     let _business = lineman.business("from a file").await?;

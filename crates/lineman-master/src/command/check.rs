@@ -11,7 +11,7 @@ use crate::control::request::{Answer, Request};
 use crate::error::chain;
 use crate::master::{self, Plan, places};
 use crate::program::{ClusterPeer, Program};
-use crate::service::{Description, Reload};
+use crate::service::{Description, Listen, Ports, Reload};
 use crate::terminal::table::{Align, Table};
 use crate::terminal::{Printer, log};
 
@@ -145,5 +145,19 @@ fn text(plan: &Plan) -> String {
 
 fn addresses(service: &Description) -> Vec<String> {
     let listeners = service.listeners.iter();
-    listeners.map(|listen| format!("{}://{}", listen.scheme, listen.address)).collect()
+    listeners
+        .map(|listen| {
+            let last = last_port(listen, service.count);
+            let last = last.map_or_else(String::new, |port| format!("-{port}"));
+            format!("{}://{}{last}", listen.scheme, listen.address)
+        })
+        .collect()
+}
+
+/// Returns the port of the last process where each has one of its own, and the first one's is fixed.
+fn last_port(listen: &Listen, count: usize) -> Option<u16> {
+    let first = listen.endpoint().ok()?.port()?;
+    let more = u16::try_from(count).ok()?.checked_sub(1)?;
+    let counted = listen.ports == Ports::PerSlot && first != 0 && more != 0;
+    if counted { first.checked_add(more) } else { None }
 }

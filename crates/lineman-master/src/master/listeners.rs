@@ -2,6 +2,7 @@
 //! process of their slot. Reads and accepts nothing.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -166,16 +167,19 @@ pub(super) fn bind_service(
         let count = description.count;
         let sockets = match given {
             Some(socket) => Listener::given(listen, socket, Users::of(count))
-                .map(|listener| vec![listener; count]),
-            None => bind_address(listen, endpoint, count),
+                .map(|listener| vec![listener; count])
+                .map_err(|source| failed(listen, &listen.address, source))?,
+            None => bind_address(listen, endpoint, count)?,
         };
-        let sockets =
-            sockets.map_err(|source| Error::Listen { address: listen.address.clone(), source })?;
         for (slot, listener) in slots.iter_mut().zip(sockets) {
             slot.push(listener);
         }
     }
     Ok(slots)
+}
+
+fn failed(listen: &Listen, address: impl Display, source: io::Error) -> Error {
+    Error::Listen { address: listen.shown(address), source }
 }
 
 /// Says so when the kernel keeps fewer connections waiting than asked for.
@@ -194,17 +198,29 @@ pub(super) fn note_backlog(services: &[Description]) {
     }
 }
 
-fn bind_address(listen: &Listen, endpoint: Endpoint, count: usize) -> io::Result<Vec<Listener>> {
+fn bind_address(listen: &Listen, endpoint: Endpoint, count: usize) -> Result<Vec<Listener>, Error> {
+    let all_failed = |source| failed(listen, &listen.address, source);
     let address = match endpoint {
-        Endpoint::Internet { host, port } => resolve(&host, port, listen.options.families)?,
-        unix => return one_for_all(&Recipe::new(listen, BindAddress::Unix(unix)), count),
+        Endpoint::Internet { host, port } => {
+            resolve(&host, port, listen.options.families).map_err(all_failed)?
+        }
+        unix => {
+            let recipe = Recipe::new(listen, BindAddress::Unix(unix));
+            return one_for_all(&recipe, count).map_err(all_failed);
+        }
     };
     let at = |address| Recipe::new(listen, BindAddress::Internet(address));
     match (listen.ports, listen.options.sharing) {
-        (Ports::Shared, Sharing::ReusePort) => shared(&at(address), address, count),
-        (Ports::Shared, Sharing::OneSocket) => one_for_all(&at(address), count),
+        (Ports::Shared, Sharing::ReusePort) => {
+            shared(&at(address), address, count).map_err(all_failed)
+        }
+        (Ports::Shared, Sharing::OneSocket) => one_for_all(&at(address), count).map_err(all_failed),
         (Ports::PerSlot, _) => {
-            (0..count).map(|index| own(&at(nth_port(address, index)?), Users::OneSlot)).collect()
+            let of_slot = |index| {
+                let address = nth_port(address, index).map_err(all_failed)?;
+                own(&at(address), Users::OneSlot).map_err(|source| failed(listen, address, source))
+            };
+            (0..count).map(of_slot).collect()
         }
     }
 }

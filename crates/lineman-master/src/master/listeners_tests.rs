@@ -11,7 +11,11 @@ fn listen(address: &str) -> Listen {
 }
 
 fn bound(listen: &Listen, count: usize) -> io::Result<Vec<Listener>> {
-    bind_address(listen, listen.endpoint().expect("an address"), count)
+    let bound = bind_address(listen, listen.endpoint().expect("an address"), count);
+    bound.map_err(|error| match error {
+        Error::Listen { source, .. } => source,
+        other => panic!("{other}"),
+    })
 }
 
 fn one(listen: &Listen) -> Listener {

@@ -22,6 +22,8 @@ use crate::service::{Description, Endpoint, Listen, Ports, Traffic};
 struct TakenPlace<'a> {
     service: &'a str,
     endpoint: Endpoint,
+    /// The endpoint, and where it is set.
+    shown: String,
     traffic: Traffic,
     /// How many ports follow the first.
     more: u16,
@@ -67,21 +69,24 @@ fn is_same_host(one: &str, other: &str) -> bool {
 /// [`Error::Configuration`] names both services, [`Error::Address`] what is no address.
 pub(super) fn distinct(services: &[Description], config: &Config) -> Result<(), Error> {
     let mut taken: Vec<TakenPlace<'_>> = Vec::new();
-    if let Some(endpoint) = health::address(config).and_then(|address| address.parse().ok()) {
-        let service = "health probes";
-        taken.push(TakenPlace { service, endpoint, traffic: Traffic::Streams, more: 0 });
+    let health = health::address(config).and_then(|address| address.parse::<Endpoint>().ok());
+    if let Some(endpoint) = health {
+        let (service, shown) = ("health probes", endpoint.to_string());
+        taken.push(TakenPlace { service, endpoint, shown, traffic: Traffic::Streams, more: 0 });
     }
     for service in services {
         for listen in &service.listeners {
             let more = if listen.ports == Ports::PerSlot { service.count.max(1) - 1 } else { 0 };
+            let endpoint = listen.endpoint()?;
             let place = TakenPlace {
                 service: &service.name,
-                endpoint: listen.endpoint()?,
+                shown: listen.shown(&endpoint),
+                endpoint,
                 traffic: listen.traffic,
                 more: u16::try_from(more).unwrap_or(u16::MAX),
             };
             if let Some(other) = taken.iter().find(|other| other.overlaps(&place)) {
-                let (here, there) = (&place.endpoint, &other.endpoint);
+                let (here, there) = (&place.shown, &other.shown);
                 let problem = format!(
                     "it listens at {here}, and {} at {there}: give one of them another address",
                     other.service
@@ -100,7 +105,7 @@ pub(crate) fn problems(services: &[Description]) -> Vec<String> {
     for service in services {
         for listen in &service.listeners {
             if let Err(source) = look(listen, service.count) {
-                let address = listen.address.clone();
+                let address = listen.shown(&listen.address);
                 let error = Error::Listen { address, source };
                 problems.push(Unbound { service: Some(service.name.clone()), error }.to_string());
             }

@@ -101,6 +101,8 @@ pub struct Listen {
     /// `host:port`, `unix:/path` or `unix:@name`, see [`Endpoint`]; port 0 lets the kernel choose one,
     /// which then stays for the master's life.
     pub address: String,
+    /// Where that is set, as errors name it: `gateway.listen, lineman.toml:4`. Empty by default.
+    pub set_in: String,
     /// What arrives there.
     pub traffic: Traffic,
     /// How the slots share the address.
@@ -119,6 +121,7 @@ impl Listen {
         Self {
             label,
             address: address.into(),
+            set_in: String::new(),
             traffic: Traffic::Streams,
             ports: Ports::Shared,
             scheme,
@@ -139,6 +142,15 @@ impl Listen {
             (_, scheme) => scheme,
         };
         self
+    }
+
+    /// Returns one of its addresses as errors show it, with the place where it is set.
+    pub(crate) fn shown(&self, address: impl std::fmt::Display) -> String {
+        if self.set_in.is_empty() {
+            address.to_string()
+        } else {
+            format!("{address} ({})", self.set_in)
+        }
     }
 
     /// Returns the address, parsed.

@@ -228,10 +228,12 @@ pub(super) const REACHED: &[Setting] = &[
             let port = u16::try_from(port).unwrap_or_default();
             on_gateway!(draft, gateway => gateway.start_port(port));
         }),
-        default: "0",
-        example: "",
+        default: "",
+        example: "2900",
         effect: Effect::Restart,
         php: "startPort",
-        help: "The port for businesses of the first process; the others follow it. 0 lets the kernel choose.",
+        help: "The port for businesses of the first process; the others follow it. 0 lets the kernel choose. Default: \
+               the port of `inner_listen` if it has one, else 2900, or the next from which on there are ports for all \
+               processes that no other setting of this file has.",
     },
 ];
