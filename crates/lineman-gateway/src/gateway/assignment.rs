@@ -136,6 +136,18 @@ impl<C: Outlet> Core<C> {
         }
     }
 
+    /// There is another router: clients go by it when they are given to a business next. What they asked for when
+    /// they came is known of those alone that are held.
+    pub(super) fn route_anew(&mut self) {
+        let ids: Vec<u32> = self.clients.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let handshake = self.held.handshakes.get(&id).cloned().unwrap_or_default();
+            if let Some(client) = self.clients.get_mut(id) {
+                client.route = self.policy.router.key(client.connection.peer().ip(), &handshake);
+            }
+        }
+    }
+
     fn hold(&mut self, id: u32) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.link = None;

@@ -240,11 +240,11 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    /// Goes by other settings from now on. Those that peers were told when they came stay what they were: the key,
-    /// a client's share, whether there are heirs, when a machine counts as gone.
+    /// Goes by other settings from now on. The key, and when a machine counts as gone, stay what they were: peers and
+    /// their sockets are set up for them.
     fn reconfigure(&mut self, policy: Policy<C::Form>) {
-        let Policy { secret_key, heirs, share, reach, .. } = &self.policy;
-        let (secret_key, heirs, share, reach) = (secret_key.clone(), *heirs, *share, *reach);
+        let Policy { secret_key, reach, .. } = &self.policy;
+        let (secret_key, reach) = (secret_key.clone(), *reach);
         if policy.heartbeat.period() != self.policy.heartbeat.period() {
             let ids = self.clients.iter().map(|(id, _)| id);
             self.client_rounds = Rounds::with_period(policy.heartbeat.period(), ids);
@@ -253,7 +253,17 @@ impl<C: Outlet> Core<C> {
             self.link_rounds = Rounds::with_period(policy.link_ping_interval, self.links.ids());
         }
         self.strangers.set(policy.strangers, LOGIN_TIME);
-        self.policy = Policy { secret_key, heirs, share, reach, ..policy };
+        let other_router = policy.router != self.policy.router;
+        self.policy = Policy { secret_key, reach, ..policy };
+        if other_router {
+            self.route_anew();
+        }
+        if !self.policy.heirs {
+            let links: Vec<LinkId> = self.links.ids().collect();
+            links.into_iter().for_each(|link| self.disinherit(link));
+        }
+        self.links.iter_mut().for_each(|link| link.allow(self.policy.share));
+        self.look_who_gets_clients();
     }
 
     /// Returns the numbers for `status`.

@@ -145,7 +145,7 @@ impl Link {
     }
 
     /// Returns what its business calls itself, wherever it is.
-    fn worker_key(&self) -> &str {
+    pub(super) fn worker_key(&self) -> &str {
         self.key.strip_prefix(&format!("{}:", self.outlet().peer().ip())).unwrap_or(&self.key)
     }
 }

@@ -74,7 +74,9 @@ pub(super) struct Link {
     /// Whether it reports by client what it has handled.
     pub(super) credits: bool,
     pub(super) settling: Settling,
-    /// What each of its clients may have under way there now.
+    /// What each of its clients may have under way there at most, as it was told.
+    pub(super) most: Allowance,
+    /// What each of them may have now.
     pub(super) share: Allowance,
     pub(super) state: Intake,
     /// Whether its send queue is at the bound; its clients are paused then.
@@ -125,6 +127,7 @@ impl Link {
             distance: Distance::Far,
             credits: extension >= Some(2),
             settling: if extension >= Some(3) { Settling::Done } else { Settling::Never },
+            most: share,
             share,
             state: Intake::Open,
             full: false,
@@ -148,14 +151,18 @@ impl Link {
         &self.outlet
     }
 
-    /// Says whether its clients may be read.
+    /// Says whether its clients may be read: also those that it has from before others alone got clients.
     pub(super) fn reads(&self) -> bool {
-        self.takes_clients() && !self.full
+        self.takes_events() && !self.full
     }
 
     /// Says whether it may be given clients.
     pub(super) fn takes_clients(&self) -> bool {
-        self.is_open() && !self.in_doubt() && self.settling != Settling::Awaited
+        self.takes_events() && self.distance != Distance::Excluded
+    }
+
+    fn takes_events(&self) -> bool {
+        self.state == Intake::Open && !self.in_doubt() && self.settling != Settling::Awaited
     }
 
     /// Says whether it is one that gets clients, if all is well.

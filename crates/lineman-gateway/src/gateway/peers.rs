@@ -12,7 +12,7 @@ use lineman_wire::link::{
 
 use super::Prefer;
 use super::core::{Core, Counts, InnerPeer};
-use super::links::{Distance, Intake, Link, LinkOutlet};
+use super::links::{Distance, Intake, Link, LinkId, LinkOutlet};
 use super::outlet::Outlet;
 use super::router;
 use super::told::Told;
@@ -133,16 +133,10 @@ impl<C: Outlet> Core<C> {
         let key = format!("{}:{worker_key}", outlet.peer().ip());
         let former = self.links.with_key(&key);
         tracing::info!(business = key, extension, tls = outlet.is_encrypted(), "link opened");
-        let is_here = self.is_here(outlet.peer().ip());
+        let distance = self.distance(outlet.peer().ip(), worker_key);
         let mut link = Link::new(outlet, key.clone(), extension, self.policy.share, self.now);
         link.place = router::place(link.outlet().peer().ip(), worker_key);
-        let pinned = &self.policy.pinned;
-        let is_named = |name: &String| name == router::name(worker_key);
-        link.distance = match self.policy.prefer {
-            _ if !pinned.is_empty() && !pinned.iter().any(is_named) => Distance::Excluded,
-            Prefer::SameMachine if is_here => Distance::Near,
-            Prefer::SameMachine | Prefer::Any => Distance::Far,
-        };
+        link.distance = distance;
         if link.extension {
             link.push_event(Event::Hello(self.hello()), self.now);
         }
@@ -161,6 +155,36 @@ impl<C: Outlet> Core<C> {
         }
         self.replace_business(&key);
         self.release_held();
+    }
+
+    /// Returns whether a business is preferred.
+    fn distance(&self, peer: IpAddr, worker_key: &str) -> Distance {
+        let pinned = &self.policy.pinned;
+        let is_named = |name: &String| name == router::name(worker_key);
+        match self.policy.prefer {
+            _ if !pinned.is_empty() && !pinned.iter().any(is_named) => Distance::Excluded,
+            Prefer::SameMachine if self.is_here(peer) => Distance::Near,
+            Prefer::SameMachine | Prefer::Any => Distance::Far,
+        }
+    }
+
+    /// Other businesses may get clients from now on. Those that are there stay where they are.
+    pub(super) fn look_who_gets_clients(&mut self) {
+        let links = self.links.iter();
+        let distances: Vec<(LinkId, Distance)> = links
+            .map(|link| {
+                let outlet = link.outlet();
+                (outlet.id(), self.distance(outlet.peer().ip(), link.worker_key()))
+            })
+            .collect();
+        for (id, distance) in distances {
+            if let Some(link) = self.links.get_mut(id) {
+                link.distance = distance;
+            }
+        }
+        if self.links.iter().any(Link::takes_clients) {
+            self.release_held();
+        }
     }
 
     /// Returns whether a peer is on this machine: what the kernel connects to an address of the same machine

@@ -71,6 +71,16 @@ pub(super) fn is_too_long(packet: &Packet, session: &ClientSession) -> bool {
     packet.length_for(0) + session.bytes().len() > MAX_PACKET
 }
 
+impl Link {
+    /// Lets each of its clients have other amounts under way. A business that gives back what it has handled does so
+    /// by what it was told when it came, and goes on with that.
+    pub(super) fn allow(&mut self, share: Allowance) {
+        if !self.credits {
+            (self.most, self.share) = (share, share);
+        }
+    }
+}
+
 impl<C: Outlet> Core<C> {
     /// A client has met its bound: it is not read for now.
     pub(super) fn make_wait(&mut self, id: u32) {
@@ -99,7 +109,7 @@ impl<C: Outlet> Core<C> {
     /// Each client of a link may have less under way from now on, or more again.
     pub(super) fn change_share(&mut self, id: LinkId, share: Allowance) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let most = self.policy.share;
+        let most = link.most;
         let (events, bytes) = (share.events.min(most.events), share.bytes.min(most.bytes));
         link.share = Allowance { events: events.max(1), bytes: bytes.max(1) };
         let bound = link.share;

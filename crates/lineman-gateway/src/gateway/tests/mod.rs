@@ -18,6 +18,7 @@ mod golden;
 mod message_types;
 mod sessions;
 mod heartbeats;
+mod reconfigured;
 
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -176,8 +177,15 @@ impl World {
             clients_port: 27272,
             epoch: "e".to_owned(),
         };
+        let core = Core::new(identity, Self::new_policy(key, form), Counter::starting_at(1));
+        let now = Instant::now();
+        let clock = Rc::new(Cell::new(now));
+        Self { core, now, next: 1, clients: Vec::new(), peers: Vec::new(), clock }
+    }
+
+    fn new_policy(key: &str, form: fn(Typed) -> Result<Bytes, BoxError>) -> Policy<Bytes> {
         let heartbeat = Heartbeat { interval: Duration::ZERO, limit: 0, data: Bytes::new() };
-        let policy = Policy {
+        Policy {
             secret_key: Secret::new(key),
             heartbeat,
             link_ping_interval: Duration::ZERO,
@@ -198,11 +206,7 @@ impl World {
             strangers: 3,
             link_tls: LinkTls::Off,
             form,
-        };
-        let core = Core::new(identity, policy, Counter::starting_at(1));
-        let now = Instant::now();
-        let clock = Rc::new(Cell::new(now));
-        Self { core, now, next: 1, clients: Vec::new(), peers: Vec::new(), clock }
+        }
     }
 
     /// Has an input handled; clients that end by it are gone afterwards.
