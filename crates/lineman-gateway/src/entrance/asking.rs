@@ -59,10 +59,11 @@ pub(crate) struct Question {
     pub(crate) request: Request,
 }
 
-/// Asks; a process has one.
+/// Asks; a process has one, and another one after a reload that changed it.
 pub(super) struct HookClient {
     settings: ConnectHook,
     way: HookWay,
+    /// Of the process: also those that were put by a client before this one.
     under_way: Rc<Cell<usize>>,
 }
 
@@ -85,7 +86,7 @@ impl HookClient {
     ///
     /// # Errors
     /// When this machine has no authorities that an `https` URL needs.
-    pub(super) fn new(settings: ConnectHook) -> std::io::Result<Self> {
+    pub(super) fn new(settings: ConnectHook, under_way: Rc<Cell<usize>>) -> std::io::Result<Self> {
         let way = match settings.target.clone() {
             HookTarget::Http { url } => {
                 let client = Box::new(client(url.starts_with("https:"), settings.timeout)?);
@@ -93,12 +94,7 @@ impl HookClient {
             }
             HookTarget::Fastcgi { address, script } => HookWay::Fastcgi { address, script },
         };
-        Ok(Self { settings, way, under_way: Rc::default() })
-    }
-
-    /// Returns how many questions are under way.
-    pub(super) fn under_way(&self) -> usize {
-        self.under_way.get()
+        Ok(Self { settings, way, under_way })
     }
 
     /// Asks one question.

@@ -8,7 +8,7 @@ mod hook;
 mod asking;
 mod verdict;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -60,11 +60,18 @@ impl EntranceSettings {
 
 /// The entrance of one process.
 pub(crate) struct Entrance {
+    rules: RefCell<Rc<EntranceRules>>,
+    refused: RefCell<Sum>,
+    failed: RefCell<Sum>,
+    /// Questions that the hook works on, or the one before it.
+    under_way: Rc<Cell<usize>>,
+}
+
+/// What an entrance goes by.
+pub(crate) struct EntranceRules {
     allow: Allow,
     asking: Option<HookClient>,
     failure: HookFailure,
-    refused: RefCell<Sum>,
-    failed: RefCell<Sum>,
 }
 
 /// How often something happened, and why it did last.
@@ -81,14 +88,35 @@ impl Sum {
     }
 }
 
+impl EntranceRules {
+    fn new(settings: EntranceSettings, under_way: &Rc<Cell<usize>>) -> std::io::Result<Self> {
+        let failure = settings.hook.as_ref().map(|hook| hook.failure).unwrap_or_default();
+        let asking = settings.hook.map(|hook| HookClient::new(hook, Rc::clone(under_way)));
+        Ok(Self { allow: settings.allow, asking: asking.transpose()?, failure })
+    }
+}
+
 impl Entrance {
     /// # Errors
     /// When the hook's URL needs authorities that this machine does not have.
     pub(crate) fn new(settings: EntranceSettings) -> std::io::Result<Self> {
-        let failure = settings.hook.as_ref().map(|hook| hook.failure).unwrap_or_default();
-        let asking = settings.hook.map(HookClient::new).transpose()?;
+        let under_way = Rc::default();
+        let rules = EntranceRules::new(settings, &under_way)?;
         let (refused, failed) = (RefCell::default(), RefCell::default());
-        Ok(Self { allow: settings.allow, asking, failure, refused, failed })
+        Ok(Self { rules: RefCell::new(Rc::new(rules)), refused, failed, under_way })
+    }
+
+    /// Returns what these settings make of it, for [`Entrance::replace`].
+    ///
+    /// # Errors
+    /// As [`Entrance::new`].
+    pub(crate) fn rules(&self, settings: EntranceSettings) -> std::io::Result<EntranceRules> {
+        EntranceRules::new(settings, &self.under_way)
+    }
+
+    /// Has the clients to come meet other rules. Those that wait for the hook's answer get it.
+    pub(crate) fn replace(&self, rules: EntranceRules) {
+        self.rules.replace(Rc::new(rules));
     }
 
     /// Looks whether a client is allowed; one without a handshake has no request.
@@ -97,7 +125,7 @@ impl Entrance {
         peer: &Address,
         request: Option<&Request>,
     ) -> Result<(), Box<Refusal>> {
-        self.allow.check(peer, request).map_err(|why| {
+        self.rules.borrow().allow.check(peer, request).map_err(|why| {
             self.refuse(peer, why.to_string());
             Box::new(why.refusal())
         })
@@ -105,7 +133,7 @@ impl Entrance {
 
     /// Whether clients have to wait for a hook.
     pub(crate) fn has_hook(&self) -> bool {
-        self.asking.is_some()
+        self.rules.borrow().asking.is_some()
     }
 
     /// Asks the hook about a client, and has `add_headers` put what it says into the client's answer. Returns what is
@@ -115,7 +143,8 @@ impl Entrance {
         question: &Question,
         add_headers: impl FnOnce(Vec<(String, String)>) -> lineman::Result,
     ) -> Result<Binding, Box<Refusal>> {
-        let Some(asking) = &self.asking else { return Ok(Binding::default()) };
+        let rules = Rc::clone(&self.rules.borrow());
+        let Some(asking) = &rules.asking else { return Ok(Binding::default()) };
         let problem = match asking.ask(question).await.and_then(verdict::read) {
             Ok(HookVerdict::Accept(Welcome { binding, headers })) => match add_headers(headers) {
                 Ok(()) => return Ok(binding),
@@ -131,7 +160,7 @@ impl Entrance {
         tracing::debug!(peer = %question.peer, %problem, "connect hook failed");
         self.failed.borrow_mut().add(problem.to_string());
         self.tell();
-        match self.failure {
+        match rules.failure {
             HookFailure::Accept => Ok(Binding::default()),
             HookFailure::Refuse => Err(Box::new(Refusal::new(503))),
         }
@@ -152,7 +181,7 @@ impl Entrance {
         }
         let mut failed = self.failed.borrow_mut();
         if let Some(count) = failed.recurrence.untold(now) {
-            let policy = self.failure;
+            let policy = self.rules.borrow().failure;
             tracing::warn!(count, last = failed.reason, ?policy, "connect hook failed");
         }
     }
@@ -167,9 +196,9 @@ impl Entrance {
     pub(crate) fn gauges(&self) -> BTreeMap<&'static str, u64> {
         let mut gauges =
             BTreeMap::from([("refused_clients", self.refused.borrow().recurrence.count())]);
-        if let Some(asking) = &self.asking {
+        if self.has_hook() {
             gauges.insert("hook_failures", self.failed.borrow().recurrence.count());
-            gauges.insert("hook_questions", asking.under_way() as u64);
+            gauges.insert("hook_questions", self.under_way.get() as u64);
         }
         gauges
     }

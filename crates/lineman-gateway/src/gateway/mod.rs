@@ -240,11 +240,13 @@ impl<P: Driver> Gateway<P> {
     /// Asks `anew` at each reload of the program how the gateway is to be from then on; that is in force for clients
     /// and messages to come, and no client is disconnected. Before its `on_reload`. Default: it stays as it is.
     ///
-    /// What can change so is: the pings to clients and on links, `slow_client`, `prefer`, `no_business_limit`,
-    /// `partition_limit`, `stall_limit`, `abandon_limit`, `strangers`, `link_tls` with its certificates; and for new
-    /// connections the limits (but for those of an address), proxies, TLS, subprotocols, origins, compression, headers,
-    /// and the HTTP service with its limits. Of everything else the one that was started counts. An error is logged, and
-    /// it stays as it is.
+    /// What can change so is: the pings to clients and on links, `slow_client`, `message_type`, `prefer`, `router`,
+    /// `pinned_to`, `no_business_limit`, `partition_limit`, `stall_limit`, `abandon_limit`, `strangers`, heirs,
+    /// `link_tls` with its certificates; for new clients the allow-list, the connect hook (those that wait get the answer
+    /// of the one that was asked), the limits (`ipv6_prefix` excepted, and those of an address if there was none),
+    /// proxies, TLS, subprotocols, origins, compression, headers, leniency, and the HTTP service with its limits; and for
+    /// businesses that connect from then on `client_events`, `client_bytes` and `link_queue`. Of everything else the one
+    /// that was started counts. An error is logged, and it stays as it is.
     #[must_use]
     pub fn reconfigured(mut self, anew: impl Fn() -> Result<Self> + 'static) -> Self {
         self.anew = Some(Box::new(anew));

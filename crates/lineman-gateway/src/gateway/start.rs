@@ -28,7 +28,7 @@ use super::stalls::StallLimits;
 use super::{Anew, Gateway};
 use crate::check;
 use crate::discovery::{Announcement, Discovery};
-use crate::entrance::{Arrival, Entrance};
+use crate::entrance::{Arrival, Entrance, EntranceRules};
 use crate::link_tls::SharedSecurity;
 use crate::reach::ReachLimits;
 use crate::rounds::part_of;
@@ -110,7 +110,7 @@ impl<P: ClientDialect> Gateway<P> {
 
         let hooks = self.processes.start(slot).await?;
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
-        let inner = InnerService { open: secret.is_empty(), queue: self.link_queue, door };
+        let inner = InnerService { open: secret.is_empty(), queue: Cell::new(self.link_queue), door };
         let links = context.table.listen(links, inner.serve(&security))?;
         let door = Rc::new(ClientDoor { shell: Rc::clone(&shell), entrance: Rc::clone(&entrance) });
         let serve = serve(self.make, self.http, self.listening, Rc::clone(&door))?;
@@ -193,7 +193,17 @@ impl<P: ClientDialect> Gateway<P> {
     fn entrance(&self) -> Result<Rc<Entrance>> {
         self.check_entrance()?;
         let entrance = Entrance::new(self.entrance.clone());
-        Ok(Rc::new(entrance.map_err(|error| self.wrong(&format!("connect hook: {error}")))?))
+        Ok(Rc::new(entrance.map_err(|error| self.wrong_hook(&error))?))
+    }
+
+    /// Returns what the clients to come at this entrance are to meet.
+    fn entrance_rules(&self, entrance: &Entrance) -> Result<EntranceRules> {
+        self.check_entrance()?;
+        Ok(entrance.rules(self.entrance.clone()).map_err(|error| self.wrong_hook(&error))?)
+    }
+
+    fn wrong_hook(&self, error: &io::Error) -> Error {
+        self.wrong(&format!("connect hook: {error}"))
     }
 
     fn check_entrance(&self) -> Result {
@@ -218,7 +228,7 @@ impl<P: ClientDialect> Gateway<P> {
 struct InnerService<P: ClientDialect> {
     /// There is no key to be shown.
     open: bool,
-    queue: usize,
+    queue: Cell<usize>,
     door: Rc<LinkDoor<P>>,
 }
 
@@ -226,7 +236,7 @@ impl<P: ClientDialect> InnerService<P> {
     fn serve(&self, security: &SharedSecurity) -> Serve<Codec> {
         let open = self.open;
         let make = move || if open { Codec::new() } else { Codec::until_login(LOGIN_BYTES) };
-        let limits = Limits { send_queue: self.queue, ..Limits::default() };
+        let limits = Limits { send_queue: self.queue.get(), ..Limits::default() };
         let serve = Serve::links(make, Rc::<LinkDoor<P>>::clone(&self.door)).limits(limits);
         serve.offered_tls(security.borrow().accepting())
     }
@@ -316,9 +326,12 @@ impl<P: ClientDialect> RunningGateway<P> {
         let policy = gateway.policy(self.lan_ip, Secret::default());
         let missing = missing(&gateway.pinned);
         let security = gateway.cluster.security(gateway.processes.name(), &self.secret)?;
-        let Gateway { make, http, listening, .. } = gateway;
+        let rules = gateway.entrance_rules(&self.entrance)?;
+        let Gateway { make, http, listening, link_queue, .. } = gateway;
         let serve = serve(make, http, listening, Rc::clone(&self.door))?;
         self.served.replace(&self.table, serve)?;
+        self.entrance.replace(rules);
+        self.inner.queue.set(link_queue);
         self.security.replace(security);
         self.links.replace(&self.table, self.inner.serve(&self.security))?;
         self.no_business_limit.set(policy.no_business_limit);
