@@ -20,7 +20,9 @@ const SPARE: usize = 64;
 /// The connections of one listener in this process.
 pub(crate) struct Population {
     most: Cell<usize>,
-    most_per_address: usize,
+    most_per_address: Cell<usize>,
+    /// Whether those of each address are counted.
+    by_address: bool,
     ipv6_prefix: u8,
     arrivals: RefCell<Option<Bucket>>,
     connections: Cell<usize>,
@@ -43,7 +45,8 @@ impl Population {
     pub(super) fn new(limits: &Limits) -> Rc<Self> {
         Rc::new(Self {
             most: Cell::new(limits.connections),
-            most_per_address: limits.connections_per_address,
+            most_per_address: Cell::new(limits.connections_per_address),
+            by_address: limits.connections_per_address < usize::MAX,
             ipv6_prefix: limits.ipv6_prefix,
             arrivals: RefCell::new(limits.connection_rate.map(Bucket::new)),
             connections: Cell::new(0),
@@ -54,10 +57,11 @@ impl Population {
         })
     }
 
-    /// Puts other bounds in force for what comes, but for those of an address: what is there was counted by the
-    /// network that it was of then.
+    /// Puts other bounds in force for what comes, but for `ipv6_prefix`: what is there was counted by the network that
+    /// it was of then. What was not counted by address is not bounded by it.
     pub(super) fn bound(&self, limits: &Limits) {
         self.most.set(limits.connections);
+        self.most_per_address.set(limits.connections_per_address);
         self.most_handshakes.set(limits.handshakes);
         self.arrivals.replace(limits.connection_rate.map(Bucket::new));
     }
@@ -136,7 +140,7 @@ impl Population {
 
     /// Returns what is bounded for this address, if addresses are.
     fn bounded(&self, address: Option<IpAddr>) -> Option<IpAddr> {
-        let address = address.filter(|_| self.most_per_address < usize::MAX)?;
+        let address = address.filter(|_| self.by_address)?;
         Some(network_of(address, self.ipv6_prefix))
     }
 
@@ -144,7 +148,7 @@ impl Population {
         let Some(address) = self.bounded(address) else { return Ok(()) };
         let mut addresses = self.addresses.borrow_mut();
         let count = addresses.get(&address).copied().unwrap_or_default();
-        if count >= self.most_per_address {
+        if count >= self.most_per_address.get() {
             return Err(Limit::ConnectionsPerAddress);
         }
         addresses.insert(address, count + 1);

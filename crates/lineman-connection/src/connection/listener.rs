@@ -224,7 +224,7 @@ pub struct Served<D: Driver>(Rc<RefCell<Rc<Serve<D>>>>);
 
 impl<D: Driver> Served<D> {
     /// Serves the connections to come as `serve` says. Those that are there go on as they are, and count among the
-    /// new ones; the bounds of an address stay what they were. Certificates are read if TLS has changed.
+    /// new ones; they are bounded by address only if they were at first. Certificates are read if TLS has changed.
     ///
     /// # Errors
     /// [`Error::Certificate`] names the file that cannot be used; then nothing changes.
