@@ -59,7 +59,9 @@ pub(crate) fn page() -> String {
          It takes the place of what the file has instead, too: of `secret_key_file` for `LINEMAN_CLUSTER_SECRET_KEY`. \
          Where there is no file, `LINEMAN_GATEWAY_LISTEN` makes a gateway and `LINEMAN_REGISTER_LISTEN` a register.\n\n\
          *Reload* says what `lineman reload` does with a changed value: it is in force *at once*, without a client \
-         noticing, or it needs a *restart*, and the reload is refused.\n",
+         noticing, or it needs a *restart*, and the reload is refused: that is what the master binds, starts and watches \
+         over (addresses, sockets, users, numbers, its log), what others know a service by (names, keys, registers), and \
+         what has its reason in its text.\n",
     );
     for kind in SectionKind::ALL {
         line(&mut text, &format!("\n## `{}`\n\n{}\n", kind.header(), about(kind, "")));
@@ -70,6 +72,7 @@ pub(crate) fn page() -> String {
                 |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
             let reload = match setting.effect {
                 Effect::InPlace => "at once",
+                Effect::WhereSet => "at once, if set",
                 Effect::Restart => "restart",
             };
             let Setting { key, help, .. } = setting;

@@ -188,7 +188,8 @@ fn compare_sections(
             format!("{}.{}: {}", now.variable_name(), setting.key, change(setting, old, new));
         match setting.effect {
             Effect::InPlace => told.push(change),
-            Effect::Restart => {
+            Effect::WhereSet if old.is_some() && new.is_some() => told.push(change),
+            Effect::WhereSet | Effect::Restart => {
                 let origin = new.map_or(&now.origin, |found| &found.origin);
                 refused.push(format!("{}: {change}: that needs a restart", anew.place(origin)));
             }

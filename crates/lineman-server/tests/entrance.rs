@@ -46,13 +46,15 @@ async fn ask(port: &Port, target: &str, lines: &str) -> Result<(TcpStream, Strin
     Ok((stream, String::from_utf8(line)?))
 }
 
-/// A hook that refuses who has no token, and binds all others; questions with `wait` get no answer.
-async fn hook() -> Result<(String, mpsc::UnboundedReceiver<()>)> {
+const WELCOME: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/// A hook that refuses who has no token, and binds all others; questions with `wait` get the answer that the test
+/// writes.
+async fn hook() -> Result<(String, mpsc::UnboundedReceiver<TcpStream>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/connect", listener.local_addr()?);
     let (waiting, told) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        let mut kept = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
@@ -60,8 +62,7 @@ async fn hook() -> Result<(String, mpsc::UnboundedReceiver<()>)> {
             }
             let request = String::from_utf8_lossy(&request).into_owned();
             let answer = if request.contains("?wait") {
-                waiting.send(()).expect("the test is there");
-                kept.push(stream);
+                waiting.send(stream).expect("the test is there");
                 continue;
             } else if request.contains("token=t ") {
                 let said = r#"{"uid":"42","groups":["room"]}"#;
@@ -124,14 +125,106 @@ fn a_stop_does_not_wait_for_the_hook() {
         let lines = "Host: a\r\n";
         let client = ask(&port, "/?wait", lines);
         let stop = async {
-            told.recv().await.context("the hook is asked")?;
-            program.stop().await
+            let asked = told.recv().await.context("the hook is asked")?;
+            let stopped = program.stop().await;
+            drop(asked);
+            stopped
         };
         let (client, stopped) = tokio::join!(client, stop);
         let line = client?.1;
         assert!(line.starts_with("HTTP/1.1 503 "), "{line}");
         assert!(!stopped?.stderr.contains("killed"));
         program.all_gone().await
+    });
+}
+
+#[test]
+fn a_drain_lets_clients_that_wait_for_the_hook_have_its_answer() {
+    run(async {
+        let port = Port::reserve()?;
+        let (url, mut told) = hook().await?;
+        let program = gateway(&port)?.env("LINEMAN_GATEWAY_CONNECT_HOOK_URL", url);
+        program.start().await?;
+        let client = ask(&port, "/?wait", "Host: a\r\n");
+        let stop = async {
+            let mut asked = told.recv().await.context("the hook is asked")?;
+            let stopped = program.run(&["stop", "-g"]);
+            let answer = async {
+                program
+                    .until("it to drain", |status| {
+                        status.slot("gateway/0").is_ok_and(|slot| slot.state == "draining")
+                    })
+                    .await?;
+                asked.write_all(WELCOME).await.context("an answer")
+            };
+            let (stopped, answered) = tokio::join!(stopped, answer);
+            answered?;
+            stopped?.expect_code(0)
+        };
+        let served = async {
+            let (mut client, line) = client.await?;
+            assert!(line.starts_with("HTTP/1.1 101 "), "{line}");
+            // It is let go at the drain's limit, or leaves before.
+            client.shutdown().await?;
+            Ok::<_, anyhow::Error>(())
+        };
+        let (served, stopped) = tokio::join!(served, stop);
+        served?;
+        stopped?;
+        program.all_gone().await
+    });
+}
+
+#[test]
+fn a_reload_lets_clients_that_wait_have_the_answer_of_the_hook_that_was_asked() {
+    run(async {
+        let port = Port::reserve()?;
+        let (url, mut told) = hook().await?;
+        let (other, _other_told) = hook().await?;
+        let program = Program::new(env!("CARGO_BIN_EXE_lineman"))?;
+        let file = program.folder().join("lineman.toml");
+        let program = program.args(["--config".as_ref(), file.as_os_str()]);
+        let write = |hook: &str| {
+            let address = port.address();
+            let text = format!(
+                "[[gateway]]\nlisten = \"websocket://{address}\"\nstart_port = 0\n\
+                 register_address = \"127.0.0.1:9\"\n{hook}"
+            );
+            std::fs::write(&file, text)
+        };
+        write(&format!("connect_hook.url = \"{url}\"\n"))?;
+        program.start().await?;
+        let client = ask(&port, "/?wait", "Host: a\r\n");
+        let reloads = async {
+            let mut asked = told.recv().await.context("the hook is asked")?;
+            write(&format!("connect_hook.url = \"{other}\"\n"))?;
+            program.reload().await?;
+            let (_, line) = ask(&port, "/?token=none", "Host: a\r\n").await?;
+            assert!(line.starts_with("HTTP/1.1 403 "), "{line}");
+            program
+                .until("one question", |status| status.gauge("gateway", "hook_questions") == 1)
+                .await?;
+            write("allow.paths = \"/chat\"\n")?;
+            program.reload().await?;
+            let (_, line) = ask(&port, "/chat?token=none", "Host: a\r\n").await?;
+            assert!(line.starts_with("HTTP/1.1 101 "), "{line}");
+            let (_, line) = ask(&port, "/", "Host: a\r\n").await?;
+            assert!(line.starts_with("HTTP/1.1 404 "), "{line}");
+            // Without a `Host`.
+            let (_, line) = ask(&port, "/chat", "").await?;
+            assert!(line.starts_with("HTTP/1.1 400 "), "{line}");
+            write("lenient.missing_host = true\n")?;
+            program.reload().await?;
+            let (_, line) = ask(&port, "/chat", "").await?;
+            assert!(line.starts_with("HTTP/1.1 101 "), "{line}");
+            asked.write_all(WELCOME).await?;
+            Ok::<_, anyhow::Error>(())
+        };
+        let (client, reloaded) = tokio::join!(client, reloads);
+        reloaded?;
+        let line = client?.1;
+        assert!(line.starts_with("HTTP/1.1 101 "), "{line}");
+        Ok(())
     });
 }
 

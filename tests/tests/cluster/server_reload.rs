@@ -4,9 +4,10 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use lineman_testkit::{Client, Process, Program};
+use lineman_testkit::{Client, Process, Program, Status};
 use lineman_tests::lineman::Lineman;
 use rustix::process::Signal;
+use tokio_tungstenite::tungstenite::Message;
 
 const CLUSTER: &str =
     "[cluster]\nregister_address = \"$REGISTER\"\n[[register]]\nlisten = \"$REGISTER\"\n";
@@ -15,9 +16,7 @@ const GATEWAY: &str = "[[gateway]]\nlisten = \"websocket://$GATEWAY\"\nstart_por
 
 /// Returns a file whose gateway pings with this message.
 fn pinging(with: &str) -> String {
-    format!(
-        "{CLUSTER}{GATEWAY}ping_interval = 0.1\nping_data = \"{with}\"\n"
-    )
+    format!("{CLUSTER}{GATEWAY}ping_interval = 0.1\nping_data = \"{with}\"\n")
 }
 
 /// Waits until the log says this, so many times.
@@ -65,6 +64,63 @@ async fn a_reload_changes_what_can_change_and_no_client_is_disconnected() -> Res
     hears(&mut client, "three").await?;
     ensure!(gateway.is_alive() && program.process("gateway/0").await?.pid() == gateway.pid());
     program.run(&["reload"]).await?.expect_code(0)?.expect_text("no setting has changed")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_to_come_meet_other_rules_after_a_reload() -> Result<()> {
+    let plain = format!("{CLUSTER}{GATEWAY}");
+    let lineman = Lineman::new(&format!("{plain}limits.connections_per_address = 1\n"))?;
+    let lineman = lineman.started().await?;
+    let program = &lineman.program;
+    let _business = lineman.business("").await?;
+    let mut client = lineman.client().await?;
+    ensure!(lineman.client().await.is_err(), "a second one of the address is one too many");
+
+    let two = format!("{plain}limits.connections_per_address = 2\n");
+    lineman.write(&two)?;
+    program.reload().await?;
+    lineman.client().await?;
+    lineman.write(&format!(
+        "{two}allow.paths = \"/chat\"\nmessage_type = \"text\"\nheirs = false\n"
+    ))?;
+    let told = program.run(&["reload"]).await?.expect_code(0)?;
+    let told = told.expect_text("gateway.allow.paths: [] → [\"/chat\"]")?;
+    told.expect_text("gateway.message_type: \"as_received\" → \"text\"")?;
+    ensure!(lineman.client().await.is_err(), "there is no WebSocket at / any more");
+    Client::connect(&format!("{}chat", lineman.port.ws())).await?;
+    // What comes back of it as it was received is no text.
+    client.send(Message::binary("hello")).await?;
+    ensure!(client.next_text().await? == "hello");
+
+    lineman.write(&plain)?;
+    let told = program.run(&["reload"]).await?.expect_code(1)?;
+    told.expect_text("gateway.limits.connections_per_address: 2 → none: that needs a restart")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_businesses_get_clients_after_a_reload() -> Result<()> {
+    let plain = format!("{CLUSTER}{GATEWAY}");
+    let lineman = Lineman::new(&plain)?.started().await?;
+    let program = &lineman.program;
+    let _business = lineman.business("").await?;
+    let mut early = lineman.client().await?;
+    early.send_text("one").await?;
+    ensure!(early.next_text().await? == "one");
+
+    // It has no clients but those that it had.
+    lineman.write(&format!("{plain}pinned_to = \"other\"\nrouter = \"query:room\"\n"))?;
+    program.reload().await?;
+    let mut late = lineman.client().await?;
+    late.send_text("three").await?;
+    let held = |status: &Status| status.gauge("gateway", "held_clients") == 1;
+    program.until("a client to be held", held).await?;
+    early.send_text("two").await?;
+    ensure!(early.next_text().await? == "two");
+    lineman.write(&format!("{plain}pinned_to = [\"other\", \"business\"]\n"))?;
+    program.reload().await?;
+    ensure!(late.next_text().await? == "three");
     Ok(())
 }
 

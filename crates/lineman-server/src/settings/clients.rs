@@ -47,7 +47,7 @@ pub(super) const WEBSOCKET: &[Setting] = &[
         }),
         default: "\"as_received\"",
         example: "",
-        effect: Effect::Restart,
+        effect: Effect::InPlace,
         php: "",
         help: "Whether clients are sent text or binary. As received: as a business of Lineman's has sent it; what comes \
                from PHP has the type in which the client spoke last, text at first. GatewayWorker sends text, or what \
@@ -196,7 +196,8 @@ pub(super) const TLS: &[Setting] = &[
         example: "\"/etc/lineman/example.org.key\"",
         effect: Effect::Restart,
         php: "ssl.local_pk",
-        help: "The key of each certificate, in the same order.",
+        help: "The key of each certificate, in the same order. The same files are read again, others need a restart: \
+               it finds out whether the processes may read them.",
     },
     Setting {
         key: "tls.client_certificates",

@@ -7,7 +7,7 @@ use lineman_gateway::HookFailure;
 
 use super::sockets::is_network;
 use super::takes::{ANY, something};
-use super::{Setting, Takes, plain, unset};
+use super::{Setting, Takes, at_once, plain, unset};
 use crate::draft::Draft;
 
 fn is_path(text: &str) -> Result<(), String> {
@@ -62,8 +62,28 @@ fn forgive(draft: &mut Draft, concession: Concession, on: bool) {
     }
 }
 
+/// One that clients to come meet after a reload.
+const fn anew(
+    key: &'static str,
+    takes: Takes,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    at_once(plain(key, takes, default, help))
+}
+
+/// One that is not there by default.
+const fn unset_anew(
+    key: &'static str,
+    takes: Takes,
+    example: &'static str,
+    help: &'static str,
+) -> Setting {
+    at_once(unset(key, takes, example, help))
+}
+
 pub(super) const ALLOW: &[Setting] = &[
-    plain(
+    anew(
         "allow.networks",
         Takes::List("networks", is_network, |draft, names| {
             if !names.is_empty() {
@@ -75,7 +95,7 @@ pub(super) const ALLOW: &[Setting] = &[
         "The addresses that clients may have: single ones, networks as \"10.0.0.0/8\", or \"unix\"; others are refused \
          (403). Without any, all may connect.",
     ),
-    plain(
+    anew(
         "allow.paths",
         Takes::List("paths", is_path, |draft, paths| {
             draft.allow = std::mem::take(&mut draft.allow).paths(paths);
@@ -84,7 +104,7 @@ pub(super) const ALLOW: &[Setting] = &[
         "The paths at which there is a WebSocket, `*` being any text: \"/rooms/*\"; others are refused (404). Without \
          any, it is at all.",
     ),
-    plain(
+    anew(
         "allow.headers",
         Takes::List("headers", is_header, |draft, lines| {
             for line in lines {
@@ -98,7 +118,7 @@ pub(super) const ALLOW: &[Setting] = &[
         "[]",
         "Headers that a client has to send, as \"Name: value\", or \"Name\" for any value; others are refused (401).",
     ),
-    plain(
+    anew(
         "allow.cookies",
         Takes::List("cookies", is_cookie, |draft, lines| {
             for line in lines {
@@ -115,7 +135,7 @@ pub(super) const ALLOW: &[Setting] = &[
 ];
 
 pub(super) const HOOK: &[Setting] = &[
-    unset(
+    unset_anew(
         "connect_hook.url",
         Takes::Checked("URL", is_url, |draft, url| url.clone_into(&mut draft.hook.url)),
         "\"http://127.0.0.1:8080/connect\"",
@@ -123,7 +143,7 @@ pub(super) const HOOK: &[Setting] = &[
          of its headers. 2xx accepts, with a body as {\"uid\":\"42\",\"groups\":[\"room\"],\"session\":{}} to bind; 4xx \
          refuses with that status and text.",
     ),
-    unset(
+    unset_anew(
         "connect_hook.fastcgi",
         Takes::Checked("host:port or unix:path", something, |draft, address| {
             address.clone_into(&mut draft.hook.fastcgi);
@@ -131,7 +151,7 @@ pub(super) const HOOK: &[Setting] = &[
         "\"unix:/run/php/php-fpm.sock\"",
         "The same over FastCGI, as php-fpm speaks it: where it listens.",
     ),
-    unset(
+    unset_anew(
         "connect_hook.script",
         Takes::Checked("path", something, |draft, script| {
             script.clone_into(&mut draft.hook.script);
@@ -139,19 +159,19 @@ pub(super) const HOOK: &[Setting] = &[
         "\"/srv/app/connect.php\"",
         "The script that php-fpm runs.",
     ),
-    plain(
+    anew(
         "connect_hook.timeout",
         Takes::Duration(|draft, timeout| draft.hook.timeout = Some(timeout)),
         "\"5s\"",
         "How long an answer may take; less than limits.handshake_time.",
     ),
-    plain(
+    anew(
         "connect_hook.questions",
         Takes::Number(1, ANY, |draft, bound| draft.hook.questions = usize::try_from(bound).ok()),
         "256",
         "How many questions of a process may be under way; beyond it there is no answer.",
     ),
-    plain(
+    anew(
         "connect_hook.on_failure",
         Takes::Choice(&["refuse", "accept"], |draft, policy| {
             let accept = policy == "accept";
@@ -160,14 +180,14 @@ pub(super) const HOOK: &[Setting] = &[
         "\"refuse\"",
         "What happens to a client about which there is no answer: it is refused (503), or accepted with nothing bound.",
     ),
-    plain(
+    anew(
         "connect_hook.pass_headers",
         Takes::List("names", is_header, |draft, names| draft.hook.passed = Some(names.to_vec())),
         "[\"authorization\", \"cookie\", \"origin\", \"user-agent\", \"accept-language\", \
          \"sec-websocket-protocol\"]",
         "The headers of the client that are passed on.",
     ),
-    plain(
+    anew(
         "connect_hook.headers",
         Takes::List("headers", is_whole_header, |draft, lines| {
             let headers = lines.iter().map(|line| pair(line, ':'));
@@ -181,38 +201,38 @@ pub(super) const HOOK: &[Setting] = &[
 ];
 
 pub(super) const LENIENT: &[Setting] = &[
-    plain(
+    anew(
         "lenient.invalid_text",
         Takes::Switch(|draft, on| forgive(draft, Concession::InvalidText, on)),
         "false",
         "Lets text messages have bytes that are no UTF-8, as PHP does. Else they end the connection (1007).",
     ),
-    plain(
+    anew(
         "lenient.http_10",
         Takes::Switch(|draft, on| forgive(draft, Concession::Http10, on)),
         "false",
         "Lets a WebSocket be asked for in HTTP/1.0, as PHP does. Else it is refused (400).",
     ),
-    plain(
+    anew(
         "lenient.missing_host",
         Takes::Switch(|draft, on| forgive(draft, Concession::MissingHost, on)),
         "false",
         "Lets a request have no `Host`, as PHP does. Else it is refused (400).",
     ),
-    plain(
+    anew(
         "lenient.missing_connection",
         Takes::Switch(|draft, on| forgive(draft, Concession::MissingConnection, on)),
         "false",
         "Takes a request for one for a WebSocket that lacks `Connection: Upgrade`, or has a `Sec-WebSocket-Key` and no \
          `Upgrade`, as PHP does. Not behind a proxy that shares connections between clients.",
     ),
-    plain(
+    anew(
         "lenient.any_key",
         Takes::Switch(|draft, on| forgive(draft, Concession::AnyKey, on)),
         "false",
         "Takes any `Sec-WebSocket-Key`, as PHP does. Else one that is not 16 bytes in base64 is refused (400).",
     ),
-    plain(
+    anew(
         "lenient.long_head",
         Takes::Switch(|draft, on| forgive(draft, Concession::LongHead, on)),
         "false",

@@ -112,7 +112,8 @@ pub(super) const LINKS: &[Setting] = &[
         effect: Effect::Restart,
         php: "",
         help: "How long the machine of a business may be unreachable before its clients move to another one; 0 is for \
-               ever. Default: 15 s, and for ever where `lan_ip` is this machine alone.",
+               ever. Default: 15 s, and for ever where `lan_ip` is this machine alone. A restart, for the kernel watches \
+               the links that are there by it.",
     },
     Setting {
         key: "partition_limit",
@@ -135,7 +136,7 @@ pub(super) const LINKS: &[Setting] = &[
         }),
         default: "true",
         example: "",
-        effect: Effect::Restart,
+        effect: Effect::InPlace,
         php: "",
         help: "Whether another business runs onClose for the clients of a gateway and a business that die together. \
                Businesses in PHP have none.",
@@ -165,11 +166,12 @@ pub(super) const LINKS: &[Setting] = &[
         ),
         default: "\"least_busy\"",
         example: "",
-        effect: Effect::Restart,
+        effect: Effect::InPlace,
         php: "",
         help: "Which business a client gets: the least busy one, any, or by a hash, so that all clients of one address, \
                of one uid (where their business leaves) or of one value in the query of the URL (`query:room`) have \
-               the same.",
+               the same. Another one counts for clients to come, and for those whose business leaves; of these the query is \
+               not known any more.",
     },
     Setting {
         key: "pinned_to",
@@ -178,9 +180,10 @@ pub(super) const LINKS: &[Setting] = &[
         }),
         default: "",
         example: "\"ChatBusiness\"",
-        effect: Effect::Restart,
+        effect: Effect::InPlace,
         php: "",
-        help: "The names of the businesses that get clients here; a list for several. Default: all do.",
+        help: "The names of the businesses that get clients here; a list for several. Default: all do. \
+               Clients that are there stay where they are at a reload.",
     },
     Setting {
         key: "send_to_worker_buffer_size",
@@ -190,9 +193,10 @@ pub(super) const LINKS: &[Setting] = &[
         }),
         default: "\"10MiB\"",
         example: "",
-        effect: Effect::Restart,
+        effect: Effect::InPlace,
         php: "sendToWorkerBufferSize",
-        help: "How much may wait to be sent to one business before its clients are not read; 64KiB at least.",
+        help: "How much may wait to be sent to one business before its clients are not read; 64KiB at least. A \
+               changed one is for businesses that connect from then on.",
     },
     Setting {
         key: "no_business_limit",
@@ -288,10 +292,11 @@ pub(super) const GATEWAY: &[Setting] = &[
         }),
         default: "256",
         example: "",
-        effect: Effect::Restart,
+        effect: Effect::InPlace,
         php: "",
         help: "How many events of one client its business may have unhandled before that client is not read. A \
-               business in PHP does not tell what it has handled.",
+               business in PHP does not tell what it has handled. A changed one is for businesses that connect from \
+               then on.",
     },
     Setting {
         key: "client_bytes",
@@ -301,8 +306,9 @@ pub(super) const GATEWAY: &[Setting] = &[
         }),
         default: "\"1MiB\"",
         example: "",
-        effect: Effect::Restart,
+        effect: Effect::InPlace,
         php: "",
-        help: "How many bytes of one client its business may have unhandled before that client is not read.",
+        help: "How many bytes of one client its business may have unhandled before that client is not read. \
+               A changed one is for businesses that connect from then on, and for those in PHP.",
     },
 ];

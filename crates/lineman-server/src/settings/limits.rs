@@ -3,7 +3,7 @@
 use lineman::connection::Excess;
 
 use super::takes::{ANY, to_usize};
-use super::{Effect, Setting, Takes, at_once, plain, unset};
+use super::{Effect, Setting, Takes, at_once, plain, unset, where_set};
 
 /// A bound without a name in `GatewayWorker`.
 const fn bound(
@@ -84,19 +84,21 @@ pub(super) const LIMITS: &[Setting] = &[
         "50_000",
         "Connections in one process at once; those beyond it are closed at once. Default: what open files allow.",
     ),
-    unset(
+    where_set(unset(
         "limits.connections_per_address",
         count(|draft, most| draft.limits.connections_per_address = to_usize(most)),
         "100",
-        "Connections of one address in one process; those beyond it are closed at once. Default: no bound.",
-    ),
+        "Connections of one address in one process; those beyond it are closed at once. Default: no bound, and they \
+         are not counted: a reload changes the bound, and a restart makes or ends it.",
+    )),
     plain(
         "limits.ipv6_prefix",
         Takes::Number(1, 128, |draft, bits| {
             draft.limits.ipv6_prefix = u8::try_from(bits).unwrap_or(128);
         }),
         "64",
-        "How many bits of an IPv6 address are one address to `limits.connections_per_address`.",
+        "How many bits of an IPv6 address are one address to `limits.connections_per_address`. A restart, for \
+         connections are counted by it.",
     ),
     unset_bound(
         "limits.connection_rate",

@@ -59,6 +59,8 @@ pub(crate) struct Setting {
 pub(crate) enum Effect {
     /// It is in force for what comes after it, in the processes that are there.
     InPlace,
+    /// The same, if it was there before and still is.
+    WhereSet,
     /// The reload is refused.
     Restart,
 }
@@ -86,6 +88,12 @@ const fn unset(
 /// Makes it one that a reload puts in force.
 const fn at_once(mut setting: Setting) -> Setting {
     setting.effect = Effect::InPlace;
+    setting
+}
+
+/// Makes it one that a reload puts in force where it was set before.
+const fn where_set(mut setting: Setting) -> Setting {
+    setting.effect = Effect::WhereSet;
     setting
 }
 
