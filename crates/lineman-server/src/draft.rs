@@ -74,10 +74,11 @@ pub(crate) struct ProxiesDraft {
     pub(crate) others: Others,
 }
 
-/// What a connect hook is made of.
-#[derive(Debug, Default)]
+/// What a connect hook is made of; not shown, for its headers may be secret.
+#[derive(Default)]
 pub(crate) struct HookDraft {
     pub(crate) url: String,
+    pub(crate) authorities: Option<PathBuf>,
     pub(crate) fastcgi: String,
     pub(crate) script: String,
     pub(crate) timeout: Option<Duration>,
@@ -304,6 +305,7 @@ impl HookDraft {
             (url, _) => ConnectHook::http(url),
         };
         let hook = hook.on_failure(self.failure);
+        let hook = self.authorities.into_iter().fold(hook, ConnectHook::authorities);
         let hook = self.timeout.into_iter().fold(hook, ConnectHook::timeout);
         let hook = self.questions.into_iter().fold(hook, ConnectHook::questions);
         let hook = self.passed.into_iter().fold(hook, ConnectHook::pass_headers);

@@ -22,6 +22,7 @@ const RELATIONS: &[Relation] = &[
     of_websockets_alone,
     a_hook_asks_something,
     fastcgi_needs_a_script,
+    authorities_are_of_https,
 ];
 
 /// Settings of which a section has the one or the other.
@@ -207,6 +208,13 @@ fn fastcgi_needs_a_script(section: &SectionValues) -> Option<(&'static str, Stri
     let key = "connect_hook.fastcgi";
     (has(section, key) && !has(section, "connect_hook.script"))
         .then(|| (key, "it needs connect_hook.script: what does php-fpm run?".to_owned()))
+}
+
+fn authorities_are_of_https(section: &SectionValues) -> Option<(&'static str, String)> {
+    let key = "connect_hook.authorities";
+    let asks_so = section.text("connect_hook.url").is_some_and(|url| url.starts_with("https:"));
+    (has(section, key) && !asks_so)
+        .then(|| (key, "it needs a connect_hook.url that begins with https://".to_owned()))
 }
 
 impl SectionValues {

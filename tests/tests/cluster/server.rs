@@ -3,11 +3,20 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
-use lineman_testkit::Program;
+use lineman_testkit::{Program, Status};
+use lineman_tests::certificates::{Authority, Pair};
 use lineman_tests::lineman::Lineman;
 use lineman_tests::programs::built;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 #[tokio::test]
 async fn what_init_writes_runs_and_serves_a_business() -> Result<()> {
@@ -237,5 +246,57 @@ async fn inner_ports_are_fixed_and_an_address_that_is_taken_is_told_with_its_lin
     lineman.write(&outer.replace("= 0", &format!("= {}", held.port())))?;
     let refused = lineman.program.run(&["check"]).await?.expect_code(1)?;
     refused.expect_text("it listens at")?.expect_text("(gateway.start_port, ")?;
+    Ok(())
+}
+
+/// Serves a hook over TLS that accepts all.
+async fn secure_hook(pair: &Pair) -> Result<String> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("https://localhost:{}/", listener.local_addr()?.port());
+    let chain = CertificateDer::pem_file_iter(&pair.certificate)?.collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(&pair.key)?;
+    let tls = ServerConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // One that does not trust it is no error of the test's.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap_or(b'\n'));
+            }
+            let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+            stream.write_all(answer).await.expect("an answer");
+            stream.shutdown().await.expect("an end");
+        }
+    });
+    Ok(url)
+}
+
+#[tokio::test]
+async fn a_hook_is_asked_over_https_where_an_authority_of_ours_vouches_for_it() -> Result<()> {
+    let (ours, other) = (Authority::new().await?, Authority::new().await?);
+    let url = secure_hook(&ours.sign("localhost").await?).await?;
+    let gateway = |authorities: &Path| {
+        format!(
+            "[[gateway]]\nlisten = \"websocket://$GATEWAY\"\nstart_port = 0\nconnect_hook.url = \"{url}\"\n\
+             connect_hook.authorities = \"{}\"\n",
+            authorities.display()
+        )
+    };
+    let lineman = Lineman::new(&gateway(Path::new("/none.pem")))?;
+    let refused = lineman.program.run(&["check"]).await?.expect_code(1)?;
+    refused.expect_text("connect hook: cannot use the authorities in /none.pem: ")?;
+    lineman.write(&gateway(&other.certificate()))?;
+    let lineman = lineman.started().await?;
+    assert!(lineman.client().await.is_err(), "it is not trusted");
+    let failed = |status: &Status| status.gauge("gateway", "hook_failures") == 1;
+    lineman.program.until("the hook to fail", failed).await?;
+    lineman.write(&gateway(&ours.certificate()))?;
+    lineman.program.reload().await?;
+    lineman.client().await?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! in time, size and number. What it means is `verdict`'s.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,11 +16,12 @@ use lineman::connection::Address;
 use lineman::websocket::Request;
 use lineman_wire::chain;
 use lineman_wire::fastcgi::{AnswerDecoder, CgiAnswer, encode_request};
+use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::hook::{ConnectHook, HookTarget};
+use super::hook::{ConnectHook, HookTarget, roots};
 
 /// The most bytes of an answer's body, which becomes a session that is sent with each event.
 const BODY: usize = 64 * 1024;
@@ -85,11 +87,13 @@ impl HookClient {
     /// Gets ready to ask.
     ///
     /// # Errors
-    /// When this machine has no authorities that an `https` URL needs.
+    /// When the authorities that an `https` URL needs cannot be had.
     pub(super) fn new(settings: ConnectHook, under_way: Rc<Cell<usize>>) -> std::io::Result<Self> {
         let way = match settings.target.clone() {
             HookTarget::Http { url } => {
-                let client = Box::new(client(url.starts_with("https:"), settings.timeout)?);
+                let authorities = settings.authorities.as_deref();
+                let client = client(url.starts_with("https:"), authorities, settings.timeout)?;
+                let client = Box::new(client);
                 HookWay::Http { url, client }
             }
             HookTarget::Fastcgi { address, script } => HookWay::Fastcgi { address, script },
@@ -215,6 +219,7 @@ impl HookClient {
 
 fn client(
     is_secure: bool,
+    authorities: Option<&Path>,
     timeout: Duration,
 ) -> std::io::Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>> {
     let mut connector = HttpConnector::new();
@@ -222,14 +227,20 @@ fn client(
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(timeout));
     let builder = HttpsConnectorBuilder::new();
-    let builder = if is_secure {
-        builder.with_provider_and_native_roots(default_provider())?.https_only()
-    } else {
-        let tls = rustls::ClientConfig::builder_with_provider(default_provider().into())
-            .with_safe_default_protocol_versions()
-            .map_err(std::io::Error::other)?
-            .with_root_certificates(rustls::RootCertStore::empty());
-        builder.with_tls_config(tls.with_no_client_auth()).https_or_http()
+    let trusting = |roots| {
+        let tls = rustls::ClientConfig::builder_with_provider(default_provider().into());
+        let tls = tls.with_safe_default_protocol_versions().map_err(std::io::Error::other)?;
+        Ok::<_, std::io::Error>(tls.with_root_certificates(roots).with_no_client_auth())
+    };
+    let builder = match authorities {
+        Some(file) => {
+            let roots = roots(file).map_err(std::io::Error::other)?;
+            builder.with_tls_config(trusting(roots)?).https_only()
+        }
+        None if is_secure => {
+            builder.with_provider_and_native_roots(default_provider())?.https_only()
+        }
+        None => builder.with_tls_config(trusting(RootCertStore::empty())?).https_or_http(),
     };
     let connector = builder.enable_http1().wrap_connector(connector);
     let client = Client::builder(TokioExecutor::new())

@@ -1,11 +1,15 @@
 //! The connect hook as it is set: what is asked about a new client, for how long, and what happens without an
 //! answer. `asking` does it, `verdict` reads the answer.
 
-use std::fmt;
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 /// How long an answer may take by default: half of what a handshake has.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,6 +92,7 @@ pub enum HookFailure {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectHook {
     pub(super) target: HookTarget,
+    pub(super) authorities: Option<PathBuf>,
     pub(super) timeout: Duration,
     pub(super) questions: usize,
     pub(super) failure: HookFailure,
@@ -104,7 +109,7 @@ pub(super) enum HookTarget {
 
 impl ConnectHook {
     /// Asks a server of HTTP at a URL, `http://host:port/path` or `https://…`, whose certificate one of the
-    /// machine's authorities has to vouch for. The client's query follows it, so it has none of its own.
+    /// machine's authorities has to vouch for, or of [`ConnectHook::authorities`]. The client's query follows it, so it has none of its own.
     ///
     /// The client's own request is told in headers: `X-Forwarded-For` (its address), `-Method`, `-Proto` (`ws`, or
     /// `wss` with TLS), `-Host` and `-Uri` (path and query as they came). Connections are kept for the next question.
@@ -125,12 +130,21 @@ impl ConnectHook {
     fn new(target: HookTarget) -> Self {
         Self {
             target,
+            authorities: None,
             timeout: TIMEOUT,
             questions: QUESTIONS,
             failure: HookFailure::default(),
             passed: PASSED.map(str::to_owned).to_vec(),
             headers: Vec::new(),
         }
+    }
+
+    /// Sets the authorities, a file in PEM, one of which has to vouch for the certificate of an `https` URL, in the
+    /// place of the machine's: for a hook within a company, say. Default: the machine's.
+    #[must_use]
+    pub fn authorities(mut self, file: impl Into<PathBuf>) -> Self {
+        self.authorities = Some(file.into());
+        self
     }
 
     /// Sets how long an answer may take, connecting included. Default 5 s. It is less than what a handshake has
@@ -193,8 +207,21 @@ impl ConnectHook {
         if let Some(name) = self.passed.iter().find(|name| !is_sendable(name)) {
             return Some(format!("the header {name:?} cannot be passed on"));
         }
-        self.target.problem()
+        self.target.problem().or_else(|| roots(self.authorities.as_deref()?).err())
     }
+}
+
+/// Reads authorities; says what is wrong with the file.
+pub(super) fn roots(file: &Path) -> Result<RootCertStore, String> {
+    let shown = file.display();
+    let failed = |error: &dyn Display| format!("cannot use the authorities in {shown}: {error}");
+    let found =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut roots = RootCertStore::empty();
+    for certificate in found.map_err(|error| failed(&error))? {
+        roots.add(certificate).map_err(|error| failed(&error))?;
+    }
+    if roots.is_empty() { Err(failed(&"there is no certificate")) } else { Ok(roots) }
 }
 
 /// Returns whether a header can stand in a question beside what it says itself.

@@ -49,6 +49,12 @@ fn is_cookie(line: &str) -> Result<(), String> {
 
 fn is_url(text: &str) -> Result<(), String> {
     let uri = text.parse::<Uri>().ok();
+    let authority = uri.as_ref().and_then(Uri::authority);
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(
+            "user and password have no place in it: connect_hook.headers may have them".to_owned()
+        );
+    }
     let right = uri.is_some_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
     });
@@ -106,7 +112,7 @@ pub(super) const ALLOW: &[Setting] = &[
     ),
     anew(
         "allow.headers",
-        Takes::List("headers", is_header, |draft, lines| {
+        Takes::SecretList("headers", is_header, |draft, lines| {
             for line in lines {
                 let allow = std::mem::take(&mut draft.allow);
                 draft.allow = match pair(line, ':') {
@@ -120,7 +126,7 @@ pub(super) const ALLOW: &[Setting] = &[
     ),
     anew(
         "allow.cookies",
-        Takes::List("cookies", is_cookie, |draft, lines| {
+        Takes::SecretList("cookies", is_cookie, |draft, lines| {
             for line in lines {
                 let allow = std::mem::take(&mut draft.allow);
                 draft.allow = match pair(line, '=') {
@@ -142,6 +148,13 @@ pub(super) const HOOK: &[Setting] = &[
         "A server of HTTP that is asked about each client before it is accepted: `GET` with the client's query and some \
          of its headers. 2xx accepts, with a body as {\"uid\":\"42\",\"groups\":[\"room\"],\"session\":{}} to bind; 4xx \
          refuses with that status and text.",
+    ),
+    unset_anew(
+        "connect_hook.authorities",
+        Takes::Checked("file", something, |draft, file| draft.hook.authorities = Some(file.into())),
+        "\"/etc/lineman/hook-authority.pem\"",
+        "The authorities, in PEM, one of which vouches for the certificate of an https:// URL, in the place of those that \
+         this machine trusts.",
     ),
     unset_anew(
         "connect_hook.fastcgi",
@@ -189,7 +202,7 @@ pub(super) const HOOK: &[Setting] = &[
     ),
     anew(
         "connect_hook.headers",
-        Takes::List("headers", is_whole_header, |draft, lines| {
+        Takes::SecretList("headers", is_whole_header, |draft, lines| {
             let headers = lines.iter().map(|line| pair(line, ':'));
             let owned =
                 headers.map(|(name, value)| (name.into(), value.unwrap_or_default().into()));

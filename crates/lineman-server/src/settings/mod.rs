@@ -186,11 +186,10 @@ impl Setting {
         part_of_variable(self.key)
     }
 
-    /// Returns whether its value is shown nowhere. A header, a cookie or a URL may have a key in it.
+    /// Returns whether its value is shown nowhere; a URL may have a password in it.
     pub(crate) fn is_secret(&self) -> bool {
-        const MAY_BE: [&str; 4] =
-            ["connect_hook.headers", "connect_hook.url", "allow.headers", "allow.cookies"];
-        matches!(self.takes, Takes::Secret(_)) || MAY_BE.contains(&self.key)
+        let is_secret = matches!(self.takes, Takes::Secret(_) | Takes::SecretList(..));
+        is_secret || self.key == "connect_hook.url"
     }
 }
 

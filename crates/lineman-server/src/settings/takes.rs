@@ -59,6 +59,8 @@ pub(crate) enum Takes {
     Checked(&'static str, Test, fn(&mut Draft, &str)),
     /// A text that is shown nowhere.
     Secret(fn(&mut Draft, &str)),
+    /// A list of texts that is shown nowhere; what is said of a wrong one has nothing of it.
+    SecretList(&'static str, Test, fn(&mut Draft, &[String])),
     /// One of these.
     Choice(&'static [&'static str], fn(&mut Draft, &str)),
     /// A list of texts, or one, that a function finds right; what they are called in documents.
@@ -83,6 +85,7 @@ impl Takes {
             Self::Secret(_) => "text, shown nowhere".to_owned(),
             Self::Choice(choices, _) => choices.join(", "),
             Self::List(name, ..) => format!("list of {name}"),
+            Self::SecretList(name, ..) => format!("list of {name}, shown nowhere"),
             Self::Switch(_) => "true, false".to_owned(),
             Self::Number(least, most, _) if *most == ANY => {
                 format!("number from {least}")
@@ -107,7 +110,9 @@ impl Takes {
                 Ok(SettingValue::Text(text))
             }
             Self::Choice(choices, _) => choice(raw, choices),
-            Self::List(name, is_right, _) => list(raw, name, *is_right).map(SettingValue::List),
+            Self::List(name, is_right, _) | Self::SecretList(name, is_right, _) => {
+                list(raw, name, *is_right).map(SettingValue::List)
+            }
             Self::Switch(_) => match raw {
                 RawValue::Switch(on) => Ok(SettingValue::Switch(*on)),
                 other => Err(mismatch(other, "true or false")),
@@ -133,7 +138,7 @@ impl Takes {
             | Self::Secret(_)
             | Self::Choice(..)
             | Self::Rate(_) => whole(),
-            Self::List(..) => {
+            Self::List(..) | Self::SecretList(..) => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 RawValue::List(parts.map(|part| RawValue::Text(part.to_owned())).collect())
             }
@@ -145,7 +150,7 @@ impl Takes {
     /// Returns a value as the file may have it; nothing of a secret.
     pub(crate) fn shown(&self, value: &SettingValue) -> String {
         match (self, value) {
-            (Self::Secret(_), _) => "***".to_owned(),
+            (Self::Secret(_) | Self::SecretList(..), _) => "***".to_owned(),
             (Self::Duration(_), SettingValue::Number(millis)) => shown_duration(*millis),
             (Self::Size(_), SettingValue::Number(bytes)) => shown_size(*bytes),
             (_, SettingValue::Switch(on)) => on.to_string(),
@@ -165,7 +170,9 @@ impl Takes {
                 | Self::Checked(_, _, set),
                 SettingValue::Text(text),
             ) => set(draft, text),
-            (Self::List(_, _, set), SettingValue::List(list)) => set(draft, list),
+            (Self::List(_, _, set) | Self::SecretList(_, _, set), SettingValue::List(list)) => {
+                set(draft, list);
+            }
             (Self::Switch(set), SettingValue::Switch(on)) => set(draft, *on),
             (Self::Number(_, _, set) | Self::Size(set), SettingValue::Number(number)) => {
                 set(draft, *number);
@@ -239,7 +246,11 @@ fn list(raw: &RawValue, name: &str, is_right: Test) -> Result<Vec<String>, Strin
             });
             texts.collect::<Result<_, _>>()?
         }
-        other => return Err(mismatch(other, &format!("a text ({name}) or a list of them"))),
+        // It may be a secret.
+        other => {
+            let kind = other.kind();
+            return Err(format!("it is {kind}, and has to be a text ({name}) or a list of them"));
+        }
     };
     list.iter().try_for_each(|part| is_right(part))?;
     Ok(list)
