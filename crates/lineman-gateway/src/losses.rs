@@ -1,5 +1,5 @@
-//! Losses of the link to one peer, for the log: a line at once, and then one for all that follow within ten
-//! seconds. It reads no clock and writes no log.
+//! Losses of the link to one peer, and how often it was opened again, for the log: a line at once, and then one for
+//! all that follow within ten seconds. It reads no clock and writes no log.
 
 use tokio::time::Instant;
 
@@ -10,6 +10,7 @@ use crate::recurrence::Recurrence;
 pub(crate) struct LinkLosses {
     times: Recurrence,
     untold: Toll,
+    openings: Recurrence,
 }
 
 /// What the log has a line about.
@@ -40,9 +41,20 @@ impl LinkLosses {
         Some(Toll { times, ..std::mem::take(&mut self.untold) })
     }
 
+    /// A link is opened.
+    pub(crate) fn open(&mut self) {
+        self.openings.add();
+    }
+
+    /// Returns how often one was opened that the log is to be told of, if it is time to.
+    pub(crate) fn untold_openings(&mut self, now: Instant) -> Option<u64> {
+        self.openings.untold(now)
+    }
+
     /// Returns whether nothing happened of late, and the log knows it all.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        self.untold == Toll::default() && self.times.is_quiet(now)
+        let is_quiet = self.times.is_quiet(now) && self.openings.is_quiet(now);
+        self.untold == Toll::default() && is_quiet
     }
 }
 

@@ -132,7 +132,7 @@ impl<C: Outlet> Core<C> {
         }
         let key = format!("{}:{worker_key}", outlet.peer().ip());
         let former = self.links.with_key(&key);
-        tracing::info!(business = key, extension, tls = outlet.is_encrypted(), "link opened");
+        self.losses.entry(key.clone()).or_default().open();
         let distance = self.distance(outlet.peer().ip(), worker_key);
         let mut link = Link::new(outlet, key.clone(), extension, self.policy.share, self.now);
         link.place = router::place(link.outlet().peer().ip(), worker_key);
@@ -148,6 +148,7 @@ impl<C: Outlet> Core<C> {
             self.unserved_since = None;
         }
         self.links.insert(id, link);
+        self.tell_of_losses();
         self.link_rounds.insert(id);
         self.await_settlement(id, former);
         if let Some(former) = former {
@@ -199,7 +200,11 @@ impl<C: Outlet> Core<C> {
         let Some(outlet) = self.links.get(former).map(|link| Rc::clone(link.outlet())) else {
             return;
         };
-        self.lose_link(former, "its business opened another one");
+        self.lose_link(
+            former,
+            "its business opened another one, or one of the same name and number did (hint: two BusinessWorkers of \
+             one machine have names of their own)",
+        );
         outlet.close(CloseReason::Local);
     }
 
@@ -371,9 +376,15 @@ impl<C: Outlet> Core<C> {
         }
     }
 
-    /// Tells of links that were lost: of the first at once, of others of the same business in sums.
+    /// Tells of links that were opened and lost: of the first at once, of others of the same business in sums.
     pub(super) fn tell_of_losses(&mut self) {
         for (business, losses) in &mut self.losses {
+            if let Some(times) = losses.untold_openings(self.now) {
+                let link = self.links.with_key(business).and_then(|id| self.links.get(id));
+                let extension = link.is_some_and(|link| link.extension);
+                let tls = link.is_some_and(|link| link.outlet().is_encrypted());
+                tracing::info!(business, times, extension, tls, "link opened");
+            }
             if let Some(Toll { times, reason, clients, events }) = losses.untold(self.now) {
                 tracing::warn!(
                     business,

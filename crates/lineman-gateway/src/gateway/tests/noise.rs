@@ -10,9 +10,9 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::*;
 
-/// Keeps the warnings of a test.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
+/// Keeps what the log has of a test, down to this level.
+#[derive(Clone)]
+struct Warnings(Arc<Mutex<Vec<String>>>, Level);
 
 /// One of them, as text.
 struct Line(String);
@@ -25,7 +25,7 @@ impl Visit for Line {
 
 impl Subscriber for Warnings {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
+        *metadata.level() <= self.1
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -48,8 +48,13 @@ impl Subscriber for Warnings {
 }
 
 /// Does something each second for an hour; returns the warnings.
-fn an_hour_of(mut world: World, mut what: impl FnMut(&mut World)) -> Vec<String> {
-    let warnings = Warnings::default();
+fn an_hour_of(world: World, what: impl FnMut(&mut World)) -> Vec<String> {
+    an_hour_at(Level::WARN, world, what)
+}
+
+/// The same; returns what the log has down to this level.
+fn an_hour_at(level: Level, mut world: World, mut what: impl FnMut(&mut World)) -> Vec<String> {
+    let warnings = Warnings(Arc::default(), level);
     tracing::subscriber::with_default(warnings.clone(), || {
         for _ in 0..3600 {
             world.now += Duration::from_secs(1);
@@ -128,4 +133,18 @@ fn requests_that_are_not_carried_out_are_told_of_in_sums() {
     let counts = warnings.iter().filter_map(|line| line.split("count=").nth(1));
     let counts = counts.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok());
     assert!((100_000..=108_000).contains(&counts.sum::<u64>()));
+}
+
+/// Each of them takes the other's link away, and comes back in a second.
+#[test]
+fn two_businesses_of_one_name_fill_no_log() {
+    let lines = an_hour_at(Level::INFO, World::new(), |world| drop(world.link("a:0", None)));
+    for (kind, most) in [("link opened", 361), ("link lost", 361)] {
+        let told: Vec<&String> = lines.iter().filter(|line| line.contains(kind)).collect();
+        assert!((300..=most).contains(&told.len()), "{kind}: {} lines", told.len());
+        let times = told.iter().filter_map(|line| line.split("times=").nth(1));
+        let times = times.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+        assert!((3580..=3600).contains(&times.sum::<u64>()), "{kind}");
+    }
+    assert!(lines.iter().any(|line| line.contains("names of their own")), "{:?}", lines.get(1));
 }
