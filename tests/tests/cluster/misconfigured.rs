@@ -5,6 +5,8 @@ use anyhow::{Context, Result, ensure};
 use lineman_testkit::{Port, Status, within};
 use lineman_tests::alone;
 use lineman_tests::programs::{Server, cluster, part_of_cluster};
+use lineman_tests::raw::Raw;
+use lineman_wire::link::{Login, Packet, Secret};
 
 /// A program on another machine of the cluster, as far as its settings go.
 fn machine(services: &str, whole: &Server) -> Result<Server> {
@@ -192,4 +194,62 @@ async fn a_gateway_that_does_not_answer_is_named_and_what_it_misses_is_counted()
     not_ready(&island, "no gateway is linked for").await?;
     ready(&whole).await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn two_hundred_wrong_peers_of_a_register_have_a_handful_of_lines() -> Result<()> {
+    let port = Port::reserve()?;
+    let register =
+        part_of_cluster("register", &port)?.knob("CLUSTER_SECRET", "k").started().await?;
+    for peer in 0..200 {
+        let mut raw = Raw::connect(&port.address()).await?;
+        let said: &[u8] = match peer % 3 {
+            0 => b"GET / HTTP/1.1\r\n\r\n",
+            1 => b"\x16\x03\x01\x00\xf4\n",
+            _ => b"{\"event\":\"worker_connect\",\"secret_key\":\"wrong\"}\n",
+        };
+        raw.send(said).await?;
+        // What it says to a line with a wrong key, until it closes.
+        drop(raw.rest().await);
+    }
+    register.program.stop().await?;
+    let log = register.program.log();
+    let warnings = log.lines().filter(|line| line.contains("WARN") && line.contains("register"));
+    let count = warnings.count();
+    ensure!((1..=9).contains(&count), "{count} lines:\n{log}");
+    Ok(())
+}
+
+/// Logs in as a business in PHP would.
+async fn link_of_php(links: &str, name: &str) -> Result<Raw> {
+    let mut link = Raw::connect(links).await?;
+    let (worker_key, secret_key) = (name.to_owned(), Secret::default());
+    let login = Login::Worker { worker_key, secret_key, lineman: None };
+    link.send(&Packet::from(login).to_bytes()).await?;
+    Ok(link)
+}
+
+#[tokio::test]
+async fn a_packet_that_is_too_long_costs_its_link_and_no_client() -> Result<()> {
+    let port = Port::reserve()?;
+    let gateway = part_of_cluster("register gateway", &port)?.started().await?;
+    let status = gateway.program.status().await?;
+    let links = status.listen("gateway", "links").next().context("an address")?.to_owned();
+    let mut wrong = link_of_php(&links, "php:0").await?;
+    let linked = |count| {
+        gateway.program.until("the links", move |status| status.gauge("gateway", "links") == count)
+    };
+    linked(1).await?;
+    let mut client = gateway.client().await?;
+    client.send_text("before").await?;
+    let mut right = link_of_php(&links, "php:1").await?;
+    linked(2).await?;
+    // Its length alone says it.
+    wrong.send(&10_485_761_u32.to_be_bytes()).await?;
+    linked(1).await?;
+    let parts = ["link lost, its clients move", "127.0.0.1:php:0", "10485761", "10485760"];
+    ensure!(logged(&gateway, &parts).await? == 1);
+    ensure!(gateway.program.status().await?.gauge("gateway", "clients") == 1);
+    client.send_text("after").await?;
+    right.until(b"after").await
 }

@@ -1,6 +1,6 @@
 //! What happens where a bound is met, and at the door.
 
-use lineman_wire::link::{Audience, Body, Command, Login, Order};
+use lineman_wire::link::{Audience, Body, Command, Login, MAX_PACKET, Order};
 use lineman_wire::php;
 
 use super::*;
@@ -216,6 +216,30 @@ fn a_session_that_no_packet_can_carry_is_not_taken() {
     }
     let session = world.core.clients.get(1).unwrap().session.bytes();
     assert!((6_000_000..6_001_000).contains(&session.len()), "{}", session.len());
+}
+
+/// Headers of megabytes, where the limits allow them.
+#[test]
+fn a_handshake_that_no_packet_can_carry_ends_its_client_alone() {
+    let mut world = World::new();
+    let address = SocketAddr::from(([127, 0, 0, 1], 4000));
+    let huge = || Bytes::from(vec![b'x'; MAX_PACKET]);
+    // One comes before there is a business, one while there is.
+    let held = world.client_from(address, huge());
+    let business = world.business("a:0");
+    assert_eq!(held.close_reason(), Some(CloseReason::TooBig));
+    let client = world.client_from(address, huge());
+    assert_eq!(client.close_reason(), Some(CloseReason::TooBig));
+    assert_eq!(world.gauge("too_long_messages"), 2);
+    let told = [
+        (Command::OnConnect, 1),
+        (Command::OnClose, 1),
+        (Command::OnConnect, 2),
+        (Command::OnClose, 2),
+    ];
+    assert_eq!(business.heard().split_off(1), told, "behind the greeting");
+    let _other = world.client();
+    assert!(business.close_reason().is_none() && business.heard().len() == 2);
 }
 
 /// Another business's, in PHP.
