@@ -12,6 +12,8 @@ use lineman::http::Limits as HttpLimits;
 use lineman::service::{Description, Reload, Service, SocketOptions};
 use lineman::tls::Tls;
 use lineman_gateway::{Business, Client, Events, Gateway, Hub, Message, Register};
+use lineman_wire::link::{Login, Packet, Secret};
+use lineman_wire::text::ByteLines;
 use process::{Peer, Process, run};
 
 struct Nothing;
@@ -159,6 +161,39 @@ fn bounds_of_connections_hold() {
     run(async {
         has_one_place(Gateway::text("unused").limits(limits()), "clients").await;
         has_one_place(Register::listen("unused").limits(limits()), "businesses").await;
+    });
+}
+
+/// Returns how many bytes a client may say to a business that does not read before the link is full.
+async fn filled(gateway: Gateway<ByteLines>) -> usize {
+    let gateway = Process::start(gateway.client_bytes(u32::MAX)).await;
+    let mut link = Peer::connect(gateway.addresses[1]).await;
+    let (worker_key, secret_key) = ("php:0".to_owned(), Secret::default());
+    let login = Login::Worker { worker_key, secret_key, lineman: None };
+    link.write(&Packet::from(login).to_bytes()).await;
+    gateway.reaches("links", 1).await;
+    let mut client = Peer::connect(gateway.addresses[0]).await;
+    let message = [&[b'x'; 1023][..], b"\n"].concat();
+    let mut said = 0;
+    while gateway.gauges()["full_links"] == 0 {
+        client.write(&message).await;
+        said += message.len();
+        tokio::task::yield_now().await;
+    }
+    said
+}
+
+#[test]
+fn what_may_wait_for_a_business_is_as_it_is_set() {
+    run(async {
+        let by_default = filled(Gateway::text("unused")).await;
+        let least = filled(Gateway::text("unused").link_queue(0)).await;
+        // What the kernel holds comes on top.
+        let (ten_mib, least_mib) = (10 * 1024 * 1024, 64 * 1024);
+        assert!(
+            by_default >= ten_mib && (least_mib..ten_mib).contains(&least),
+            "{by_default}, {least}"
+        );
     });
 }
 

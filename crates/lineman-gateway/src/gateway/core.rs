@@ -260,7 +260,9 @@ impl<C: Outlet> Core<C> {
         }
         if !self.policy.heirs {
             let links: Vec<LinkId> = self.links.ids().collect();
-            links.into_iter().for_each(|link| self.disinherit(link));
+            for link in links {
+                self.disinherit(link);
+            }
         }
         self.links.iter_mut().for_each(|link| link.allow(self.policy.share));
         self.look_who_gets_clients();
@@ -277,6 +279,7 @@ impl<C: Outlet> Core<C> {
                 "tls_links",
                 self.links.iter().filter(|link| link.outlet().is_encrypted()).count() as u64,
             ),
+            ("full_links", self.links.iter().filter(|link| link.full).count() as u64),
             ("held_clients", self.held.len() as u64),
             ("orders", self.counts.orders),
             ("lost_events", self.counts.lost_events),
