@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use lineman::Result;
-use lineman_wire::link::{self, Body, ClientId, Order};
+use lineman_wire::link::{self, ClientId, Order};
 
 use crate::cluster::gateway_of;
 use crate::hub::{self, Hub, IntoMessage};
@@ -59,7 +59,7 @@ impl<S> Client<S> {
     /// # Errors
     /// The gateway's link is full or gone; a message that has no form in JSON.
     pub fn send(&self, message: impl IntoMessage) -> Result {
-        let message = Body::from(message.into_message()?);
+        let message = message.into_body()?;
         self.order(Order::SendToOne { connection_id: self.id.connection_id, message })
     }
 
@@ -76,7 +76,7 @@ impl<S> Client<S> {
     /// # Errors
     /// As [`Client::send`].
     pub fn close_with(&self, farewell: impl IntoMessage) -> Result {
-        let farewell = Body::from(farewell.into_message()?);
+        let farewell = farewell.into_body()?;
         self.order(Order::Kick { connection_id: self.id.connection_id, farewell })
     }
 

@@ -35,7 +35,7 @@ pub use events::Events;
 pub use gateway::{Gateway, MessageType, Prefer, Router, SlowClient};
 pub use hub::{Answers, Hub, IntoMessage, Json};
 pub use lineman_client::{LinkCertificates, LinkTls};
-pub use lineman_wire::link::{ClientId, Incomplete, Missing};
+pub use lineman_wire::link::{Body, ClientId, Incomplete, Missing};
 pub use lineman_wire::websocket::Message;
 pub use register::Register;
 pub use request::Request;

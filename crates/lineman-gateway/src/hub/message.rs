@@ -1,13 +1,22 @@
 //! What can be sent to clients: everything that becomes a message.
 
 use bytes::Bytes;
+use lineman_wire::link::Body;
 use lineman_wire::websocket::Message;
 use serde::Serialize;
 
 use crate::error::HubError;
 
 /// Something to send to clients, text or binary: strings and JSON are text, bytes are binary, and a [`Message`] is
-/// what it was received or made as.
+/// what it was received or made as. A [`Body::Raw`] has bytes that go out to clients as they are, in the form that
+/// these speak, as a frame of WebSocket with its head: the argument `$raw` in `GatewayWorker`.
+///
+/// ```no_run
+/// # use lineman_gateway::{Body, Hub};
+/// # fn example(hub: &Hub) -> lineman::Result {
+/// hub.send_to_group("lobby", Body::Raw("\u{1}\u{2}hi".into()))
+/// # }
+/// ```
 ///
 /// Clients get it in that type, unless their gateway has another setting
 /// ([`Gateway::message_type`](crate::Gateway::message_type)). A gateway of PHP's knows no types: it sends all as text,
@@ -18,6 +27,17 @@ pub trait IntoMessage {
     /// # Errors
     /// The value has no form in JSON.
     fn into_message(self) -> Result<Message, HubError>;
+
+    /// Makes what travels to the gateway: the message.
+    ///
+    /// # Errors
+    /// As [`IntoMessage::into_message`].
+    fn into_body(self) -> Result<Body, HubError>
+    where
+        Self: Sized,
+    {
+        self.into_message().map(Body::from)
+    }
 }
 
 /// Sends a value of any type as JSON: `hub.send_to_all(Json(&score))`.
@@ -66,5 +86,16 @@ impl IntoMessage for &Message {
 impl IntoMessage for &String {
     fn into_message(self) -> Result<Message, HubError> {
         Ok(Message::from(self.as_str()))
+    }
+}
+
+/// It travels as it is; as a message it is binary.
+impl IntoMessage for Body {
+    fn into_message(self) -> Result<Message, HubError> {
+        Ok(Message::from(self.into_parts().1))
+    }
+
+    fn into_body(self) -> Result<Body, HubError> {
+        Ok(self)
     }
 }

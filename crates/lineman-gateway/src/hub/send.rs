@@ -139,7 +139,7 @@ impl Hub {
 }
 
 pub(super) fn body(message: impl IntoMessage) -> std::result::Result<Body, HubError> {
-    Ok(Body::from(message.into_message()?))
+    message.into_body()
 }
 
 /// Returns a uid's or group's name, unless it is one that gateways refuse.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lineman::service::LocalFuture;
-use lineman_wire::link::{self, MAX_PACKET, MAX_REPLY, Packet, Reply};
+use lineman_wire::link::{self, Body, MAX_PACKET, MAX_REPLY, Packet, Reply};
 use lineman_wire::php::{self, Array, Value};
 use serde_json::json;
 
@@ -17,10 +17,12 @@ use crate::Client;
 
 mod ask;
 
-/// The packets a PHP business sent in the first capture, as hex.
+/// The packets a PHP business sent in the captures of all calls and of the argument `$raw`, as hex.
 fn golden() -> Vec<String> {
-    let file =
-        include_str!("../../../lineman-wire/tests/golden/gatewayworker/01-all-api-one-gateway.txt");
+    let file = concat!(
+        include_str!("../../../lineman-wire/tests/golden/gatewayworker/01-all-api-one-gateway.txt"),
+        include_str!("../../../lineman-wire/tests/golden/gatewayworker/04-raw-flag-and-types.txt")
+    );
     let packet = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
         ["M", _, "G1", ">", hex] => Some(hex.to_owned()),
         _ => None,
@@ -143,6 +145,13 @@ fn messages_are_those_of_php() {
     one(|hub, _, _| hub.send_to_uid("u-1", "for-uid"));
     one(|hub, _, _| hub.send_to_group("room-1", "for-group"));
     one(|hub, first, _| hub.send_to_group_except("room-1", "for-group-but", &[first]));
+}
+
+#[test]
+fn what_is_encoded_already_travels_as_it_does_in_php() {
+    let raw = |bytes: &'static [u8]| Body::Raw(Bytes::from_static(bytes));
+    one(|hub, first, _| hub.send_to_client(first, raw(b"\x82\x03\0\x01\x02")));
+    one(|hub, _, _| hub.send_to_all(raw(b"\x81\x03raw")));
 }
 
 #[test]
