@@ -83,9 +83,29 @@ impl ClusterSettings {
     }
 }
 
-/// The setting of a service that takes [`ClusterSettings`].
+/// What each service is told of its cluster: the setters of a builder with [`ClusterSettings`] in a field `cluster`.
 macro_rules! cluster_settings {
     () => {
+        /// Sets the key of the cluster, which gateways and businesses show to registers, and businesses to gateways.
+        /// Default: none.
+        #[must_use]
+        pub fn secret_key(mut self, key: impl Into<String>) -> Self {
+            self.cluster = self.cluster.secret_key(key);
+            self
+        }
+
+        /// Sets the name of the cluster, which all its registers, gateways and businesses have: 1 to 64 letters,
+        /// digits, `-`, `_` and `.` of ASCII. One that says another name is refused, and both logs name the two.
+        /// Default: none.
+        ///
+        /// The name is a part of what is shown as the key, `NAME:KEY`; that is the `secretKey` of a peer of
+        /// `GatewayWorker`'s.
+        #[must_use]
+        pub fn cluster(mut self, name: impl Into<String>) -> Self {
+            self.cluster = self.cluster.cluster(name);
+            self
+        }
+
         /// Takes name, key and registers of a cluster, in the place of what was set before.
         #[must_use]
         pub fn cluster_settings(mut self, cluster: &crate::ClusterSettings) -> Self {
@@ -114,4 +134,20 @@ macro_rules! cluster_settings {
     };
 }
 
-pub(crate) use cluster_settings;
+/// What those are told that find each other by registers.
+macro_rules! register_settings {
+    () => {
+        /// Adds a register, `host:port`, that gateways announce themselves to and that tells businesses of them.
+        /// Default: `127.0.0.1:1236` alone.
+        ///
+        /// A name stands for as many registers as it has IPv4 addresses (of IPv6 if it has no others), 64 at most. It
+        /// is resolved again every half minute, and when one of them is lost, so that registers may come and go.
+        #[must_use]
+        pub fn register(mut self, address: impl Into<String>) -> Self {
+            self.cluster = self.cluster.register(address);
+            self
+        }
+    };
+}
+
+pub(crate) use {cluster_settings, register_settings};

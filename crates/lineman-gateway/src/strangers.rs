@@ -132,6 +132,22 @@ impl Strangers {
     }
 }
 
+/// The setter of a builder with their bound in a field `strangers`.
+macro_rules! stranger_settings {
+    () => {
+        /// Sets how many peers of the cluster's port there may be that have not shown the key yet; beyond it the
+        /// oldest of them is closed, unless it has just come, and counted as `refused_strangers`. Each has 5 s, and
+        /// 4 KiB. In a cluster without a key it is those that have not said anything whole. Default 64, at least 1.
+        #[must_use]
+        pub fn strangers(mut self, bound: usize) -> Self {
+            self.strangers = bound;
+            self
+        }
+    };
+}
+
+pub(crate) use stranger_settings;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -124,28 +124,7 @@ impl<E: Events> Business<E> {
     lineman::process_settings!();
     lineman::count_settings!();
     crate::cluster_settings::cluster_settings!();
-
-    /// Adds a register, `host:port`, that tells where the gateways are. Default `127.0.0.1:1236`. A name may stand for
-    /// several: [`Gateway::register`](crate::Gateway::register).
-    #[must_use]
-    pub fn register(mut self, address: impl Into<String>) -> Self {
-        self.cluster.registers.push(address.into());
-        self
-    }
-
-    /// Sets the cluster's key. Default none.
-    #[must_use]
-    pub fn secret_key(mut self, key: impl Into<String>) -> Self {
-        self.cluster.secret_key = Secret::new(key);
-        self
-    }
-
-    /// Sets the name of the cluster: [`Register::cluster`](crate::Register::cluster). Default: none.
-    #[must_use]
-    pub fn cluster(mut self, name: impl Into<String>) -> Self {
-        self.cluster.name = name.into();
-        self
-    }
+    crate::cluster_settings::register_settings!();
 
     /// Sets for how long this business may reach no gateway, or gateways of fewer than half of the machines that the
     /// registers list, before `health` says that the program is not ready; zero for ever. Default 30 s.

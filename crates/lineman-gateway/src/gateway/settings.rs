@@ -4,38 +4,14 @@
 use std::time::Duration;
 
 use lineman::connection::Driver;
-use lineman_wire::link::Secret;
 
 use super::{Gateway, Prefer, Router};
 use crate::reach::LEAST_LINK_QUEUE;
 
 impl<P: Driver> Gateway<P> {
     crate::cluster_settings::cluster_settings!();
-
-    /// Adds a register to announce the gateway to, `host:port`. Default: `127.0.0.1:1236` alone.
-    ///
-    /// A name stands for as many registers as it has IPv4 addresses (of IPv6 if it has no others), 64 at most. It
-    /// is resolved again every half minute, and when one of them is lost, so that registers may come and go.
-    #[must_use]
-    pub fn register(mut self, address: impl Into<String>) -> Self {
-        self.cluster.registers.push(address.into());
-        self
-    }
-
-    /// Sets the key of the cluster: shown to the registers, asked of businesses. Default: none.
-    #[must_use]
-    pub fn secret_key(mut self, key: impl Into<String>) -> Self {
-        self.cluster.secret_key = Secret::new(key);
-        self
-    }
-
-    /// Sets the name of the cluster: [`Register::cluster`](crate::Register::cluster). A business of another cluster
-    /// is refused. Default: none.
-    #[must_use]
-    pub fn cluster(mut self, name: impl Into<String>) -> Self {
-        self.cluster.name = name.into();
-        self
-    }
+    crate::cluster_settings::register_settings!();
+    crate::strangers::stranger_settings!();
 
     /// Sets the address at which businesses reach this machine, which is announced to them and in client ids: an
     /// IPv4 address, or a host name that has one, resolved at the start. Default `127.0.0.1`, which is right where
@@ -228,15 +204,6 @@ impl<P: Driver> Gateway<P> {
     #[must_use]
     pub fn without_heirs(mut self) -> Self {
         self.heirs = false;
-        self
-    }
-
-    /// Sets how many peers of the inner port there may be that have not shown the key yet; beyond it the
-    /// oldest of them is closed, unless it has just come, and counted as `refused_strangers`. Each has 5 s, and
-    /// 4 KiB. In a cluster without a key it is those that have not sent a whole packet. Default 64, at least 1.
-    #[must_use]
-    pub fn strangers(mut self, bound: usize) -> Self {
-        self.strangers = bound;
         self
     }
 }

@@ -83,38 +83,13 @@ impl Register {
     lineman::process_settings!();
     lineman::listening_settings!();
     crate::cluster_settings::cluster_settings!();
-
-    /// Sets the key that gateways and businesses have to show. Default: none.
-    #[must_use]
-    pub fn secret_key(mut self, key: impl Into<String>) -> Self {
-        self.cluster.secret_key = Secret::new(key);
-        self
-    }
-
-    /// Sets the name of the cluster, which its gateways and businesses have to have, too: 1 to 64 letters, digits,
-    /// `-`, `_` and `.` of ASCII. One that says another name is refused, and both logs name the two. Default: none.
-    ///
-    /// The name is a part of what is shown as the key, `NAME:KEY`; that is the `secretKey` of a peer of
-    /// `GatewayWorker`'s.
-    #[must_use]
-    pub fn cluster(mut self, name: impl Into<String>) -> Self {
-        self.cluster.name = name.into();
-        self
-    }
+    crate::strangers::stranger_settings!();
 
     /// Sets how long a peer may be connected before it has shown the key and said what it is, whatever
     /// else it sends; zero for ever. Default 5 s.
     #[must_use]
     pub fn silence_limit(mut self, limit: Duration) -> Self {
         self.silence_limit = limit;
-        self
-    }
-
-    /// Sets how many peers there may be that have not shown the key yet; beyond it the oldest of them is
-    /// closed, unless it has just come, and counted as `refused_strangers`. Default 64, at least 1.
-    #[must_use]
-    pub fn strangers(mut self, bound: usize) -> Self {
-        self.strangers = bound;
         self
     }
 

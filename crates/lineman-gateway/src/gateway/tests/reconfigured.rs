@@ -32,7 +32,7 @@ fn clients_that_are_there_go_by_another_router_when_their_business_leaves() {
     let others = ["b:1", "b:2"].map(|key| world.business(key));
     let moved_by = |world: &mut World, first: &Rc<Fake>| {
         world.lose(first);
-        others.each_ref().map(|business| given(business))
+        others.each_ref().map(given)
     };
     world.reconfigure(|policy| policy.router = Router::HashOfAddress);
     let by_address = moved_by(&mut world, &first);
