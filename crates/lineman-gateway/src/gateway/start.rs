@@ -110,7 +110,8 @@ impl<P: ClientDialect> Gateway<P> {
 
         let hooks = self.processes.start(slot).await?;
         let door = Rc::new(LinkDoor(Rc::clone(&shell)));
-        let inner = InnerService { open: secret.is_empty(), queue: Cell::new(self.link_queue), door };
+        let inner =
+            InnerService { open: secret.is_empty(), queue: Cell::new(self.link_queue), door };
         let links = context.table.listen(links, inner.serve(&security))?;
         let door = Rc::new(ClientDoor { shell: Rc::clone(&shell), entrance: Rc::clone(&entrance) });
         let serve = serve(self.make, self.http, self.listening, Rc::clone(&door))?;
