@@ -1,9 +1,7 @@
-//! What each fuzz target of lineman-wire does with its bytes, shared with the test that replays the seeds.
-//!
-//! `fuzz_targets/` calls these under libFuzzer, `crates/lineman-wire/tests/seeds.rs` includes this
-//! file and runs `seeds/<target>/*` through them. A target panics if a decoder does, or if its
-//! answer depends on how the bytes were cut into pieces. Targets of what is not public are in their
-//! crates, in modules called `fuzzing`.
+//! What each fuzz target of lineman-wire does with its bytes: `fuzz_targets/` calls these under libFuzzer,
+//! and `crates/lineman-wire/tests/seeds.rs` includes this file and runs `seeds/<target>/*` through them.
+//! A target panics if a decoder does, or if its answer depends on how the bytes were cut into pieces.
+//! Targets of what is not public are in their crates, in modules called `fuzzing`.
 
 use std::{fmt::Debug, net::IpAddr};
 
@@ -285,7 +283,9 @@ fn decode_websocket<'a>(
             let mut carried = BytesMut::new();
             decoder.write_unfinished(&limits, &mut carried);
             carried.extend_from_slice(&input);
+            let window = decoder.window();
             (decoder, input) = (Decoder::with_extensions(role, extensions), carried);
+            decoder.restore_window(window.as_deref()).expect("what was written");
         }
     }
     (events, None)

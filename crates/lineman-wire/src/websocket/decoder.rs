@@ -145,11 +145,28 @@ impl Decoder {
         self.unfinished.as_ref().is_none_or(|unfinished| unfinished.is_idle())
     }
 
-    /// Returns whether [`Decoder::write_unfinished`] says everything: not within a compressed message,
-    /// and not once a peer that takes its context over has sent one, as an inflater's state cannot be
-    /// written down.
+    /// Returns whether [`Decoder::write_unfinished`] and [`Decoder::window`] say everything: not within a
+    /// compressed message, as an inflater's state cannot be written down.
     pub fn is_movable(&self) -> bool {
         self.unfinished.as_ref().is_none_or(|unfinished| !unfinished.is_inflating())
+    }
+
+    /// Returns what a peer that takes its context over may refer to: the end of what it has sent, inflated,
+    /// at most 32 KiB; `None` where there is nothing of the kind. For a decoder that is
+    /// [movable](Decoder::is_movable); what it decodes afterwards is what it would have decoded.
+    pub fn window(&self) -> Option<Vec<u8>> {
+        self.unfinished.as_ref()?.window()
+    }
+
+    /// Goes on with what [`Decoder::window`] returned; call it on a new decoder.
+    ///
+    /// # Errors
+    /// When that was not negotiated, or it is more than a window.
+    pub fn restore_window(&mut self, window: Option<&[u8]>) -> Result<(), Error> {
+        let Some(window) = window else { return Ok(()) };
+        let context = self.extensions.deflates(self.role.peer()).filter(|side| side.takeover);
+        let side = context.ok_or(Error::InvalidDeflate)?;
+        self.unfinished.get_or_insert_default().restore_window(window, side)
     }
 
     /// Returns how many bytes of an unfinished message it holds.

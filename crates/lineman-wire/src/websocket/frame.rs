@@ -49,24 +49,30 @@ impl Extensions {
         Self { deflate: Some(agreement) }
     }
 
-    /// Returns what [`Extensions::from_byte`] reads, for a connection that moves; `None` if an end takes
-    /// its context over, for the window that it has cannot be written down.
-    pub fn to_byte(self) -> Option<u8> {
-        let Some(Agreement { server, client }) = self.deflate else { return Some(0) };
-        let window = |side: Side| side.window_bits.checked_sub(7).filter(|_| !side.takeover);
-        Some(window(server)? << 4 | window(client)?)
+    /// Returns what [`Extensions::from_saved`] reads, for a connection that moves: the windows of both
+    /// ends, and which of them takes its context over.
+    pub fn saved(self) -> [u8; 2] {
+        let Some(Agreement { server, client }) = self.deflate else { return [0; 2] };
+        let window = |side: Side| side.window_bits.saturating_sub(7) & 0xf;
+        let takeover = u8::from(server.takeover) << 1 | u8::from(client.takeover);
+        [window(server) << 4 | window(client), takeover]
     }
 
-    /// Reads what [`Extensions::to_byte`] returned; `None` for anything else.
-    pub fn from_byte(byte: u8) -> Option<Self> {
-        if byte == 0 {
-            return Some(Self::NONE);
+    /// Reads what [`Extensions::saved`] returned; `None` for anything else.
+    pub fn from_saved(saved: [u8; 2]) -> Option<Self> {
+        let [windows, takeover @ 0..=3] = saved else { return None };
+        if windows == 0 {
+            return (takeover == 0).then_some(Self::NONE);
         }
-        let side = |window: u8| {
+        let side = |window: u8, takeover: u8| {
             let window_bits = window + 7;
-            (8..=15).contains(&window_bits).then_some(Side { takeover: false, window_bits })
+            let takeover = takeover != 0;
+            (8..=15).contains(&window_bits).then_some(Side { takeover, window_bits })
         };
-        let agreement = Agreement { server: side(byte >> 4)?, client: side(byte & 0xf)? };
+        let agreement = Agreement {
+            server: side(windows >> 4, takeover & 2)?,
+            client: side(windows & 0xf, takeover & 1)?,
+        };
         Some(Self::with_deflate(agreement))
     }
 

@@ -110,7 +110,19 @@ impl Unfinished {
     }
 
     pub(crate) fn is_inflating(&self) -> bool {
-        self.inflater.is_some()
+        self.deflate != Deflated::No
+    }
+
+    /// Returns what the inflater that stays has made last.
+    pub(crate) fn window(&self) -> Option<Vec<u8>> {
+        self.inflater.as_ref()?.window()
+    }
+
+    pub(crate) fn restore_window(&mut self, window: &[u8], side: Side) -> Result<(), Error> {
+        let mut inflater = Inflater::with_context(side.window_bits);
+        inflater.prime(window)?;
+        self.inflater = Some(inflater);
+        Ok(())
     }
 
     pub(crate) fn is_inside_frame(&self) -> bool {

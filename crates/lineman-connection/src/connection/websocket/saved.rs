@@ -31,11 +31,12 @@ impl WebSocket {
             }
             Phase::Open(decoder, rare) => (decoder, rare.as_deref()),
         };
-        let extensions = decoder.extensions().to_byte().filter(|_| decoder.is_movable());
-        let compressed = CannotMove("its compression takes its context over");
+        if !decoder.is_movable() {
+            return Err(CannotMove("it is within a compressed message"));
+        }
         output.put_u8(OPEN);
         output.put_u8(u8::from(self.role == Role::Client));
-        output.put_u8(extensions.ok_or(compressed)?);
+        output.put_slice(&decoder.extensions().saved());
         output.put_u8(u8::from(self.sent_close));
         output.put_u16(self.pongs);
         put_text(rare.and_then(|rare| rare.subprotocol.as_deref()), output);
@@ -43,6 +44,8 @@ impl WebSocket {
         output.put_u16(peer_close.map_or(0, |frame| frame.code.0));
         put_text(peer_close.map(|frame| frame.reason.as_str()), output);
         put(rare.and_then(|rare| rare.unanswered.as_deref()), output);
+        // Of what we deflate nothing moves: a deflater that begins anew refers to nothing, which is no less right.
+        put(decoder.window().as_deref(), output);
         decoder.write_unfinished(&limits.websocket, output);
         Ok(())
     }
@@ -58,7 +61,7 @@ impl WebSocket {
             _ => return Err("it is in a state that is not known here".into()),
         }
         self.role = if saved.try_get_u8()? == 0 { Role::Server } else { Role::Client };
-        let extensions = Extensions::from_byte(saved.try_get_u8()?);
+        let extensions = Extensions::from_saved([saved.try_get_u8()?, saved.try_get_u8()?]);
         let extensions = extensions.ok_or("it has an extension that is not known here")?;
         self.sent_close = saved.try_get_u8()? != 0;
         self.pongs = saved.try_get_u16()?;
@@ -70,7 +73,9 @@ impl WebSocket {
         if let Some(payload) = take(&mut saved)? {
             self.rare_mut(|rare| rare.unanswered = Some(payload.into()));
         }
+        let window = take(&mut saved)?;
         let Phase::Open(decoder, _) = &mut self.phase else { return Ok(()) };
+        decoder.restore_window(window.as_deref())?;
         let mut frames = BytesMut::from(saved);
         match decoder.decode(&mut frames, &limits.websocket)? {
             None if frames.is_empty() => Ok(()),
@@ -98,7 +103,7 @@ fn take_text(saved: &mut &[u8]) -> Result<Option<String>, BoxError> {
     Ok(take(saved)?.map(String::from_utf8).transpose()?)
 }
 
-/// They are short: a subprotocol, the reason of a close frame, the payload of a ping.
+/// They are short: a subprotocol, the reason of a close frame, the payload of a ping, a window.
 fn put(bytes: Option<&[u8]>, output: &mut BytesMut) {
     let length = bytes.map_or(u16::MAX, |it| u16::try_from(it.len()).unwrap_or(u16::MAX - 1));
     output.put_u16(length);
