@@ -1,6 +1,6 @@
 //! Packets off the front of a buffer and back: the protocol of a link.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 
 use super::packet::Header;
 use super::revision::SessionForm;
@@ -103,5 +103,21 @@ impl Protocol for Codec {
 
     fn max_message_size(&self) -> usize {
         self.before_login.unwrap_or(self.limit)
+    }
+
+    fn save(&self, output: &mut BytesMut) -> bool {
+        output.put_u8(u8::from(self.before_login.is_some()));
+        true
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result {
+        match saved {
+            [1] => Ok(()),
+            [0] => {
+                self.before_login = None;
+                Ok(())
+            }
+            _ => Err("it is in a state that is not known here".into()),
+        }
     }
 }

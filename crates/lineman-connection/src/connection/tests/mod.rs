@@ -10,6 +10,7 @@ mod features;
 mod handle;
 mod handover;
 mod limits;
+mod moves;
 mod negotiation;
 mod offered_tls;
 mod order;

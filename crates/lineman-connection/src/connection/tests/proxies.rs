@@ -16,11 +16,11 @@ fn who(table: &Table, front: Front) -> SocketAddr {
     serve(table, Serve::peers(Text::default, Rc::new(handlers)).front(front))
 }
 
-fn front(proxies: Proxies) -> Front {
+pub(super) fn front(proxies: Proxies) -> Front {
     Front { proxies: Some(proxies), ..Front::default() }
 }
 
-fn trusted(networks: &str) -> Proxies {
+pub(super) fn trusted(networks: &str) -> Proxies {
     Proxies::trust(networks.parse().expect("networks"))
 }
 

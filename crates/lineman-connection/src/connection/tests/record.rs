@@ -16,7 +16,10 @@ use crate::connection::{Admission, CannotMove};
 use crate::tls::tests::Files;
 
 /// Accepts one connection as a listener of `serve` would.
-async fn accepted<D: Driver>(table: &Table, serve: &Rc<Serve<D>>) -> (TcpStream, Connection<D>) {
+pub(super) async fn accepted<D: Driver>(
+    table: &Table,
+    serve: &Rc<Serve<D>>,
+) -> (TcpStream, Connection<D>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let peer = connect(listener.local_addr().expect("an address")).await;
     let (stream, from) = listener.accept().expect("a peer");
@@ -44,7 +47,7 @@ fn begun<D: Driver>(
 }
 
 /// Writes the connection down, forgets it, and goes on with what was written.
-fn moved<D: Driver>(
+pub(super) fn moved<D: Driver>(
     table: &Table,
     serve: &Rc<Serve<D>>,
     connection: &Connection<D>,
@@ -58,14 +61,14 @@ fn moved<D: Driver>(
 }
 
 /// Waits until the table has dealt with everything that is there.
-async fn settled(table: &Table) {
+pub(super) async fn settled(table: &Table) {
     for _ in 0..8 {
         tokio::task::yield_now().await;
     }
     table.flushed().await;
 }
 
-fn echo<D: Driver<Inbound: Into<D::Outbound>>>(log: &Log) -> Rc<Handlers<D>> {
+pub(super) fn echo<D: Driver<Inbound: Into<D::Outbound>>>(log: &Log) -> Rc<Handlers<D>> {
     let closed = log.clone();
     Rc::new(Handlers {
         message: Some(messages(async |connection: Connection<D>, message: D::Inbound| {
