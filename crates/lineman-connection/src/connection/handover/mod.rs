@@ -7,11 +7,15 @@
 //! moved, and the taking one begins. Before it nothing was taken away from the giving process, so whatever fails,
 //! it goes on with its next turn. Neither side knows what the service's state means.
 
+mod fault;
 mod give;
 mod movable;
 mod pair;
 mod take;
 mod words;
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 
 use std::io;
 

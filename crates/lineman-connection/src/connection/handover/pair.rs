@@ -190,6 +190,13 @@ impl PairEnd {
         }
     }
 
+    /// Sends a part of a head and nothing behind it, as a process would that ends there.
+    pub(super) fn cut_off(&self) {
+        let sent = rustix::net::send(&self.socket, &[0, 0], SendFlags::NOSIGNAL);
+        let ended = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        tracing::debug!(?sent, ?ended, "cut off");
+    }
+
     fn wait(&self, wish: PollFlags, limit: &StillLimit) -> Result<(), GivenUp> {
         let left = Timespec::try_from(limit.left()?).map_err(io::Error::other)?;
         let mut watched = [PollFd::new(&self.socket, wish)];
