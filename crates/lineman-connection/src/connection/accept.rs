@@ -24,6 +24,9 @@ pub(super) trait Accept {
 
     /// Returns the name of what is spoken.
     fn protocol(&self) -> &'static str;
+
+    /// Returns which form the application's data of a connection has.
+    fn data_version(&self) -> u32;
 }
 
 impl<D: Driver> Accept for Rc<Serve<D>> {
@@ -57,6 +60,10 @@ impl<D: Driver> Accept for Rc<Serve<D>> {
     fn protocol(&self) -> &'static str {
         D::name()
     }
+
+    fn data_version(&self) -> u32 {
+        self.handler.data_version()
+    }
 }
 
 impl<D: Driver> Accept for RefCell<Rc<Serve<D>>> {
@@ -72,5 +79,9 @@ impl<D: Driver> Accept for RefCell<Rc<Serve<D>>> {
 
     fn protocol(&self) -> &'static str {
         D::name()
+    }
+
+    fn data_version(&self) -> u32 {
+        self.borrow().handler.data_version()
     }
 }

@@ -1,5 +1,6 @@
 //! What happens on a connection, as its service is told: the interface between the table and services.
 
+use std::any::Any;
 use std::fmt;
 
 use bytes::Bytes;
@@ -56,6 +57,29 @@ pub trait Handler<D: Driver>: 'static {
     /// done with it before. Called once for each, before the service's own state is restored.
     fn on_adopt(&self, connection: &Connection<D>) {
         let _ = connection;
+    }
+
+    /// Writes down what the application keeps with a connection, for the process that takes over; `None` if it
+    /// cannot: such a connection stays behind. The connection itself is not used meanwhile.
+    fn save_data(&self, data: &dyn Any) -> Option<Vec<u8>> {
+        let _ = data;
+        None
+    }
+
+    /// Goes on from what [`Handler::save_data`] returned in a process whose handlers have the same
+    /// [`Handler::data_version`].
+    ///
+    /// # Errors
+    /// When it is not understood: nothing is handed over.
+    fn restore_data(&self, saved: &[u8]) -> crate::Result<Box<dyn Any>> {
+        let _ = saved;
+        Err("the handlers here keep no data with a connection".into())
+    }
+
+    /// Returns which form its data has when it is written down: a connection that has data stays behind where the
+    /// successor has another one.
+    fn data_version(&self) -> u32 {
+        0
     }
 
     /// Returns whether it is to hear [`Event::Adopted`].

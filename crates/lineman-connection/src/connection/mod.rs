@@ -64,7 +64,7 @@ pub use proxies::{Others, Proxies};
 pub use rate::Rate;
 pub use reason::{CloseReason, Limit};
 #[doc(hidden)]
-pub use runner::{Handlers, boxed, boxed_with, messages};
+pub use runner::{DataForm, Handlers, boxed, boxed_with, messages};
 pub use stats::{Row, Stats};
 pub(crate) use stream::Stream;
 pub use stream::StreamListener;

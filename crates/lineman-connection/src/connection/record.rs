@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use tokio::time::Instant;
 
 use super::due::{Deadline, SavedFlow};
@@ -68,6 +69,9 @@ pub(super) struct Record {
     layers: Option<SavedLayers>,
     #[serde(with = "serde_bytes")]
     driver: Vec<u8>,
+    /// What the application keeps with it.
+    #[serde(default)]
+    data: Option<ByteBuf>,
 }
 
 /// An [`Address`], written down.
@@ -126,7 +130,9 @@ impl<D: Driver> Entry<D> {
         if extra.is_some_and(|extra| extra.forward.is_some() || !extra.kept.partners.is_empty()) {
             return Err(CannotMove("it is an end of a pipe"));
         }
-        if extra.is_some_and(|extra| extra.kept.data.is_some()) {
+        let data = extra.and_then(|extra| extra.kept.data.as_deref());
+        let saved_data = data.map(|data| self.serve.handler.save_data(data).map(ByteBuf::from));
+        if let Some(None) = saved_data {
             return Err(CannotMove("it has data of the application's"));
         }
         Ok(Record {
@@ -150,6 +156,7 @@ impl<D: Driver> Entry<D> {
             rates: extra.map(|extra| extra.saved_rates(now)).unwrap_or_default(),
             layers: transport.save()?,
             driver: driver.to_vec(),
+            data: saved_data.flatten(),
         })
     }
 
@@ -236,6 +243,15 @@ impl Record {
         if let Err(error) = understood {
             entry.finish(CloseReason::Broken(error.to_string()));
             return Err(io::Error::other(error));
+        }
+        if let Some(saved) = self.data {
+            match serve.handler.restore_data(&saved) {
+                Ok(data) => entry.extra(|extra| extra.kept.keep(data)),
+                Err(error) => {
+                    entry.finish(CloseReason::Broken(error.to_string()));
+                    return Err(io::Error::other(error));
+                }
+            }
         }
         entry.life.announce(self.heard);
         if self.half_open {

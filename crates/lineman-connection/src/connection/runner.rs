@@ -15,6 +15,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use lineman_wire::panic_text;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::handler::{Event, Handler, Turn};
 use super::life::HeardOf;
@@ -33,6 +35,7 @@ pub struct Handlers<D: Driver> {
     pub connect: Option<Simple<D>>,
     pub open: Option<With<D, D::Opening>>,
     pub adopt: Option<Simple<D>>,
+    pub data: Option<DataForm>,
     pub message: Option<Box<dyn RunMessage<D>>>,
     pub close: Option<With<D, CloseReason>>,
     pub full: Option<Signal<D>>,
@@ -53,6 +56,7 @@ impl<D: Driver> Default for Handlers<D> {
             connect: None,
             open: None,
             adopt: None,
+            data: None,
             message: None,
             close: None,
             full: None,
@@ -101,6 +105,19 @@ impl<D: Driver> Handler<D> for Handlers<D> {
         self.adopt.is_some()
     }
 
+    fn save_data(&self, data: &dyn Any) -> Option<Vec<u8>> {
+        (self.data.as_ref()?.save)(data)
+    }
+
+    fn restore_data(&self, saved: &[u8]) -> Result<Box<dyn Any>> {
+        let form = self.data.as_ref().ok_or("the handlers here keep no data with a connection")?;
+        (form.restore)(saved)
+    }
+
+    fn data_version(&self) -> u32 {
+        self.data.as_ref().map_or(0, |form| form.version)
+    }
+
     fn on_full(&self, connection: &Connection<D>) {
         signal(connection, self.full.as_ref(), |handler| handler(connection));
     }
@@ -115,6 +132,26 @@ impl<D: Driver> Handler<D> for Handlers<D> {
 
     fn on_pong(&self, connection: &Connection<D>, payload: &Bytes) {
         signal(connection, self.pong.as_ref(), |handler| handler(connection, payload));
+    }
+}
+
+/// How what the application keeps with a connection is written down.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct DataForm {
+    version: u32,
+    save: fn(&dyn Any) -> Option<Vec<u8>>,
+    restore: fn(&[u8]) -> Result<Box<dyn Any>>,
+}
+
+impl DataForm {
+    /// Returns the form of values of this type.
+    pub fn of<T: Serialize + DeserializeOwned + 'static>(version: u32) -> Self {
+        Self {
+            version,
+            save: |data| rmp_serde::to_vec_named(data.downcast_ref::<T>()?).ok(),
+            restore: |saved| Ok(Box::new(rmp_serde::from_slice::<T>(saved)?)),
+        }
     }
 }
 

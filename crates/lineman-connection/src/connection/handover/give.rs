@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use lineman_wire::handover::{HandedOver, MoveOrder};
 use rustc_hash::FxHashMap;
 
+use super::fault::{self, FaultPoint};
 use super::pair::{DESCRIPTORS, Frame, PairEnd, StillLimit};
 use super::words::{
     Agreed, FrameKind, HowMany, Introduction, NotAgreed, Numbers, Records, Sums, read,
@@ -84,6 +85,8 @@ pub(in crate::connection) struct Giver {
     pair: PairEnd,
     /// Which places the other process does not have.
     lacking: Vec<u16>,
+    /// Where the application's data has another form there.
+    other_data: Vec<u16>,
     copied: FxHashMap<u64, Copied>,
     left: BTreeMap<String, u64>,
     bytes: u64,
@@ -119,6 +122,7 @@ impl Giver {
             table: table.clone(),
             pair: PairEnd::new(socket)?,
             lacking: Vec::new(),
+            other_data: Vec::new(),
             copied: FxHashMap::default(),
             left: BTreeMap::new(),
             bytes: 0,
@@ -133,12 +137,13 @@ impl Giver {
         party: &Party,
         order: &MoveOrder,
     ) -> Result<(), GivenUp> {
+        fault::at(FaultPoint::Hello, &mut self.pair)?;
         let own = Introduction::of(&self.table, party, &order.nonce);
         self.pair.send(FrameKind::Hello.frame(&own)?).await?;
         let hello = self.next(FrameKind::Hello).await?;
         own.check(&read(&hello)?)?;
         let agreed: Agreed = read(&self.next(FrameKind::Accept).await?)?;
-        self.lacking = agreed.lacking;
+        (self.lacking, self.other_data) = (agreed.lacking, agreed.other_data);
         Ok(())
     }
 
@@ -152,6 +157,7 @@ impl Giver {
     /// Copies the connections while they are served, a batch between two turns.
     pub(in crate::connection) async fn copy_ahead(&mut self) -> Result<(), GivenUp> {
         let mut from = Some(0);
+        fault::at(FaultPoint::Take, &mut self.pair)?;
         while let Some(at) = from {
             while self.under_way >= WINDOW {
                 self.next(FrameKind::Took).await?;
@@ -187,7 +193,11 @@ impl Giver {
             Turned::New => &mut self.fresh,
             Turned::Changed => &mut self.changed,
         };
-        let is_lacking = entry.place().is_some_and(|place| self.lacking.contains(&place));
+        let place = entry.place();
+        if place.is_some_and(|place| self.other_data.contains(&place)) && entry.has_data() {
+            return Err(CannotMove("its data has another version in the successor"));
+        }
+        let is_lacking = place.is_some_and(|place| self.lacking.contains(&place));
         if is_lacking {
             return Err(CannotMove("its listener is not there in the successor"));
         }
@@ -224,20 +234,17 @@ impl Giver {
         mut limit: StillLimit,
         save: impl FnOnce() -> Result<Vec<u8>, CannotMove>,
     ) -> Result<(), GivenUp> {
-        let mut from = Some(0);
-        while let Some(at) = from {
-            let (entries, next) = self.table.some_entries(at, usize::MAX);
-            from = next;
-            for entry in entries {
-                self.tell_again(&entry);
-                self.send_full(&mut limit)?;
-            }
+        fault::at(FaultPoint::Again, &mut self.pair)?;
+        for entry in self.table.some_entries(0, usize::MAX).0 {
+            self.tell_again(&entry);
+            self.send_full(&mut limit)?;
         }
         self.send_rest(&mut limit)?;
         let guests = self.table.guests() as u64;
         if guests > 0 {
             self.left.insert("it is an HTTP connection".to_owned(), guests);
         }
+        fault::at(FaultPoint::State, &mut self.pair)?;
         let state = save().map_err(|CannotMove(why)| GivenUp::new(why))?;
         for part in state.chunks(PART) {
             let body = part.to_vec().into();
@@ -249,8 +256,10 @@ impl Giver {
             state: state.len() as u64,
             next_number: self.table.next_number(),
         };
+        fault::at(FaultPoint::End, &mut self.pair)?;
         self.pair.send_still(FrameKind::End.frame(&totals)?, &mut limit)?;
         self.await_ready(&mut limit)?;
+        fault::at(FaultPoint::Commit, &mut self.pair)?;
         self.pair.send_still(FrameKind::Commit.frame(&())?, &mut limit)
     }
 

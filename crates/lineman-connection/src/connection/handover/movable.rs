@@ -17,6 +17,8 @@ pub(in crate::connection) trait Movable {
     fn stamp(&self) -> u64;
     /// Returns the place of its listener.
     fn place(&self) -> Option<u16>;
+    /// Returns whether the application keeps data with it.
+    fn has_data(&self) -> bool;
     /// Appends its record.
     fn write(&self, record: &mut Vec<u8>) -> Result<(), CannotMove>;
     /// Returns another descriptor of its socket.
@@ -38,6 +40,10 @@ impl<D: Driver> Movable for Entry<D> {
 
     fn place(&self) -> Option<u16> {
         self.serve.place()
+    }
+
+    fn has_data(&self) -> bool {
+        self.extra.borrow().as_ref().is_some_and(|extra| extra.kept.data.is_some())
     }
 
     fn write(&self, record: &mut Vec<u8>) -> Result<(), CannotMove> {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use lineman_wire::handover::MoveOrder;
 use rustc_hash::FxHashMap;
 
+use super::fault::{self, FaultPoint};
 use super::pair::{Frame, PairEnd};
 use super::words::{
     Agreed, FrameKind, HowMany, Introduction, ListenerName, NotAgreed, Numbers, Records, Sums, read,
@@ -83,8 +84,10 @@ impl Taker {
         self.names = other.places().to_vec();
         let lacking = self.places.iter().enumerate().filter(|(_, place)| place.is_none());
         let lacking = lacking.filter_map(|(at, _)| u16::try_from(at).ok()).collect();
+        let other_data = own.other_data(&other);
+        fault::at(FaultPoint::Accept, &mut self.pair)?;
         self.pair.send(FrameKind::Hello.frame(&own)?).await?;
-        self.pair.send(FrameKind::Accept.frame(&Agreed { format, lacking })?).await
+        self.pair.send(FrameKind::Accept.frame(&Agreed { format, lacking, other_data })?).await
     }
 
     async fn next(&mut self) -> Result<Frame, GivenUp> {
@@ -104,6 +107,7 @@ impl Taker {
                 Some(FrameKind::Take) => {
                     let descriptors = std::mem::take(&mut frame.descriptors);
                     let count = self.take_new(&frame.body, descriptors)?;
+                    fault::at(FaultPoint::Took, &mut self.pair)?;
                     self.pair.send(FrameKind::Took.frame(&HowMany { count })?).await?;
                 }
                 Some(FrameKind::Again) => self.take_again(&frame.body)?,
@@ -121,6 +125,7 @@ impl Taker {
                 }
                 Some(FrameKind::End) => {
                     self.end(&read(&frame)?, restore)?;
+                    fault::at(FaultPoint::Ready, &mut self.pair)?;
                     let count = self.taken.len() as u64;
                     self.pair.send(FrameKind::Ready.frame(&HowMany { count })?).await?;
                     return self.await_commit().await;

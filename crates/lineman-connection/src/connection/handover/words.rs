@@ -97,6 +97,9 @@ pub(super) struct Introduction {
 pub(super) struct ListenerName {
     pub(super) address: String,
     pub(super) protocol: String,
+    /// Which form the application's data of a connection has.
+    #[serde(default)]
+    pub(super) data: u32,
 }
 
 impl Introduction {
@@ -105,6 +108,7 @@ impl Introduction {
             let name = |place: &ListensAt| ListenerName {
                 address: place.address.clone(),
                 protocol: place.accept.protocol().to_owned(),
+                data: place.accept.data_version(),
             };
             places.iter().map(name).collect()
         });
@@ -139,9 +143,22 @@ impl Introduction {
 
     /// Returns which of the other end's places this end has not: `None` for one that is not here.
     pub(super) fn places_of(&self, other: &Self) -> Vec<Option<u16>> {
-        let here = |place: &ListenerName| self.places.iter().position(|own| own == place);
+        let is_same = |own: &ListenerName, other: &ListenerName| {
+            (&own.address, &own.protocol) == (&other.address, &other.protocol)
+        };
+        let here = |place: &ListenerName| self.places.iter().position(|own| is_same(own, place));
         let here = |place| here(place).and_then(|at| u16::try_from(at).ok());
         other.places.iter().map(here).collect()
+    }
+
+    /// Returns which of the other end's places have data of another form than the same ones here.
+    pub(super) fn other_data(&self, other: &Self) -> Vec<u16> {
+        let places = self.places_of(other).into_iter().zip(&other.places).enumerate();
+        let differs = |(at, (place, name)): (usize, (Option<u16>, &ListenerName))| {
+            let own = self.places.get(usize::from(place?))?;
+            u16::try_from(at).ok().filter(|_| own.data != name.data)
+        };
+        places.filter_map(differs).collect()
     }
 
     /// Returns the names of its places.
@@ -157,6 +174,9 @@ pub(super) struct Agreed {
     /// Places of the giving process that it does not have.
     #[serde(default)]
     pub(super) lacking: Vec<u16>,
+    /// Places where the application's data has another form.
+    #[serde(default)]
+    pub(super) other_data: Vec<u16>,
 }
 
 /// The taking process does not go on.
