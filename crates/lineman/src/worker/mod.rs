@@ -14,8 +14,8 @@ use lineman_wire::text::Text;
 use crate::connection::{Driver, Front, Handlers, WebSocket, websocket};
 use crate::http::{Http, WebService};
 use crate::service::{
-    Context, Description, Inner, Listen, Listening, LocalFuture, ProcessHooks, Processes, Running,
-    Service, Socket, Traffic,
+    Context, Description, Inner, Listen, Listening, LocalFuture, ProcessHooks, Processes, Reload,
+    Running, Service, Socket, Traffic,
 };
 use crate::tls::Tls;
 use crate::{App, Result, Table};
@@ -195,6 +195,20 @@ where
     #[must_use]
     pub fn tls_on_demand(mut self, tls: Tls) -> Self {
         self.listening.front.tls_on_demand = Some(tls);
+        self
+    }
+
+    /// Has a reload hand the connections over to the process that replaces this one: they stay connected,
+    /// within a message, over TLS, whatever waits on them. By default they are drained.
+    ///
+    /// The new process knows of its predecessor what is part of the connections, and nothing that the program
+    /// keeps beside them: [`on_adopt`](Self::on_adopt) is where it learns of each. A connection stays behind and is
+    /// drained while its handler is at work or its TLS handshake is under way, if the program has
+    /// [set data](crate::connection::Connection::set_data) on it, if hyper serves it, if its compression takes
+    /// its context over, and if its protocol does not [write itself down](crate::connection::Driver::save).
+    #[must_use]
+    pub fn hand_over_on_reload(mut self) -> Self {
+        self.processes.set_reload(Reload::HandOver);
         self
     }
 

@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::{Listens, Worker};
 use crate::connection::{
-    CloseReason, Connection, Driver, Front, Handlers, Serve, WebSocket, boxed, boxed_with,
-    messages, websocket,
+    CloseReason, Connection, DataForm, Driver, Front, Handlers, Serve, WebSocket, boxed,
+    boxed_with, messages, websocket,
 };
 use crate::http::{Http, WebService};
-use crate::service::Socket;
+use crate::service::{Reload, Socket};
 use crate::{Result, Table};
 
 /// A worker's connections speak a protocol, and handlers get their messages.
@@ -56,6 +56,55 @@ impl<D: Driver> Worker<Peers<D>> {
         handler: impl AsyncFn(Connection<D>, CloseReason) -> Result + 'static,
     ) -> Self {
         self.kind.handlers.close = Some(boxed_with(handler));
+        self
+    }
+
+    /// Has a reload hand the connections over to the process that replaces this one, and runs there for each
+    /// of them, before its next message: to keep again what the program keeps beside its connections.
+    ///
+    /// It runs for those for which [`on_connect`](Self::on_connect) has run in the process before; `on_connect`
+    /// does not run again, and `on_close` follows when the connection ends. See
+    /// [`hand_over_on_reload`](Worker::hand_over_on_reload) for what moves. An error is logged, counted, and closes the connection (1011).
+    #[must_use]
+    pub fn on_adopt(mut self, handler: impl AsyncFn(Connection<D>) -> Result + 'static) -> Self {
+        self.kind.handlers.adopt = Some(boxed(handler));
+        self.processes.set_reload(Reload::HandOver);
+        self
+    }
+
+    /// Lets what handlers [keep with a connection](Connection::set_data) move with it when a reload hands the
+    /// connections over, if it is a `T`; a connection with data of another type stays behind.
+    ///
+    /// It is written with the names of its fields: what a build does not know is left out, and what a field
+    /// with `#[serde(default)]` is missing has its default, so fields can come and go. Whatever else changes
+    /// needs another `version`; then the connections that have data stay behind and are drained, in that one reload.
+    ///
+    /// ```no_run
+    /// use lineman::prelude::*;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Seen {
+    ///     lines: u64,
+    /// }
+    ///
+    /// fn main() -> Result {
+    ///     Worker::text("0.0.0.0:1234")
+    ///         .move_data::<Seen>(1)
+    ///         .on_connect(async |connection| {
+    ///             connection.set_data(Seen { lines: 0 });
+    ///             Ok(())
+    ///         })
+    ///         .run()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn move_data<T>(mut self, version: u32) -> Self
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + 'static,
+    {
+        self.kind.handlers.data = Some(DataForm::of::<T>(version));
+        self.processes.set_reload(Reload::HandOver);
         self
     }
 
