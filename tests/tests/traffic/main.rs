@@ -13,3 +13,4 @@ mod hostile_http2;
 mod hostile_deflate;
 mod hostile_datagrams;
 mod many;
+mod handover;
