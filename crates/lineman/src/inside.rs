@@ -265,7 +265,13 @@ impl Inside for Serving {
     }
 
     fn close_for_restart(&self, most: usize) -> usize {
-        self.table.close_some(&CloseReason::Replaced, most)
+        if most < usize::MAX {
+            return self.table.close_some(&CloseReason::Replaced, most);
+        }
+        if let Some(running) = self.running.get() {
+            running.closing();
+        }
+        self.table.close_all(&CloseReason::Replaced)
     }
 
     fn abort_all(&self) -> usize {

@@ -59,6 +59,13 @@ pub trait Handler<D: Driver>: 'static {
         let _ = connection;
     }
 
+    /// Returns whether a connection may move behind the commit, by itself: one that could not move with the
+    /// others, as its handler was at work or its TLS handshake under way. Not for a service that keeps something
+    /// beside its connections.
+    fn moves_late(&self) -> bool {
+        false
+    }
+
     /// Writes down what the application keeps with a connection, for the process that takes over; `None` if it
     /// cannot: such a connection stays behind. The connection itself is not used meanwhile.
     fn save_data(&self, data: &dyn Any) -> Option<Vec<u8>> {

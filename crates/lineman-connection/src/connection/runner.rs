@@ -105,6 +105,10 @@ impl<D: Driver> Handler<D> for Handlers<D> {
         self.adopt.is_some()
     }
 
+    fn moves_late(&self) -> bool {
+        true
+    }
+
     fn save_data(&self, data: &dyn Any) -> Option<Vec<u8>> {
         (self.data.as_ref()?.save)(data)
     }

@@ -78,6 +78,10 @@ impl Handler<HttpOnly> for HttpOnly {
     fn on_event(&self, _connection: &Connection<HttpOnly>, _event: Event<HttpOnly>) -> Turn {
         Turn::Done(Ok(()))
     }
+
+    fn moves_late(&self) -> bool {
+        true
+    }
 }
 
 /// Where the connections of a listener go that begin with HTTP.

@@ -29,6 +29,9 @@ const RECORD: usize = 8 * 1024 * 1024;
 
 const NO_ROOM: CannotMove = CannotMove("the process has no room for another descriptor");
 
+/// How often those are looked at that could not move yet: soon for what follows, and seldom for the loop.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A part of the service's state.
 const PART: usize = 1024 * 1024;
 
@@ -340,19 +343,58 @@ impl Giver {
     }
 
     /// The other process has what moved: here it is let go of.
-    fn let_go(self, pause: Duration) -> HandedOver {
+    fn let_go(mut self, pause: Duration) -> HandedOver {
+        let mut left = Vec::new();
         for entry in self.table.some_entries(0, usize::MAX).0 {
             if self.copied.contains_key(&entry.id().number) {
                 drop(entry.release());
+            } else if entry.may_move_late() {
+                left.push(entry);
             }
         }
         self.table.stop_accepting();
-        HandedOver {
+        let report = HandedOver {
             moved: self.copied.len() as u64,
-            left: self.left,
+            left: std::mem::take(&mut self.left),
             pause,
             ahead: Duration::ZERO,
             bytes: self.bytes,
+        };
+        // Those of a protocol that is not written down stay for good.
+        left.retain(|entry| {
+            let record = self.add(entry, Turned::New);
+            self.fresh = Batch::default();
+            !matches!(record, Err(CannotMove("its protocol cannot be written down")))
+        });
+        if !left.is_empty() {
+            tokio::task::spawn_local(self.give_late(left));
+        }
+        report
+    }
+
+    /// Gives those that could not move with the others as soon as they can.
+    async fn give_late(mut self, mut left: Vec<Rc<dyn AnyEntry>>) {
+        while !left.is_empty() {
+            tokio::time::sleep(LOOK).await;
+            // What has left the table is under way: the process waits for that.
+            let under_way = self.table.begin_work();
+            left.retain(|entry| {
+                if !entry.life().state().is_before_the_end() {
+                    return false;
+                }
+                if self.fresh.is_full() || self.add(entry, Turned::New).is_err() {
+                    return true;
+                }
+                drop(Rc::clone(entry).release());
+                false
+            });
+            if self.fresh.count > 0 {
+                let frame = self.fresh.frame(FrameKind::Late);
+                if let Err(error) = self.pair.send(frame).await {
+                    return tracing::warn!(%error, "connections could not follow the others");
+                }
+            }
+            drop(under_way);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use crate::connection::entry::{Entry, Weight};
 use crate::connection::handler::Event;
+use crate::connection::inflow::Hold;
 use crate::connection::life::HeardOf;
 use crate::connection::transport::Transport;
 use crate::connection::{CannotMove, CloseReason, Connection, Driver, Stream};
@@ -19,6 +20,10 @@ pub(in crate::connection) trait Movable {
     fn place(&self) -> Option<u16>;
     /// Returns whether the application keeps data with it.
     fn has_data(&self) -> bool;
+    /// Returns whether its handler is at work.
+    fn is_at_work(&self) -> bool;
+    /// Returns whether it may move by itself, behind the commit.
+    fn may_move_late(&self) -> bool;
     /// Appends its record.
     fn write(&self, record: &mut Vec<u8>) -> Result<(), CannotMove>;
     /// Returns another descriptor of its socket.
@@ -44,6 +49,14 @@ impl<D: Driver> Movable for Entry<D> {
 
     fn has_data(&self) -> bool {
         self.extra.borrow().as_ref().is_some_and(|extra| extra.kept.data.is_some())
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.inflow.is_held(Hold::Busy)
+    }
+
+    fn may_move_late(&self) -> bool {
+        self.weight == Weight::Peer && self.serve.handler.moves_late()
     }
 
     fn write(&self, record: &mut Vec<u8>) -> Result<(), CannotMove> {

@@ -136,7 +136,8 @@ impl Taker {
                     | FrameKind::Refuse
                     | FrameKind::Took
                     | FrameKind::Ready
-                    | FrameKind::Commit,
+                    | FrameKind::Commit
+                    | FrameKind::Late,
                 )
                 | None => return Err(GivenUp::new(format!("{kind:?} came out of turn"))),
             }
@@ -161,7 +162,8 @@ impl Taker {
             let descriptor =
                 descriptor.ok_or_else(|| GivenUp::new("a record came without a descriptor"))?;
             let stream = Stream::of_other_process(descriptor, record.is_unix())?;
-            self.adopt(stream, record)?;
+            let (number, entry) = self.adopt(stream, record)?;
+            self.taken.insert(number, entry);
             count += 1;
         }
         if descriptors.next().is_some() {
@@ -176,7 +178,8 @@ impl Taker {
             let record = decode(Records::split_first(&mut bytes)?)?;
             let stream = self.put_back(record.number)?;
             let stream = stream.ok_or_else(|| GivenUp::new("a connection has no socket"))?;
-            self.adopt(stream, record)?;
+            let (number, entry) = self.adopt(stream, record)?;
+            self.taken.insert(number, entry);
         }
         Ok(())
     }
@@ -188,7 +191,7 @@ impl Taker {
         Ok(entry.ok_or_else(unknown)?.release())
     }
 
-    fn adopt(&mut self, stream: Stream, record: Record) -> Result<(), GivenUp> {
+    fn adopt(&self, stream: Stream, record: Record) -> Result<(u64, Rc<dyn AnyEntry>), GivenUp> {
         let name = self.names.get(usize::from(record.listener));
         let place = self.places.get(usize::from(record.listener)).copied().flatten();
         let accept = place.and_then(|place| self.table.place(place));
@@ -205,9 +208,7 @@ impl Taker {
         if self.taken.contains_key(&number) {
             return Err(GivenUp::new("a connection was given twice"));
         }
-        let entry = accept.adopt(&self.table, stream, record)?;
-        self.taken.insert(number, entry);
-        Ok(())
+        Ok((number, accept.adopt(&self.table, stream, record)?))
     }
 
     /// Everything is here: the handlers hear of it, and the service gets its state.
@@ -228,13 +229,35 @@ impl Taker {
     }
 
     /// The connections are this process's.
-    fn begin(self) -> u64 {
+    fn begin(mut self) -> u64 {
         self.table.go_on();
-        let taken = self.taken.len() as u64;
-        for entry in self.taken.into_values() {
+        let taken = std::mem::take(&mut self.taken);
+        let count = taken.len() as u64;
+        for entry in taken.into_values() {
             entry.adopted();
         }
-        taken
+        tokio::task::spawn_local(async move {
+            if let Err(error) = self.take_late().await {
+                tracing::warn!(%error, "connections that were to follow do not");
+            }
+        });
+        count
+    }
+
+    /// Takes what could not move with the others, until the giving process has nothing more of the kind.
+    async fn take_late(&mut self) -> Result<(), GivenUp> {
+        while let Some(mut frame) = self.pair.receive().await? {
+            if FrameKind::of(&frame) != Some(FrameKind::Late) {
+                return Err(GivenUp::new("something came behind the commit"));
+            }
+            let descriptors = std::mem::take(&mut frame.descriptors);
+            self.take_new(&frame.body, descriptors)?;
+            for (_, entry) in self.taken.drain() {
+                Rc::clone(&entry).introduce();
+                entry.adopted();
+            }
+        }
+        Ok(())
     }
 }
 

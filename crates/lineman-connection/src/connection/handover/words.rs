@@ -41,11 +41,13 @@ pub(super) enum FrameKind {
     Ready = 10,
     /// From here on the taking process is the one that serves.
     Commit = 11,
+    /// Records of connections that could not move with the others, each with its descriptor: behind the commit.
+    Late = 12,
 }
 
 impl FrameKind {
     pub(super) fn of(frame: &Frame) -> Option<Self> {
-        const ALL: [FrameKind; 11] = [
+        const ALL: [FrameKind; 12] = [
             FrameKind::Hello,
             FrameKind::Accept,
             FrameKind::Refuse,
@@ -57,6 +59,7 @@ impl FrameKind {
             FrameKind::End,
             FrameKind::Ready,
             FrameKind::Commit,
+            FrameKind::Late,
         ];
         ALL.into_iter().find(|&kind| kind as u8 == frame.kind)
     }

@@ -149,10 +149,13 @@ impl Table {
         told
     }
 
-    /// As [`Table::close_all`], for at most so many peers whose end has not begun; returns how many were told.
+    /// As [`Table::close_all`], for at most so many peers whose end has not begun and whose handler is not at
+    /// work; returns how many were told.
     pub fn close_some(&self, reason: &CloseReason, most: usize) -> usize {
         let is_peer = |entry: &Rc<dyn AnyEntry>| {
-            entry.weight() == Weight::Peer && entry.life().state().is_before_the_end()
+            entry.weight() == Weight::Peer
+                && entry.life().state().is_before_the_end()
+                && !entry.is_at_work()
         };
         let peers = self.entries().into_iter().filter(is_peer).take(most);
         peers.map(|entry| entry.close(reason.clone())).count()

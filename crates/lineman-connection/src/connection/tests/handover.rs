@@ -188,6 +188,44 @@ fn what_happens_after_the_copy_moves_as_well() {
 }
 
 #[test]
+fn a_connection_whose_handler_is_at_work_follows_the_others() {
+    with_table(async |table| {
+        let (log, gate, listener) =
+            (Log::default(), Rc::new(tokio::sync::Notify::new()), listener());
+        let address = listener.local_addr().expect("an address");
+        let (says, opens) = (log.clone(), Rc::clone(&gate));
+        let waiting = Handlers {
+            message: Some(messages(async move |connection: Connection<Text>, line: String| {
+                says.add("at work");
+                opens.notified().await;
+                connection.send(line)
+            })),
+            ..echoing(&log)
+        };
+        listen(&table, &listener, Serve::peers(Text::default, Rc::new(waiting)));
+        let mut peer = connect(address).await;
+        say(&mut peer, "one\ntwo\nthr").await;
+        log.until("at work").await;
+        let (given, thread, end) = successor(&listener).give_to(&table, b"").await;
+        let report = given.expect("committed");
+        assert_eq!((report.moved, report.left.values().sum::<u64>(), table.len()), (0, 1, 1));
+        gate.notify_one();
+        hear(&mut peer, "one\n").await;
+        // The next line is behind it, here or there already.
+        gate.notify_one();
+        hear(&mut peer, "two\n").await;
+        table.finished().await;
+        say(&mut peer, "ee\n").await;
+        hear(&mut peer, "three\n").await;
+        assert!(log.lines().iter().all(|line| line == "at work"), "{:?}", log.lines());
+        end.send(()).expect("it lives");
+        drop(peer);
+        let took = tokio::task::spawn_blocking(|| thread.join()).await.expect("joined");
+        assert_eq!(took.expect("no panic").outcome, Ok(0));
+    });
+}
+
+#[test]
 fn the_giving_process_goes_on_whatever_the_other_one_says() {
     with_table(async |table| {
         let (log, listener) = (Log::default(), listener());
