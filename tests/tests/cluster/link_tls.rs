@@ -9,6 +9,7 @@ use lineman_testkit::{Client, Port, within};
 use lineman_tests::certificates::{Authority, Pair};
 use lineman_tests::lineman::Lineman;
 use lineman_tests::programs::{Server, all_hear_each, answer, cluster, part_of_cluster};
+use lineman_wire::link::{Audience, Order, Packet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -203,7 +204,18 @@ async fn certificates_of_the_cluster_s_authority_are_taken_and_no_others() -> Re
     let by_key = beside("business", &server, "require", "k")?.started().await?;
     logged(&by_key, &["WARN", "NoApplicationProtocol"]).await?;
     drop(other);
-    links(&server, 1).await
+    links(&server, 1).await?;
+    // There is no key that a plain peer could show: it is its being plain that keeps it out.
+    let orders = server.program.status().await?.gauge("gateway", "orders");
+    let listens = server.program.status().await?;
+    let port = listens.listen("gateway", "links").next().context("an inner port")?.to_owned();
+    let mut plain = TcpStream::connect(port.trim_start_matches("link://")).await?;
+    let to_all = Packet::from(Order::SendToAll { audience: Audience::All, message: "x".into() });
+    plain.write_all(&to_all.to_bytes()).await?;
+    within("the end", plain.read_to_end(&mut Vec::new())).await??;
+    logged(&server, &["peer of the inner port refused", "comes without TLS"]).await?;
+    ensure!(server.program.status().await?.gauge("gateway", "orders") == orders);
+    Ok(())
 }
 
 #[tokio::test]
