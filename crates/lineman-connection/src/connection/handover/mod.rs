@@ -16,6 +16,8 @@ mod words;
 #[doc(hidden)]
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 

@@ -127,6 +127,11 @@ impl Introduction {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn with_formats(self, oldest: u32, newest: u32) -> Self {
+        Self { formats: RecordFormats { oldest, newest }, ..self }
+    }
+
     /// Looks whether the other end is the process that is expected; returns the format that both have.
     pub(super) fn check(&self, other: &Self) -> Result<u32, GivenUp> {
         if other.magic != MAGIC || other.nonce != self.nonce {
