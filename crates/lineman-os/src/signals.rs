@@ -54,7 +54,19 @@ pub fn unblock_in(command: &mut Command) {
     unsafe { command.pre_exec(unblock_all) };
 }
 
-fn unblock_all() -> io::Result<()> {
+/// Blocks every signal of this thread, for an execution: none then meets a program that has no handler yet.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn block_all() -> io::Result<()> {
+    Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?)
+}
+
+/// Unblocks every signal of this thread.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn unblock_all() -> io::Result<()> {
     Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
 }
 

@@ -57,6 +57,13 @@ pub(crate) fn halves<In, Out>(stream: UnixStream) -> (Inbox<In>, Outbox<Out>) {
     (inbox, Outbox { shared: Arc::new(shared), message: PhantomData })
 }
 
+/// As [`halves`], with bytes that were read before and were no whole message.
+pub(crate) fn halves_with<In, Out>(stream: UnixStream, unread: &[u8]) -> (Inbox<In>, Outbox<Out>) {
+    let (mut inbox, outbox) = halves(stream);
+    inbox.buffer.extend_from_slice(unread);
+    (inbox, outbox)
+}
+
 pub(crate) struct Inbox<In> {
     stream: Arc<UnixStream>,
     buffer: BytesMut,
@@ -93,6 +100,11 @@ impl<In: DeserializeOwned> Inbox<In> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Returns what was read and is no whole message yet.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// Takes the descriptor that the last message carried, if it carried one that could be
@@ -247,6 +259,16 @@ impl<Out: Serialize> Outbox<Out> {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Returns whether the kernel has taken everything.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.shared.queued.lock().unwrap_or_else(PoisonError::into_inner).bytes.is_empty()
+    }
+
+    /// Returns a descriptor of the socket that stays open across an execution.
+    pub(crate) fn keep(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::io::dup(self.shared.stream.as_fd())?)
     }
 
     fn send_into(

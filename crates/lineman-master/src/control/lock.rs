@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -110,6 +111,16 @@ impl Lock {
             }
         }
         Err(NotTaken::Held(read(path)))
+    }
+
+    /// Returns the lock that this process holds already, under another program.
+    pub(crate) fn of_this_process(path: PathBuf, file: OwnedFd) -> Self {
+        Self { path, left_by: None, file: file.into() }
+    }
+
+    /// Returns a descriptor of the same lock.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
     }
 
     /// Tries once; `None` when another process holds it at this moment.

@@ -28,6 +28,18 @@ pub(super) struct SocketFile {
     identity: (u64, u64),
 }
 
+impl SocketFile {
+    /// Returns that of a socket which the program before has bound.
+    pub(super) fn again(path: &Path, identity: (u64, u64)) -> Self {
+        Self { path: path.to_owned(), identity }
+    }
+
+    /// Returns its device and number.
+    pub(super) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let path = self.path.display();

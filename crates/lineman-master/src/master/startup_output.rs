@@ -39,6 +39,11 @@ impl StartupOutput {
         Ok((ours, Ends { startup, later }))
     }
 
+    /// Returns that of a process that is a worker already.
+    pub(super) fn of_worker() -> Self {
+        Self { pipe: None, kept: Vec::new() }
+    }
+
     /// Passes everything on; ends when the process is a worker, or is gone.
     pub(super) async fn pass_on(&mut self) {
         let Some(pipe) = &mut self.pipe else { return };
