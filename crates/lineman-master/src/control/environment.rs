@@ -91,6 +91,15 @@ pub(crate) const SELF_SIGNED: Variable = Variable { name: "LINEMAN_SELF_SIGNED",
 /// Set by `start -d` for the master it starts: report the start on this descriptor.
 pub(crate) const REPORT: Variable = Variable { name: "LINEMAN_REPORT", help: None };
 
+/// Set by a master for the program that it executes in its place: the descriptor of what that is to know.
+pub(crate) const UPGRADE: Variable = Variable { name: "LINEMAN_UPGRADE", help: None };
+
+/// Set by a master for a program that is to say whether it could: as [`UPGRADE`].
+pub(crate) const UPGRADE_CHECK: Variable = Variable { name: "LINEMAN_UPGRADE_CHECK", help: None };
+
+/// Set for the program before, when the one after it could not go on: why.
+pub(crate) const UPGRADE_BACK: Variable = Variable { name: "LINEMAN_UPGRADE_BACK", help: None };
+
 /// Set by tests: how long an ended orphan is left to the hook that started it, in milliseconds.
 pub(crate) const ORPHAN_GRACE_MS: Variable =
     Variable { name: "LINEMAN_ORPHAN_GRACE_MS", help: None };

@@ -31,6 +31,11 @@ pub(crate) enum Request {
         #[serde(default)]
         to: ReloadTo,
     },
+    /// Execute the new program in the master's place. The end of the answers without the last one means that it
+    /// was executed.
+    Upgrade,
+    /// End with what came of the last upgrade.
+    Upgraded,
     /// Answer with [`Answer::Status`].
     Status,
     /// End with the answer to a probe: `ok`, or `failed` and why.

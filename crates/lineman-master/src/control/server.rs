@@ -131,9 +131,11 @@ impl Places {
                 let text = format!("it stops, but {WAITING} callers wait for its end already");
                 (&self.stops, text)
             }
-            Request::Status | Request::Health { .. } | Request::Connections { .. } => {
-                return Ok(None);
-            }
+            Request::Status
+            | Request::Health { .. }
+            | Request::Connections { .. }
+            | Request::Upgrade
+            | Request::Upgraded => return Ok(None),
         };
         places.try_acquire().map(Some).map_err(|_| refused)
     }

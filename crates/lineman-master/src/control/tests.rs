@@ -103,6 +103,8 @@ async fn all_that_the_command_line_asks_arrives() {
     let mut requests = samples!(Request {
         Stop { manner: Manner::Plain, timeout_ms: None },
         Reload { service: Some("echo/1".to_owned()), manner: Manner::Plain, timeout_ms: Some(1), drain_rate: Some(200), to: ReloadTo::Before },
+        Upgrade {},
+        Upgraded {},
         Status {},
         Health { probe: Probe::Live },
         Connections { service: None },

@@ -52,6 +52,8 @@ pub(super) enum MasterEvent {
         answer: oneshot::Sender<FromWorker>,
     },
     Signal(SignalMeaning),
+    /// The new program has said whether it could take the master's place, or why not.
+    UpgradeChecked(Result<(), String>),
     /// A deadline has passed.
     Tick,
 }

@@ -17,6 +17,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 
 use super::event::Source;
 use super::slot::SlotId;
+use super::upgrade::ImageState;
 use crate::Error;
 
 const RUNNING_IMAGE: &str = "/proc/self/exe";
@@ -81,6 +82,33 @@ impl Images {
         Ok(image)
     }
 
+    /// Returns what the path leads to now, without remembering it.
+    pub(super) fn open_path(&self) -> io::Result<Rc<Image>> {
+        Image::open(&self.path, self.folder.as_deref()).map(Rc::new)
+    }
+
+    /// Returns what a slot's last ready process runs, or ran.
+    pub(super) fn served_by(&self, slot: SlotId) -> Option<&Rc<Image>> {
+        self.served.get(&slot)
+    }
+
+    /// Returns what a slot ran before that.
+    pub(super) fn before(&self, slot: SlotId) -> Option<&Rc<Image>> {
+        self.before.get(&slot)
+    }
+
+    /// Goes on with what is known of a slot.
+    pub(super) fn go_on(
+        &mut self,
+        slot: SlotId,
+        served: Option<Rc<Image>>,
+        before: Option<Rc<Image>>,
+    ) {
+        self.newest.clone_from(&served);
+        self.served.extend(served.map(|image| (slot, image)));
+        self.before.extend(before.map(|image| (slot, image)));
+    }
+
     /// A process of this slot that was started from `image` is ready.
     pub(super) fn served(&mut self, slot: SlotId, image: &Rc<Image>) {
         if let Some(before) = self.served.insert(slot, Rc::clone(image))
@@ -108,6 +136,33 @@ impl Image {
         let is_masters =
             |facts: &Metadata| fs::metadata(".").is_ok_and(|ours| is_same(facts, &ours));
         Ok(Self { file, facts, folder: folder.filter(|(_, facts)| !is_masters(facts)) })
+    }
+
+    /// Returns one that another program has held open.
+    pub(super) fn again(file: OwnedFd, folder: Option<OwnedFd>) -> io::Result<Self> {
+        let file = File::from(file);
+        let facts = file.metadata()?;
+        let folder = folder.map(File::from).map(|folder| {
+            let facts = folder.metadata()?;
+            Ok::<_, io::Error>((folder, facts))
+        });
+        Ok(Self { file, facts, folder: folder.transpose()? })
+    }
+
+    /// Writes it down, with descriptors that stay open across an execution.
+    pub(super) fn written(
+        &self,
+        hold: &mut impl FnMut(OwnedFd) -> RawFd,
+    ) -> io::Result<ImageState> {
+        let folder = self.folder.as_ref().map(|(folder, _)| rustix::io::dup(folder)).transpose()?;
+        let file = hold(rustix::io::dup(&self.file)?);
+        Ok(ImageState { file, folder: folder.map(hold) })
+    }
+
+    /// Returns by which path it is executed in the place of this process.
+    pub(super) fn place(&self, path: &Path) -> PathBuf {
+        let by_path = fs::metadata(path).is_ok_and(|there| is_same(&there, &self.facts));
+        if by_path { path.to_owned() } else { of_process(&self.file).into() }
     }
 
     /// Returns which build it is, in eight digits: two that differ are of different files. It is made of what

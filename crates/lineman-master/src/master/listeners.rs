@@ -5,13 +5,14 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::lending::Reach;
 use super::socket_file::{self, SocketFile};
+use super::upgrade::ListenerState;
 use crate::Error;
 use crate::os::procfs;
 use crate::service::bind::{Reuse, bind, resolve};
@@ -85,6 +86,53 @@ impl Listener {
         let recipe = Recipe::new(listen, place);
         let listener = BoundListener::new(recipe, address, users, socket);
         Ok(Self(Rc::new(BoundListener { given: true, ..listener })))
+    }
+
+    /// Returns one that the program before had.
+    pub(super) fn again(
+        listen: &Listen,
+        socket: OwnedFd,
+        state: &ListenerState,
+    ) -> io::Result<Self> {
+        let address: Endpoint = state.address.parse().map_err(io::Error::other)?;
+        let socket = Socket::from(socket);
+        let place = match socket.local_addr()?.as_socket() {
+            Some(local) => BindAddress::Internet(local),
+            None => BindAddress::Unix(address.clone()),
+        };
+        let reuse = if state.reuses_port { Reuse::Port } else { Reuse::Nothing };
+        let recipe = Recipe { reuse, ..Recipe::new(listen, place) };
+        let users = if state.is_shared { Users::AllSlots } else { Users::OneSlot };
+        let file = match (&address, state.file) {
+            (Endpoint::Path(path), Some(identity)) => Some(SocketFile::again(path, identity)),
+            _ => None,
+        };
+        let listener = BoundListener::new(recipe, address, users, socket);
+        let (file, given) = (RefCell::new(file), state.is_given);
+        Ok(Self(Rc::new(BoundListener { file, given, ..listener })))
+    }
+
+    /// Writes it down, with a descriptor that stays open across an execution.
+    pub(super) fn written(
+        &self,
+        hold: &mut impl FnMut(OwnedFd) -> RawFd,
+    ) -> io::Result<ListenerState> {
+        let parked = || io::Error::other("a listener is parked");
+        let socket = self.0.socket.borrow();
+        let socket = socket.as_ref().filter(|_| !self.0.parked.get()).ok_or_else(parked)?;
+        Ok(ListenerState {
+            socket: hold(rustix::io::dup(socket)?),
+            address: self.0.address.to_string(),
+            is_shared: self.0.users == Users::AllSlots,
+            reuses_port: matches!(self.0.recipe.reuse, Reuse::Port),
+            is_given: self.0.given,
+            file: self.0.file.borrow().as_ref().map(SocketFile::identity),
+        })
+    }
+
+    /// Returns whether both are of one socket.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
     }
 
     /// Returns the address in force.

@@ -48,6 +48,11 @@ impl Machine {
         Self { slots, phase, drift: Vec::new(), jitter }
     }
 
+    /// Goes on with processes that serve already.
+    pub(super) fn go_on(&mut self) {
+        self.phase = MasterPhase::Up(Reloads::default());
+    }
+
     /// Begins with the first slot.
     pub(super) fn begin(&mut self) -> Option<MasterAction> {
         let MasterPhase::Starting(starting) = &mut self.phase else { return None };

@@ -27,6 +27,7 @@ mod briefing;
 mod event;
 mod slot;
 mod spawn;
+mod attend;
 mod startup_output;
 pub(crate) mod executable;
 mod listeners;
@@ -41,6 +42,7 @@ mod drain_limits;
 mod stop;
 mod status;
 mod tls;
+pub(crate) mod upgrade;
 mod exit;
 pub mod hooks;
 mod notify;
@@ -53,10 +55,13 @@ mod backoff;
 #[cfg(test)]
 mod test_master;
 
+use std::cell::RefCell;
 use std::collections::HashSet;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
@@ -135,6 +140,24 @@ impl Plan {
             self_signed: false,
             given: Vec::new(),
         })
+    }
+}
+
+impl Plan {
+    /// Returns the same without a certificate that is made, and without what a service manager handed over.
+    fn without_certificate(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            services: self.services.clone(),
+            identities: self.identities.clone(),
+            hooks: Rc::clone(&self.hooks),
+            folder: self.folder.clone(),
+            log: self.log.clone(),
+            program: self.program.clone(),
+            workers: self.workers,
+            self_signed: false,
+            given: Vec::new(),
+        }
     }
 }
 
@@ -221,6 +244,22 @@ async fn supervise(
     listeners::note_backlog(&plan.services);
     let health = health::bind(&plan.config)?;
     let listener = server::listen(&plan.folder.socket())?;
+    let files = RuntimeDescriptors::new(lock, &listener)?;
+    let supervisor =
+        Supervisor::new(plan, sockets, log_files, (holder.clone(), files), report.clone(), events)?;
+    Ok(serve_until_the_end(plan, supervisor, queue, (listener, health), &holder, lock).await)
+}
+
+/// Serves the command line and health probes while the loop runs.
+async fn serve_until_the_end(
+    plan: &Plan,
+    supervisor: Supervisor,
+    queue: mpsc::Receiver<event::MasterEvent>,
+    (listener, health): (UnixListener, Option<std::net::TcpListener>),
+    holder: &Holder,
+    lock: &mut Lock,
+) -> ProgramEnd {
+    let (files, events) = (Rc::clone(&supervisor.files), supervisor.events.clone());
     let (stop, stopped) = oneshot::channel::<()>();
     let (replace, successors) = mpsc::channel(1);
     let server = tokio::spawn(server::serve(listener, successors, events.clone(), async move {
@@ -230,11 +269,9 @@ async fn supervise(
     if let Some(health) = health {
         tokio::spawn(health::serve(health, events.clone()));
     }
-    let supervisor =
-        Supervisor::new(plan, sockets, log_files, holder.clone(), report.clone(), events)?;
     let verdict = tokio::select! {
         verdict = supervisor.run(queue) => verdict,
-        never = runtime_files::keep(&plan.folder, lock, &holder, &replace) => match never {},
+        never = runtime_files::keep(&plan.folder, lock, holder, &replace, &files) => match never {},
     };
     drop(stop);
     // Callers get their answers before the process ends; one that does not read is dropped by the
@@ -242,7 +279,87 @@ async fn supervise(
     if let Err(error) = server.await {
         tracing::warn!(%error, "the control socket's task failed");
     }
-    Ok(verdict)
+    verdict
+}
+
+/// Goes on in the place of the master before, until the program is stopped.
+fn go_on(
+    plan: &Plan,
+    runtime: &tokio::runtime::Runtime,
+    log_files: LogFiles,
+    (holder, mut lock): (Holder, Lock),
+    control: OwnedFd,
+    resumed: upgrade::Resumed,
+) -> ExitCode {
+    let outcome =
+        runtime.block_on(go_on_with(plan, log_files, &holder, &mut lock, control, resumed));
+    let socket = plan.folder.socket();
+    if lock.is_ours()
+        && let Err(error) = std::fs::remove_file(&socket)
+    {
+        tracing::debug!(path = %socket.display(), %error, "cannot remove the control socket");
+    }
+    match outcome {
+        Ok(ProgramEnd { code, .. }) => code,
+        Err(problem) => {
+            tracing::error!(problem, "the master cannot go on");
+            ExitCode::Failed
+        }
+    }
+}
+
+async fn go_on_with(
+    plan: &Plan,
+    log_files: LogFiles,
+    holder: &Holder,
+    lock: &mut Lock,
+    control: OwnedFd,
+    mut resumed: upgrade::Resumed,
+) -> Result<ProgramEnd, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let (events, queue) = event::queue();
+    event::take_signals(&events).map_err(|error| chain(&error))?;
+    crate::os::signals::begin_afresh().map_err(failed)?;
+    let sockets = resumed.sockets(plan).map_err(failed)?;
+    let listener = std::os::unix::net::UnixListener::from(control);
+    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
+    let health = health::bind(&plan.config).unwrap_or_else(|problem| {
+        tracing::error!(%problem, "no health probes");
+        None
+    });
+    let files = RuntimeDescriptors::new(lock, &listener).map_err(|error| chain(&error))?;
+    let (report, _) = Answers::channel();
+    let without_certificate = plan.without_certificate();
+    let supervisor = Supervisor::new(
+        &without_certificate,
+        sockets,
+        log_files,
+        (holder.clone(), files),
+        report,
+        events,
+    );
+    let mut supervisor = supervisor.map_err(|error| chain(&error))?;
+    let came = resumed.give(&mut supervisor, plan.folder.path()).map_err(failed)?;
+    tracing::info!("{came}");
+    supervisor.came = Some(came);
+    Ok(serve_until_the_end(plan, supervisor, queue, (listener, health), holder, lock).await)
+}
+
+/// What of the runtime folder stays open across an upgrade.
+#[derive(Debug)]
+struct RuntimeDescriptors {
+    lock: OwnedFd,
+    control: OwnedFd,
+}
+
+impl RuntimeDescriptors {
+    fn new(lock: &Lock, control: &UnixListener) -> Result<Rc<RefCell<Self>>, Error> {
+        let failed = |source| Error::Os { action: "keep the control socket", source };
+        let lock = lock.descriptor().map_err(failed)?;
+        let control = control.as_fd().try_clone_to_owned().map_err(failed)?;
+        Ok(Rc::new(RefCell::new(Self { lock, control })))
+    }
 }
 
 fn refused(problem: NotTaken) -> NoMaster {

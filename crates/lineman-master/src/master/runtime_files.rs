@@ -2,13 +2,14 @@
 //! old files or by hand, are made again, or the commands would say that nothing runs. It never touches what
 //! another master has put there.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-use super::already_running;
+use super::{RuntimeDescriptors, already_running};
 use crate::control::folder::RuntimeFolder;
 use crate::control::lock::{Holder, Lock, NotTaken};
 use crate::control::server;
@@ -23,6 +24,7 @@ pub(super) async fn keep(
     lock: &mut Lock,
     holder: &Holder,
     sockets: &mpsc::Sender<UnixListener>,
+    open: &RefCell<RuntimeDescriptors>,
 ) -> Infallible {
     let mut known = None;
     loop {
@@ -32,6 +34,10 @@ pub(super) async fn keep(
             Ok(None) => known = None,
             Ok(Some(socket)) => {
                 known = None;
+                // The next program has what is in the folder now.
+                if let Ok(new) = RuntimeDescriptors::new(lock, &socket) {
+                    open.swap(&new);
+                }
                 tracing::warn!(%path, "the runtime folder's files were deleted: made again");
                 if sockets.send(socket).await.is_err() {
                     tracing::debug!("the control socket's task has ended");

@@ -7,20 +7,20 @@ use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
-use std::process::ExitStatus;
 use std::rc::Rc;
-use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use lineman_wire::handover::{MoveLimits, MoveOrder};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::WorkerArguments;
 use super::activation;
+use super::attend::{Attendance, Attendee, Exit, attend};
 use super::event::MasterEvent;
 use super::executable::Image;
 use super::listeners::Listener;
@@ -28,14 +28,11 @@ use super::log_file::LogFiles;
 use super::slot::WorkerKey;
 use super::startup_output::StartupOutput;
 use crate::control::environment::{self, CONTROL_DESCRIPTOR, FIRST_LISTENER, Variable};
-use crate::control::frame::{self, Inbox, Outbox};
+use crate::control::frame::{self, Outbox};
 use crate::control::message::{FromWorker, ToWorker};
 use crate::os::identity::Identity;
 use crate::os::signals;
 use crate::service::StartManner;
-
-/// How long after a process's end its last messages may take: they are in the socket already.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The most questions a worker may leave unanswered; each is a caller that waits a second at most.
 const QUESTIONS: usize = 256;
@@ -71,6 +68,8 @@ pub(super) struct WorkerProcess {
     pub(super) outbox: Outbox<ToWorker>,
     /// The socket to it for the process whose connections it takes over, until that has it.
     pub(super) handover: Option<(OwnedFd, MoveOrder)>,
+    /// What brings its words and its end.
+    pub(super) attendance: Option<Attendance>,
     /// Which text of the program's it was handed.
     pub(super) handed: u64,
     /// Where answers of it are awaited, by token.
@@ -87,7 +86,25 @@ impl WorkerProcess {
         handle: OwnedFd,
         outbox: Outbox<ToWorker>,
     ) -> Self {
-        Self { pid, image, handle, outbox, handover: None, handed: 0, questions: HashMap::new() }
+        Self {
+            pid,
+            image,
+            handle,
+            outbox,
+            handover: None,
+            attendance: None,
+            handed: 0,
+            questions: HashMap::new(),
+        }
+    }
+
+    /// Has no more come of it; what is not whole is in the end of the task. `None` if it has ended.
+    pub(super) fn pause(&mut self) -> Option<JoinHandle<Option<Attendee>>> {
+        let Attendance { pause, task } = self.attendance.take()?;
+        if pause.send(true).is_err() {
+            tracing::debug!(pid = self.pid, "it has ended already");
+        }
+        Some(task)
     }
 
     pub(super) fn kill(&self) {
@@ -194,16 +211,10 @@ pub(super) fn spawn(
         }
     })?;
     let (inbox, outbox) = frame::halves(ours);
-    let pump = tokio::spawn(outbox.clone().pump());
-    let events = events.clone();
-    // Ends with the process it watches.
-    tokio::spawn(async move {
-        let (status, said) = watch(key, child, inbox, output, &events).await;
-        pump.abort();
-        forward(&events, MasterEvent::Exited { worker: key, status, said }).await;
-    });
+    let attended = Attendee { exit: Exit::Child(Box::new(child)), inbox, output };
+    let attendance = Some(attend(key, attended, outbox.clone(), events));
     let process = WorkerProcess::new(pid, Rc::clone(program.image), handle, outbox);
-    Ok(WorkerProcess { handover, ..process })
+    Ok(WorkerProcess { handover, attendance, ..process })
 }
 
 /// Says at which descriptor something is, if it is there.
@@ -235,64 +246,10 @@ fn in_memory(text: &str) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn handle(pid: u32) -> io::Result<OwnedFd> {
+pub(super) fn handle(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("the process id is out of range"))?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
-}
-
-/// Delivers what a worker says until it ends, the last words included.
-async fn watch(
-    worker: WorkerKey,
-    mut child: Child,
-    mut inbox: Inbox<FromWorker>,
-    mut output: StartupOutput,
-    events: &mpsc::Sender<MasterEvent>,
-) -> (Option<ExitStatus>, Option<String>) {
-    let status = {
-        // One future for the whole life: a message that waits for room in the queue is not in the
-        // inbox any more, and would be gone with the future.
-        let said = async { tokio::join!(deliver(worker, &mut inbox, events), output.pass_on()) };
-        let mut said = std::pin::pin!(said);
-        tokio::select! {
-            status = child.wait() => {
-                // The end of the process closed socket and pipe, so this ends with what is in them.
-                if tokio::time::timeout(LAST_WORDS, said).await.is_err() {
-                    tracing::debug!(?worker, "a child of it outlives the process");
-                }
-                status
-            }
-            _ = &mut said => child.wait().await,
-        }
-    };
-    (status.ok(), output.said())
-}
-
-async fn deliver(
-    worker: WorkerKey,
-    inbox: &mut Inbox<FromWorker>,
-    events: &mpsc::Sender<MasterEvent>,
-) {
-    loop {
-        match inbox.next().await {
-            Ok(Some(message)) => {
-                let message = Box::new(message);
-                forward(events, MasterEvent::Said { worker, message }).await;
-            }
-            Ok(None) => return,
-            Err(error) => {
-                let problem = error.to_string();
-                forward(events, MasterEvent::NotUnderstood { worker, problem }).await;
-                return;
-            }
-        }
-    }
-}
-
-async fn forward(events: &mpsc::Sender<MasterEvent>, event: MasterEvent) {
-    if events.send(event).await.is_err() {
-        tracing::debug!("the master's loop has ended");
-    }
 }
 
 #[cfg(test)]
@@ -302,6 +259,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::master::attend::watch;
     use crate::master::slot::Slots;
     use crate::service::Description;
 
@@ -327,7 +285,10 @@ mod tests {
         let mut slots =
             Slots::new(Config::new("echo".to_owned()), vec![Description::new("echo", "text")]);
         let key = slots.next_process(slots.ids().next().unwrap());
-        let watching = tokio::spawn(async move { watch(key, child, inbox, output, &events).await });
+        let mut attended = Attendee { exit: Exit::Child(Box::new(child)), inbox, output };
+        let (_pause, paused) = tokio::sync::watch::channel(false);
+        let watching =
+            tokio::spawn(async move { watch(key, &mut attended, paused, &events).await });
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }

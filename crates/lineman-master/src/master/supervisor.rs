@@ -1,6 +1,7 @@
 //! The master's loop: it brings events to the machine and carries out what that returns. It alone has
 //! the processes and the sockets; it decides nothing about them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::drain_limits::DrainLimits;
 use super::event::{MasterAction, MasterEvent, ProgramEnd, SignalMeaning, Source};
-use super::executable::Images;
+use super::executable::{Image, Images};
 use super::hooks::{Handover, Hooks};
 use super::listeners::Listener;
 use super::log_file::LogFiles;
@@ -24,7 +25,7 @@ use super::slot::{ServiceId, SlotId, Slots, WorkerKey};
 use super::spawn::{WorkerProcess, WorkerProcesses};
 use super::status::{LISTS, SLICE};
 use super::tls::MasterTls;
-use super::{Plan, Sockets, WorkerArguments, backoff, life_sign, spawn};
+use super::{Plan, RuntimeDescriptors, Sockets, WorkerArguments, backoff, life_sign, spawn};
 use crate::Error;
 use crate::control::ExitCode;
 use crate::control::answers::Answers;
@@ -41,8 +42,16 @@ pub(super) struct Supervisor {
     pub(super) processes: WorkerProcesses,
     pub(super) listeners: BTreeMap<SlotId, Vec<Listener>>,
     pub(super) program: PathBuf,
-    images: Images,
+    pub(super) images: Images,
     pub(super) holder: Holder,
+    /// What of the runtime folder stays open across an upgrade.
+    pub(super) files: Rc<RefCell<RuntimeDescriptors>>,
+    /// The caller of the upgrade under way, and what is executed.
+    pub(super) upgrading: Option<(Answers, Rc<Image>)>,
+    /// What the new program has said.
+    pub(super) checked: Option<Result<(), String>>,
+    /// What came of the last upgrade.
+    pub(super) came: Option<String>,
     pub(super) started: Instant,
     pub(super) events: mpsc::Sender<MasterEvent>,
     pub(super) tls: MasterTls,
@@ -67,7 +76,7 @@ impl Supervisor {
         plan: &Plan,
         sockets: Sockets,
         log_files: LogFiles,
-        holder: Holder,
+        (holder, files): (Holder, Rc<RefCell<RuntimeDescriptors>>),
         report: Answers,
         events: mpsc::Sender<MasterEvent>,
     ) -> Result<Self, Error> {
@@ -90,6 +99,10 @@ impl Supervisor {
             program: plan.program.clone(),
             images: Images::new(plan.program.clone()),
             holder,
+            files,
+            upgrading: None,
+            checked: None,
+            came: None,
             started,
             events,
             tls,
@@ -122,6 +135,9 @@ impl Supervisor {
                 Ok(None) | Err(_) => MasterEvent::Tick,
             };
             self.handle(event);
+            if self.checked.is_some() {
+                self.upgrade(&mut queue).await;
+            }
         }
     }
 
@@ -151,7 +167,7 @@ impl Supervisor {
         next.saturating_duration_since(now)
     }
 
-    fn handle(&mut self, event: MasterEvent) {
+    pub(super) fn handle(&mut self, event: MasterEvent) {
         let now = Instant::now();
         match event {
             MasterEvent::Said { worker, message } => self.said(worker, *message, now),
@@ -184,6 +200,7 @@ impl Supervisor {
                 let actions = self.machine.wished(wish, now);
                 self.carry_out(actions);
             }
+            MasterEvent::UpgradeChecked(outcome) => self.checked = Some(outcome),
             MasterEvent::Tick => {}
         }
     }
@@ -248,6 +265,15 @@ impl Supervisor {
             }
             Request::Health { probe } => {
                 let (code, text) = self.machine.health(probe);
+                return answers.done(code, text);
+            }
+            Request::Upgrade => return self.begin_upgrade(answers),
+            Request::Upgraded => {
+                let (code, text) = match &self.came {
+                    Some(came) if came.starts_with("went back") => (ExitCode::Failed, &**came),
+                    Some(came) => (ExitCode::Ok, &**came),
+                    None => (ExitCode::Failed, "this master was not upgraded"),
+                };
                 return answers.done(code, text);
             }
             Request::Status => return self.report_status(answers),

@@ -46,6 +46,24 @@ impl MasterTls {
         self.self_signed.as_ref().map(|made| &*made.folder)
     }
 
+    /// Returns what the next program is to know: the keys, since when, and the certificate's fingerprint.
+    pub(super) fn written(&self) -> (TicketKeys, Instant, Option<String>) {
+        (self.keys.clone(), self.renewed, self.fingerprint())
+    }
+
+    /// Goes on with what the program before knew; the certificate is in the same folder.
+    pub(super) fn go_on(
+        &mut self,
+        keys: TicketKeys,
+        renewed: Instant,
+        folder: &Path,
+        fingerprint: Option<String>,
+    ) {
+        let folder = folder.to_owned();
+        let self_signed = fingerprint.map(|fingerprint| SelfSigned { folder, fingerprint });
+        *self = Self { keys, renewed, self_signed };
+    }
+
     /// Returns the certificate's fingerprint.
     pub(super) fn fingerprint(&self) -> Option<String> {
         self.self_signed.as_ref().map(|made| made.fingerprint.clone())
