@@ -15,6 +15,7 @@ mod watchdog;
 mod admin;
 mod containers;
 mod systemd;
+mod upgrade;
 mod contrib;
 mod live;
 mod listing;

@@ -33,6 +33,14 @@ const RELOAD_HELP: &str = "The old processes get the drain limit for their conne
     master holds open, whatever is at its path now; connections move to it just so. Asked again, it goes \
     forward to the newer one.";
 
+/// What an upgrade is and is not.
+const UPGRADE_HELP: &str = "The master executes the program's file again in its own place: its process id, its \
+    processes, their connections and its sockets stay. The new program is run beside it first, and \
+    asked whether it can go on; if not, nothing changes. One that then cannot all the same executes the \
+    one before. Everything must be up, and the services must be the same: `restart` changes those.\n\n\
+    The processes go on with the program they run. `reload` replaces them, as --reload does when the \
+    master is upgraded.";
+
 /// The command line of a program that has no flags of its own.
 #[derive(Debug, Parser)]
 #[command(
@@ -113,6 +121,9 @@ pub enum Verb {
     /// Replace its processes one by one; nobody is refused meanwhile
     #[command(after_help = RELOAD_HELP)]
     Reload(Reload),
+    /// Put a new binary in the place of the master; its processes and connections stay
+    #[command(after_help = UPGRADE_HELP)]
+    Upgrade(Upgrade),
     /// Show its services and processes
     Status(Status),
     /// List its connections
@@ -183,6 +194,14 @@ impl Reload {
     pub(super) fn target(&self) -> ReloadTo {
         if self.back { ReloadTo::Before } else { ReloadTo::Newest }
     }
+}
+
+/// Flags of `upgrade`.
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// Reload when it is done, so that everything runs the new binary
+    #[arg(long)]
+    pub(super) reload: bool,
 }
 
 /// Flags of `check`.
@@ -316,6 +335,7 @@ pub fn after_help_with(name: &str, examples: &[(&str, &str)], codes: &[(u8, &str
         ("reload -g", "the same, and let every connection end by itself"),
         ("reload web", "only the service `web`"),
         ("reload --back", "go back to the binary before"),
+        ("upgrade --reload", "put a new binary in the master's place, too"),
         ("status -d", "watch it live"),
         ("status --json", "for scripts"),
         ("stop -g --timeout 2m", "give connections two minutes to end"),

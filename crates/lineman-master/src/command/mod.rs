@@ -31,6 +31,7 @@ use crate::control::lock::Holder;
 use crate::control::request::{Answer, Probe, Request};
 use crate::error::chain;
 use crate::master::activation::{self, Given};
+use crate::master::upgrade::{self, ExecutedFor};
 use crate::master::{Plan, WorkerArguments};
 use crate::program::Program;
 use crate::terminal::Printer;
@@ -73,7 +74,10 @@ pub fn parse<T: Into<OsString> + Clone>(
 /// Runs the command that the arguments name. A command that fails says so and ends the process with
 /// its code.
 pub fn run(program: &dyn Program, arguments: &Arguments, workers: WorkerArguments) {
-    if let Err(error) = os::signals::begin_afresh() {
+    // One that takes a master's place begins so when it has taken the signals.
+    if !upgrade::is_begun()
+        && let Err(error) = os::signals::begin_afresh()
+    {
         Printer::note(&format!("signals are as they were inherited: {error}"));
     }
     // Before the next step, which makes every inherited descriptor look like one of our own.
@@ -84,6 +88,16 @@ pub fn run(program: &dyn Program, arguments: &Arguments, workers: WorkerArgument
             leave(failure.code)
         }
     };
+    let upgrade = match upgrade::take() {
+        Ok(upgrade) => upgrade,
+        Err(problem) => {
+            Printer::error(&problem);
+            leave(ExitCode::Failed)
+        }
+    };
+    if let Some(upgrade) = upgrade {
+        return go_on(program, arguments, workers, upgrade);
+    }
     let given = activation::take();
     if let Err(error) = os::close_inherited_on_exec() {
         Printer::note(&format!("cannot look at inherited descriptors: {error}"));
@@ -113,11 +127,40 @@ pub fn run(program: &dyn Program, arguments: &Arguments, workers: WorkerArgument
         }
         Verb::Stop(how) => steps::stop(&folder, how),
         Verb::Reload(how) => steps::reload(&folder, how),
+        Verb::Upgrade(how) => steps::upgrade(&folder, how),
         Verb::Status(how) => status::status(&folder, how),
         Verb::Health(how) => health::health(&folder, how),
         Verb::Connections(how) => connections::connections(&folder, how),
     };
     finish(outcome);
+}
+
+/// Goes on in a master's place, or says whether it could.
+fn go_on(
+    program: &dyn Program,
+    arguments: &Arguments,
+    workers: WorkerArguments,
+    upgrade: ExecutedFor,
+) {
+    if let Err(error) = os::close_inherited_on_exec() {
+        Printer::note(&format!("cannot look at inherited descriptors: {error}"));
+    }
+    let choice = Choice::from_environment(
+        arguments.runtime_dir.as_deref(),
+        program.config().runtime_dir.as_deref(),
+    );
+    let folder = RuntimeFolder::resolve(&program.config().name, &choice);
+    let plan = match &arguments.verb {
+        Verb::Start(how) => plan(program, folder, how, workers, Ok(Vec::new())),
+        Verb::Restart(how) => plan(program, folder, &how.start, workers, Ok(Vec::new())),
+        _ => Err(Failure::new(ExitCode::Usage, "an upgrade is for a master alone")),
+    };
+    let plan = plan.map_err(|failure| failure.text);
+    let plan = plan.as_ref().map_err(Clone::clone);
+    finish(Ok(match upgrade {
+        ExecutedFor::Check(state) => upgrade::answer_check(plan, &state),
+        ExecutedFor::Resume(inherited) => upgrade::resume(plan, inherited),
+    }));
 }
 
 /// Returns what is to be started; a program that describes something impossible is told here.
@@ -216,7 +259,8 @@ fn ask<'a>(folder: &'a RuntimeFolder, request: &Request) -> Result<PendingAnswer
         }
         Err(error) => return Err(unanswered(folder, silent(pid, &chain(&error)))),
     };
-    let waits_long = matches!(request, Request::Stop { .. } | Request::Reload { .. });
+    let waits_long =
+        matches!(request, Request::Stop { .. } | Request::Reload { .. } | Request::Upgrade);
     call.answers_within(if waits_long { SILENCE } else { ANSWER_LIMIT })?;
     Ok(PendingAnswers { call, folder, pid, waits_long, is_heard: false })
 }

@@ -7,12 +7,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::arguments::{Leave, Reload};
+use super::arguments::{Leave, Reload, Upgrade};
 use super::progress::Display;
 use super::{Failure, Outcome, PendingAnswers, ask, cut_off};
 use crate::control::ExitCode;
 use crate::control::folder::RuntimeFolder;
-use crate::control::request::{Answer, Request};
+use crate::control::request::{Answer, Manner, ReloadTo, Request};
 use crate::terminal::Printer;
 
 /// How long a master that has stopped everything may take to end itself.
@@ -36,6 +36,29 @@ pub(super) fn reload(folder: &RuntimeFolder, how: &Reload) -> Outcome {
         drain_rate: how.drain_rate,
         to: how.target(),
     };
+    let (code, text) = follow(ask(folder, &request)?)?;
+    conclude(code, &text)
+}
+
+/// Runs `upgrade`: returns when the master's place has been taken, or was not.
+pub(super) fn upgrade(folder: &RuntimeFolder, how: &Upgrade) -> Outcome {
+    let mut call = ask(folder, &Request::Upgrade)?;
+    while let Some(answer) = call.next()? {
+        match answer {
+            Answer::Done { code, text } => return conclude(code, &text),
+            Answer::Note { text } => Printer::note(&text),
+            _ => {}
+        }
+    }
+    // It was executed: what came of it, the program in its place says.
+    let (code, text) = follow(ask(folder, &Request::Upgraded)?)?;
+    let outcome = conclude(code, &text)?;
+    if !how.reload {
+        return Ok(outcome);
+    }
+    let (service, manner) = (None, Manner::Plain);
+    let (timeout_ms, drain_rate, to) = (None, None, ReloadTo::Newest);
+    let request = Request::Reload { service, manner, timeout_ms, drain_rate, to };
     let (code, text) = follow(ask(folder, &request)?)?;
     conclude(code, &text)
 }
