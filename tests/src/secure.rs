@@ -10,6 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::version::TLS12;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::certificates::Authority;
@@ -93,10 +94,29 @@ pub async fn dial(
     authority: &Authority,
     protocols: &[&str],
 ) -> Result<TlsStream<TcpStream>> {
+    let builder = ClientConfig::builder().with_root_certificates(roots(authority)?);
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    dial_with(address, config).await
+}
+
+/// As [`dial`], with TLS 1.2 and nothing newer.
+///
+/// # Errors
+/// When the handshake fails.
+pub async fn dial_tls12(address: &str, authority: &Authority) -> Result<TlsStream<TcpStream>> {
+    let builder = ClientConfig::builder_with_protocol_versions(&[&TLS12]);
+    let builder = builder.with_root_certificates(roots(authority)?);
+    dial_with(address, builder.with_no_client_auth()).await
+}
+
+fn roots(authority: &Authority) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.certificate())?)?;
-    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Ok(roots)
+}
+
+async fn dial_with(address: &str, config: ClientConfig) -> Result<TlsStream<TcpStream>> {
     let connector = TlsConnector::from(Arc::new(config));
     let shake_hands = async {
         let socket = TcpSocket::new_v4()?;

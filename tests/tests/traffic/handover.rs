@@ -11,7 +11,7 @@ use lineman_tests::certificates::Authority;
 use lineman_tests::meanwhile::{Meanwhile, Rounds, rounds_during};
 use lineman_tests::programs::built;
 use lineman_tests::raw::UPGRADE;
-use lineman_tests::secure::dial;
+use lineman_tests::secure::{dial, dial_tls12};
 use lineman_wire::websocket::{
     Decoder, Deflate, Encoder, Event, Extensions, Limits, Message, Pool, Role,
 };
@@ -194,6 +194,11 @@ impl Server {
         Speaker::begin(stream, Speech::WebSocket).await
     }
 
+    async fn secure_speaker_of_tls12(&self) -> Result<Speaker> {
+        let stream = dial_tls12(&self.ports[1].address(), &self.authority).await?;
+        Speaker::begin(stream, Speech::WebSocket).await
+    }
+
     async fn pids(&self) -> Result<BTreeSet<i32>> {
         let status = self.program.status().await?;
         let pid = |slot: &&str| status.slot(slot)?.pid.context("a process");
@@ -214,7 +219,10 @@ async fn five_reloads_lose_double_and_end_nothing() -> Result<()> {
             let speaker = server.speaker(speech).await?;
             if number % 2 == 0 { talking.push(speaker) } else { idle.push(speaker) }
         }
-        let speaker = server.secure_speaker().await?;
+        let speaker = match number % 4 {
+            0 | 1 => server.secure_speaker().await?,
+            _ => server.secure_speaker_of_tls12().await?,
+        };
         if number % 2 == 0 { talking.push(speaker) } else { idle.push(speaker) }
     }
     for speaker in &mut idle {
