@@ -20,6 +20,7 @@ mod register;
 mod secret;
 mod link_tls;
 mod cluster_settings;
+mod written;
 mod recurrence;
 mod outage;
 mod losses;

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use lineman::connection::CloseReason;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// After how long the log has a second line.
@@ -23,14 +24,16 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 const NAMED: usize = 5;
 
 /// One thing that does not work.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Outage {
     problem: String,
+    #[serde(with = "crate::written")]
     since: Instant,
     attempts: u32,
     /// How many of these in a row, the last one among them, the peer has refused in so many words.
     refusals: u32,
     /// When the log told of it last, of which problem, and how long it is silent then.
+    #[serde(with = "crate::written")]
     told: Option<(Instant, String, Duration)>,
 }
 

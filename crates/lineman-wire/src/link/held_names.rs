@@ -1,6 +1,7 @@
 //! Which uids and groups a gateway has clients of, as it tells its businesses: by keys, not by names.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::{Command, Error, Packet};
 
@@ -8,7 +9,7 @@ use super::{Command, Error, Packet};
 ///
 /// Two names of one key cost a packet that a gateway has no client for, and nothing else, so it does not
 /// matter that a user can choose such names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NameKey(u64);
 
 impl NameKey {
@@ -34,7 +35,7 @@ impl NameKey {
 const HELD: u64 = 1;
 
 /// A name has its first client, or lost its last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Which name.
     pub key: NameKey,

@@ -2,12 +2,13 @@
 //! field by field.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{SESSIONS, flags};
 use crate::php::{self, Key, Value};
 
 /// Which of a client's sessions it is, between a gateway and the business that has the client.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionVersion {
     /// How often others than that business have changed it; the number wraps.
     pub changes: u32,
@@ -16,7 +17,7 @@ pub struct SessionVersion {
 }
 
 /// What a packet about a client has of the session.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionForm {
     /// The session, and no word about its version: toward PHP, and toward versions of the extension below 5.
     #[default]
