@@ -1,12 +1,14 @@
 //! Losses of the link to one peer, and how often it was opened again, for the log: a line at once, and then one for
 //! all that follow within ten seconds. It reads no clock and writes no log.
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::recurrence::Recurrence;
 
 /// What was lost with links to one peer.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct LinkLosses {
     times: Recurrence,
     untold: Toll,
@@ -14,7 +16,8 @@ pub(crate) struct LinkLosses {
 }
 
 /// What the log has a line about.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Toll {
     /// How often the link was lost.
     pub(crate) times: u64,

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lineman::connection::{Acknowledgement, PeerTimeout};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// How many bytes may wait to be sent on a link by default; `GatewayWorker`'s bound at both ends.
@@ -72,7 +73,7 @@ pub(crate) fn register_timeout(at: IpAddr) -> Option<PeerTimeout> {
 }
 
 /// What can be said of the other end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reached {
     /// It answers, as far as is known.
     #[default]
@@ -84,10 +85,13 @@ pub(crate) enum Reached {
 }
 
 /// What is known of one link.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct LinkReach {
+    #[serde(with = "crate::written")]
     looked: Option<Instant>,
     /// Since when an answer is awaited.
+    #[serde(with = "crate::written")]
     since: Option<Instant>,
 }
 

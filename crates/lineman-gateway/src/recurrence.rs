@@ -3,17 +3,20 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// How often the log has a line.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// One sum, for `status` and the log.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Recurrence {
     count: u64,
     /// How many of them the log has told of.
     told: u64,
+    #[serde(with = "crate::written")]
     told_at: Option<Instant>,
 }
 

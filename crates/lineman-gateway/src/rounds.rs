@@ -49,6 +49,16 @@ impl<K: Copy + Ord + Into<u64>> Rounds<K> {
         }
     }
 
+    /// Returns which part is next.
+    pub(crate) fn progress(&self) -> usize {
+        self.next
+    }
+
+    /// Goes on where rounds with as many parts were.
+    pub(crate) fn go_on_at(&mut self, next: usize) {
+        self.next = next.checked_rem(self.parts.len()).unwrap_or(0);
+    }
+
     /// Returns the members that are to be visited now.
     pub(crate) fn next_part(&mut self) -> Vec<K> {
         let due = self.parts.get(self.next).map(|part| part.iter().copied().collect());

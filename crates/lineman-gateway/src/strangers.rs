@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lineman::connection::CloseReason;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::outage::{Outage, why};
@@ -35,16 +36,20 @@ const REMEMBERED: usize = 64;
 const MEMORY: Duration = Duration::from_mins(2);
 
 /// Those of one port.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Strangers {
-    /// How many there may be.
+    /// How many there may be. Each process has its own settings.
+    #[serde(skip)]
     bound: usize,
     /// How long each may take; zero for ever.
+    #[serde(skip)]
     time: Duration,
     /// Since when each is there. Later ones have greater numbers.
+    #[serde(with = "crate::written")]
     since: BTreeMap<u64, Instant>,
     pub(crate) refused: Recurrence,
     /// Peers that were refused, by their address and the reason; when they came last.
+    #[serde(with = "crate::written")]
     named: BTreeMap<(IpAddr, String), (Instant, Outage)>,
 }
 
@@ -62,6 +67,16 @@ impl Strangers {
             refused: Recurrence::default(),
             named: BTreeMap::new(),
         }
+    }
+
+    /// Returns them with the bounds of others.
+    pub(crate) fn with_bounds_of(self, other: &Self) -> Self {
+        Self { bound: other.bound, time: other.time, ..self }
+    }
+
+    /// Forgets those that are gone.
+    pub(crate) fn keep(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.since.retain(|peer, _| is_there(*peer));
     }
 
     /// A peer is there. Returns those that have to give way, if there are too many: the oldest.

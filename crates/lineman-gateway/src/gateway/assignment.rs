@@ -9,6 +9,7 @@ use bytes::Bytes;
 use lineman::connection::CloseReason;
 use lineman_wire::link::{Command, Packet, flags};
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::client_session::ClientSession;
@@ -29,22 +30,28 @@ const GONE: usize = 16 * 1024 * 1024;
 const PER_GONE: usize = 128;
 
 /// Clients without a business: connected, not read, waiting.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Held {
     /// Since when each waits, in the order of their ids.
+    #[serde(with = "crate::written")]
     since: BTreeMap<u32, Instant>,
     /// The handshakes of those that no business was told of yet.
+    #[serde(with = "crate::written")]
     handshakes: FxHashMap<u32, Bytes>,
     /// Events that have left on no link, of clients that are on their way to another one.
+    #[serde(with = "crate::written")]
     unsent: FxHashMap<u32, Vec<Packet>>,
     gone: Gone,
 }
 
 /// Clients that went while there was no business, as much of them as [`GONE`] allows.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Gone {
     by_id: BTreeMap<u32, Departed>,
     /// Since when, the oldest first.
+    #[serde(with = "crate::written")]
     order: VecDeque<(Instant, u32)>,
     size: usize,
 }

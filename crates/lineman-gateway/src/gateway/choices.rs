@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use lineman::BoxError;
 use lineman_wire::link::{Body, php_json};
+use serde::{Deserialize, Serialize};
 
 use super::dialect::Typed;
 
@@ -40,7 +41,7 @@ pub enum MessageType {
 }
 
 /// The type of a client's last message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum PayloadType {
     #[default]
     Text,
@@ -59,7 +60,7 @@ impl PayloadType {
 }
 
 /// A message in the form that clients get.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Forms<F> {
     /// The same for all.
     Same(F),
@@ -102,6 +103,16 @@ impl<F> Forms<F> {
         Ok(match text {
             Ok(text) => Self::AsSpoken { text, binary },
             Err(_) => Self::Same(binary),
+        })
+    }
+
+    /// Returns the same made of another thing each.
+    pub(super) fn map<G, E>(&self, make: impl Fn(&F) -> Result<G, E>) -> Result<Forms<G>, E> {
+        Ok(match self {
+            Self::Same(form) => Forms::Same(make(form)?),
+            Self::AsSpoken { text, binary } => {
+                Forms::AsSpoken { text: make(text)?, binary: make(binary)? }
+            }
         })
     }
 

@@ -8,6 +8,7 @@ use lineman_wire::link::{
     HEADER_LENGTH, MAX_PACKET, Packet, SessionForm, SessionPatch, SessionVersion,
 };
 use lineman_wire::php::{self, Key};
+use serde::{Deserialize, Serialize};
 
 use super::links::{Link, LinkId};
 
@@ -15,14 +16,16 @@ use super::links::{Link, LinkId};
 const MOST_OTHERS: usize = 64;
 
 /// A session, and who has which version of it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct ClientSession {
     /// PHP-serialized, as it was written; empty for none.
+    #[serde(with = "crate::written")]
     bytes: Bytes,
     version: SessionVersion,
     /// The link whose business was told of the session, and of which version, unless it is to be told anew.
     told: Option<(LinkId, Option<SessionVersion>)>,
     /// The fields that others have changed since that business wrote, each with the change.
+    #[serde(with = "crate::written")]
     #[expect(clippy::box_collection, reason = "few clients have one, and all have the pointer")]
     others: Option<Box<Vec<(Key, u32)>>>,
 }

@@ -13,6 +13,7 @@ use lineman_wire::php;
 use lineman_wire::raw::Raw;
 use lineman_wire::text::ByteLines;
 use lineman_wire::websocket::{Message, Request, Utf8Bytes, Version};
+use serde::{Deserialize, Serialize};
 
 use super::MessageType;
 
@@ -54,17 +55,20 @@ pub trait ClientDialect: Dialect {
 
     /// A message as clients understand it.
     fn form(message: Typed) -> Result<Self::Form, BoxError>;
+
+    /// What [`Self::form`] makes it of again, in another process.
+    fn typed(form: &Self::Form) -> Typed;
 }
 
 /// A message to clients whose type is decided. Only WebSocket tells text and binary apart.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Typed {
     /// Bytes as they go out.
-    Wire(Bytes),
+    Wire(#[serde(with = "crate::written")] Bytes),
     /// Text, if it is UTF-8.
-    Text(Bytes),
+    Text(#[serde(with = "crate::written")] Bytes),
     /// Binary.
-    Binary(Bytes),
+    Binary(#[serde(with = "crate::written")] Bytes),
 }
 
 /// Links: packets in their wire form.
@@ -144,6 +148,16 @@ impl ClientDialect for WebSocket {
         };
         Ok(WebSocketForm::Message(Prepared::new(message)))
     }
+
+    fn typed(form: &WebSocketForm) -> Typed {
+        match form {
+            WebSocketForm::Wire(wire) => Typed::Wire(wire.clone()),
+            WebSocketForm::Message(prepared) => match prepared.message() {
+                Message::Text(text) => Typed::Text(text.clone().into_bytes()),
+                Message::Binary(payload) => Typed::Binary(payload.clone()),
+            },
+        }
+    }
 }
 
 /// Implements both traits for protocols without a handshake, whose messages are bytes in both directions.
@@ -174,6 +188,10 @@ macro_rules! bytes_dialects {
                     Typed::Wire(wire) => wire,
                     Typed::Text(message) | Typed::Binary(message) => wire(message),
                 })
+            }
+
+            fn typed(wire: &Bytes) -> Typed {
+                Typed::Wire(wire.clone())
             }
         }
     )*};

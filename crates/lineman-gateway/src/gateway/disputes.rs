@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lineman_wire::link::Packet;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::identity::Departed;
@@ -23,7 +24,8 @@ const MEMORY: Duration = Duration::from_hours(1);
 const MOST: usize = 64;
 
 /// The businesses that were lost, each with the clients that it had.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Disputes {
     by_key: BTreeMap<String, Dispute>,
     /// The ends that are kept back. Invariant: each is in an awaited dispute.
@@ -31,7 +33,8 @@ pub(super) struct Disputes {
 }
 
 /// What a business had when it was lost.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct LostClients {
     /// Those that are connected, and those whose end is kept back.
     pub(super) clients: BTreeSet<u32>,
@@ -39,8 +42,9 @@ pub(super) struct LostClients {
     pub(super) ends: BTreeSet<u32>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Dispute {
+    #[serde(with = "crate::written")]
     since: Instant,
     lost: LostClients,
     /// Clients that it had, and that another one has heard are here since: their end it may have told before.
@@ -50,7 +54,7 @@ struct Dispute {
 }
 
 /// A client that is gone, of which no business was told.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct KeptBack {
     pub(super) departed: Departed,
     /// The link whose business has the client, and does not know that it is gone.

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use lineman::connection::{CloseReason, SendError};
 use lineman_wire::link::Event;
 use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
 
 use super::SlowClient;
 use super::choices::Forms;
@@ -31,7 +32,7 @@ const WAITING: usize = 64;
 const WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// One message on its way to many.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct FanOut<F> {
     form: Forms<F>,
     /// The clients that it is for, ascending; twice for those that get it twice.
@@ -99,7 +100,7 @@ impl TurnRoom {
 }
 
 /// The messages that wait, in their order.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct FanOuts<F> {
     waiting: VecDeque<FanOut<F>>,
     bytes: usize,
@@ -116,6 +117,18 @@ impl<F> Default for FanOuts<F> {
 }
 
 impl<F> FanOuts<F> {
+    /// Returns the same with each message in another form.
+    pub(super) fn map<G, E>(&self, make: impl Fn(&F) -> Result<G, E>) -> Result<FanOuts<G>, E> {
+        let Self { waiting, bytes, done, asked } = self;
+        let map = |fan_out: &FanOut<F>| {
+            let FanOut { form, ids, done, ahead, length, bytes } = fan_out;
+            let (ids, done, ahead) = (ids.clone(), *done, ahead.clone());
+            Ok(FanOut { form: form.map(&make)?, ids, done, ahead, length: *length, bytes: *bytes })
+        };
+        let waiting = waiting.iter().map(map).collect::<Result<_, E>>()?;
+        Ok(FanOuts { waiting, bytes: *bytes, done: *done, asked: asked.clone() })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

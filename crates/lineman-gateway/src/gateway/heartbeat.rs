@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// When clients are pinged, and when they are given up.
 #[derive(Debug, Clone)]
@@ -25,7 +26,7 @@ impl Heartbeat {
 }
 
 /// How many ticks a client has been silent for: `GatewayWorker`'s −1, 0, 1, … plus one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Beat(u32);
 
 /// What a tick does to a client.

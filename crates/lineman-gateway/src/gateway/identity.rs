@@ -3,11 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use lineman_wire::link::{Command, Packet};
+use serde::{Deserialize, Serialize};
 
 use super::client_session::ClientSession;
 
 /// The addresses of this process, as packets and client ids show them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct GatewayIdentity {
     /// The address in the cluster, as it is announced.
     pub(super) lan_ip: Ipv4Addr,
@@ -34,10 +35,11 @@ impl GatewayIdentity {
 }
 
 /// A client that is gone while no business could be told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Departed {
     pub(super) address: SocketAddr,
     pub(super) session: ClientSession,
     /// Events of it that have left on no link, its end left out.
+    #[serde(with = "crate::written")]
     pub(super) unsent: Vec<Packet>,
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeInclusive};
 
+use serde::{Deserialize, Serialize};
+
 /// Gives out connection ids.
 ///
 /// It begins at random: `GatewayWorker` begins at 1, so that after a restart the id of a client that
 /// is long gone names another one.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Counter {
     first: u32,
     next: u32,
@@ -84,6 +86,17 @@ impl IdSet {
         let place = last.checked_add(1).or_else(free).unwrap_or(Self::FIRST);
         ids.insert(place, id);
         place
+    }
+
+    /// Puts an id at its place.
+    pub(super) fn put(&mut self, place: u32, id: u32) {
+        match self {
+            Self::Many(ids) if ids.is_empty() && place == Self::FIRST => *self = Self::One(id),
+            Self::Many(ids) => drop(ids.insert(place, id)),
+            Self::One(one) => {
+                *self = Self::Many(BTreeMap::from([(Self::FIRST, *one), (place, id)]));
+            }
+        }
     }
 
     /// Removes what is at a place.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// What counts as no delay at all: a business on another continent reports within this.
@@ -16,7 +17,7 @@ pub(super) const LIGHT_EVENTS: u32 = 64;
 pub(super) const LIGHT_BYTES: u32 = 64 * 1024;
 
 /// What was sent and what was handled, in events, or in bytes where the business does not report.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Pulse {
     /// Sent so far; wraps.
     sent: u32,
@@ -25,8 +26,10 @@ pub(super) struct Pulse {
     /// Dealt with so far, as far as is known; wraps. It may be ahead: another gateway reads slowly.
     done: u32,
     /// Since when nothing of what is under way was handled.
+    #[serde(with = "crate::written")]
     progressed: Instant,
     /// When the business last reported, be it that nothing was handled.
+    #[serde(with = "crate::written")]
     reported: Instant,
     /// It was asked for a sign of life, and has given none since.
     asked: bool,

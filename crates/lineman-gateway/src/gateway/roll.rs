@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 use lineman_wire::link::{Change, NameKey};
+use serde::{Deserialize, Serialize};
 
 /// How many names are told at once: 128 KiB, which cost either end less than a millisecond.
 pub(super) const PART: usize = 16 * 1024;
@@ -34,7 +35,30 @@ pub(super) struct Roll {
     settles: u32,
 }
 
+/// The roll, written down, but for the keys, which follow from the names.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedRoll {
+    changes: Vec<Change>,
+    before: u64,
+    is_wanted: bool,
+    settles: u32,
+}
+
 impl Roll {
+    /// Writes it down.
+    pub(super) fn save(&self) -> SavedRoll {
+        let Self { keys: _, more: _, changes, before, is_wanted, settles } = self;
+        let (before, is_wanted, settles) = (*before, *is_wanted, *settles);
+        SavedRoll { changes: changes.clone(), before, is_wanted, settles }
+    }
+
+    /// Goes on where it was, when all names are in it.
+    pub(super) fn restore(&mut self, saved: SavedRoll) {
+        let SavedRoll { changes, before, is_wanted, settles } = saved;
+        self.changes = changes;
+        (self.before, self.is_wanted, self.settles) = (before, is_wanted, settles);
+    }
+
     /// A name of that key has its first client.
     pub(super) fn add(&mut self, key: NameKey) {
         if self.keys.insert(key) {

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use lineman_wire::link::{Allowance, MAX_PACKET, Packet};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::client_session::ClientSession;
@@ -22,7 +23,8 @@ pub(super) const LOOK: Duration = Duration::from_millis(10);
 const WAITING_TIMES: u32 = 8;
 
 /// What a client has under way.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct ClientShare {
     under_way: Allowance,
     /// Where its last packet ends among all bytes of its link.

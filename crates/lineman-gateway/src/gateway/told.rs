@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use lineman_wire::link::{Change, Event, Extent, HeldNames, NameKey};
+use serde::{Deserialize, Serialize};
 
 use super::core::Core;
 use super::links::{Link, LinkId};
@@ -19,8 +20,9 @@ use super::share::LOOK;
 const ROOM: usize = 256 * 1024;
 
 /// How far a business of version 3 has been told.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Told {
+    #[serde(skip)]
     roll: SharedRoll,
     /// Up to which change.
     version: u64,
@@ -36,7 +38,7 @@ pub(super) struct Told {
     settles_next: Option<(u32, u32)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum ToldSoFar {
     /// It knows that it knows nothing.
     Nothing,
@@ -61,6 +63,11 @@ impl Told {
             settling: None,
             settles_next: None,
         }
+    }
+
+    /// Goes on with the roll that it was about, in another process.
+    pub(super) fn go_on_with(&mut self, roll: &SharedRoll) {
+        self.roll = SharedRoll::clone(roll);
     }
 
     /// Whether names have come or gone that it was not told of.
