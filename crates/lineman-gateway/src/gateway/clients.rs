@@ -3,18 +3,22 @@
 //! It keeps the two indexes and the clients' own lists of names in step. It sends nothing.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
+use bytes::Bytes;
 use lineman_wire::link::NameKey;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::choices::PayloadType;
 use super::client_session::ClientSession;
 use super::heartbeat::Beat;
 use super::ids::Counter;
-use super::index::{Index, Membership};
+use super::index::{Index, Label, Membership, NameNumbers, NamePlace};
 use super::links::LinkId;
-use super::roll::SharedRoll;
+use super::outlet::Outlet;
+use super::roll::{SavedRoll, SharedRoll};
 use super::share::ClientShare;
 use crate::entrance::Binding;
 
@@ -38,7 +42,7 @@ pub(super) struct ConnectedClient<C> {
 }
 
 /// What was told of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Presence {
     /// No business was told that it is there.
     None,
@@ -60,6 +64,135 @@ pub(super) struct ConnectedClients<C> {
     pub(super) groups: Index,
     /// What businesses are told of both.
     pub(super) roll: SharedRoll,
+}
+
+/// All clients, written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedClients {
+    counter: Counter,
+    #[serde(with = "crate::written")]
+    uids: Vec<Bytes>,
+    #[serde(with = "crate::written")]
+    groups: Vec<Bytes>,
+    roll: SavedRoll,
+    clients: Vec<SavedClient>,
+}
+
+/// A client, written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedClient {
+    pub(super) id: u32,
+    pub(super) connection: u64,
+    pub(super) address: SocketAddr,
+    pub(super) session: ClientSession,
+    uid: Option<NamePlace>,
+    groups: Vec<NamePlace>,
+    pub(super) link: Option<LinkId>,
+    pub(super) presence: Presence,
+    route: Option<NonZeroU64>,
+    share: ClientShare,
+    beat: Beat,
+    spoken: PayloadType,
+}
+
+impl<C: Outlet> ConnectedClient<C> {
+    fn save(&self, id: u32, uids: &NameNumbers, groups: &NameNumbers) -> SavedClient {
+        let Self {
+            connection,
+            session,
+            uid,
+            groups: member_of,
+            link,
+            presence,
+            route,
+            share,
+            beat,
+            spoken,
+        } = self;
+        SavedClient {
+            id,
+            connection: connection.id(),
+            address: connection.peer(),
+            session: session.clone(),
+            uid: uid.as_ref().map(|uid| uids.save(uid)),
+            groups: member_of.iter().map(|group| groups.save(group)).collect(),
+            link: *link,
+            presence: *presence,
+            route: *route,
+            share: share.clone(),
+            beat: *beat,
+            spoken: *spoken,
+        }
+    }
+}
+
+impl<C: Outlet> ConnectedClients<C> {
+    /// Writes all of them down, in the order of their ids.
+    pub(super) fn save(&self) -> SavedClients {
+        let Self { counter, by_id, by_connection: _, uids, groups, roll } = self;
+        let (uids, uid_numbers) = uids.save();
+        let (groups, group_numbers) = groups.save();
+        let clients = by_id.iter();
+        let clients = clients.map(|(id, client)| client.save(*id, &uid_numbers, &group_numbers));
+        let clients = clients.collect();
+        SavedClients { counter: counter.clone(), uids, groups, roll: roll.borrow().save(), clients }
+    }
+
+    /// Returns the clients that were written down, with the connections that `find` has by number, and those that have
+    /// none in this process.
+    pub(super) fn restore(
+        saved: SavedClients,
+        mut find: impl FnMut(u64) -> Option<C>,
+    ) -> (Self, Vec<SavedClient>) {
+        let SavedClients { counter, uids, groups, roll, clients } = saved;
+        let mut restored = Self::new(counter);
+        let (uids, groups) = (restored.uids.restore(uids), restored.groups.restore(groups));
+        restored.roll.borrow_mut().restore(roll);
+        let mut left = Vec::new();
+        for client in clients {
+            match find(client.connection) {
+                Some(connection) => restored.go_on_with(client, connection, &uids, &groups),
+                None => left.push(client),
+            }
+        }
+        restored.uids.forget_empty();
+        restored.groups.forget_empty();
+        (restored, left)
+    }
+
+    fn go_on_with(&mut self, saved: SavedClient, connection: C, uids: &[Label], groups: &[Label]) {
+        let SavedClient {
+            id,
+            connection: number,
+            address: _,
+            session,
+            uid,
+            groups: member_of,
+            link,
+            presence,
+            route,
+            share,
+            beat,
+            spoken,
+        } = saved;
+        let client = ConnectedClient {
+            connection,
+            session,
+            uid: uid.and_then(|uid| self.uids.rejoin(uids, uid, id)),
+            groups: member_of
+                .into_iter()
+                .filter_map(|group| self.groups.rejoin(groups, group, id))
+                .collect(),
+            link,
+            presence,
+            route,
+            share,
+            beat,
+            spoken,
+        };
+        self.by_id.insert(id, Box::new(client));
+        self.by_connection.insert(number, id);
+    }
 }
 
 impl<C> ConnectedClients<C> {

@@ -1,10 +1,12 @@
 //! Names and the clients that have them: the gateway's table of uids, and that of groups.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use lineman_wire::link::NameKey;
+use rustc_hash::FxHashMap;
 
 use super::ids::IdSet;
 use super::roll::SharedRoll;
@@ -36,6 +38,21 @@ pub(super) struct Index {
     number: u64,
 }
 
+/// Which number each name has where an index is written down.
+pub(super) struct NameNumbers(FxHashMap<*const u8, u32>);
+
+/// The number of a name there, and a client's place among those that have it.
+pub(super) type NamePlace = (u32, u32);
+
+impl NameNumbers {
+    /// Writes down that a client has a name.
+    pub(super) fn save(&self, Membership { name, place }: &Membership) -> NamePlace {
+        let number = self.0.get(&Rc::as_ptr(name).cast()).copied();
+        // Every name that a client has is in the index.
+        (number.unwrap_or(u32::MAX), *place)
+    }
+}
+
 #[derive(Debug)]
 struct Named {
     number: u64,
@@ -46,6 +63,50 @@ impl Index {
     /// Returns an index without names.
     pub(super) fn new(roll: &SharedRoll, key: fn(&[u8]) -> NameKey) -> Self {
         Self { entries: HashMap::new(), roll: SharedRoll::clone(roll), key, number: 0 }
+    }
+
+    /// Returns the names, oldest first, and the number that each has in this list: which clients have them the clients
+    /// say themselves, each by this number and its place.
+    pub(super) fn save(&self) -> (Vec<Bytes>, NameNumbers) {
+        let Self { entries: _, roll: _, key: _, number: _ } = self;
+        let names = self.names();
+        let numbers = (0..).zip(&names).map(|(number, name)| (Rc::as_ptr(name).cast(), number));
+        let numbers = NameNumbers(numbers.collect());
+        (names.into_iter().map(|name| Bytes::copy_from_slice(name)).collect(), numbers)
+    }
+
+    /// Goes on with these names, which have no clients until [`Self::rejoin`].
+    pub(super) fn restore(&mut self, names: Vec<Bytes>) -> Vec<Label> {
+        let label = |name: Bytes| {
+            let label = Label::from(&name[..]);
+            let ids = IdSet::Many(BTreeMap::new());
+            self.entries.insert(Rc::clone(&label), Named { number: self.number, ids });
+            self.number += 1;
+            self.roll.borrow_mut().add((self.key)(&name));
+            label
+        };
+        names.into_iter().map(label).collect()
+    }
+
+    /// Puts a client where it was among those of a name; `None` if it says of no name that it has it.
+    pub(super) fn rejoin(
+        &mut self,
+        names: &[Label],
+        (number, place): NamePlace,
+        id: u32,
+    ) -> Option<Membership> {
+        let name = names.get(usize::try_from(number).ok()?)?;
+        self.entries.get_mut(name)?.ids.put(place, id);
+        Some(Membership { name: Rc::clone(name), place })
+    }
+
+    /// Forgets names without clients: those that had them are not in this process.
+    pub(super) fn forget_empty(&mut self) {
+        let empty = |(_, named): &(&Label, &Named)| named.ids.is_empty();
+        let names: Vec<_> = self.entries.iter().filter(empty).map(|(name, _)| name).collect();
+        for name in names.into_iter().cloned().collect::<Vec<_>>() {
+            self.dissolve(&name);
+        }
     }
 
     /// Adds a client that has not got it under a name.

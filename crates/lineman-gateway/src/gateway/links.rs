@@ -2,6 +2,8 @@
 //!
 //! It sends packets and queues what a full link cannot take; it decides nothing about clients.
 
+mod saved;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -10,6 +12,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use lineman_wire::link::{Allowance, Command, Event, MAX_PACKET, Packet, SESSIONS};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::identity::Departed;
@@ -20,6 +23,8 @@ use super::told::Told;
 use super::unconfirmed::{Unconfirmed, UnconfirmedWords};
 use crate::reach::{LinkReach, Reached};
 
+pub(super) use saved::SavedLink;
+
 /// Names a link: the number of its connection. Later links have greater numbers.
 pub(super) type LinkId = u64;
 
@@ -27,7 +32,7 @@ pub(super) type LinkId = u64;
 pub(super) type LinkOutlet = Rc<dyn Outlet<Form = Bytes>>;
 
 /// Whether a link takes new events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Intake {
     /// It takes events.
     Open,
@@ -38,7 +43,7 @@ pub(super) enum Intake {
 }
 
 /// Whether a business says when it is back what became of clients meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Settling {
     /// It cannot.
     Never,
@@ -49,7 +54,7 @@ pub(super) enum Settling {
 }
 
 /// Whether a business is preferred.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Distance {
     /// It is on this machine.
     Near,

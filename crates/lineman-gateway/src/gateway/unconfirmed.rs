@@ -3,21 +3,23 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::clients::Presence;
 use super::identity::Departed;
 
 /// What a business was told of a client, and has not confirmed.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Unconfirmed {
     /// It is here: what was known of it before, and its handshake.
-    Start(Presence, Bytes),
+    Start(Presence, #[serde(with = "crate::written")] Bytes),
     /// It is gone.
     End(Departed),
 }
 
 /// All that a business has not confirmed, in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct UnconfirmedWords {
     /// Starts and ends of clients, each with how many events are done when it has arrived. Bounded by the events
     /// that are under way.
