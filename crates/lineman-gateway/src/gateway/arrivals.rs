@@ -1,15 +1,18 @@
 //! Clients come, speak, fall silent and go.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use lineman::connection::CloseReason;
 use lineman_wire::link::{Body, Command, Packet};
 
 use super::choices::Forms;
+use super::client_session::ClientSession;
 use super::clients::Presence;
 use super::core::{Core, Policy};
 use super::heartbeat::Visit;
 use super::identity::Departed;
-use super::links::Link;
+use super::links::{Link, LinkId};
 use super::outlet::Outlet;
 use super::share::{is_too_long, tell};
 use crate::entrance::Binding;
@@ -79,13 +82,23 @@ impl<C: Outlet> Core<C> {
     pub(super) fn client_went(&mut self, connection: u64) {
         let Some((id, client)) = self.clients.remove(connection) else { return };
         self.client_rounds.remove(id);
+        let address = client.connection.peer();
+        self.client_left(id, (client.presence, client.link), address, client.session);
+    }
+
+    /// A client that is in no table any more had this link and session, and so much was told of it.
+    pub(super) fn client_left(
+        &mut self,
+        id: u32,
+        (presence, link): (Presence, Option<LinkId>),
+        address: SocketAddr,
+        session: ClientSession,
+    ) {
         let unsent = self.held.take_unsent(id);
         self.held.forget(id);
         self.stop_waiting(id);
-        self.note_for_heir(client.link, id);
-        let (presence, link) = (client.presence, client.link);
-        let address = client.connection.peer();
-        let departed = Departed { address, session: client.session, unsent };
+        self.note_for_heir(link, id);
+        let departed = Departed { address, session, unsent };
         match presence {
             _ if self.disputes.concern(id) => {
                 self.keep_back(id, departed, link, presence);

@@ -13,6 +13,7 @@ use lineman::connection::CloseReason;
 use lineman_client::LinkTls;
 use lineman_wire::link::{Allowance, Body, Packet, Secret};
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::assignment::Held;
@@ -20,6 +21,7 @@ use super::clients::ConnectedClients;
 use super::dialect::Typed;
 use super::disputes::Disputes;
 use super::fan_outs::FanOuts;
+use super::handover::LeftBehind;
 use super::heartbeat::Heartbeat;
 use super::identity::GatewayIdentity;
 use super::ids::Counter;
@@ -64,6 +66,8 @@ pub(super) struct Policy<F> {
     pub(super) message_type: MessageType,
     /// Makes a message into what clients of this gateway understand.
     pub(super) form: fn(Typed) -> Result<F, BoxError>,
+    /// What it makes that of.
+    pub(super) typed: fn(&F) -> Typed,
 }
 
 /// Something that happened. `C` is a client's connection.
@@ -99,6 +103,8 @@ pub(super) enum Input<C: Outlet> {
     Tell,
     /// The clients that are left are closed next.
     Closing,
+    /// This process has taken over from another one.
+    TookOver,
     /// Other settings are in force from now on.
     Reconfigured(Box<Policy<C::Form>>),
 }
@@ -114,7 +120,8 @@ pub(super) struct InnerPeer {
 }
 
 /// Numbers that only grow, for `status`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Counts {
     /// Commands of businesses and of clients of the cluster.
     pub(super) orders: u64,
@@ -172,6 +179,8 @@ pub(super) struct Core<C: Outlet> {
     pub(super) counts: Counts,
     /// Links that were lost of late, by business.
     pub(super) losses: BTreeMap<String, LinkLosses>,
+    /// What has not moved with the rest from the process before.
+    pub(super) left_behind: LeftBehind,
     /// The time of the input at hand.
     pub(super) now: Instant,
 }
@@ -203,6 +212,7 @@ impl<C: Outlet> Core<C> {
             unserved_since: Some(Instant::now()),
             counts: Counts::default(),
             losses: BTreeMap::new(),
+            left_behind: LeftBehind::default(),
             now: Instant::now(),
         }
     }
@@ -232,6 +242,7 @@ impl<C: Outlet> Core<C> {
             Input::LookForMachines => self.look_for_machines(),
             Input::Tell => self.tell_links(),
             Input::Closing => self.finish_fan_outs(),
+            Input::TookOver => self.take_over(),
             Input::Reconfigured(policy) => self.reconfigure(*policy),
         }
         self.take_out_ended();
@@ -258,6 +269,11 @@ impl<C: Outlet> Core<C> {
         if other_router {
             self.route_anew();
         }
+        self.apply_policy();
+    }
+
+    /// Has what is there go by the settings, as far as that can change.
+    pub(super) fn apply_policy(&mut self) {
         if !self.policy.heirs {
             let links: Vec<LinkId> = self.links.ids().collect();
             for link in links {

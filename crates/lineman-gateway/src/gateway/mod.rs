@@ -35,6 +35,7 @@ mod heartbeat;
 mod dialect;
 mod choices;
 mod outlet;
+mod handover;
 #[cfg(test)]
 mod tests;
 

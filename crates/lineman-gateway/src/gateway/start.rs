@@ -166,6 +166,7 @@ impl<P: ClientDialect> Gateway<P> {
             strangers: self.strangers,
             link_tls: self.cluster.link_tls,
             form: P::form,
+            typed: P::typed,
         }
     }
 
