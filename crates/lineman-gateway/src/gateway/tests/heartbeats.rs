@@ -93,6 +93,7 @@ fn a_client_at_its_share_is_given_up_when_nothing_of_it_is_handled_for_very_long
 #[test]
 fn each_link_is_pinged_once_in_a_period() {
     let mut world = World::new();
+    world.core.policy.link_ping_interval = Duration::from_secs(25);
     world.core.link_rounds = Rounds::new(Duration::from_secs(25));
     let (first, second) = (world.business("a:0"), world.link("php:0", None));
     drop((first.heard(), second.heard()));

@@ -19,6 +19,7 @@ mod message_types;
 mod sessions;
 mod heartbeats;
 mod reconfigured;
+mod moves;
 
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 
 use super::core::{Core, Input, Policy};
 use super::dialect::{ClientDialect, Typed, WebSocketForm};
+use super::handover::MovedConnections;
 use super::heartbeat::Heartbeat;
 use super::identity::GatewayIdentity;
 use super::ids::Counter;
@@ -126,6 +128,44 @@ pub(super) fn websocket_form(message: Typed) -> Result<Bytes, BoxError> {
     })
 }
 
+/// Where the gateway is, and which run of it this is.
+fn identity(epoch: &str) -> GatewayIdentity {
+    GatewayIdentity {
+        lan_ip: Ipv4Addr::LOCALHOST,
+        links_port: 22900,
+        clients_port: 27272,
+        epoch: epoch.to_owned(),
+    }
+}
+
+/// What the logic goes by where a test sets nothing else.
+fn policy(key: &str, form: fn(Typed) -> Result<Bytes, BoxError>) -> Policy<Bytes> {
+    let heartbeat = Heartbeat { interval: Duration::ZERO, limit: 0, data: Bytes::new() };
+    Policy {
+        secret_key: Secret::new(key),
+        heartbeat,
+        link_ping_interval: Duration::ZERO,
+        slow_client: SlowClient::Close,
+        message_type: MessageType::AsReceived,
+        prefer: Prefer::SameMachine,
+        router: Router::LeastBusy,
+        pinned: Vec::new(),
+        no_business_limit: Duration::from_secs(30),
+        partition_limit: Duration::from_mins(10),
+        heirs: true,
+        share: Allowance { events: 256, bytes: 1024 * 1024 },
+        stall_limits: StallLimits {
+            stalled: Duration::from_secs(5),
+            abandoned: Duration::from_secs(30),
+        },
+        reach: ReachLimits::new(Some(Duration::from_secs(15)), Ipv4Addr::LOCALHOST.into()),
+        strangers: 3,
+        link_tls: LinkTls::Off,
+        form,
+        typed: |wire| Typed::Wire(wire.clone()),
+    }
+}
+
 /// A gateway's logic with the connections it was given.
 pub(super) struct World {
     core: Core<Rc<Fake>>,
@@ -135,6 +175,20 @@ pub(super) struct World {
     peers: Vec<Rc<Fake>>,
     /// The time, as connections see it.
     clock: Rc<Cell<Instant>>,
+    /// After so many inputs it moves to another process, 0 for never; and after how many more then.
+    until_move: u32,
+    next_move: u32,
+    /// All connections there ever were.
+    ever: Vec<Rc<Fake>>,
+}
+
+/// When it moves first, at the latest; then less and less often. Every test is one of that, too: nothing that is tested
+/// may depend on it.
+const FIRST_MOVE: u32 = 61;
+
+thread_local! {
+    /// How many worlds there were, so that each moves at another moment.
+    static WORLDS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// When everything is gone, nothing is left of it.
@@ -171,42 +225,41 @@ impl World {
     }
 
     pub(super) fn with(key: &str, form: fn(Typed) -> Result<Bytes, BoxError>) -> Self {
-        let identity = GatewayIdentity {
-            lan_ip: Ipv4Addr::LOCALHOST,
-            links_port: 22900,
-            clients_port: 27272,
-            epoch: "e".to_owned(),
-        };
-        let core = Core::new(identity, Self::new_policy(key, form), Counter::starting_at(1));
+        let core = Core::new(identity("e"), policy(key, form), Counter::starting_at(1));
         let now = Instant::now();
         let clock = Rc::new(Cell::new(now));
-        Self { core, now, next: 1, clients: Vec::new(), peers: Vec::new(), clock }
+        let until_move = 1 + WORLDS.replace(WORLDS.get() + 1).wrapping_mul(17) % FIRST_MOVE;
+        let (next, clients, peers, ever) = (1, Vec::new(), Vec::new(), Vec::new());
+        let next_move = FIRST_MOVE;
+        Self { core, now, next, clients, peers, clock, until_move, next_move, ever }
     }
 
-    fn new_policy(key: &str, form: fn(Typed) -> Result<Bytes, BoxError>) -> Policy<Bytes> {
-        let heartbeat = Heartbeat { interval: Duration::ZERO, limit: 0, data: Bytes::new() };
-        Policy {
-            secret_key: Secret::new(key),
-            heartbeat,
-            link_ping_interval: Duration::ZERO,
-            slow_client: SlowClient::Close,
-            message_type: MessageType::AsReceived,
-            prefer: Prefer::SameMachine,
-            router: Router::LeastBusy,
-            pinned: Vec::new(),
-            no_business_limit: Duration::from_secs(30),
-            partition_limit: Duration::from_mins(10),
-            heirs: true,
-            share: Allowance { events: 256, bytes: 1024 * 1024 },
-            stall_limits: StallLimits {
-                stalled: Duration::from_secs(5),
-                abandoned: Duration::from_secs(30),
-            },
-            reach: ReachLimits::new(Some(Duration::from_secs(15)), Ipv4Addr::LOCALHOST.into()),
-            strangers: 3,
-            link_tls: LinkTls::Off,
-            form,
-        }
+    /// Has everything move to another process.
+    fn relocate(&mut self) {
+        self.relocate_without(&[]);
+        self.core.handle(Input::TookOver, self.now);
+    }
+
+    /// As [`Self::relocate`], but for the connections of these numbers; the other process does not serve yet.
+    fn relocate_without(&mut self, left: &[u64]) {
+        let written = self.core.save(self.now).expect("it can be written down");
+        let fresh = Core::new(identity("e2"), policy("", websocket_form), Counter::starting_at(99));
+        let former = std::mem::replace(&mut self.core, fresh);
+        let follows = |id: &u64| !left.contains(id);
+        let clients = former.clients.iter().map(|(_, client)| Rc::clone(&client.connection));
+        let peers = former.peers.into_iter().map(|(id, peer)| (id, peer.outlet));
+        let mut moved = MovedConnections {
+            clients: clients
+                .map(|client| (client.id, client))
+                .filter(|(id, _)| follows(id))
+                .collect(),
+            peers: peers.filter(|(id, _)| follows(id)).collect(),
+        };
+        let identity = GatewayIdentity { epoch: "e2".to_owned(), ..former.identity };
+        let mut core = Core::new(identity, former.policy, Counter::starting_at(99));
+        core.restore(&written, &mut moved, self.now).expect("it can be read");
+        assert!(moved.clients.is_empty() && core.identity.epoch == "e");
+        self.core = core;
     }
 
     /// Has an input handled; clients that end by it are gone afterwards.
@@ -226,13 +279,21 @@ impl World {
 
     /// Has an input handled; the connections that end by it are not gone yet.
     fn submit_alone(&mut self, input: Input<Rc<Fake>>) {
+        if self.until_move > 0 {
+            self.until_move -= 1;
+            if self.until_move == 0 {
+                self.until_move = self.next_move;
+                self.next_move *= 2;
+                self.relocate();
+            }
+        }
         self.clock.set(self.now);
         self.core.handle(input, self.now);
     }
 
     fn fake(&mut self, peer: SocketAddr) -> Rc<Fake> {
         self.next += 1;
-        Rc::new(Fake {
+        let fake = Rc::new(Fake {
             id: self.next,
             peer,
             sent: RefCell::default(),
@@ -244,7 +305,9 @@ impl World {
             dead: Cell::default(),
             hangs: Cell::default(),
             clock: Rc::clone(&self.clock),
-        })
+        });
+        self.ever.push(Rc::clone(&fake));
+        fake
     }
 
     pub(super) fn client_from(&mut self, peer: SocketAddr, handshake: Bytes) -> Rc<Fake> {

@@ -99,16 +99,16 @@ impl Business {
 }
 
 /// A gateway with two businesses of other machines, a second at a time.
-struct Cluster {
-    world: World,
+pub(super) struct Cluster {
+    pub(super) world: World,
     businesses: Vec<Business>,
     clients: Vec<Rc<Fake>>,
     /// What the application was told of each client: that it is here, or gone.
-    told: BTreeMap<u32, Vec<bool>>,
+    pub(super) told: BTreeMap<u32, Vec<bool>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Step {
+pub(super) enum Step {
     /// What a business sends does not arrive; nor does what it is sent.
     Mute(usize),
     Deaf(usize),
@@ -124,7 +124,7 @@ enum Step {
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut cluster = Self {
             world: World::new(),
             businesses: vec![Business::new("app:0:1"), Business::new("app:1:1")],
@@ -137,7 +137,7 @@ impl Cluster {
         cluster
     }
 
-    fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, step: Step) {
         match step {
             Step::Mute(of) => self.businesses[of].mute = true,
             Step::Deaf(of) => self.businesses[of].deaf = true,
@@ -283,7 +283,7 @@ impl Cluster {
 }
 
 /// A step; cuts are of the first `businesses`, of some kind more often than of others.
-fn any_step(businesses: usize, often: fn(usize) -> Step) -> impl Strategy<Value = Step> {
+pub(super) fn any_step(businesses: usize, often: fn(usize) -> Step) -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => (0..businesses).prop_map(often),
         1 => (0..businesses).prop_map(Step::Deaf),

@@ -7,7 +7,7 @@ use super::*;
 impl World {
     /// Puts other settings in force.
     fn reconfigure(&mut self, change: impl FnOnce(&mut Policy<Bytes>)) {
-        let mut policy = Self::new_policy("", websocket_form);
+        let mut policy = policy("", websocket_form);
         change(&mut policy);
         self.submit(Input::Reconfigured(Box::new(policy)));
     }
