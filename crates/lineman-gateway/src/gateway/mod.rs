@@ -299,7 +299,7 @@ impl<P: ClientDialect> Gateway<P> {
     fn with(kind: &'static str, scheme: &'static str, address: String, make: fn() -> P) -> Self {
         let interval = Duration::ZERO;
         let mut processes = Processes::new("gateway");
-        processes.set_reload(Reload::Keep);
+        processes.set_reload(Reload::HandOver);
         Self {
             kind,
             scheme,

@@ -14,12 +14,14 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use lineman::Table;
 use lineman::connection::{CloseReason, Connection, Event, Handler, Turn};
+use lineman::websocket::Refusal;
 use lineman_wire::link::Codec;
 use tokio::time::Instant;
 
-use super::core::{Core, Input};
+use super::core::{Core, Input, Policy};
 use super::dialect::ClientDialect;
-use super::links::Link;
+use super::handover::MovedConnections;
+use super::links::{Link, LinkOutlet};
 use super::outlet::Outlet;
 use crate::entrance::{Binding, Entrance, Question};
 
@@ -32,6 +34,10 @@ pub(super) struct Shell<C: Outlet> {
     looking: Cell<bool>,
     /// So is telling businesses of names, at the end of the turn.
     telling: Cell<bool>,
+    /// Everything is another process's now: this one has no say any more.
+    gave: Cell<bool>,
+    /// The connections that have come from the process before, until the rest has.
+    moved: RefCell<MovedConnections<C>>,
     table: Table,
 }
 
@@ -43,12 +49,17 @@ impl<C: Outlet> Shell<C> {
             at_work: Cell::new(false),
             looking: Cell::new(false),
             telling: Cell::new(false),
+            gave: Cell::new(false),
+            moved: RefCell::default(),
             table,
         }
     }
 
     /// Has an input handled: now, or right after the one at hand.
     pub(super) fn submit(self: &Rc<Self>, input: Input<C>) {
+        if self.gave.get() {
+            return;
+        }
         self.inbox.borrow_mut().push_back(input);
         if self.at_work.replace(true) {
             return;
@@ -84,11 +95,60 @@ impl<C: Outlet> Shell<C> {
     }
 
     pub(super) fn gauges(&self) -> BTreeMap<&'static str, u64> {
-        self.core.borrow().gauges()
+        if self.gave.get() { BTreeMap::new() } else { self.core.borrow().gauges() }
+    }
+
+    /// A client's connection is this process's, if everything else becomes so.
+    pub(super) fn adopt_client(&self, connection: C) {
+        self.moved.borrow_mut().clients.insert(connection.id(), connection);
+    }
+
+    /// As [`Self::adopt_client`], of the inner port.
+    pub(super) fn adopt_peer(&self, outlet: LinkOutlet) {
+        self.moved.borrow_mut().peers.insert(outlet.id(), outlet);
+    }
+
+    /// Writes down what the logic knows; between two turns, when nothing waits for it.
+    ///
+    /// # Errors
+    /// It has no written form.
+    pub(super) fn save(&self) -> Result<Vec<u8>, String> {
+        self.core.borrow().save(Instant::now())
+    }
+
+    /// Goes on with what another process wrote down, over the connections that have come from it.
+    ///
+    /// # Errors
+    /// It is not understood, or not of this gateway.
+    pub(super) fn restore(&self, saved: &[u8]) -> Result<(), String> {
+        let mut moved = self.moved.take();
+        self.core.borrow_mut().restore(saved, &mut moved, Instant::now())
+    }
+
+    /// This process serves from now on.
+    pub(super) fn took_over(self: &Rc<Self>) {
+        self.submit(Input::TookOver);
+    }
+
+    /// Another process serves from now on.
+    pub(super) fn gave(&self) {
+        self.gave.set(true);
+    }
+
+    pub(super) fn policy<T>(&self, look: impl FnOnce(&Policy<C::Form>) -> T) -> T {
+        look(&self.core.borrow().policy)
+    }
+
+    /// Returns which run of the gateway this is.
+    pub(super) fn epoch(&self) -> String {
+        self.core.borrow().identity.epoch.clone()
     }
 
     /// Returns for how long no business has served clients, if none does, and what there is none that does.
     pub(super) fn unserved(&self) -> Option<(Duration, &'static str)> {
+        if self.gave.get() {
+            return None;
+        }
         let core = self.core.borrow();
         let does = if core.links.iter().any(Link::is_open) { "answers" } else { "is linked" };
         Some((core.unserved_since?.elapsed(), does))
@@ -108,6 +168,9 @@ pub(super) struct ClientDoor<D: ClientDialect> {
 impl<D: ClientDialect> ClientDoor<D> {
     /// A client asks to open: it is let in, refused, or waits for the hook.
     fn open(&self, connection: &Connection<D>, opening: &D::Opening) -> Turn {
+        if self.shell.gave.get() {
+            return Turn::Done(Err(Box::new(replaced())));
+        }
         let (peer, server_port) = (connection.peer_addr(), self.shell.clients_port());
         let request = D::request(opening);
         if let Err(refusal) = self.entrance.check(&peer, request) {
@@ -132,6 +195,9 @@ impl<D: ClientDialect> ClientDoor<D> {
             let add_headers = |headers| D::add_headers(&connection, headers);
             let asked = pin!(entrance.ask(&question, add_headers));
             match select(pin!(connection.ended()), asked).await {
+                Either::Right((Ok(_), _)) if shell.gave.get() => {
+                    connection.finished(Err(Box::new(replaced())));
+                }
                 Either::Right((Ok(binding), _)) => {
                     shell.submit(Input::ClientCame(connection.clone(), handshake, binding));
                     connection.finished(Ok(()));
@@ -149,12 +215,21 @@ impl<D: ClientDialect> ClientDoor<D> {
     }
 }
 
+/// A client asks a process that has handed over to another one: the other one takes it when it comes again.
+fn replaced() -> Refusal {
+    Refusal::new(503)
+}
+
 impl<D: ClientDialect> Handler<D> for ClientDoor<D> {
     fn on_event(&self, connection: &Connection<D>, event: Event<D>) -> Turn {
         let input = match event {
             // Without a handshake a client is there when it has connected, with one when it has
             // asked to open: of half-open connections no business hears.
             Event::Connect => {
+                if self.shell.gave.get() {
+                    connection.close(CloseReason::Replaced);
+                    return Turn::Done(Ok(()));
+                }
                 if self.entrance.check(&connection.peer_addr(), None).is_err() {
                     connection.close(CloseReason::Refused(403));
                     return Turn::Done(Ok(()));
@@ -171,6 +246,10 @@ impl<D: ClientDialect> Handler<D> for ClientDoor<D> {
         };
         self.shell.submit(input);
         Turn::Done(Ok(()))
+    }
+
+    fn on_adopt(&self, connection: &Connection<D>) {
+        self.shell.adopt_client(connection.clone());
     }
 }
 
@@ -190,6 +269,10 @@ impl<D: ClientDialect> Handler<Codec> for LinkDoor<D> {
         };
         self.0.submit(input);
         Turn::Done(Ok(()))
+    }
+
+    fn on_adopt(&self, connection: &Connection<Codec>) {
+        self.0.adopt_peer(Rc::new(connection.clone()));
     }
 
     fn on_full(&self, connection: &Connection<Codec>) {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use lineman::connection::{Connection, Limits, Serve, Served};
+use lineman::connection::{CannotMove, Connection, Limits, Serve, Served};
 use lineman::http::Http;
 use lineman::service::{
     ClusterPeer, Complaints, Context, Description, Endpoint, Listen, Listening, LocalFuture, Ports,
@@ -40,6 +40,10 @@ const LINK_PING_INTERVAL: Duration = Duration::from_secs(25);
 
 /// How often it is looked for what has waited too long: limits are met to within this.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long a process that has handed over stays announced beside the one that has taken over, so that no register
+/// misses the gateway meanwhile: many times what it takes to connect to one.
+const ANNOUNCED_TWICE: Duration = Duration::from_millis(500);
 
 /// How long the last packets may take to leave; a business that does not read misses them.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -84,7 +88,7 @@ impl<P: ClientDialect> Service for Gateway<P> {
 
 impl<P: ClientDialect> Gateway<P> {
     async fn begin(self, context: Context) -> Result<RunningGateway<P>> {
-        let slot = context.slot();
+        let (slot, is_dormant) = (context.slot(), context.is_dormant());
         let entrance = self.entrance()?;
         let [clients, links] = <[_; 2]>::try_from(context.listeners)
             .map_err(|_| self.wrong("a gateway needs a listener for clients and one for links"))?;
@@ -92,19 +96,18 @@ impl<P: ClientDialect> Gateway<P> {
         let secret = self.secret()?;
         let security = self.cluster.security(self.processes.name(), &secret)?;
         let security = SharedSecurity::new(RefCell::new(security));
-        let announcement = Announcement::Gateway {
-            address: (identity.lan_ip, identity.links_port).into(),
-            epoch: identity.epoch.clone(),
+        let lan_ip = identity.lan_ip;
+        let registration = Registration {
+            registers: self.cluster.registers.clone(),
+            address: (lan_ip, identity.links_port).into(),
             explicit: self.inner.listen.is_some(),
         };
-        let lan_ip = identity.lan_ip;
         let policy = self.policy(lan_ip, secret.clone());
         if let Some(limits) = policy.reach {
             let peer_timeout = limits.peer_timeout().set(&links);
             let action = "set up the socket of the links";
             peer_timeout.map_err(|source| ConnectionError::Os { action, source })?;
         }
-        let periods = periods(&policy);
         let core = Core::new(identity, policy, Counter::random());
         let shell = Rc::new(Shell::new(core, context.table.clone()));
 
@@ -117,19 +120,11 @@ impl<P: ClientDialect> Gateway<P> {
         let serve = serve(self.make, self.http, self.listening, Rc::clone(&door))?;
         let served = context.table.listen(clients, serve)?;
 
-        let discovery = Discovery::start(
-            &context.table,
-            &self.cluster.registers,
-            &secret,
-            &announcement,
-            &(Rc::new(|_| {}) as _),
-            &security,
-        );
-        Ok(RunningGateway {
+        let running = RunningGateway {
             missing: RefCell::new(missing(&self.pinned)),
             no_business_limit: Cell::new(self.no_business_limit),
-            timers: RefCell::new(timers(periods, &shell)),
-            telling: Entrance::telling(&entrance, SWEEP),
+            timers: RefCell::default(),
+            telling: RefCell::default(),
             lan_ip,
             anew: self.anew,
             secret,
@@ -142,8 +137,14 @@ impl<P: ClientDialect> Gateway<P> {
             entrance,
             table: context.table,
             hooks,
-            discovery,
-        })
+            registration,
+            discovery: RefCell::default(),
+            gave: Cell::default(),
+        };
+        if !is_dormant {
+            running.begin_alone();
+        }
+        Ok(running)
     }
 
     fn policy(&self, lan_ip: Ipv4Addr, secret_key: Secret) -> Policy<P::Form> {
@@ -317,12 +318,43 @@ struct RunningGateway<P: ClientDialect> {
     entrance: Rc<Entrance>,
     table: Table,
     timers: RefCell<Vec<Timer>>,
-    telling: Timer,
+    telling: RefCell<Option<Timer>>,
     hooks: ProcessHooks,
-    discovery: Discovery,
+    registration: Registration,
+    discovery: RefCell<Option<Discovery>>,
+    /// Since when another process serves.
+    gave: Cell<Option<Instant>>,
+}
+
+/// What registers are told of the process.
+struct Registration {
+    registers: Vec<String>,
+    address: SocketAddr,
+    /// The address was set to be announced.
+    explicit: bool,
 }
 
 impl<P: ClientDialect> RunningGateway<P> {
+    /// Begins what the process does by itself: what is due with time, and telling registers of it.
+    fn begin_alone(&self) {
+        let periods = self.shell.policy(periods);
+        self.timers.replace(timers(periods, &self.shell));
+        self.telling.replace(Some(Entrance::telling(&self.entrance, SWEEP)));
+        let Registration { registers, address, explicit } = &self.registration;
+        let (address, explicit) = (*address, *explicit);
+        let announcement = Announcement::Gateway { address, epoch: self.shell.epoch(), explicit };
+        let heard = Rc::new(|_| {}) as _;
+        let (table, secret, security) = (&self.table, &self.secret, &self.security);
+        let discovery = Discovery::start(table, registers, secret, &announcement, &heard, security);
+        self.discovery.replace(Some(discovery));
+    }
+
+    fn end_timers(&self) {
+        for timer in self.timers.take().into_iter().chain(self.telling.take()) {
+            timer.cancel();
+        }
+    }
+
     /// Goes by the settings of this gateway from now on; changes nothing if what new connections need cannot be had.
     fn reconfigure(&self, gateway: Gateway<P>) -> Result {
         let policy = gateway.policy(self.lan_ip, Secret::default());
@@ -355,12 +387,14 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
 
     /// Every client is gone; the businesses have to hear of it before the process ends.
     fn stopped(&self) -> LocalFuture<()> {
-        self.telling.cancel();
-        for timer in self.timers.take() {
-            timer.cancel();
-        }
+        self.end_timers();
         let (table, ended) = (self.table.clone(), self.hooks.stopped());
+        let (gave, discovery) = (self.gave.get(), self.discovery.take());
         Box::pin(async move {
+            if let Some(gave) = gave {
+                tokio::time::sleep_until(gave + ANNOUNCED_TWICE).await;
+            }
+            drop(discovery);
             if tokio::time::timeout(LAST_WORDS, table.flushed()).await.is_err() {
                 tracing::warn!("a business does not read: it misses the end of some clients");
             }
@@ -369,7 +403,7 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
     }
 
     fn reload(&self) -> LocalFuture<()> {
-        self.discovery.hurry();
+        self.discovery.borrow().iter().for_each(Discovery::hurry);
         let anew = self.anew.as_ref().map(|anew| anew());
         if let Some(Err(error)) = anew.map(|gateway| self.reconfigure(gateway?)) {
             tracing::error!(error = lineman_wire::chain(&*error), "the settings stay as they were");
@@ -377,10 +411,34 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
         self.hooks.reload()
     }
 
+    fn save(&self) -> Result<Vec<u8>, CannotMove> {
+        self.shell.save().map_err(|problem| {
+            tracing::error!(problem, "the gateway cannot be handed over");
+            CannotMove("the gateway's state cannot be written down")
+        })
+    }
+
+    fn restore(&self, state: &[u8]) -> Result {
+        Ok(self.shell.restore(state)?)
+    }
+
+    fn took_over(&self) {
+        self.shell.took_over();
+        self.begin_alone();
+    }
+
+    /// The registers are left a moment later, when the other process has told them of itself.
+    fn gave(&self) {
+        self.shell.gave();
+        self.end_timers();
+        self.gave.set(Some(Instant::now()));
+    }
+
     fn gauges(&self) -> BTreeMap<&'static str, u64> {
         let mut gauges = self.shell.gauges();
         gauges.append(&mut self.entrance.gauges());
-        gauges.insert("registers", self.discovery.connected() as u64);
+        let connected = self.discovery.borrow().as_ref().map_or(0, Discovery::connected);
+        gauges.insert("registers", connected as u64);
         gauges
     }
 
@@ -390,12 +448,15 @@ impl<P: ClientDialect> Running for RunningGateway<P> {
         let missing = self.missing.borrow();
         let remark =
             unserved.map(|(time, does)| format!("{missing} {does} ({} s)", time.as_secs()));
-        let remarks = remark.into_iter().chain(self.discovery.remarks(now)).collect();
+        let discovery = self.discovery.borrow();
+        let discovery = discovery.as_ref();
+        let of_registers = discovery.map(|discovery| discovery.remarks(now)).unwrap_or_default();
+        let remarks = remark.into_iter().chain(of_registers).collect();
         // By then clients that were held are closed.
         let limit = self.no_business_limit.get();
         let starved = unserved.filter(|(time, _)| *time >= limit);
         let starved =
             starved.map(|(time, does)| format!("{missing} {does} for {} s", time.as_secs()));
-        Complaints { remarks, unfit: self.discovery.address_taken().or(starved) }
+        Complaints { remarks, unfit: discovery.and_then(Discovery::address_taken).or(starved) }
     }
 }
