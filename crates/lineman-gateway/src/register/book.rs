@@ -1,5 +1,7 @@
 //! The address book itself: which peers are connected, and what a line changes. No socket, no clock.
 
+mod saved;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use lineman_wire::link::Secret;
 use lineman_wire::link::register::{Error, Line};
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::rivals::Rivals;
@@ -14,7 +17,7 @@ use crate::secret::{self, Objection};
 use crate::strangers::Strangers;
 
 /// What a peer has shown itself to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Role {
     /// It has not said what it is, or shown no key.
     Stranger,
@@ -25,7 +28,7 @@ enum Role {
 }
 
 /// What a peer understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Speaks {
     /// What `GatewayWorker` does.
     Plain,
@@ -40,7 +43,7 @@ impl Speaks {
 }
 
 /// What a gateway says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Announced {
     /// Where businesses reach it, `IP:PORT`.
     pub(super) address: String,

@@ -1,6 +1,6 @@
 //! The register's connections: what the book decides is sent here.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,13 +24,41 @@ pub(super) struct Desk {
     book: RefCell<Book>,
     pub(super) security: SharedSecurity,
     connections: RefCell<FxHashMap<u64, Connection<Text>>>,
+    /// The book is another process's now.
+    gave: Cell<bool>,
 }
 
 impl Desk {
     pub(super) fn new(secret_key: Secret, strangers: Strangers, security: LinkSecurity) -> Self {
         let book = RefCell::new(Book::new(secret_key, strangers));
         let security = SharedSecurity::new(RefCell::new(security));
-        Self { book, security, connections: RefCell::default() }
+        Self { book, security, connections: RefCell::default(), gave: Cell::new(false) }
+    }
+
+    /// Writes the book down, between two turns.
+    pub(super) fn save(&self) -> Result<Vec<u8>, String> {
+        self.book.borrow().save(Instant::now())
+    }
+
+    /// Goes on with the book of another process.
+    pub(super) fn restore(&self, state: &[u8]) -> Result<(), String> {
+        self.book.borrow_mut().restore(state, Instant::now())
+    }
+
+    /// This process is the one that serves: peers whose connections have not come with the others are gone.
+    pub(super) fn took_over(&self) {
+        let is_there = |peer| self.connections.borrow().contains_key(&peer);
+        let gone = self.book.borrow().without(is_there);
+        let gone = gone.into_iter().map(|peer| self.book.borrow_mut().gone(peer));
+        if gone.collect::<Vec<_>>().contains(&Reaction::TellAll) {
+            self.tell_all();
+        }
+        self.carry_out_due();
+    }
+
+    /// Another process serves: this one says nothing more.
+    pub(super) fn gave(&self) {
+        self.gave.set(true);
     }
 
     /// Puts other bounds of strangers in force.
@@ -206,7 +234,17 @@ fn tell(connection: &Connection<Text>, list: Bytes) {
 }
 
 impl Handler<Text> for Desk {
+    fn on_adopt(&self, connection: &Connection<Text>) {
+        self.connections.borrow_mut().insert(connection.id(), connection.clone());
+    }
+
     fn on_event(&self, connection: &Connection<Text>, event: Event<Text>) -> Turn {
+        if self.gave.get() {
+            if matches!(event, Event::Connect) {
+                connection.close(CloseReason::Replaced);
+            }
+            return Turn::Done(Ok(()));
+        }
         match event {
             Event::Connect => self.connected(connection),
             Event::Message(line) => {

@@ -15,7 +15,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use lineman::connection::{Front, Serve, Served};
+use lineman::connection::{CannotMove, Front, Serve, Served};
 use lineman::service::{
     Context, Description, Listening, LocalFuture, ProcessHooks, Processes, Reload, Running,
     Service, StopOrder,
@@ -68,7 +68,7 @@ impl Register {
     /// Listens on `address`, `host:port`; `GatewayWorker`'s port is 1236.
     pub fn listen(address: impl Into<String>) -> Self {
         let mut processes = Processes::new("register");
-        processes.set_reload(Reload::Keep);
+        processes.set_reload(Reload::HandOver);
         Self {
             processes,
             listening: Listening::default(),
@@ -132,20 +132,24 @@ impl Service for Register {
 
     fn start(self: Box<Self>, context: Context) -> LocalFuture<Result<Rc<dyn Running>>> {
         Box::pin(async move {
-            let secret = self.secret()?;
+            let (secret, is_dormant) = (self.secret()?, context.is_dormant());
             let security = self.cluster.security(self.processes.name(), &secret)?;
             let hooks = self.processes.start(context.slot()).await?;
             let strangers = Strangers::new(self.strangers, self.silence_limit);
             let desk = Rc::new(Desk::new(secret.clone(), strangers, security));
-            let looks = RefCell::new(looks(&desk, self.silence_limit));
             let mut served = Vec::new();
             for listener in context.listeners {
                 let serve = serve(&desk, self.listening.front.clone());
                 served.push(context.table.listen(listener, serve)?);
             }
             let (anew, table) = (self.anew, context.table);
-            Ok(Rc::new(RunningRegister { desk, secret, hooks, looks, served, table, anew })
-                as Rc<dyn Running>)
+            let (silence_limit, looks) = (self.silence_limit, RefCell::default());
+            let running =
+                RunningRegister { desk, secret, hooks, silence_limit, looks, served, table, anew };
+            if !is_dormant {
+                running.begin_to_look();
+            }
+            Ok(Rc::new(running) as Rc<dyn Running>)
         })
     }
 }
@@ -167,13 +171,18 @@ struct RunningRegister {
     desk: Rc<Desk>,
     secret: Secret,
     hooks: ProcessHooks,
-    looks: RefCell<Timer>,
+    silence_limit: Duration,
+    looks: RefCell<Option<Timer>>,
     served: Vec<Served<Text>>,
     table: Table,
     anew: Option<RegisterAnew>,
 }
 
 impl RunningRegister {
+    fn begin_to_look(&self) {
+        self.looks.replace(Some(looks(&self.desk, self.silence_limit)));
+    }
+
     fn reconfigure(&self, register: &Register) -> Result {
         let security = register.cluster.security(register.processes.name(), &self.secret)?;
         self.desk.security.replace(security);
@@ -181,7 +190,10 @@ impl RunningRegister {
             served.replace(&self.table, serve(&self.desk, register.listening.front.clone()))?;
         }
         self.desk.set_strangers(register.strangers, register.silence_limit);
-        self.looks.replace(looks(&self.desk, register.silence_limit)).cancel();
+        let looks = looks(&self.desk, register.silence_limit);
+        if let Some(former) = self.looks.replace(Some(looks)) {
+            former.cancel();
+        }
         Ok(())
     }
 }
@@ -197,6 +209,29 @@ impl Running for RunningRegister {
 
     fn stopped(&self) -> LocalFuture<()> {
         self.hooks.stopped()
+    }
+
+    fn save(&self) -> Result<Vec<u8>, CannotMove> {
+        self.desk.save().map_err(|problem| {
+            tracing::error!(problem, "the register cannot be handed over");
+            CannotMove("the register's state cannot be written down")
+        })
+    }
+
+    fn restore(&self, state: &[u8]) -> Result {
+        Ok(self.desk.restore(state)?)
+    }
+
+    fn took_over(&self) {
+        self.desk.took_over();
+        self.begin_to_look();
+    }
+
+    fn gave(&self) {
+        self.desk.gave();
+        if let Some(looks) = self.looks.take() {
+            looks.cancel();
+        }
     }
 
     fn gauges(&self) -> BTreeMap<&'static str, u64> {

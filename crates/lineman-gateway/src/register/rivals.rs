@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::book::Announced;
@@ -14,15 +15,16 @@ use super::book::Announced;
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
 /// Those that wait. Each has a connection of its own and has shown the key, so there are few.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Rivals(Vec<Rival>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Rival {
     peer: u64,
     /// The gateway that has the address.
     former: u64,
     announced: Announced,
+    #[serde(with = "crate::written")]
     until: Instant,
 }
 
