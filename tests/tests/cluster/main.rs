@@ -2,6 +2,7 @@
 
 mod gateway_tls;
 mod link_tls;
+mod handover;
 mod routes;
 mod routers;
 mod fairness;
