@@ -110,8 +110,8 @@ fn defaults_are_those_of_each_service() {
         assert_eq!((description.reload, description.drain_limit), (reload, None), "{name}");
         assert_eq!((description.user, description.group), (None, None), "{name}");
     };
-    check(Gateway::websocket("unused").description(), "gateway", Reload::Keep);
-    check(Register::listen("unused").description(), "register", Reload::Keep);
+    check(Gateway::websocket("unused").description(), "gateway", Reload::HandOver);
+    check(Register::listen("unused").description(), "register", Reload::HandOver);
     check(Business::new(Nothing).description(), "business", Reload::Replace);
 }
 
