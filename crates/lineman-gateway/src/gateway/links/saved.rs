@@ -136,8 +136,8 @@ impl Link {
         }
         let mut link = Self {
             distance,
-            most,
             settling,
+            most,
             state,
             full,
             told,
