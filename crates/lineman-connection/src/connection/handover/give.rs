@@ -32,6 +32,10 @@ const NO_ROOM: CannotMove = CannotMove("the process has no room for another desc
 /// How often those are looked at that could not move yet: soon for what follows, and seldom for the loop.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long a connection's part of the service's state may take to be restored: several times what a gateway's
+/// client takes. The whole of it is bounded by the limit of standing still.
+const RESTORING: Duration = Duration::from_micros(20);
+
 /// A part of the service's state.
 const PART: usize = 1024 * 1024;
 
@@ -261,6 +265,8 @@ impl Giver {
         };
         fault::at(FaultPoint::End, &mut self.pair)?;
         self.pair.send_still(FrameKind::End.frame(&totals)?, &mut limit)?;
+        // No sign comes while the service's state is restored there.
+        limit.grant(RESTORING.saturating_mul(u32::try_from(self.copied.len()).unwrap_or(u32::MAX)));
         self.await_ready(&mut limit)?;
         fault::at(FaultPoint::Commit, &mut self.pair)?;
         self.pair.send_still(FrameKind::Commit.frame(&())?, &mut limit)

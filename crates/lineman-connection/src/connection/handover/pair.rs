@@ -62,6 +62,12 @@ impl StillLimit {
         Self { until: now + still, quiet, moved: now }
     }
 
+    /// The other end has work to do before anything can come of it.
+    pub(super) fn grant(&mut self, work: Duration) {
+        self.quiet = self.quiet.saturating_add(work);
+        self.renew();
+    }
+
     /// Something moved.
     fn renew(&mut self) {
         self.moved = Instant::now();
