@@ -1,6 +1,7 @@
 //! Pages in a real browser. The chat: people who talk, leave, and come back when the server does.
 
 mod driver;
+mod handover;
 mod todpole;
 mod websocket;
 
