@@ -4,7 +4,7 @@
 //! - `TLS_CERTIFICATE`, `TLS_KEY`: the files;
 //! - `TLS_CLIENTS`: clients may show a certificate that an authority in this file has signed;
 //! - `TLS_HANDSHAKE_MS`: the limit of that name;
-//! - `TLS_KEEPS`: if it is set, the processes stay on a reload.
+//! - `TLS_KEEPS`: if it is set, the processes stay on a reload; `TLS_MOVES`: their connections move to the new ones.
 //!
 //! A line is answered by itself, `: `, and what it asks for: `who` (the process's id), `subject` (of the
 //! client's certificate), `resumed` (whether this continues an earlier session), or nothing.
@@ -36,6 +36,9 @@ fn main() -> Result {
         });
     if env::var_os("TLS_KEEPS").is_some() {
         lines = lines.keep_on_reload();
+    }
+    if env::var_os("TLS_MOVES").is_some() {
+        lines = lines.hand_over_on_reload();
     }
     App::new().service(lines).run()
 }

@@ -2,6 +2,7 @@
 //! openssl. A peer says what it saw; here is what it should see.
 
 mod client;
+mod handover;
 mod http;
 mod tls;
 mod wss;
