@@ -18,6 +18,7 @@
 //! - `CLUSTER_BUSINESS_NAME`: what the businesses are called (`business`);
 //! - `CLUSTER_EVENTS`: a file that gets a line when a client comes or goes: `MICROSECONDS connect|close ID`;
 //! - `CLUSTER_SCHEME`: `text` for a gateway whose clients send lines;
+//! - `CLUSTER_DEFLATE`: has a gateway for `ws` compress, and take contexts over;
 //! - `CLUSTER_PING`: `MILLISECONDS LIMIT DATA`, how clients are pinged (never); `CLUSTER_LINK_PING`: after how many
 //!   milliseconds links are (25 s, and never on one machine);
 //! - `CLUSTER_CERTIFICATE`, `CLUSTER_KEY`: the gateway's files, if it is for `wss`.
@@ -34,6 +35,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use lineman::connection::{Driver, Limits};
 use lineman::prelude::*;
 use lineman::tls::Tls;
+use lineman::websocket::Deflate;
 use lineman_gateway::{
     Business, Client, Events, Gateway, Hub, LinkCertificates, LinkTls, Message, Prefer, Register,
     Router,
@@ -143,7 +145,12 @@ fn main() -> Result {
                 if env::var("CLUSTER_SCHEME").is_ok_and(|scheme| scheme == "text") {
                     app.service(gateway(Gateway::text(listen), &registers)?)
                 } else {
-                    app.service(gateway(Gateway::websocket(listen), &registers)?)
+                    let mut websocket = Gateway::websocket(listen);
+                    if env::var_os("CLUSTER_DEFLATE").is_some() {
+                        let deflate = Deflate::new().min_size(1).client_context_takeover();
+                        websocket = websocket.compression(deflate.server_context_takeover());
+                    }
+                    app.service(gateway(websocket, &registers)?)
                 }
             }
             "business" => {

@@ -22,7 +22,7 @@ const DEFLATE: Deflate = Deflate::new().min_size(1);
 
 /// How a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Speech {
+pub(crate) enum Speech {
     Lines,
     WebSocket,
     /// Compressed, both ends with their context.
@@ -35,7 +35,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Carrier for T {}
 
 /// A client that counts what it says: each message is answered with its number on the connection, so nothing
 /// can be lost, doubled or out of order without a word.
-struct Speaker {
+pub(crate) struct Speaker {
     carrier: Box<dyn Carrier>,
     speech: Speech,
     input: BytesMut,
@@ -47,7 +47,10 @@ struct Speaker {
 
 impl Speaker {
     /// Speaks over a connection from its beginning on.
-    async fn begin(carrier: impl Carrier + 'static, speech: Speech) -> Result<Self> {
+    pub(crate) async fn begin(
+        carrier: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        speech: Speech,
+    ) -> Result<Self> {
         let extensions = match speech {
             // Windows of 15 bits, and both take their context over.
             Speech::Deflated => Extensions::from_saved([0x88, 3]).context("extensions")?,
@@ -66,7 +69,7 @@ impl Speaker {
             let offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
             let head = UPGRADE.strip_suffix(b"\r\n").context("an end")?;
             let rest = if speech == Speech::Deflated { &offer[..] } else { b"\r\n" };
-            speaker.carrier.write_all(&[head, rest].concat()).await?;
+            speaker.write(&[head, rest].concat()).await?;
             speaker.upgraded().await?;
         }
         Ok(speaker)
@@ -81,7 +84,7 @@ impl Speaker {
         Ok(())
     }
 
-    fn encoded(&mut self, text: &str) -> BytesMut {
+    pub(crate) fn encoded(&mut self, text: &str) -> BytesMut {
         let mut bytes = BytesMut::new();
         if self.speech == Speech::Lines {
             bytes.extend_from_slice(text.as_bytes());
@@ -93,14 +96,20 @@ impl Speaker {
         bytes
     }
 
-    async fn say(&mut self, text: &str) -> Result<()> {
+    pub(crate) async fn say(&mut self, text: &str) -> Result<()> {
         let bytes = self.encoded(text);
         self.said += 1;
-        self.carrier.write_all(&bytes).await?;
+        self.write(&bytes).await
+    }
+
+    /// Writes bytes; TLS may keep some to itself until it is told to flush.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.carrier.write_all(bytes).await?;
+        self.carrier.flush().await?;
         Ok(())
     }
 
-    async fn hear(&mut self) -> Result<String> {
+    pub(crate) async fn hear(&mut self) -> Result<String> {
         loop {
             if self.speech == Speech::Lines {
                 if let Some(end) = self.input.iter().position(|&byte| byte == b'\n') {
@@ -244,9 +253,9 @@ async fn five_reloads_lose_double_and_end_nothing() -> Result<()> {
         for round in 0..RELOADS {
             let line = format!("half of a line, and the rest in round {round}");
             let bytes = within_a_line.encoded(&line);
-            within_a_line.carrier.write_all(&bytes[..9]).await?;
+            within_a_line.write(&bytes[..9]).await?;
             server.program.reload().await?;
-            within_a_line.carrier.write_all(&bytes[9..]).await?;
+            within_a_line.write(&bytes[9..]).await?;
             within_a_line.said += 1;
             within_a_line.answer(&line).await?;
             let after = server.pids().await?;
@@ -276,7 +285,7 @@ async fn five_reloads_lose_double_and_end_nothing() -> Result<()> {
 }
 
 /// Faults of either process before the commit.
-const FAULTS: [&str; 14] = [
+pub(crate) const FAULTS: [&str; 14] = [
     "hello:truncate",
     "accept:kill",
     "accept:truncate",

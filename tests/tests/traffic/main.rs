@@ -14,3 +14,4 @@ mod hostile_deflate;
 mod hostile_datagrams;
 mod many;
 mod handover;
+mod gateway_handover;
