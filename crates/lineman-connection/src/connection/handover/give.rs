@@ -14,7 +14,7 @@ use super::words::{
     Agreed, FrameKind, HowMany, Introduction, NotAgreed, Numbers, Records, Sums, read,
 };
 use super::{GivenUp, Party};
-use crate::connection::entry::AnyEntry;
+use crate::connection::entry::{AnyEntry, Weight};
 use crate::connection::{CannotMove, Table};
 
 /// A batch of records is sent when it has grown to this many bytes: its connections are copied within one
@@ -274,6 +274,10 @@ impl Giver {
 
     /// Looks at a connection anew; says what is new of it.
     fn tell_again(&mut self, entry: &Rc<dyn AnyEntry>) {
+        if entry.weight() == Weight::Link && entry.place().is_none() {
+            // A link that this process has opened: its successor opens one of its own.
+            return;
+        }
         let (number, stamp) = (entry.id().number, entry.stamp());
         let told = match self.copied.get_mut(&number) {
             Some(copied) if copied.stamp == stamp => {

@@ -69,7 +69,7 @@ fn the_old_process_serves_until_either_says_that_all_has_moved() {
         let leaving = FromWorker::Leaving { cut: 2, unfinished: 0 };
         master.says("gate/1#1", leaving);
         master.ends("gate/1#1", 0);
-        let line = "7 connections moved, 2 left (a handler is at work: 2); paused for 12ms after 800ms, \
+        let line = "7 connections moved, 2 left (a handler is at work: 2); paused for 12ms, copied ahead for 800ms, \
                     1.5K under way";
         let sum = "Ok: reloaded: 2 processes replaced, 12 connections moved, 4 left (a handler is at \
                    work: 4), longest pause 12ms, 0 connections closed with 1001, 2 connections with 1012";

@@ -50,7 +50,9 @@ pub(super) fn line(slot: &str, report: &HandedOver) -> String {
     let HandedOver { moved, left: not_moved, pause, ahead, bytes } = report;
     let (moved, not_moved, bytes) = (connections(*moved), left(not_moved), units::bytes(*bytes));
     let (pause, ahead) = (time(*pause), time(*ahead));
-    format!("{slot}: {moved} moved{not_moved}; paused for {pause} after {ahead}, {bytes} under way")
+    format!(
+        "{slot}: {moved} moved{not_moved}; paused for {pause}, copied ahead for {ahead}, {bytes} under way"
+    )
 }
 
 fn connections(count: u64) -> String {
