@@ -310,7 +310,7 @@ fn named(fault: &str) -> &'static str {
     match fault.split_once(':') {
         Some(("accept" | "took" | "ready", "kill")) => "the old process goes on",
         Some(("accept", "truncate")) => "the other process is gone, within a frame",
-        Some((_, "emfile")) => "the other process refuses: ",
+        Some((_, "emfile")) => "refuses: this process has no room for more descriptors",
         Some((_, "stop" | "delay")) => "nothing moved for as long as it may",
         Some((_, "truncate")) => "a frame cut off on purpose",
         _ => "a fault on purpose",

@@ -2,6 +2,8 @@
 //! alone, `LINEMAN_TEST_HANDOVER_FAULT=<step>:<fault>` has a process do that when it comes to the step.
 
 use std::env;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -83,8 +85,10 @@ pub(super) fn at(step: FaultPoint, pair: &mut PairEnd) -> Result<(), GivenUp> {
         }
         "emfile" => {
             let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-            let none = Rlimit { current: Some(0), maximum };
-            Ok(setrlimit(Resource::Nofile, none).map_err(std::io::Error::from)?)
+            // The number that the next one would have: what is open stays usable, `poll` included.
+            let next = File::open("/dev/null")?.as_raw_fd().unsigned_abs();
+            let no_more = Rlimit { current: Some(next.into()), maximum };
+            Ok(setrlimit(Resource::Nofile, no_more).map_err(std::io::Error::from)?)
         }
         _ => Ok(()),
     }
