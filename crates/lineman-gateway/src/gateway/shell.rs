@@ -16,6 +16,7 @@ use lineman::Table;
 use lineman::connection::{CloseReason, Connection, Event, Handler, Turn};
 use lineman::websocket::Refusal;
 use lineman_wire::link::Codec;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::core::{Core, Input, Policy};
@@ -36,6 +37,8 @@ pub(super) struct Shell<C: Outlet> {
     telling: Cell<bool>,
     /// Everything is another process's now: this one has no say any more.
     gave: Cell<bool>,
+    /// Wakes what waits for that.
+    given: Notify,
     /// The connections that have come from the process before, until the rest has.
     moved: RefCell<MovedConnections<C>>,
     table: Table,
@@ -50,6 +53,7 @@ impl<C: Outlet> Shell<C> {
             looking: Cell::new(false),
             telling: Cell::new(false),
             gave: Cell::new(false),
+            given: Notify::new(),
             moved: RefCell::default(),
             table,
         }
@@ -133,6 +137,7 @@ impl<C: Outlet> Shell<C> {
     /// Another process serves from now on.
     pub(super) fn gave(&self) {
         self.gave.set(true);
+        self.given.notify_waiters();
     }
 
     pub(super) fn policy<T>(&self, look: impl FnOnce(&Policy<C::Form>) -> T) -> T {
@@ -194,10 +199,13 @@ impl<D: ClientDialect> ClientDoor<D> {
         tokio::task::spawn_local(async move {
             let add_headers = |headers| D::add_headers(&connection, headers);
             let asked = pin!(entrance.ask(&question, add_headers));
-            match select(pin!(connection.ended()), asked).await {
-                Either::Right((Ok(_), _)) if shell.gave.get() => {
-                    connection.finished(Err(Box::new(replaced())));
-                }
+            let ended = pin!(connection.ended());
+            let answered = match select(pin!(shell.given.notified()), select(ended, asked)).await {
+                // It is let in by the process that serves now, and at once.
+                Either::Left(((), _)) => return connection.finished(Err(Box::new(replaced()))),
+                Either::Right((answered, _)) => answered,
+            };
+            match answered {
                 Either::Right((Ok(binding), _)) => {
                     shell.submit(Input::ClientCame(connection.clone(), handshake, binding));
                     connection.finished(Ok(()));
