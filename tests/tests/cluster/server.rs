@@ -53,7 +53,7 @@ async fn the_environment_alone_is_enough() -> Result<()> {
         .env("LINEMAN_PROGRAM_NAME", "in-a-container");
     let checked = program.run(&["check"]).await?.expect_code(0)?;
     let checked = checked.expect_text("in-a-container")?.expect_text("text://")?;
-    let processes = |line: &&str| line.starts_with("gateway") && line.contains("  2  stays");
+    let processes = |line: &&str| line.starts_with("gateway") && line.contains("  2  handed over");
     assert!(checked.stdout.lines().any(|line| processes(&line)), "{checked}");
     program.start().await?;
     program.until("its gateways to be ready", |status| status.slot("gateway/1").is_ok()).await?;

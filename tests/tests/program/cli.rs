@@ -277,6 +277,7 @@ async fn the_help_is_as_expected() -> Result<()> {
         "stop",
         "restart",
         "reload",
+        "upgrade",
         "status",
         "connections",
         "health",
