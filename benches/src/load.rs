@@ -70,9 +70,21 @@ pub(crate) fn exchange(server: SocketAddr, clients: usize, rounds: usize) -> any
 
 /// Connects and shakes hands, with plain blocking calls, for it is not measured.
 fn connect(server: SocketAddr) -> anyhow::Result<std::net::TcpStream> {
-    let mut stream = std::net::TcpStream::connect(server).context("cannot connect")?;
+    let mut stream = open_socket(server)?;
+    shake_hands(&mut stream)?;
+    Ok(stream)
+}
+
+/// Connects, and no more.
+pub(crate) fn open_socket(server: SocketAddr) -> anyhow::Result<std::net::TcpStream> {
+    let stream = std::net::TcpStream::connect(server).context("cannot connect")?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+    Ok(stream)
+}
+
+/// Makes a WebSocket of a connection.
+pub(crate) fn shake_hands(stream: &mut (impl Read + Write)) -> anyhow::Result<()> {
     stream.write_all(
         b"GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
@@ -84,7 +96,7 @@ fn connect(server: SocketAddr) -> anyhow::Result<std::net::TcpStream> {
         head.push(byte[0]);
     }
     ensure!(head.starts_with(b"HTTP/1.1 101"), "refused: {}", String::from_utf8_lossy(&head));
-    Ok(stream)
+    Ok(())
 }
 
 /// Connects and joins.
