@@ -62,6 +62,12 @@ pub(crate) struct Server {
     _folder: Option<tempfile::TempDir>,
 }
 
+impl Server {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // SIGINT lets a master take its workers along at once; the floor just ends.

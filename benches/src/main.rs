@@ -1,4 +1,4 @@
-//! `cargo xtask bench echo|chat|instructions`: our server and a floor program, measured in one run.
+//! `cargo xtask bench echo|chat|instructions|handover`: our server and a floor program, measured in one run.
 //!
 //! Absolute figures of a shared machine mean nothing, so what counts is the ratio: the servers take
 //! turns, each pinned to one core and the load to another. Instructions are the same on every machine.
@@ -6,6 +6,7 @@
 mod contest;
 mod instructions;
 mod floor;
+mod handover;
 mod load;
 mod peer;
 mod report;
@@ -35,9 +36,14 @@ enum Bench {
     Chat(Effort),
     /// Counts the instructions of an echo with callgrind, which has to be installed.
     Instructions,
+    /// Hands many connections over in a reload: what clients notice, and what it costs.
+    Handover(handover::HandoverArguments),
     /// Runs a floor program until it is killed; the others start it.
     #[command(hide = true)]
     Floor { kind: Kind, listen: SocketAddr },
+    /// Takes so many descriptors; `handover` starts it.
+    #[command(hide = true)]
+    MoveFloor { count: usize },
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -64,6 +70,8 @@ fn main() -> anyhow::Result<()> {
         Bench::Echo { effort, connections } => contest::echo(&effort, connections),
         Bench::Chat(effort) => contest::chat(&effort),
         Bench::Instructions => instructions::echo(),
+        Bench::Handover(arguments) => handover::run(&arguments),
+        Bench::MoveFloor { count } => handover::floor::receive(count),
         Bench::Floor { kind, listen } => floor::run(kind, listen),
     }
 }

@@ -12,7 +12,7 @@ use crate::step::{cargo, run as step};
 pub(crate) struct Arguments {
     /// What to measure
     what: What,
-    /// Passed on: `--runs 5`, `--seconds 2`; to `cluster`: `--machines 6`, `--only power-cut`
+    /// Passed on: `--runs 5`, `--seconds 2`; to `handover`: `--tls`, `--quick`; to `cluster`: `--machines 6`, `--only power-cut`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     more: Vec<String>,
 }
@@ -25,6 +25,8 @@ enum What {
     Chat,
     /// Instructions of an echo, counted by callgrind
     Instructions,
+    /// Many connections that move to another process in a reload
+    Handover,
     /// A cluster of 3 to 12 machines: power cut, partition, roll, sends, questions, idle
     Cluster,
 }
@@ -38,9 +40,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             packages::install_valgrind()?;
             "instructions"
         }
+        What::Handover => "handover",
         What::Cluster => return cluster(&arguments.more),
     };
-    let package = ["--profile", "dist", "--package", "lineman-benches"];
+    // What it costs to hand over is the kernel's for the most part: it need not be optimised as one.
+    let profile = if what == "handover" { "release" } else { "dist" };
+    let package = ["--profile", profile, "--package", "lineman-benches"];
     step(cargo(&["build", "--bins"]).args(package))?;
     let run = ["--quiet", "--bin", "lineman-benches", "--", what];
     step(cargo(&["run"]).args(package).args(run).args(&arguments.more))
