@@ -24,9 +24,6 @@ const BATCH: usize = 256 * 1024;
 /// So many batches may be under way: they are in the kernel, and so are their descriptors.
 const WINDOW: usize = 4;
 
-/// The most rounds in which what has changed is copied again before the process stands still.
-const ROUNDS: usize = 8;
-
 /// The most bytes that may wait on a connection which moves: a frame has room for that many, and a batch.
 const RECORD: usize = 8 * 1024 * 1024;
 
@@ -164,73 +161,36 @@ impl Giver {
         expect(kind, frame)
     }
 
-    /// Copies the connections while they are served, a batch between two turns; and those again that change
-    /// meanwhile, for as long as fewer of them do from round to round: each is one less to copy while the
-    /// process stands still.
+    /// Copies the connections while they are served, a batch between two turns.
     pub(in crate::connection) async fn copy_ahead(&mut self) -> Result<(), GivenUp> {
+        let mut from = Some(0);
         fault::at(FaultPoint::Take, &mut self.pair)?;
-        let mut before = self.copy_round().await?;
-        for _ in 0..ROUNDS {
-            let copied = self.copy_round().await?;
-            if copied < DESCRIPTORS || copied > before / 4 * 3 {
-                break;
-            }
-            before = copied;
-        }
-        Ok(())
-    }
-
-    /// Copies what the other process does not have as it is now; returns how many connections that were, when
-    /// it has them.
-    async fn copy_round(&mut self) -> Result<usize, GivenUp> {
-        let (mut from, mut copied) = (Some(0), 0);
         while let Some(at) = from {
+            while self.under_way >= WINDOW {
+                self.next(FrameKind::Took).await?;
+                self.under_way -= 1;
+            }
             let (entries, next) = self.table.some_entries(at, DESCRIPTORS);
             from = next;
             for entry in entries {
-                let (number, stamp) = (entry.id().number, entry.stamp());
-                let turned = match self.copied.get(&number) {
-                    Some(copied) if copied.stamp == stamp => continue,
-                    Some(_) => Turned::Changed,
-                    None => Turned::New,
-                };
                 // What cannot move by now may do so in a moment.
-                if let Ok(()) = self.add(&entry, turned) {
-                    self.copied.insert(number, Copied { stamp, seen: false });
-                    copied += 1;
+                if let Ok(()) = self.add(&entry, Turned::New) {
+                    self.copied
+                        .insert(entry.id().number, Copied { stamp: entry.stamp(), seen: false });
                 }
-                if self.fresh.is_full() || self.changed.is_full() {
-                    self.send_ahead().await?;
+                if self.fresh.is_full() {
+                    let frame = self.fresh.frame(FrameKind::Take);
+                    self.under_way += 1;
+                    self.pair.send(frame).await?;
                 }
             }
-            tokio::task::yield_now().await;
-        }
-        self.send_ahead().await?;
-        while self.under_way > 0 {
-            self.await_taken().await?;
-        }
-        Ok(copied)
-    }
-
-    /// Sends both batches: the new ones first, as what has changed may be among them.
-    async fn send_ahead(&mut self) -> Result<(), GivenUp> {
-        for kind in [FrameKind::Take, FrameKind::Again] {
-            let batch = if kind == FrameKind::Take { &mut self.fresh } else { &mut self.changed };
-            if batch.count > 0 {
-                let frame = batch.frame(kind);
+            if self.fresh.count > 0 {
+                let frame = self.fresh.frame(FrameKind::Take);
                 self.under_way += 1;
                 self.pair.send(frame).await?;
             }
+            tokio::task::yield_now().await;
         }
-        while self.under_way >= WINDOW {
-            self.await_taken().await?;
-        }
-        Ok(())
-    }
-
-    async fn await_taken(&mut self) -> Result<(), GivenUp> {
-        self.next(FrameKind::Took).await?;
-        self.under_way -= 1;
         Ok(())
     }
 

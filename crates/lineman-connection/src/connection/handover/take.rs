@@ -110,10 +110,7 @@ impl Taker {
                     fault::at(FaultPoint::Took, &mut self.pair)?;
                     self.pair.send(FrameKind::Took.frame(&HowMany { count })?).await?;
                 }
-                Some(FrameKind::Again) => {
-                    let count = self.take_again(&frame.body)?;
-                    self.pair.send(FrameKind::Took.frame(&HowMany { count })?).await?;
-                }
+                Some(FrameKind::Again) => self.take_again(&frame.body)?,
                 Some(FrameKind::Gone) => {
                     let Numbers { numbers } = read(&frame)?;
                     for number in numbers {
@@ -175,18 +172,16 @@ impl Taker {
         Ok(count)
     }
 
-    /// Takes the records of connections anew whose sockets are here; returns how many.
-    fn take_again(&mut self, mut bytes: &[u8]) -> Result<u64, GivenUp> {
-        let mut count = 0;
+    /// Takes the records of connections anew whose sockets are here.
+    fn take_again(&mut self, mut bytes: &[u8]) -> Result<(), GivenUp> {
         while !bytes.is_empty() {
             let record = decode(Records::split_first(&mut bytes)?)?;
             let stream = self.put_back(record.number)?;
             let stream = stream.ok_or_else(|| GivenUp::new("a connection has no socket"))?;
             let (number, entry) = self.adopt(stream, record)?;
             self.taken.insert(number, entry);
-            count += 1;
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Takes a connection out again, and returns its socket.
