@@ -7,7 +7,7 @@ use lineman_gateway::HookFailure;
 
 use super::sockets::is_network;
 use super::takes::{ANY, something};
-use super::{Setting, Takes, at_once, plain, unset};
+use super::{Setting, Takes, anew, unset_anew};
 use crate::draft::Draft;
 
 fn is_path(text: &str) -> Result<(), String> {
@@ -66,26 +66,6 @@ fn forgive(draft: &mut Draft, concession: Concession, on: bool) {
     if on {
         draft.leniency = draft.leniency.with(concession);
     }
-}
-
-/// One that clients to come meet after a reload.
-const fn anew(
-    key: &'static str,
-    takes: Takes,
-    default: &'static str,
-    help: &'static str,
-) -> Setting {
-    at_once(plain(key, takes, default, help))
-}
-
-/// One that is not there by default.
-const fn unset_anew(
-    key: &'static str,
-    takes: Takes,
-    example: &'static str,
-    help: &'static str,
-) -> Setting {
-    at_once(unset(key, takes, example, help))
 }
 
 pub(super) const ALLOW: &[Setting] = &[

@@ -91,6 +91,26 @@ const fn at_once(mut setting: Setting) -> Setting {
     setting
 }
 
+/// Returns a setting without a name in `GatewayWorker`, which clients to come meet after a reload.
+const fn anew(
+    key: &'static str,
+    takes: Takes,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    at_once(plain(key, takes, default, help))
+}
+
+/// Returns one that is not there by default.
+const fn unset_anew(
+    key: &'static str,
+    takes: Takes,
+    example: &'static str,
+    help: &'static str,
+) -> Setting {
+    at_once(unset(key, takes, example, help))
+}
+
 /// Makes it one that a reload puts in force where it was set before.
 const fn where_set(mut setting: Setting) -> Setting {
     setting.effect = Effect::WhereSet;
