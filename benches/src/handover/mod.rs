@@ -44,7 +44,7 @@ pub(crate) struct HandoverArguments {
 pub(crate) fn run(arguments: &HandoverArguments) -> anyhow::Result<()> {
     let share = if arguments.quick { 10 } else { 1 };
     let (idle, active) = (arguments.idle / share, arguments.active / share);
-    ensure!(active > 0, "without active clients there is nobody to notice anything");
+    ensure!(active > 0, "without active clients no delay can be measured");
     let all = idle + active;
     let most = Some(all as u64 + BESIDE);
     setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })
